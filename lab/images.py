@@ -1,0 +1,112 @@
+"""Base images: a Debian root filesystem for each suite, built once with debootstrap and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from pathlib import Path
+
+from lab.shell import LabError, run, step
+
+HOME = Path(os.environ.get("SPEEDTEST_LAB_DIR", "/var/lib/speedtest-lab"))
+SUITES = ("bookworm", "trixie")
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+INCLUDE = (
+    "systemd,systemd-sysv,dbus,openssh-server,python3,python3-apt,sudo,iproute2,iputils-ping,procps,udev,"
+    "ca-certificates,curl,netbase,util-linux"
+)
+# Nodes have no way out: these packages and all they need lie in apt's own cache, so `apt-get install` is real.
+CACHED = {
+    "bookworm": "iperf3 speedtest-cli nginx-light python3-venv rsync",
+    "trixie": "iperf3 speedtest-cli nginx-light python3-venv rsync librespeed-cli",
+}
+SETUP = r"""
+set -eu
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C
+printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d
+apt-get -qq update
+apt-get -qq -y --download-only --no-install-recommends -o APT::Keep-Downloaded-Packages=true install {cached}
+rm -f /usr/sbin/policy-rc.d
+printf 'APT::Keep-Downloaded-Packages "true";\nAPT::Install-Recommends "false";\n' > /etc/apt/apt.conf.d/90lab
+printf 'Acquire::Retries "0";\n' >> /etc/apt/apt.conf.d/90lab
+systemctl mask --quiet apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer dpkg-db-backup.timer
+systemctl mask --quiet systemd-networkd.service systemd-networkd-wait-online.service console-getty.service
+systemctl enable --quiet ssh.service
+useradd --create-home --shell /bin/bash ops
+printf 'ops ALL=(ALL) NOPASSWD: ALL\n' > /etc/sudoers.d/ops; chmod 440 /etc/sudoers.d/ops
+printf 'UseDNS no\nPasswordAuthentication no\nMaxStartups 200:30:400\n' > /etc/ssh/sshd_config.d/lab.conf
+rm -f /etc/ssh/ssh_host_* /etc/machine-id /var/lib/dbus/machine-id
+: > /etc/machine-id
+"""
+
+
+def apt_mirrors() -> tuple[str, str | None]:
+    """The Debian mirror and the security mirror, from the machine's own apt sources (deb822 and one-line)."""
+    text = ""
+    for file in [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*.[ls]*"))]:
+        if file.suffix in (".list", ".sources") and file.exists():
+            text += re.sub(r"(?m)^\s*#.*$", "", file.read_text(encoding="utf-8")) + "\n"
+    found = re.findall(r"(?m)^(?:URIs:\s*|deb\s+(?:\[[^\]]*\]\s+)?)(https?://\S+)", text)
+    plain = next((uri for uri in found if uri.rstrip("/").endswith("/debian")), None)
+    security = next((uri for uri in found if "debian-security" in uri), None)
+    if plain is None:
+        raise LabError("no Debian mirror in this machine's apt sources: add a line for .../debian")
+    return plain, security
+
+
+def sources(suite: str) -> str:
+    """Apt's one-line sources for a suite."""
+    plain, security = apt_mirrors()
+    lines = [f"deb {plain} {suite} main"]
+    if security:
+        lines.append(f"deb {security} {suite}-security main")
+    return "\n".join(lines) + "\n"
+
+
+def image_dir(suite: str) -> Path:
+    """Where the image of a suite lies; the name changes with the recipe, so that an old image is never used."""
+    if suite not in SUITES:
+        raise LabError(f"unknown suite '{suite}': one of {', '.join(SUITES)}")
+    recipe = hashlib.sha256("\0".join((suite, INCLUDE, CACHED[suite], SETUP)).encode()).hexdigest()[:12]
+    return HOME / "images" / f"{suite}-{recipe}"
+
+
+def build(suite: str) -> Path:
+    """Return the image of a suite, building it first where it is not there yet (about a minute, 450 MB)."""
+    final = image_dir(suite)
+    if final.is_dir():
+        return final
+    with step(f"build the {suite} base image (once, about a minute)"):
+        partial = final.with_name(final.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        bootstrap(suite, partial)
+        partial.rename(final)
+    return final
+
+
+def bootstrap(suite: str, root: Path) -> None:
+    """debootstrap, then the set-up script in a chroot."""
+    run(
+        "debootstrap",
+        "--variant=minbase",
+        f"--keyring={KEYRING}",
+        f"--include={INCLUDE}",
+        suite,
+        str(root),
+        apt_mirrors()[0],
+    )
+    (root / "etc/apt/sources.list").write_text(sources(suite), encoding="utf-8")
+    for file in ("resolv.conf", "hosts"):
+        shutil.copy(Path("/etc") / file, root / "etc" / file)
+    run("chroot", str(root), "/bin/sh", stdin=SETUP.format(cached=CACHED[suite]))
+    (root / "etc/resolv.conf").write_text("", encoding="utf-8")
+
+
+def present() -> dict[str, int]:
+    """Images on disk and their size in bytes."""
+    images = HOME / "images"
+    found = sorted(images.iterdir()) if images.is_dir() else []
+    return {image.name: int(run("du", "-sb", str(image)).split()[0]) for image in found}

@@ -1,0 +1,180 @@
+"""One node: an overlay over a base image, booted by systemd-nspawn in a cgroup of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from lab import host, images, network, wheels
+from lab.lab import Lab, Node
+from lab.shell import LabError, run, succeeds
+
+BOOT_SECONDS = 60
+STOP_SECONDS = 20
+NSPAWN_ENVIRONMENT = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}  # systemd 257 refuses to boot without it on cgroup v1
+
+REBOOTING = 'rc=133; while [ "$rc" = 133 ]; do "$@"; rc=$?; done'  # nspawn --keep-unit exits 133 to be started again
+
+
+def directory(lab: Lab, node: Node) -> Path:
+    """Where a node's overlay, console and pid file lie."""
+    return lab.directory / "nodes" / node.name
+
+
+def root(lab: Lab, node: Node) -> Path:
+    """The node's root filesystem, mounted."""
+    return directory(lab, node) / "root"
+
+
+def create(lab: Lab, node: Node) -> None:
+    """Make a node's filesystem and network; it does not run yet."""
+    base = images.build(node.suite)
+    home = directory(lab, node)
+    for part in ("upper", "work", "root"):
+        (home / part).mkdir(parents=True, exist_ok=True)
+    layers = f"lowerdir={base},upperdir={home}/upper,workdir={home}/work"
+    run("mount", "-t", "overlay", "overlay", "-o", layers, str(root(lab, node)))
+    personalize(lab, node)
+    network.attach(lab.number, node.index, node.name)
+    network.shape(lab.number, node.index, node.name, node.down_mbit, node.up_mbit)
+
+
+def personalize(lab: Lab, node: Node) -> None:
+    """Host name, host key, the lab's login key, names of the other nodes, and the wheels that the lab holds."""
+    top = root(lab, node)
+    (top / "etc/hostname").write_text(node.name + "\n", encoding="utf-8")
+    hosts = "".join(f"{lab.address(other)} {other.name}\n" for other in lab.nodes)
+    (top / "etc/hosts").write_text(f"127.0.0.1 localhost\n{hosts}", encoding="utf-8")
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", node.name, "-f", str(top / "etc/ssh/ssh_host_ed25519_key"))
+    ssh = top / "home/ops/.ssh"
+    ssh.mkdir(mode=0o700)
+    shutil.copy(lab.key_file.with_suffix(".pub"), ssh / "authorized_keys")
+    owner = (top / "home/ops").stat()
+    for path in (ssh, ssh / "authorized_keys"):
+        os.chown(path, owner.st_uid, owner.st_gid)
+    (top / "etc/pip.conf").write_text("[global]\nno-index = true\nfind-links = /opt/lab-wheels\n", encoding="utf-8")
+
+
+def start(lab: Lab, node: Node) -> None:
+    """Boot a node; returns at once."""
+    argv = [
+        "systemd-nspawn",
+        "--quiet",
+        "--keep-unit",
+        "--register=no",
+        "--boot",
+        "--console=passive",
+        f"--machine={lab.name}-{node.name}",
+        f"--hostname={node.name}",
+        f"--directory={root(lab, node)}",
+        "--resolv-conf=off",
+        "--timezone=off",
+        "--link-journal=no",
+        f"--network-namespace-path=/run/netns/{network.namespace(lab.number, node.name)}",
+    ]
+    wheels.directory().mkdir(parents=True, exist_ok=True)
+    argv.append(f"--bind-ro={wheels.directory()}:/opt/lab-wheels")
+    cgroups = host.cgroup_dirs(f"{lab.name}-{node.name}")
+    for cgroup in cgroups:
+        cgroup.mkdir(parents=True, exist_ok=True)
+    enter = "".join(f"echo $$ > {cgroup}/cgroup.procs; " for cgroup in cgroups)
+    with (directory(lab, node) / "console.log").open("ab") as console:
+        process = (
+            subprocess.Popen(  # the shell enters the cgroup and starts nspawn, again after each reboot from inside
+                ["/bin/sh", "-c", enter + REBOOTING, "sh", *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                start_new_session=True,
+                env={**os.environ, **NSPAWN_ENVIRONMENT},
+            )
+        )
+    (directory(lab, node) / "pid").write_text(str(process.pid), encoding="utf-8")
+
+
+def running_pid(lab: Lab, node: Node) -> int | None:
+    """The pid of the shell around the node's nspawn, None when it does not run (a pid that was reused is not ours)."""
+    file = directory(lab, node) / "pid"
+    if not file.exists():
+        return None
+    pid = int(file.read_text(encoding="utf-8"))
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return None
+    return pid if f"--machine={lab.name}-{node.name}".encode() in command else None
+
+
+def wait_ssh(lab: Lab, node: Node) -> None:
+    """Return once ssh answers and systemd has finished booting; raise LabError with the console's end."""
+    deadline = time.monotonic() + BOOT_SECONDS
+    probe = [*lab.ssh(node), "systemctl is-system-running --wait"]
+    while time.monotonic() < deadline:
+        done = subprocess.run(probe, capture_output=True, text=True, check=False, timeout=BOOT_SECONDS)
+        if done.stdout.strip() in ("running", "degraded"):
+            return
+        time.sleep(0.3)
+    console = (directory(lab, node) / "console.log").read_text(encoding="utf-8", errors="replace")[-1500:]
+    raise LabError(f"node {node.name} did not boot within {BOOT_SECONDS} s; its console ends:\n{console}")
+
+
+def stop(lab: Lab, node: Node, *, kill: bool = False) -> None:
+    """Shut a node down (SIGTERM asks nspawn for an orderly power-off), or pull the plug with kill."""
+    pid = running_pid(lab, node)
+    if pid is None:
+        return
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split():
+        os.kill(int(child), signal.SIGKILL if kill else signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS
+    while running_pid(lab, node) is not None:
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.1)
+        reap(pid)
+    kill_cgroup(lab, node)
+
+
+def reap(pid: int) -> None:
+    """Collect an nspawn that this very process started, so that it does not linger as a zombie."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return
+
+
+def kill_cgroup(lab: Lab, node: Node) -> None:
+    """End what is left in the node's cgroup, which holds only the node's own processes, and remove the cgroup."""
+    for cgroup in host.cgroup_dirs(f"{lab.name}-{node.name}"):
+        if not cgroup.is_dir():
+            continue
+        deadline = time.monotonic() + STOP_SECONDS
+        while (pids := pids_below(cgroup)) and time.monotonic() < deadline:
+            for pid in pids:
+                if succeeds(["kill", "-9", str(pid)]):
+                    reap(pid)
+            time.sleep(0.1)
+        for below in sorted(cgroup.rglob("*/"), reverse=True):
+            if below.is_dir():
+                below.rmdir()
+        cgroup.rmdir()
+
+
+def pids_below(cgroup: Path) -> list[int]:
+    """All processes in a cgroup and its children."""
+    files = [cgroup / "cgroup.procs", *cgroup.rglob("cgroup.procs")]
+    return sorted({int(pid) for file in files if file.exists() for pid in file.read_text().split()})
+
+
+def destroy(lab: Lab, node: Node) -> None:
+    """Remove everything a node consists of; whatever is already gone is fine."""
+    stop(lab, node, kill=True)
+    kill_cgroup(lab, node)
+    network.detach(lab.number, node.index, node.name)
+    mounted = root(lab, node)
+    while os.path.ismount(mounted):
+        run("umount", "--recursive", "--lazy", str(mounted))
+    shutil.rmtree(directory(lab, node), ignore_errors=True)
