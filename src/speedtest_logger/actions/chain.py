@@ -1,0 +1,161 @@
+"""The ordered chain of engines and servers: the first that answers wins.
+
+An engine that is rate limited rests for 15 minutes, then twice as long each time, up to 2 hours, and is not asked
+meanwhile. One that failed in another way while a later engine answered rests likewise, but is asked again at once when
+nothing else answers: on an outage every slot tries everything.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from speedtest_logger import engines, network
+from speedtest_logger.config import EngineSettings, Settings
+from speedtest_logger.engines.job import Command, Engine, Job, Output, Result, server_host
+from speedtest_logger.engines.process import run
+from speedtest_logger.errors import EngineError
+from speedtest_logger.log import Log
+from speedtest_logger.spool import Spool
+
+REST_SECONDS = 15 * 60
+LONGEST_REST_SECONDS = 2 * 3600
+VERSION_TIMEOUT = 20.0
+
+
+@dataclass
+class Answer:
+    """What an engine answered: raw holds (engine, its words) pairs."""
+
+    engine: str
+    version: str
+    attempt: int
+    result: Result
+    raw: list[tuple[str, bytes]]
+
+
+def measure(settings: Settings, spool: Spool, log: Log, environment: Mapping[str, str]) -> Answer:
+    """Try engines and servers in order. Raises the first engine's EngineError where none answers."""
+    deadline = time.monotonic() + settings.measure_timeout_seconds
+    rests = spool.read_state("rests") or {}
+    errors: dict[str, EngineError] = {}
+    attempt = 0
+    for name, server in plan(settings, rests):
+        if time.monotonic() >= deadline:
+            errors.setdefault(name, EngineError("engine_timeout", "no time was left for this try"))
+            break
+        if name in errors and errors[name].reason in ("engine_missing", "rate_limited", "licence_not_accepted"):
+            continue
+        attempt += 1
+        try:
+            answer = try_once(settings, spool, environment, (name, server), deadline)
+        except EngineError as error:
+            error = explain(error, server)
+            log.event("warning", "try_failed", engine=name, server=server, reason=error.reason, message=str(error))
+            errors[name] = error
+            continue
+        answer.attempt = attempt
+        remember(spool, rests, errors, answered=name)
+        return answer
+    remember(spool, rests, {n: e for n, e in errors.items() if e.reason == "rate_limited"}, answered=None)
+    raise first_error(settings, errors)
+
+
+def explain(error: EngineError, server: str | None) -> EngineError:
+    """dns_failed where an engine spoke of the server but its name is the trouble (iperf3 3.12, librespeed-cli)."""
+    if error.reason not in ("engine_error", "server_unreachable") or server is None or server.isdigit():
+        return error
+    host = server_host(server)
+    return error if network.resolves(host) else EngineError("dns_failed", f"{host} cannot be resolved ({error})")
+
+
+def plan(settings: Settings, rests: dict[str, dict[str, float | str]]) -> Iterator[tuple[str, str | None]]:
+    """Pairs of engine and server (None: the engine chooses): those that rest come last, rate-limited ones never."""
+    now = time.time()
+    resting = [name for name in settings.engines if float(rests.get(name, {}).get("until", 0)) > now]
+    later = [name for name in resting if rests[name].get("reason") != "rate_limited"]
+    for name in [name for name in settings.engines if name not in resting] + later:
+        own = settings.engine[name]
+        allowed: list[str | None] = [server for server in own.servers if server not in own.blocked_servers]
+        for server in allowed or ([] if own.servers else [None]):
+            yield name, server
+
+
+def first_error(settings: Settings, errors: dict[str, EngineError]) -> EngineError:
+    """The error of the first engine of the chain that was asked; the others' reasons stand behind it."""
+    asked = [name for name in settings.engines if name in errors]
+    if not asked:
+        return EngineError(
+            "rate_limited", "every engine of the chain rests after a rate limit, or its servers are blocked"
+        )
+    first, *others = (f"{name}: {errors[name]}" for name in asked)
+    return EngineError(errors[asked[0]].reason, "; ".join([first, *others]))
+
+
+def remember(
+    spool: Spool, rests: dict[str, dict[str, float | str]], errors: dict[str, EngineError], answered: str | None
+) -> None:
+    """Let engines that failed rest; the one that answered is well again."""
+    before = dict(rests)
+    rests.pop(answered or "", None)
+    for name, error in errors.items():
+        seconds = min(2 * float(rests.get(name, {}).get("seconds", REST_SECONDS / 2)), LONGEST_REST_SECONDS)
+        rests[name] = {"until": time.time() + seconds, "seconds": seconds, "reason": error.reason}
+    if rests != before:
+        spool.write_state("rests", rests)
+
+
+def try_once(
+    settings: Settings, spool: Spool, environment: Mapping[str, str], choice: tuple[str, str | None], deadline: float
+) -> Answer:
+    """One engine, one server."""
+    name, server = choice
+    if name == "ookla" and not settings.ookla_licence_accepted:
+        raise EngineError("licence_not_accepted", "Ookla's licence is not accepted: SPEEDTEST_OOKLA_LICENCE_ACCEPTED")
+    engine, own = engines.get(name), settings.engine[name]
+    with tempfile.TemporaryDirectory(prefix="speedtest-") as home:
+        clean = {"PATH": environment.get("PATH", os.defpath), "HOME": home, "LC_ALL": "C.UTF-8", "TMPDIR": home}
+        version = identify(spool, engine, own, clean)
+        job = Job(
+            own.program,
+            server,
+            own.blocked_servers,
+            own.extra_args,
+            settings.duration_seconds,
+            settings.source_interface,
+            settings.source_address,
+            settings.ip_family,
+        )
+        outputs: list[Output] = []
+        for command in engine.commands(job):
+            outputs.append(run(command, max(1.0, deadline - time.monotonic()), clean))
+            if outputs[0].returncode != 0:
+                break
+    return Answer(name, version, 0, engine.parse(outputs), [(name, b"\n".join(output.stdout for output in outputs))])
+
+
+def identify(spool: Spool, engine: Engine, own: EngineSettings, environment: Mapping[str, str]) -> str:
+    """The program's version; asked once for each file, since some take as long to say it as to start a test.
+
+    Raises EngineError engine_missing for no program, or another one under its name.
+    """
+    import shutil
+
+    path = shutil.which(own.program, path=environment["PATH"])
+    if path is None:
+        raise EngineError("engine_missing", f"there is no program '{own.program}'")
+    stat = os.stat(path)
+    key = f"{os.path.realpath(path)} {stat.st_size} {stat.st_mtime_ns}"
+    known = spool.read_state("versions") or {}
+    if key not in known:
+        output = run(Command([path, "--version"]), VERSION_TIMEOUT, environment)
+        version = engine.version_of(output.text.strip())
+        if version is None:
+            raise EngineError("engine_missing", f"'{path}' is another program: it says {output.text.strip()[:80]!r}")
+        version = version[:100]
+        known = {**{k: v for k, v in known.items() if os.path.exists(k.split(" ")[0])}, key: version}
+        spool.write_state("versions", known)
+    return str(known[key])

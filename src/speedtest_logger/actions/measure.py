@@ -1,0 +1,308 @@
+"""measure: one slot, one record, exit.
+
+The order of writes decides what a crash can cost: a marker first, so that a killed measurement leaves a record behind;
+then the outbox, then the history, then the small state files, each of which can be made again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import signal
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from typing import Any
+
+from speedtest_logger import __version__, network
+from speedtest_logger.actions import chain, gates
+from speedtest_logger.config import Settings
+from speedtest_logger.engines.job import Result, text_or_none
+from speedtest_logger.errors import EngineError, RecordError
+from speedtest_logger.log import Log
+from speedtest_logger.record import MAX_TEXT, NAMESPACE, Record, run_id_of_slot, utc_text, validate
+from speedtest_logger.schedule import Schedule
+from speedtest_logger.spool import DAY_SECONDS, Spool
+
+# what is known of a measurement before it begins
+IDENTITY = (
+    "run_id",
+    "node",
+    "location",
+    "uplink",
+    "runtime",
+    "logger_version",
+    "scheduled_at",
+    "started_at",
+    "finished_at",
+    "engine_requested",
+    "interface",
+)
+
+
+class InterruptedMeasurementError(Exception):
+    """The node or its owner asked the measurement to stop."""
+
+
+def measure(settings: Settings, log: Log, environment: Mapping[str, str], *, timer: bool = False) -> Record | None:
+    """Account for the current slot, or measure unscheduled where none is due; None where it is accounted for.
+
+    `timer`: a timer started this, so a slot that is due too late is skipped, not measured as if by hand.
+    Raises StorageError or OSError where nothing can be written.
+    """
+    spool = Spool(settings.state_dir)
+    spool.prepare()
+    now = time.time()
+    slot, late = due_slot(settings, spool, now, timer=timer)
+    if timer and slot is None:
+        log.event("info", "slot_already_accounted_for")
+        return None
+    record = begin(settings, slot, now)
+    with measuring_lock(spool) as locked:
+        if not locked:
+            if (spool.read_state("measuring") or {}).get("run_id") == record.run_id:
+                return None  # the measurement that holds the lock is this slot's
+            return finish(settings, spool, log, skipped(record, "locked", "another measurement is still running"))
+        recover(settings, spool, log, record)
+        spool.write_state("measuring", record.to_row())
+        skip = ("late_start", f"{late:.0f} s late") if late > settings.start_tolerance_seconds else None
+        skip = skip or gates.reason_to_skip(settings, spool, now)
+        record = skipped(record, *skip) if skip else run_test(settings, spool, log, record, environment)
+        record = finish(settings, spool, log, record)
+        spool.clear_state("measuring")
+    tidy(settings, spool, log, now)
+    return record
+
+
+def due_slot(settings: Settings, spool: Spool, now: float, *, timer: bool) -> tuple[int | None, float]:
+    """The slot that this run is for and how late it is (s); None for a run by hand."""
+    slot = Schedule(settings.interval_seconds, settings.offset_seconds).slot_at(now)
+    late = now - slot
+    run_id = run_id_of_slot(settings.node, utc_text(slot))
+    if (spool.read_state("last_slot") or {}).get("run_id") == run_id:
+        return None, 0.0
+    if late <= settings.start_tolerance_seconds or timer:
+        return slot, late
+    return None, 0.0
+
+
+def begin(settings: Settings, slot: int | None, now: float) -> Record:
+    """The record of a measurement that was interrupted right away: what is written if nothing else can be."""
+    scheduled_at = None if slot is None else utc_text(slot)
+    interface = settings.source_interface or network.default_interface()
+    return Record(
+        run_id=run_id_of_slot(settings.node, scheduled_at) if scheduled_at else str(uuid.uuid4()),
+        node=settings.node,
+        location=settings.location,
+        uplink=settings.uplink,
+        runtime=settings.runtime,
+        logger_version=__version__,
+        scheduled_at=scheduled_at,
+        started_at=utc_text(now),
+        finished_at=utc_text(now),
+        status="failed",
+        reason="interrupted",
+        message="ended before it was finished",
+        engine_requested=settings.engines[0],
+        interface=interface,
+    )
+
+
+def skipped(record: Record, reason: str, message: str) -> Record:
+    """The record of a slot that was not measured on purpose."""
+    return replace(record, status="skipped", reason=reason, message=message)
+
+
+@contextmanager
+def measuring_lock(spool: Spool) -> Iterator[bool]:
+    """Keeps two measurements on one node apart; yields whether it was free. The kernel frees it on any death."""
+    with (spool.directory / "state" / "measure.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def recover(settings: Settings, spool: Spool, log: Log, current: Record) -> None:
+    """Write the record of a measurement that was killed, unless it is the one that is about to be tried again."""
+    marker = spool.read_state("measuring")
+    if marker and marker.get("run_id") != current.run_id:
+        finish(settings, spool, log, Record(**marker))
+    spool.clear_state("measuring")
+
+
+def run_test(settings: Settings, spool: Spool, log: Log, record: Record, environment: Mapping[str, str]) -> Record:
+    """Measure, and count what else went over the line meanwhile."""
+    before = network.counters(record.interface)
+    try:
+        with interruptible():
+            answer = chain.measure(settings, spool, log, environment)
+    except InterruptedMeasurementError:
+        return record
+    except EngineError as error:
+        return replace(
+            record,
+            status="failed",
+            reason=network.outage_reason(record.interface) or error.reason,
+            message=text_or_none(str(error), MAX_TEXT),
+            attempt=None,
+        )
+    for engine, content in answer.raw:
+        spool.write_raw(record.run_id, engine, content)
+    record = replace(
+        record,
+        status="ok",
+        reason=None,
+        message=None,
+        engine=answer.engine,
+        engine_version=answer.version,
+        attempt=answer.attempt,
+        raw_sha256=hashlib.sha256(b"".join(content for _, content in answer.raw)).hexdigest(),
+        **measured(settings, answer.result),
+    )
+    return judge(with_background(record, before, network.counters(record.interface)))
+
+
+def measured(settings: Settings, result: Result) -> dict[str, Any]:
+    """The engine's columns, with as much of address and provider as the owner lets out."""
+    columns = asdict(result)
+    columns["external_ip"] = {"full": result.external_ip, "none": None}.get(
+        settings.external_ip, shorten(result.external_ip)
+    )
+    columns["isp"] = result.isp if settings.isp_enabled else None
+    if settings.ip_family != "auto":
+        columns["ip_family"] = int(settings.ip_family)
+    return columns
+
+
+def shorten(address: str | None) -> str | None:
+    """An address's network: /24 for IPv4, /48 for IPv6."""
+    import ipaddress
+
+    if address is None:
+        return None
+    try:
+        prefix = 24 if ipaddress.ip_address(address).version == 4 else 48
+        return str(ipaddress.ip_network(f"{address}/{prefix}", strict=False).network_address)
+    except ValueError:
+        return None
+
+
+def judge(record: Record) -> Record:
+    """Partial where a direction is missing."""
+    if record.download_bps and record.upload_bps:
+        return record
+    missing = "upload" if record.download_bps else "download"
+    return replace(record, status="partial", reason="incomplete", message=f"the {missing} was not measured")
+
+
+def with_background(record: Record, before: tuple[int, int] | None, after: tuple[int, int] | None) -> Record:
+    """What the interface carried beside the test: its counters' growth less the test's own bytes."""
+    if before is None or after is None:
+        return record
+    received, sent = after[0] - before[0], after[1] - before[1]
+    return replace(
+        record,
+        background_rx_bytes=None if record.bytes_received is None else max(0, received - record.bytes_received),
+        background_tx_bytes=None if record.bytes_sent is None else max(0, sent - record.bytes_sent),
+    )
+
+
+def finish(settings: Settings, spool: Spool, log: Log, record: Record) -> Record:
+    """Make the record durable, then remember it."""
+    if record.reason != "interrupted" or record.status != "failed":
+        record = replace(record, finished_at=max(utc_text(time.time()), record.started_at))
+    record = presentable(record)
+    keep_below_cap(settings, spool, log)
+    written = spool.write(record)
+    if written:
+        gates.count_bytes(spool, record)
+    if record.scheduled_at:
+        spool.write_state("last_slot", {"run_id": record.run_id})
+    spool.write_state("last_record", record.to_row())
+    level = "info" if record.status in ("ok", "skipped") else "warning"
+    log.event(
+        level,
+        "record",
+        **{
+            name: value
+            for name, value in record.to_row().items()
+            if name
+            in (
+                "run_id",
+                "scheduled_at",
+                "status",
+                "reason",
+                "message",
+                "engine",
+                "download_bps",
+                "upload_bps",
+                "latency_ms",
+            )
+        },
+    )
+    return record
+
+
+def presentable(record: Record) -> Record:
+    """The record, or, where an engine's values make it one that the archive would refuse, a failed one that says so."""
+    try:
+        return validate(record.to_row())
+    except RecordError as error:
+        return Record(
+            **{name: getattr(record, name) for name in IDENTITY},
+            status="failed",
+            reason="bad_output",
+            message=text_or_none(f"the values were impossible: {error}", MAX_TEXT),
+        )
+
+
+def keep_below_cap(settings: Settings, spool: Spool, log: Log) -> None:
+    """Drop the oldest undelivered records beyond the outbox's cap, and leave a record that says so.
+
+    That record is written first: a crash in between says too much, never too little.
+    """
+    going = spool.overflow(settings.outbox_max_mb * 1e6)
+    if not going:
+        return
+    now = utc_text(time.time())
+    names = " ".join(sorted(file.stem for file in going))
+    tombstone = replace(
+        begin(settings, None, time.time()),
+        run_id=str(uuid.uuid5(NAMESPACE, names)),
+        started_at=now,
+        reason="outbox_dropped",
+        message=f"{len(going)} undelivered records dropped: {names}"[:1000],
+    )
+    spool.write(tombstone)
+    for file in going:
+        file.unlink()
+    log.event("error", "outbox_dropped", records=len(going), cap_mb=settings.outbox_max_mb)
+
+
+def tidy(settings: Settings, spool: Spool, log: Log, now: float) -> None:
+    """Once a day, remove what is beyond its age."""
+    day = int(now // DAY_SECONDS)
+    if (spool.read_state("tidied") or {}).get("day") != day:
+        removed = spool.prune(settings.history_days, settings.raw_days)
+        spool.write_state("tidied", {"day": day})
+        log.event("debug", "pruned", files=removed)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Turn SIGTERM and SIGINT into InterruptedMeasurementError, so that a shutdown leaves a record instead of a gap."""
+
+    def stop(number: int, _: object) -> None:
+        raise InterruptedMeasurementError(signal.Signals(number).name)
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,101 @@
+"""status: what this node last did, what waits, and whether that is well."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from speedtest_logger import __version__
+from speedtest_logger.config import Settings
+from speedtest_logger.record import unix_time, utc_text
+from speedtest_logger.schedule import Schedule
+from speedtest_logger.spool import Spool
+
+
+def status(settings: Settings, now: float | None = None) -> dict[str, Any]:
+    """The node's state as plain data: times in UTC, `problems` in words (empty when all is well)."""
+    now = time.time() if now is None else now
+    spool = Spool(settings.state_dir)
+    schedule = Schedule(settings.interval_seconds, settings.offset_seconds)
+    last = spool.read_state("last_record") or {}
+    waiting = spool.waiting() if spool.outbox.is_dir() else []
+    receipt = spool.read_state("last_receipt") or {}
+    usage = spool.read_state("usage") or {}
+    state = {
+        "node": settings.node,
+        "location": settings.location,
+        "uplink": settings.uplink,
+        "runtime": settings.runtime,
+        "version": __version__,
+        "interval_seconds": settings.interval_seconds,
+        "offset_seconds": settings.offset_seconds,
+        "last_record": {
+            name: last.get(name)
+            for name in (
+                "run_id",
+                "scheduled_at",
+                "started_at",
+                "finished_at",
+                "status",
+                "reason",
+                "message",
+                "engine",
+                "download_bps",
+                "upload_bps",
+                "latency_ms",
+            )
+        }
+        if last
+        else None,
+        "next_slot": utc_text(schedule.next_after(now)),
+        "paused": settings.paused,
+        "outbox_records": len(waiting),
+        "outbox_oldest_seconds": round(now - waiting[0].stat().st_mtime) if waiting else None,
+        "rejected_records": len(list(spool.rejected.glob("*.csv"))) if spool.rejected.is_dir() else 0,
+        "last_receipt_at": receipt.get("at"),
+        "month_bytes": usage.get("bytes", 0) if usage.get("month") == utc_text(now)[:7] else 0,
+        "engines_resting": sorted(
+            name for name, rest in (spool.read_state("rests") or {}).items() if rest.get("until", 0) > now
+        ),
+    }
+    return {**state, "problems": problems(settings, state, last, now)}
+
+
+def problems(settings: Settings, state: dict[str, Any], last: dict[str, Any], now: float) -> list[str]:
+    """What its owner should look at."""
+    found = []
+    if last:
+        if last["status"] in ("failed", "partial"):
+            found.append(f"the last measurement {last['status']}: {last['reason']}: {last['message']}")
+        silent = now - unix_time(last["finished_at"])
+        if silent > 2 * settings.interval_seconds + settings.measure_timeout_seconds:
+            found.append(f"no record for {silent / 60:.0f} minutes: is the timer running?")
+    if settings.archive_host and (state["outbox_oldest_seconds"] or 0) > max(3600, 2 * settings.interval_seconds):
+        found.append(
+            f"{state['outbox_records']} records wait, the oldest for {state['outbox_oldest_seconds'] // 60} minutes"
+        )
+    if state["rejected_records"]:
+        found.append(f"the archive refused {state['rejected_records']} records: see {settings.state_dir}/rejected")
+    return found
+
+
+def as_text(state: dict[str, Any]) -> str:
+    """The same for a person."""
+    last = state["last_record"]
+    lines = [f"node {state['node']} at {state['location']}, runtime {state['runtime']}, version {state['version']}"]
+    if last:
+        speed = (
+            ""
+            if not last["download_bps"]
+            else (f"  {last['download_bps'] / 1e6:.1f} down, {(last['upload_bps'] or 0) / 1e6:.1f} up Mbit/s")
+        )
+        lines.append(f"last record   {last['started_at']}  {last['status']} {last['reason'] or ''}{speed}".rstrip())
+    else:
+        lines.append("last record   none yet")
+    lines += [
+        f"next slot     {state['next_slot']}" + ("  (paused)" if state["paused"] else ""),
+        f"outbox        {state['outbox_records']} records",
+        f"last receipt  {state['last_receipt_at'] or 'none yet'}",
+        f"this month    {state['month_bytes'] / 1e9:.2f} GB",
+    ]
+    return "\n".join(lines + [f"PROBLEM       {problem}" for problem in state["problems"]])

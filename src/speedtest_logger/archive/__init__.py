@@ -1,0 +1,1 @@
+"""The archive side. receive imports the standard library only; the rest needs the extra `archive`."""

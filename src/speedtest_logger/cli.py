@@ -1,0 +1,172 @@
+"""The command line: argv to action to exit code. Nothing else prints results or exits."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from speedtest_logger import __version__, config, errors
+from speedtest_logger.log import Log
+
+JUST_NOW_SECONDS = 10
+EXIT_CODES = """exit codes:
+  0  done: the record is ok, or the slot was skipped on purpose
+  1  status or doctor found a problem
+  2  the command line or the configuration is wrong
+  3  the measurement failed or is partial; its record was kept
+  4  the archive gave no receipt; nothing was released
+  5  the disk could not be written
+"""
+VERBS = {
+    "measure": ("measure once, keep the record, exit", "speedtest-logger measure --json"),
+    "push": ("deliver the outbox to the archive", "speedtest-logger push --force"),
+    "status": ("show what this node last did and what waits", "speedtest-logger status --json"),
+    "doctor": ("check everything that a measurement and a delivery need", "speedtest-logger doctor"),
+    "config": ("check or show the settings", "speedtest-logger config show"),
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    raw = argparse.RawDescriptionHelpFormatter
+    top = argparse.ArgumentParser(
+        prog="speedtest-logger",
+        description=__doc__.splitlines()[0] if __doc__ else None,
+        epilog=EXIT_CODES,
+        formatter_class=raw,
+    )
+    top.description = "Measure this node's internet line, keep every result, deliver it."
+    top.add_argument("--version", action="version", version=f"speedtest-logger {__version__}")
+    top.add_argument("--env-file", type=Path, help=f"settings; default {config.ENV_FILE}, unless SPEEDTEST_NODE is set")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+    made = {}
+    for name, (text, example) in VERBS.items():
+        made[name] = verbs.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            formatter_class=raw,
+            epilog=f"example:\n  {example}\n\n{EXIT_CODES}",
+        )
+        if name != "config":
+            made[name].add_argument("--json", action="store_true", help="print one JSON object")
+    made["push"].add_argument("--force", action="store_true", help="do not wait after earlier failures")
+    made["config"].add_argument("what", choices=["check", "show"])
+    return top
+
+
+def environment_with_file(file: Path | None, environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment, with an env file's variables below it; the default file only where no settings are there yet."""
+    if file is None and (config.PREFIX + "NODE" in environment or not os.access(config.ENV_FILE, os.R_OK)):
+        return dict(environment)
+    try:
+        return {**config.read_env_file(file or config.ENV_FILE), **environment}
+    except OSError as error:
+        raise errors.ConfigError([f"{file}: {error.strerror}"]) from error
+
+
+def act(args: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    """Load the settings, run the verb, print, and say the exit code."""
+    environment = environment_with_file(args.env_file, environment)
+    settings = config.load(environment)
+    actions = {
+        "measure": run_measure,
+        "push": run_push,
+        "status": run_status,
+        "doctor": run_doctor,
+        "config": run_config,
+    }
+    return actions[args.verb](args, settings, environment)
+
+
+def run_measure(args: argparse.Namespace, settings: config.Settings, environment: Mapping[str, str]) -> int:
+    """Measure."""
+    from speedtest_logger.actions import measure
+
+    become_owner(settings.state_dir)
+    timer = started_by_timer(environment)
+    record = measure.measure(settings, Log(settings.log_file), environment, timer=timer)
+    if record is None:
+        return errors.EXIT_OK
+    if args.json:
+        print(json.dumps(record.to_row()))
+    return errors.EXIT_OK if record.status in ("ok", "skipped") else errors.EXIT_FAILED_MEASUREMENT
+
+
+def started_by_timer(environment: Mapping[str, str]) -> bool:
+    """Whether systemd's timer started this process just now (systemd >= 252, systemd.exec(5)).
+
+    A later start by hand still carries the variables of the last start by timer: its time tells them apart.
+    """
+    triggered = environment.get("TRIGGER_TIMER_REALTIME_USEC", "")
+    return triggered.isdigit() and abs(time.time() - int(triggered) / 1e6) < JUST_NOW_SECONDS
+
+
+def become_owner(directory: Path) -> None:
+    """As root, go on as the state directory's owner: what is written by hand must be readable for the service."""
+    if os.geteuid() == 0 and directory.exists() and (owner := directory.stat()).st_uid != 0:
+        os.setgroups([])
+        os.setgid(owner.st_gid)
+        os.setuid(owner.st_uid)
+
+
+def run_push(args: argparse.Namespace, settings: config.Settings, _: Mapping[str, str]) -> int:
+    """Push."""
+    from speedtest_logger.actions import push
+
+    delivery = push.push(settings, Log(settings.log_file), force=args.force)
+    if args.json:
+        print(json.dumps(vars(delivery)))
+    return errors.EXIT_OK
+
+
+def run_status(args: argparse.Namespace, settings: config.Settings, _: Mapping[str, str]) -> int:
+    """Status."""
+    from speedtest_logger.actions import status
+
+    state = status.status(settings)
+    print(json.dumps(state, indent=2) if args.json else status.as_text(state))
+    return errors.EXIT_UNHEALTHY if state["problems"] else errors.EXIT_OK
+
+
+def run_doctor(args: argparse.Namespace, settings: config.Settings, environment: Mapping[str, str]) -> int:
+    """Doctor."""
+    from speedtest_logger.actions import doctor
+
+    findings = doctor.examine(settings, environment)
+    if args.json:
+        print(json.dumps([vars(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            print(f"{'ok  ' if finding.passed else 'FAIL'}  {finding.code:<22} {finding.text}")
+    return errors.EXIT_OK if all(finding.passed for finding in findings) else errors.EXIT_UNHEALTHY
+
+
+def run_config(args: argparse.Namespace, settings: config.Settings, _: Mapping[str, str]) -> int:
+    """Config check and show: loading the settings was the check."""
+    if args.what == "show":
+        for name, value in vars(settings).items():
+            if name != "engine":
+                print(f"{name} = {value}")
+        for name, own in settings.engine.items():
+            for option, value in vars(own).items():
+                print(f"{name}.{option} = {value}")
+    return errors.EXIT_OK
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    args = parser().parse_args(argv)
+    try:
+        return act(args, os.environ)
+    except errors.SpeedtestError as error:
+        print(f"speedtest-logger: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        print(f"speedtest-logger: {error.filename or 'the disk'}: {error.strerror}", file=sys.stderr)
+        return errors.EXIT_STORAGE

@@ -1,0 +1,71 @@
+"""What the kernel says about the node's network: routes, carriers, counters. Linux only (proc(5), netdevice(7)).
+
+Not from /sys: in a container that can be another network namespace's.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+import struct
+from pathlib import Path
+
+SIOCGIFFLAGS = 0x8913
+IFF_UP, IFF_RUNNING = 0x1, 0x40
+PROC = Path("/proc/self/net")  # with ProcSubset=pid there is no /proc/net
+
+
+def default_interface() -> str | None:
+    """The interface of the default route, IPv4 before IPv6; None without one."""
+    for line in _lines(PROC / "route")[1:]:
+        words = line.split()
+        if words[1] == "00000000" and words[7] == "00000000" and int(words[3], 16) & 1:
+            return words[0]
+    for line in _lines(PROC / "ipv6_route"):
+        words = line.split()
+        if words[0] == "0" * 32 and words[1] == "00" and words[9] != "lo" and int(words[8], 16) & 1:
+            return words[9]
+    return None
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return []
+
+
+def has_carrier(interface: str) -> bool:
+    """Whether an interface is up and its cable in."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            answer = fcntl.ioctl(probe, SIOCGIFFLAGS, struct.pack("256s", interface.encode()[:15]))
+        except OSError:  # no such interface
+            return False
+    flags = int(struct.unpack_from("H", answer, 16)[0])
+    return flags & (IFF_UP | IFF_RUNNING) == IFF_UP | IFF_RUNNING
+
+
+def counters(interface: str | None) -> tuple[int, int] | None:
+    """Bytes that an interface has received and sent since boot; None where there is no such interface."""
+    for line in _lines(PROC / "dev")[2:]:
+        name, _, values = line.partition(":")
+        if name.strip() == interface:
+            words = values.split()
+            return int(words[0]), int(words[8])
+    return None
+
+
+def outage_reason(interface: str | None) -> str | None:
+    """no_route where the kernel itself knows that nothing can be reached."""
+    if interface is None or not has_carrier(interface):
+        return "no_route"
+    return None
+
+
+def resolves(host: str) -> bool:
+    """Whether a name, or an address, can be resolved."""
+    try:
+        return bool(socket.getaddrinfo(host, None))
+    except (OSError, UnicodeError):
+        return False

@@ -1,0 +1,162 @@
+"""Slots: when a node measures. The same formulas drive the timer, the container's loop and the archive's coverage.
+
+A schedule divides the UTC day: slots are the moments whose Unix time is offset modulo interval.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+DAY = 86_400
+UNITS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": DAY}
+SHORTEST = 60
+GUARD_SECONDS = 2
+
+
+class DoesNotFitError(ValueError):
+    """The nodes of an uplink need more time than their interval has."""
+
+
+def parse_duration(text: str) -> int:
+    """Seconds of a systemd-style time such as 90s, 15min, 1h or '1h 30min'. Raises ValueError."""
+    parts = re.findall(r"(\d+)\s*([a-z]+)", text)
+    if not parts or re.sub(r"(\d+)\s*([a-z]+)\s*", "", text.strip()) or any(unit not in UNITS for _, unit in parts):
+        raise ValueError(f"'{text}' is no time: write it like 90s, 15min, 1h or 1h 30min")
+    return sum(int(count) * UNITS[unit] for count, unit in parts)
+
+
+def check_interval(seconds: int) -> None:
+    """Raises ValueError where an interval does not divide a day or is under a minute."""
+    if seconds < SHORTEST or DAY % seconds:
+        nearest = min((d for d in range(SHORTEST, DAY + 1) if DAY % d == 0), key=lambda d: abs(d - seconds))
+        raise ValueError(
+            f"{seconds} s does not divide a day into slots of at least {SHORTEST} s: nearest is {nearest} s"
+        )
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Slots every `interval` seconds, `offset` seconds after the start of each interval of the UTC day."""
+
+    interval: int
+    offset: int
+
+    def slot_at(self, moment: float) -> int:
+        """The last slot at or before a moment (Unix time, s)."""
+        return math.floor((moment - self.offset) / self.interval) * self.interval + self.offset
+
+    def next_after(self, moment: float) -> int:
+        """The first slot after a moment (Unix time, s)."""
+        return self.slot_at(moment) + self.interval
+
+    def between(self, start: float, end: float) -> range:
+        """All slots with start <= slot < end (Unix time, s)."""
+        first = self.slot_at(start)
+        return range(first if first >= start else first + self.interval, math.ceil(end), self.interval)
+
+    def on_calendar(self) -> list[str]:
+        """Systemd's OnCalendar expressions for these slots, as few as the day's pattern needs (systemd.time(7))."""
+        hours_at: dict[tuple[int, int], list[int]] = {}
+        for moment in range(self.offset % self.interval, DAY, self.interval):
+            hours_at.setdefault((moment % 60, moment // 60 % 60), []).append(moment // 3600)
+        minutes_at: dict[tuple[int, tuple[int, ...]], list[int]] = {}
+        for (second, minute), hours in hours_at.items():
+            minutes_at.setdefault((second, tuple(hours)), []).append(minute)
+        return [
+            f"*-*-* {_numbers(hours, 24)}:{_numbers(sorted(minutes), 60)}:{second:02d} UTC"
+            for (second, hours), minutes in sorted(minutes_at.items())
+        ]
+
+
+def _numbers(numbers: Iterable[int], count: int) -> str:
+    listed = list(numbers)
+    return "*" if len(listed) == count else ",".join(f"{number:02d}" for number in listed)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A node's wish for slots: every `interval` seconds, each taking `length` seconds of its uplink."""
+
+    node: str
+    uplink: str
+    interval: int
+    length: int
+
+
+def stable_hash(text: str) -> int:
+    """A number that is the same on every machine and in every run."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def hour_margin(interval: int) -> int:
+    """How far after the full hour (or the interval's start) the first slot may be: a tenth, a minute at most (s)."""
+    return min(60, math.gcd(interval, 3600) // 10)
+
+
+def overlap(first: tuple[Claim, int], second: tuple[Claim, int]) -> bool:
+    """Whether two nodes' (claim, offset) ever measure at the same time."""
+    (one, one_offset), (two, two_offset) = first, second
+    period = math.gcd(one.interval, two.interval)
+    ahead = (two_offset - one_offset) % period
+    return ahead < one.length or period - ahead < two.length
+
+
+def assign(claims: list[Claim], deployed: dict[str, Schedule]) -> dict[str, int]:
+    """The offset (s) of every node.
+
+    A node that is deployed at its interval keeps its offset, so nothing moves that need not; a new one takes the first
+    place, from a stable hash of its name on, that is free of all others, deployed or new. What is deployed stays
+    reserved even where its node is about to move: a run that does not reach every node can produce no overlap.
+    Raises DoesNotFitError.
+    """
+    known = {claim.node: claim for claim in claims}
+    taken: dict[str, list[tuple[Claim, int]]] = {}
+    offsets: dict[str, int] = {}
+    for node, schedule in deployed.items():
+        if node not in known:
+            continue
+        claim = known[node]
+        old = Claim(node, claim.uplink, schedule.interval, claim.length)
+        places = taken.setdefault(claim.uplink, [])
+        if schedule.interval == claim.interval and not any(
+            overlap((claim, schedule.offset), other) for other in places
+        ):
+            offsets[node] = schedule.offset
+        places.append((old, schedule.offset))
+    for claim in claims:
+        if claim.node not in offsets:
+            places = taken.setdefault(claim.uplink, [])
+            offsets[claim.node] = _free_place(claim, claims, places)
+            places.append((claim, offsets[claim.node]))
+    return offsets
+
+
+def _free_place(claim: Claim, claims: list[Claim], places: list[tuple[Claim, int]]) -> int:
+    others = [place for place in places if place[0].node != claim.node]
+    for offset in _candidates(claim, [other for other in claims if other.uplink == claim.uplink]):
+        if not any(overlap((claim, offset), other) for other in others):
+            return offset
+    sharing = sorted({claim.node, *(other.node for other, _ in others)})
+    raise DoesNotFitError(
+        f"uplink '{claim.uplink}': {len(sharing)} nodes ({', '.join(sharing)}) need {claim.length} s each and do not "
+        f"fit into {claim.interval} s"
+    )
+
+
+def _candidates(claim: Claim, sharing: list[Claim]) -> Iterator[int]:
+    """Offsets to try: a packed grid from the node's hash on, then every second of the interval."""
+    period = math.gcd(*(other.interval for other in sharing))
+    length = max(other.length for other in sharing)
+    margin = hour_margin(period)
+    cells, slack = divmod(period - margin, length)
+    if cells:
+        origin = margin + (stable_hash(claim.uplink) % (slack + 1))
+        count = cells * (claim.interval // period)
+        for step in range(count):
+            block, cell = divmod((stable_hash(claim.node) + step) % count, cells)
+            yield block * period + origin + cell * length
+    yield from range(hour_margin(claim.interval), claim.interval)

@@ -1,0 +1,181 @@
+"""What a node keeps on disk: outbox, history, raw output, refused records and small state files.
+
+Everything is written to a temporary file, fsynced, renamed, and its directory fsynced: a crash leaves old or new.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from speedtest_logger.errors import RecordError
+from speedtest_logger.record import COLUMNS, Record, from_text, unix_time, validate
+
+DAY_SECONDS = 86_400
+
+
+def write_durably(file: Path, content: bytes, mode: int = 0o640) -> None:
+    """Replace a file as a whole; it is on disk when this returns. Raises OSError."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, file)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_directory(file.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make names in a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def record_to_csv(record: Record) -> bytes:
+    """A header and one row; None is an empty field."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(COLUMNS))  # RFC 4180's CRLF, so that a lone CR in a text gets quoted too
+    writer.writeheader()
+    writer.writerow(record.to_row())
+    return text.getvalue().encode()
+
+
+def record_from_csv(content: bytes) -> Record:
+    """What record_to_csv wrote. Raises RecordError for anything else."""
+    try:
+        rows = list(csv.DictReader(io.StringIO(content.decode(), newline="")))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise RecordError("bad_file", f"no CSV: {error}") from error
+    if len(rows) != 1 or None in rows[0] or None in rows[0].values():
+        raise RecordError("bad_file", f"{len(rows)} rows or a torn row instead of one record")
+    return validate(from_text(rows[0]))
+
+
+@dataclass
+class Spool:
+    """The node's state directory."""
+
+    directory: Path
+
+    @property
+    def outbox(self) -> Path:
+        """Records that the archive has not receipted yet, one CSV file each."""
+        return self.directory / "outbox"
+
+    @property
+    def rejected(self) -> Path:
+        """Records that the archive refused, and files that are no records, each beside its reason."""
+        return self.directory / "rejected"
+
+    def prepare(self) -> None:
+        """Make the directories that are missing."""
+        for name in ("outbox", "results", "raw", "rejected", "state"):
+            (self.directory / name).mkdir(mode=0o750, parents=True, exist_ok=True)
+
+    def write(self, record: Record) -> bool:
+        """Outbox first, then history; False where the run is already known (its first record stands)."""
+        file = self.outbox / f"{record.run_id}.csv"
+        last = self.read_state("last_record") or {}
+        if record.scheduled_at and last.get("run_id") == record.run_id:  # written before, perhaps delivered since
+            return False
+        known = file.exists()
+        if not known:
+            write_durably(file, record_to_csv(record))
+        content = file.read_bytes()
+        self._write_history(record_from_csv(content) if known else record, content)
+        return not known
+
+    def _write_history(self, record: Record, content: bytes) -> None:
+        stamp = record.started_at
+        folder = self.directory / f"results/year={stamp[:4]}/month={stamp[5:7]}/day={stamp[8:10]}"
+        folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+        file = folder / f"speedtest_{stamp[11:19].replace(':', '-')}.csv"
+        if file.exists() and file.read_bytes() != content:  # two records of one second
+            file = file.with_name(f"{file.stem}_{record.run_id[:8]}.csv")
+        write_durably(file, content)
+
+    def write_raw(self, run_id: str, engine: str, content: bytes) -> None:
+        """Keep an engine's own words."""
+        write_durably(self.directory / "raw" / f"{run_id}_{engine}.json", content)
+
+    def waiting(self) -> list[Path]:
+        """Files in the outbox, oldest first."""
+        return sorted(
+            (entry for entry in self.outbox.iterdir() if entry.suffix == ".csv"),
+            key=lambda file: (file.stat().st_mtime_ns, file.name),
+        )
+
+    def release(self, run_id: str) -> None:
+        """Forget a record that the archive holds."""
+        (self.outbox / f"{run_id}.csv").unlink(missing_ok=True)
+
+    def reject(self, file: Path, reason: str) -> None:
+        """Move a file out of the outbox and keep it beside the reason."""
+        write_durably(self.rejected / f"{file.name}.reason", (reason + "\n").encode())
+        os.replace(file, self.rejected / file.name)
+        sync_directory(self.rejected)
+
+    def outbox_bytes(self) -> int:
+        """Disk that the outbox takes, bytes."""
+        return sum(file.stat().st_blocks * 512 for file in self.waiting())
+
+    def overflow(self, max_bytes: float) -> list[Path]:
+        """The oldest files that must go for the outbox to stay below its cap."""
+        excess, going = self.outbox_bytes() - max_bytes, []
+        for file in self.waiting():
+            if excess <= 0:
+                break
+            excess -= file.stat().st_blocks * 512
+            going.append(file)
+        return going
+
+    def read_state(self, name: str) -> dict[str, Any] | None:
+        """A small state file, None where it is missing or torn."""
+        try:
+            content = json.loads((self.directory / "state" / f"{name}.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return content if isinstance(content, dict) else None
+
+    def write_state(self, name: str, content: dict[str, Any]) -> None:
+        """Replace a small state file."""
+        write_durably(self.directory / "state" / f"{name}.json", (json.dumps(content) + "\n").encode())
+
+    def clear_state(self, name: str) -> None:
+        """Remove a small state file."""
+        (self.directory / "state" / f"{name}.json").unlink(missing_ok=True)
+
+    def prune(self, history_days: int, raw_days: int) -> int:
+        """Remove history and raw output beyond their ages; returns how many files went. The outbox is never pruned."""
+        old = [*_older(self.directory / "results", history_days), *_older(self.directory / "raw", raw_days)]
+        for file in old:
+            file.unlink()
+        for folder in sorted((self.directory / "results").rglob("*="), reverse=True):
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+        return len(old)
+
+
+def _older(folder: Path, days: int) -> Iterator[Path]:
+    limit = time.time() - days * DAY_SECONDS
+    return (file for file in folder.rglob("*") if file.is_file() and file.stat().st_mtime < limit)
+
+
+def age_of(record: dict[str, Any]) -> float:
+    """Seconds since a record's end."""
+    return time.time() - unix_time(str(record["finished_at"]))
