@@ -1,0 +1,122 @@
+"""Build the artifact that nodes get, reproducibly, and return its version, path and digest."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: release
+short_description: The release artifact of this checkout
+description:
+  - Returns a dict with C(version), C(path) of a tar.gz and C(digest) of the unpacked tree, as host_state computes it.
+  - The term is the wanted version. This checkout's own version is built; another one must lie in C(directory).
+options:
+  _terms: {description: The version., required: true}
+  directory: {description: Where artifacts lie and are built., required: true}
+"""
+
+import gzip
+import hashlib
+import io
+import os
+import re
+import tarfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.lookup import LookupBase
+
+SOURCE = Path(__file__).resolve().parents[2] / "src" / "speedtest_logger"
+PROGRAMS = {
+    "speedtest-logger": "speedtest_logger.cli",
+    "speedtest-receive": "speedtest_logger.archive.receive",
+    "speedtest-archive": "speedtest_logger.archive.cli",
+}
+LAUNCHER = """#!/usr/bin/python3 -I
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+from {module} import main
+
+sys.exit(main())
+"""
+
+
+def source_version() -> str:
+    """The version in the source."""
+    match = re.search(r'__version__ = "([^"]+)"', (SOURCE / "__init__.py").read_text(encoding="utf-8"))
+    if match is None:
+        raise AnsibleLookupError(f"{SOURCE}/__init__.py names no __version__")
+    return match[1]
+
+
+def contents() -> dict[str, tuple[bytes, bool]]:
+    """Every file of the artifact: its bytes and whether it can be run."""
+    files = {
+        f"speedtest_logger/{file.relative_to(SOURCE).as_posix()}": (file.read_bytes(), False)
+        for file in sorted(SOURCE.rglob("*.py"))
+    }
+    for name, module in PROGRAMS.items():
+        files[f"bin/{name}"] = (LAUNCHER.format(module=module).encode(), True)
+    return files
+
+
+def digest(files: dict[str, tuple[bytes, bool]]) -> str:
+    """The digest that the module host_state makes of the unpacked tree, owned by root, not writable by others."""
+    lines = [
+        f"{name} {executable:d} 1 {hashlib.sha256(content).hexdigest()}"
+        for name, (content, executable) in files.items()
+    ]
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def build(files: dict[str, tuple[bytes, bool]]) -> bytes:
+    """The same bytes from the same source, whenever and wherever it is built."""
+    packed = io.BytesIO()
+    with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as stream, tarfile.open(fileobj=stream, mode="w") as archive:
+        for name, (content, executable) in sorted(files.items()):
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), 0o755 if executable else 0o644
+            entry.uname = entry.gname = "root"
+            archive.addfile(entry, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def unpack(artifact: bytes) -> dict[str, tuple[bytes, bool]]:
+    """The files of an artifact."""
+    with tarfile.open(fileobj=io.BytesIO(artifact)) as archive:
+        return {
+            entry.name: (archive.extractfile(entry).read(), bool(entry.mode & 0o100))  # type: ignore[union-attr]  # a file
+            for entry in archive
+            if entry.isfile()
+        }
+
+
+@cache
+def release(version: str, directory: Path) -> dict[str, str]:
+    """Version, path and digest of an artifact; this checkout's own is written where it differs."""
+    file = directory / f"speedtest-logger-{version}.tar.gz"
+    if version == source_version():
+        files = contents()
+        artifact = build(files)
+        if not file.exists() or file.read_bytes() != artifact:
+            directory.mkdir(parents=True, exist_ok=True)
+            temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+            temporary.write_bytes(artifact)
+            temporary.replace(file)
+        return {"version": version, "path": str(file), "digest": digest(files)}
+    if not file.exists():
+        raise AnsibleLookupError(
+            f"version '{version}' is not here: this checkout is {source_version()}, and there is no "
+            f"{file}. Set speedtest_logger_version to {source_version()}, or put the artifact there."
+        )
+    return {"version": version, "path": str(file), "digest": digest(unpack(file.read_bytes()))}
+
+
+class LookupModule(LookupBase):  # type: ignore[misc]
+    """See DOCUMENTATION."""
+
+    def run(self, terms: list[str], variables: Any = None, **kwargs: Any) -> list[dict[str, str]]:
+        self.set_options(var_options=variables, direct=kwargs)
+        return [release(str(term), Path(self.get_option("directory"))) for term in terms]
