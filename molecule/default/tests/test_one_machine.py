@@ -1,0 +1,115 @@
+"""One machine that is target, archive host and node at once."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import datetime, timezone
+
+from fleet import attempt, coverage, on, query, wait_until
+from security import assert_sandboxed
+
+NODE = "homelab"
+
+
+def test_units_are_enabled_and_elapse_next_within_a_minute(host):
+    for name in (
+        "speedtest-logger.timer",
+        "speedtest-push.timer",
+        "speedtest-ingest.timer",
+        "speedtest-stayawake.service",
+    ):
+        unit = host.service(name)
+        assert unit.is_enabled, name
+        assert unit.is_running, name
+    listed = json.loads(on(NODE, "systemctl list-timers --output=json speedtest-logger.timer"))
+    assert -5 < listed[0]["next"] / 1e6 - time.time() < 61
+
+
+def test_the_machine_is_kept_awake():
+    assert "speedtest-stayawake" in on(NODE, "systemd-inhibit --list --no-pager")
+
+
+def test_managed_files_belong_to_root_and_say_who_manages_them(host):
+    env = host.file("/etc/speedtest-telemetry/logger.env")
+    assert (env.user, env.group, env.mode) == ("root", "speedtest", 0o640)
+    assert env.content_string.startswith("# managed by Ansible: speedtest_logger")
+    assert host.file("/etc/speedtest-telemetry/id_ed25519").mode == 0o600
+
+
+def test_a_slot_is_measured_delivered_and_archived():
+    sql = "SELECT count(*) AS n FROM records WHERE status = 'ok' AND scheduled_at IS NOT NULL"
+    wait_until("two scheduled records are archived", lambda: query(sql, NODE)[0]["n"] >= 2, 200, NODE)
+    for row in query("SELECT * FROM records WHERE scheduled_at IS NOT NULL", NODE):
+        assert row["engine"] == "iperf3"
+        assert row["download_bps"] > 1e6
+        assert row["upload_bps"] > 1e6
+        assert row["upload_latency_ms"] > 0
+        assert row["background_rx_bytes"] is not None
+        slot, start = (
+            datetime.fromisoformat(row[name]).astimezone(timezone.utc) for name in ("scheduled_at", "started_at")
+        )
+        assert 0 <= (start - slot).total_seconds() <= 3
+    cover = coverage("--last", "10min", "--grace", "1min", node=NODE)[NODE]
+    assert cover["ok"] >= 2
+    assert cover["expected"] == sum(cover[name] for name in ("ok", "partial", "failed", "skipped", "missed", "pending"))
+
+
+def test_a_measurement_by_hand_ends_well_and_is_no_slot():
+    before = query("SELECT count(*) AS n FROM records WHERE scheduled_at IS NULL", NODE)[0]["n"]
+    wait_until("no slot is near", lambda: 15 < (time.time() - offset()) % 60 < 40, 120)
+    record = json.loads(on(NODE, "speedtest-logger measure --json 2>/dev/null"))
+    assert record["status"] == "ok"
+    assert record["scheduled_at"] is None
+    on(NODE, "systemctl start speedtest-push.service")
+    assert query("SELECT count(*) AS n FROM records WHERE scheduled_at IS NULL", NODE)[0]["n"] == before + 1
+
+
+def offset() -> int:
+    text = on(NODE, "grep OFFSET /etc/speedtest-telemetry/logger.env")
+    return int(text.split('"')[1])
+
+
+def test_status_doctor_and_config_agree_that_all_is_well():
+    assert attempt(NODE, "speedtest-logger config check").returncode == 0
+    assert json.loads(on(NODE, "speedtest-logger status --json"))["problems"] == []
+    findings = json.loads(on(NODE, "speedtest-logger doctor --json", check=False))
+    assert [finding for finding in findings if not finding["passed"]] == []
+
+
+def test_the_journal_and_the_log_tell_the_same_story():
+    log = [json.loads(line) for line in on(NODE, "cat /var/log/speedtest-diag.log").splitlines()]
+    records = [line for line in log if line["event"] == "record"]
+    assert records
+    assert {"time", "level", "run_id", "status"} <= set(records[0])
+    assert records[0]["run_id"] in on(NODE, "journalctl --no-pager -u speedtest-logger.service")
+
+
+def test_history_and_raw_output_are_kept():
+    assert on(NODE, "ls /var/lib/speedtest-telemetry/results/year=*/month=*/day=*/speedtest_*.csv").strip()
+    assert '"sum_received"' in on(NODE, "cat /var/lib/speedtest-telemetry/raw/*_iperf3.json")
+
+
+def test_pandas_reads_the_archive_as_it_lies():
+    code = (
+        "import pandas; frame = pandas.read_parquet('/srv/speedtest-archive/archive'); "
+        "print(len(frame), frame['location'].iloc[0], str(frame['started_at'].dtype))"
+    )
+    count, location, kind = on(NODE, f'/opt/speedtest-archive/venv/bin/python -c "{code}"').split(maxsplit=2)
+    assert int(count) >= 2
+    assert location == "home"
+    assert "UTC" in kind
+
+
+def test_an_engine_from_a_url_is_checked_and_linked(host):
+    link = host.file("/opt/speedtest-telemetry/engines/librespeed")
+    assert link.is_symlink
+    assert host.file(link.linked_to).mode == 0o755
+    assert host.file(link.linked_to).content_string == '{"processedString":"127.0.0.1","rawIspInfo":""}'
+    assert 'SPEEDTEST_LIBRESPEED_PROGRAM="/opt/speedtest-telemetry/engines/librespeed"' in on(
+        NODE, "cat /etc/speedtest-telemetry/logger.env"
+    )
+
+
+def test_every_service_is_sandboxed():
+    assert_sandboxed(NODE)

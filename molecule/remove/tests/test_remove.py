@@ -1,0 +1,58 @@
+"""remove.yml takes everything off and keeps the data; with speedtest_purge the data go too; site.yml brings it back."""
+
+from __future__ import annotations
+
+from fleet import attempt, on, playbook, query, recap, wait_until
+
+NODE = "homelab"
+PROGRAMS = [
+    "/opt/speedtest-telemetry",
+    "/etc/speedtest-telemetry",
+    "/usr/local/bin/speedtest-logger",
+    "/opt/speedtest-archive",
+    "/usr/local/bin/speedtest-archive",
+    "/var/lib/speedtest-archive",
+    "/etc/speedtest-target",
+    "/srv/speedtest-target",
+    "/var/log/speedtest-diag.log",
+]
+DATA = ["/var/lib/speedtest-telemetry/results", "/var/log/speedtest-telemetry", "/srv/speedtest-archive/archive"]
+
+
+def present(paths: list[str]) -> list[str]:
+    return [path for path in paths if attempt(NODE, f"test -e {path} -o -L {path}").returncode == 0]
+
+
+def units() -> str:
+    return on(
+        NODE, "systemctl list-units --all --no-legend 'speedtest-*'; ls /etc/systemd/system | grep speedtest; true"
+    ).strip()
+
+
+def test_1_everything_goes_but_the_data():
+    wait_until("a record is archived", lambda: query("SELECT count(*) AS n FROM records", NODE)[0]["n"] > 0, 150)
+    done = playbook("playbooks/remove.yml")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert present(PROGRAMS) == []
+    assert units() == ""
+    assert present(DATA) == DATA
+    assert on(NODE, "ls /var/lib/speedtest-telemetry/outbox").strip() == ""
+
+
+def test_2_a_second_removal_changes_nothing():
+    done = playbook("playbooks/remove.yml")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert recap(done)[NODE]["changed"] == 0
+
+
+def test_3_site_brings_it_back_with_its_history():
+    done = playbook("site.yml")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert query("SELECT count(*) AS n FROM records", NODE)[0]["n"] > 0
+
+
+def test_4_purge_takes_the_data_too():
+    done = playbook("playbooks/remove.yml", "-e", "speedtest_purge=true")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert present([*PROGRAMS, *DATA, "/var/lib/speedtest-telemetry", "/srv/speedtest-archive"]) == []
+    assert attempt(NODE, "getent passwd speedtest speedtest-archive speedtest-target").stdout.strip() == ""

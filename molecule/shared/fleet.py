@@ -1,0 +1,106 @@
+"""What the scenarios' tests share: the lab's nodes, commands on them, the archive's answers, and site.yml itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCENARIO = os.environ.get("MOLECULE_SCENARIO_NAME", "default")
+LAB = "molecule-" + SCENARIO.replace("_", "-")
+
+
+def lab(*words: str, check: bool = True) -> str:
+    """Run a verb of the lab."""
+    done = subprocess.run([sys.executable, "-m", "lab", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert not check or done.returncode == 0, f"lab {' '.join(words)}: {done.stderr}"
+    return done.stdout
+
+
+def on(node: str, command: str, *, check: bool = True) -> str:
+    """Run a shell command on a node as root; returns what it printed, both streams."""
+    done = attempt(node, command)
+    assert not check or done.returncode == 0, f"{node}: {command}\n{done.stdout}"
+    return done.stdout
+
+
+def attempt(node: str, command: str) -> subprocess.CompletedProcess[str]:
+    """Run a shell command on a node as root and return how it ended; standard error is among the output."""
+    argv = [sys.executable, "-m", "lab", "ssh", LAB, node, "sudo sh -c " + quoted(command)]
+    return subprocess.run(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+
+
+def quoted(text: str) -> str:
+    """A shell word."""
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def query(sql: str, node: str = "archive") -> list[dict[str, Any]]:
+    """Rows of the archive, the inbox ingested first."""
+    on(node, "systemctl start speedtest-ingest.service")
+    answer = on(node, f"speedtest-archive query --format json {quoted(sql)}")
+    rows: list[dict[str, Any]] = json.loads(answer)
+    return rows
+
+
+def coverage(*options: str, node: str = "archive") -> dict[str, dict[str, Any]]:
+    """The archive's coverage by node, the inbox ingested first."""
+    on(node, "systemctl start speedtest-ingest.service")
+    rows = json.loads(on(node, f"speedtest-archive coverage --format json {' '.join(options)}"))
+    return {row["node"]: row for row in rows}
+
+
+def playbook(name: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run one of the project's playbooks on this scenario's nodes, as a user would."""
+    inventory = os.environ["MOLECULE_INVENTORY_FILE"]
+    argv = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", inventory, name, *options]
+    environment = {
+        **os.environ,
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_HOST_KEY_CHECKING": "false",
+    }
+    for name_ in [name_ for name_ in environment if name_.startswith(("ANSIBLE_ROLES", "ANSIBLE_LIB"))]:
+        del environment[name_]
+    return subprocess.run(
+        argv,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def recap(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, int]]:
+    """changed, failed, unreachable … by host, from a run's last lines."""
+    hosts = {}
+    for line in done.stdout.split("PLAY RECAP")[-1].splitlines()[1:]:
+        name, colon, counts = line.partition(":")
+        if colon and "ok=" in counts:
+            hosts[name.strip()] = {key: int(value) for key, value in (word.split("=") for word in counts.split())}
+    return hosts
+
+
+def wait_until(what: str, holds: Callable[[], bool], seconds: float, node: str | None = None) -> None:
+    """Return once something holds; fail, naming it and showing a node's journal, when the time is up."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {seconds:.0f} s in vain: {what}\n{journal(node) if node else ''}")
+        time.sleep(2)
+
+
+def journal(node: str) -> str:
+    """The journal of a node's own units, for a test that fails."""
+    return on(node, "journalctl --no-pager -n 60 -u 'speedtest-*'", check=False)

@@ -1,0 +1,21 @@
+"""The sandbox of every service that the roles install."""
+
+from __future__ import annotations
+
+import re
+
+from fleet import on
+
+MOST_EXPOSED = 2.5
+
+
+def assert_sandboxed(node: str) -> None:
+    """Systemd's own score of every speedtest service on a node is at most 2.5 (lower is better)."""
+    listed = on(node, "systemctl list-unit-files --no-legend 'speedtest-*.service'").split("\n")
+    names = [line.split()[0].replace("@.", "@5201.") for line in listed if line.strip()]
+    assert names, f"{node}: no speedtest service is installed"
+    for name in names:
+        said = on(node, f"systemd-analyze security --no-pager {name}")
+        found = re.search(r"exposure level for \S+: ([0-9.]+)", said)
+        assert found, said
+        assert float(found[1]) <= MOST_EXPOSED, f"{node}: {name}: {found[1]}\n{said}"

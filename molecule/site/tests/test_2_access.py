@@ -1,0 +1,125 @@
+"""A node's key can do nothing but deliver its own records."""
+
+from __future__ import annotations
+
+import json
+import uuid
+
+import pytest
+from fleet import attempt, on, query
+
+KEY = "/etc/speedtest-telemetry/id_ed25519"
+SSH = f"ssh -F none -o BatchMode=yes -o UserKnownHostsFile=/etc/speedtest-telemetry/known_hosts -i {KEY}"
+
+
+def archive_address() -> str:
+    return on("shed", "grep ARCHIVE_HOST= /etc/speedtest-telemetry/logger.env").split('"')[1]
+
+
+def deliver(payload: str) -> dict:
+    """Send a payload made by a shell command with shed's key; returns the archive's answer."""
+    done = attempt("shed", f"{payload} | {SSH} speedtest-archive@{archive_address()} receive 2>/dev/null")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def row(**changes: object) -> dict:
+    record = query("SELECT * EXCLUDE (day, year, month) FROM records WHERE node = 'shed' AND status = 'ok' LIMIT 1")[0]
+    return {**record, "run_id": str(uuid.uuid4()), "scheduled_at": None, **changes}
+
+
+def deliver_row(changed: dict) -> dict:
+    line = json.dumps(changed)
+    on("shed", "cat > /root/payload <<'END'\n" + line + "\nEND")
+    return deliver("cat /root/payload")
+
+
+@pytest.fixture(autouse=True)
+def the_archive_stays_intact():
+    """Whatever a test sends: what was there is there, other nodes deliver, nothing is left half done."""
+    before = query(
+        "SELECT count(*) AS n, count(DISTINCT run_id) AS ids FROM records WHERE finished_at < now() - INTERVAL 1 MINUTE"
+    )[0]
+    yield
+    after = query("SELECT count(*) AS n, count(DISTINCT run_id) AS ids FROM records")[0]
+    assert after["n"] == after["ids"] >= before["n"]
+    on("porch", "speedtest-logger push --force")
+    assert query("SELECT count(*) AS n FROM records WHERE node NOT IN ('attic', 'porch', 'shed')") == [{"n": 0}]
+
+
+@pytest.mark.parametrize("command", ["/bin/sh -i", "'cat /etc/passwd'", "'speedtest-receive --node attic'"])
+def test_no_shell_and_no_other_command(command):
+    done = attempt("shed", f"echo | {SSH} speedtest-archive@{archive_address()} {command} 2>&1")
+    assert '"node": "shed"' in done.stdout, done.stdout
+    assert "root:" not in done.stdout
+
+
+def test_no_terminal():
+    done = attempt("shed", f"echo | {SSH} -tt speedtest-archive@{archive_address()} 2>&1")
+    assert "PTY allocation request failed" in done.stdout
+
+
+@pytest.mark.parametrize("program", ["scp -O", "scp -s", "sftp"])
+def test_no_file_copy(program):
+    options = SSH.removeprefix("ssh ")
+    there = f"speedtest-archive@{archive_address()}"
+    source = f"{there}:/etc/passwd /root/stolen"
+    done = attempt("shed", f"timeout 20 {program} {options} {source}")
+    assert done.returncode != 0
+    assert attempt("shed", "test -e /root/stolen").returncode != 0
+
+
+def test_no_port_forwarding():
+    there = f"speedtest-archive@{archive_address()}"
+    done = attempt(
+        "shed", f"(sleep 3) | timeout 20 {SSH} -o ExitOnForwardFailure=yes -R 2222:127.0.0.1:22 {there} 2>&1"
+    )
+    assert "remote port forwarding failed" in done.stdout
+    script = (
+        f"(sleep 4 | timeout 20 {SSH} -L 2223:127.0.0.1:22 {there} >/dev/null 2>/root/forward) & sleep 2; "
+        "timeout 3 bash -c 'head -c 4 < /dev/tcp/127.0.0.1/2223'; wait; cat /root/forward"
+    )
+    done = attempt("shed", script)
+    assert "SSH-" not in done.stdout
+    assert "administratively prohibited" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"node": "attic"}, "other_node"),
+        ({"node": "../attic"}, "bad_id"),
+        ({"location": "../../etc"}, "bad_id"),
+        ({"location": "a/b"}, "bad_id"),
+        ({"started_at": "2099-01-01T00:00:00.000Z", "finished_at": "2099-01-01T00:00:01.000Z"}, "from_the_future"),
+        ({"download_bps": -1}, "bad_number"),
+        ({"surprise": 1}, "unknown_column"),
+        ({"schema_version": 2}, "schema_version"),
+    ],
+)
+def test_a_row_that_is_not_its_own_or_no_record_is_refused_with_a_reason(changes, reason):
+    sent = row(**changes)
+    answer = deliver_row(sent)
+    assert answer["accepted"] == []
+    assert answer["rejected"][sent["run_id"]].startswith(reason + ":")
+    assert reason in on("archive", "cat /srv/speedtest-archive/quarantine/shed/*.jsonl")
+
+
+def test_broken_utf8_is_refused_and_its_neighbour_accepted():
+    good = row(status="failed", reason="engine_error", message="by hand")
+    on("shed", "cat > /root/payload <<'END'\n" + json.dumps(good) + "\nEND")
+    answer = deliver(r"(printf '{\"run_id\": \"\377\376\"}\n'; cat /root/payload)")
+    assert answer["accepted"] == [good["run_id"]]
+    assert "bad_json" in on("archive", "cat /srv/speedtest-archive/quarantine/shed/*.jsonl")
+
+
+def test_a_gigabyte_in_one_line_is_refused():
+    assert deliver("head -c 1000000000 /dev/zero")["refused"] == "line_too_long"
+
+
+def test_a_gigabyte_in_lines_is_refused():
+    assert deliver("yes '{}' | head -c 1000000000")["refused"] in ("too_many_rows", "too_large")
+
+
+def test_a_million_rows_are_refused():
+    on("shed", "cat > /root/payload <<'END'\n" + json.dumps(row()) + "\nEND")
+    assert deliver('yes "$(cat /root/payload)" | head -n 1000000')["refused"] in ("too_many_rows", "too_large")

@@ -1,0 +1,71 @@
+"""Cables are pulled and a node reboots: afterwards every slot is accounted for, and nothing is there twice."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from fleet import LAB, attempt, coverage, lab, on, query, wait_until
+
+SLOTS = 3
+INTERVAL = 60
+
+
+@pytest.fixture(scope="module", autouse=True)
+def outage():
+    """The archive's cable is out, and shed's for the same time; porch reboots meanwhile."""
+    began = time.time()
+    lab("cut", LAB, "archive")
+    lab("cut", LAB, "shed")
+    time.sleep(INTERVAL)
+    lab("reboot", LAB, "porch")
+    time.sleep((SLOTS - 1) * INTERVAL + 5)
+    assert int(attempt("attic", "ls /var/lib/speedtest-telemetry/outbox | wc -l").stdout) >= SLOTS - 1
+    lab("restore", LAB, "archive")
+    lab("restore", LAB, "shed")
+    ended = time.time()
+    wait_until("all outboxes are empty", all_delivered, 300)
+    return began, ended
+
+
+def all_delivered() -> bool:
+    for node in ("attic", "porch", "shed"):
+        on(node, "systemctl start speedtest-push.service; speedtest-logger push --force", check=False)
+    return all(
+        int(on(node, "ls /var/lib/speedtest-telemetry/outbox | wc -l")) <= 1 for node in ("attic", "porch", "shed")
+    )
+
+
+def test_the_cut_nodes_slots_failed_with_their_reason(outage):
+    began, ended = outage
+    rows = query(
+        f"SELECT status, reason FROM records WHERE node = 'shed' AND scheduled_at > to_timestamp({began + 20}) "
+        f"AND scheduled_at < to_timestamp({ended - 5})"
+    )
+    assert len(rows) >= SLOTS - 1
+    assert {(row["status"], row["reason"]) for row in rows} == {("failed", "no_route")}
+
+
+def test_the_others_went_on_measuring_and_lost_nothing(outage):
+    began, ended = outage
+    rows = query(
+        f"SELECT status FROM records WHERE node = 'attic' AND scheduled_at > to_timestamp({began}) "
+        f"AND scheduled_at < to_timestamp({ended - 30})"
+    )
+    assert len(rows) >= SLOTS - 1
+    assert {row["status"] for row in rows} == {"ok"}
+
+
+def test_every_slot_is_accounted_for_and_nothing_is_there_twice(outage):
+    began, _ = outage
+    for cover in coverage("--last", "20min", "--grace", "2min").values():
+        assert cover["expected"] == sum(
+            cover[name] for name in ("ok", "partial", "failed", "skipped", "missed", "pending")
+        )
+        assert cover["missed"] <= (1 if cover["node"] == "porch" else 0), cover
+    assert (
+        query("SELECT node, scheduled_at FROM records WHERE scheduled_at IS NOT NULL GROUP BY ALL HAVING count(*) > 1")
+        == []
+    )
+    assert query("SELECT run_id FROM records GROUP BY ALL HAVING count(*) > 1") == []
+    assert began

@@ -1,0 +1,76 @@
+"""Shared by all tests: recorded engine output, and programs that replay it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+
+from speedtest_logger import config
+from speedtest_logger.engines.job import Output
+
+FIXTURES = Path(__file__).parent / "fixtures"
+# the same examples everywhere: a machine under load must not fail what another one passes
+hypothesis_settings.register_profile(
+    "steady", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("steady")
+VERSIONS = {
+    "iperf3": "iperf 3.12 (cJSON 1.7.15)",
+    "librespeed-cli": "librespeed-cli v1.0.11 (built on )",
+    "speedtest-cli": "speedtest-cli 2.1.3",
+    "speedtest": "Speedtest by Ookla 1.2.0.84 (ea6b6773cf) Linux",
+}
+
+
+def recorded(name: str, returncode: int = 0) -> Output:
+    """An engine's recorded words as its output."""
+    return Output(returncode, (FIXTURES / name).read_bytes())
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Callable[..., str]:
+    """Write a program under an engine's name that answers --version truthfully and otherwise runs a shell script."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+
+    def write(name: str, script: str, version: str | None = None) -> str:
+        file = folder / name
+        file.write_text(
+            f"#!/bin/sh\n[ \"$1\" = --version ] && {{ echo '{version or VERSIONS[name]}'; exit 0; }}\n{script}\n"
+        )
+        file.chmod(file.stat().st_mode | stat.S_IXUSR)
+        return f"{folder}:{os.environ['PATH']}"
+
+    return write
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Callable[..., config.Settings]:
+    """Settings of a node whose state lies in a temporary directory."""
+
+    def load(**variables: str) -> config.Settings:
+        base = {
+            "SPEEDTEST_NODE": "attic",
+            "SPEEDTEST_STATE_DIR": str(tmp_path / "state"),
+            "SPEEDTEST_LOG_FILE": str(tmp_path / "diag.log"),
+            "SPEEDTEST_ENGINES": "iperf3",
+            "SPEEDTEST_IPERF3_SERVERS": "192.0.2.1:5201",
+            "SPEEDTEST_DISK_MIN_FREE_MB": "0",
+        }
+        return config.load({**base, **{f"SPEEDTEST_{name.upper()}": value for name, value in variables.items()}})
+
+    return load
+
+
+REPLAY_IPERF3 = f"""
+case "$*" in
+  *-R*) cat {FIXTURES}/iperf3-3.12-download.json;;
+  *) cat {FIXTURES}/iperf3-3.12-upload.json;;
+esac
+"""

@@ -1,0 +1,46 @@
+"""Run a program of this project and kill -9 it right before its Nth change of the disk.
+
+usage: python killer.py N MODULE ARGS…   (N = 0: do not kill; the number of changes is printed to standard error)
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+
+CHANGES = ("open", "fsync", "replace", "rename", "unlink", "mkdir", "rmdir", "write")
+done = 0
+
+
+def arm(deadly: int) -> None:
+    """Count the calls that change the disk; die before the deadly one."""
+
+    def watched(name, original):
+        def call(*args, **kwargs):
+            global done  # noqa: PLW0603  (a counter of this process, which is about to die)
+            if name != "open" or args[1] & os.O_CREAT:
+                done += 1
+                if done == deadly:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return original(*args, **kwargs)
+
+        return call
+
+    for name in CHANGES:
+        setattr(os, name, watched(name, getattr(os, name)))
+
+
+def main() -> int:
+    deadly, module, *arguments = sys.argv[1:]
+    program = importlib.import_module(module)
+    arm(int(deadly))
+    try:
+        return program.main(arguments)
+    finally:
+        print(f"changes={done}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

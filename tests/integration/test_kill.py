@@ -1,0 +1,221 @@
+"""kill -9 in measure, push, receive and ingest at every change of the disk: nothing is lost, nothing is there twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import REPLAY_IPERF3
+
+from speedtest_logger import config
+from speedtest_logger.actions import measure
+from speedtest_logger.spool import Spool, record_from_csv
+
+ROOT = Path(__file__).resolve().parents[2]
+KILLER = Path(__file__).with_name("killer.py")
+LOGGER, RECEIVE, ARCHIVE = "speedtest_logger.cli", "speedtest_logger.archive.receive", "speedtest_logger.archive.cli"
+INGEST = ("ingest",)
+
+
+class Stage:
+    """A node and an archive in one temporary directory, and the programs that work on them."""
+
+    def __init__(self, folder: Path, program) -> None:
+        self.folder = folder
+        self.node, self.archive = folder / "node", folder / "archive"
+        for name in ("inbox", "archive", "quarantine", "state"):
+            (self.archive / name).mkdir(parents=True)
+        path = program("iperf3", REPLAY_IPERF3)
+        ssh = folder / "bin/ssh"
+        ssh.write_text(
+            f"#!/bin/sh\nexec {sys.executable} {KILLER} ${{KILL_RECEIVE:-0}} {RECEIVE} --node attic "
+            f"--root {self.archive}\n"
+        )
+        ssh.chmod(0o755)
+        self.environment = {
+            "PATH": path,
+            "PYTHONPATH": str(ROOT / "src"),
+            "SPEEDTEST_NODE": "attic",
+            "SPEEDTEST_STATE_DIR": str(self.node),
+            "SPEEDTEST_LOG_FILE": str(folder / "diag.log"),
+            "SPEEDTEST_ENGINES": "iperf3",
+            "SPEEDTEST_IPERF3_SERVERS": "127.0.0.1:9",
+            "SPEEDTEST_ARCHIVE_HOST": "archive.example.org",
+            "SPEEDTEST_DISK_MIN_FREE_MB": "0",
+            "SPEEDTEST_INTERVAL_SECONDS": "86400",
+            "SPEEDTEST_OFFSET_SECONDS": str(int(time.time()) % 86_400),
+            "SPEEDTEST_START_TOLERANCE_SECONDS": "3600",
+        }
+
+    def run(self, module: str, *arguments: str, kill: int = 0, **environment: str) -> tuple[int, int]:
+        """Run a program, killed before its Nth change of the disk; returns exit code and number of changes."""
+        done = subprocess.run(
+            [sys.executable, str(KILLER), str(kill), module, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**self.environment, **environment},
+            timeout=60,
+        )
+        assert done.returncode in (0, 4, -signal.SIGKILL), done.stderr
+        found = re.search(r"changes=(\d+)", done.stderr)
+        return done.returncode, int(found[1]) if found else 0
+
+    def fill(self, count: int) -> set[str]:
+        """Put records into the outbox; returns their run_ids."""
+        settings = config.load({k: v for k, v in self.environment.items() if k.startswith("SPEEDTEST_")})
+        spool = Spool(self.node)
+        spool.prepare()
+        for number in range(count):
+            spool.write(measure.begin(settings, None, time.time() - 1000 - number * 40 * 86_400))
+        return self.outbox()
+
+    def outbox(self) -> set[str]:
+        return {record_from_csv(file.read_bytes()).run_id for file in Spool(self.node).waiting()}
+
+    def inbox(self) -> list[str]:
+        return [
+            json.loads(line)["run_id"]
+            for file in sorted((self.archive / "inbox").glob("*/*.jsonl"))
+            for line in file.read_text().splitlines()
+        ]
+
+    def archived(self) -> list[str]:
+        if not list((self.archive / "archive").glob("*/*/*/*.parquet")):
+            return []
+        return pd.read_parquet(self.archive / "archive")["run_id"].tolist()
+
+
+@pytest.fixture
+def stages(tmp_path, program):
+    """Make a fresh stage for every point of the walk."""
+
+    def fresh() -> Stage:
+        for name in ("node", "archive"):
+            shutil.rmtree(tmp_path / name, ignore_errors=True)
+        return Stage(tmp_path, program)
+
+    return fresh
+
+
+def walk(stages, act):
+    """act(stage, N) for N = 0 (count only), then for every point; returns how many points there were."""
+    points = act(stages(), 0)
+    assert points > 3
+    for number in range(1, points + 1):
+        act(stages(), number)
+    return points
+
+
+def test_measure(stages):
+    def act(stage, number):
+        code, points = stage.run(LOGGER, "measure", kill=number)
+        assert (code == -signal.SIGKILL) == bool(number)
+        stage.run(LOGGER, "measure")  # the next start, within the slot's tolerance
+        records = [record_from_csv(file.read_bytes()) for file in Spool(stage.node).waiting()]
+        slots = [record.scheduled_at for record in records if record.scheduled_at]
+        assert len(slots) == 1, f"killed at {number}: {records}"
+        assert records[0].status == "ok"
+        history = {record_from_csv(file.read_bytes()).run_id for file in stage.node.glob("results/*/*/*/*.csv")}
+        assert history == {record.run_id for record in records}
+        return points
+
+    assert walk(stages, act) > 10
+
+
+def test_measure_that_is_killed_and_not_tried_again_leaves_its_record_at_the_next_slot(stages):
+    def act(stage, number):
+        _, points = stage.run(LOGGER, "measure", kill=number)
+        later = {
+            "SPEEDTEST_INTERVAL_SECONDS": "43200",
+            "SPEEDTEST_OFFSET_SECONDS": str((int(time.time()) - 1) % 43_200),
+        }
+        stage.run(LOGGER, "measure", **later)
+        records = [record_from_csv(file.read_bytes()) for file in Spool(stage.node).waiting()]
+        assert len({record.run_id for record in records}) == len(records) <= 2
+        assert {record.reason for record in records} <= {None, "interrupted"}
+        assert any(record.status == "ok" for record in records)
+        return points
+
+    walk(stages, act)
+
+
+def everything_arrived(stage, sent, where):
+    """After the fault: push and ingest once more, and count."""
+    stage.run(LOGGER, "push", "--force")
+    assert stage.outbox() == set(), where
+    stage.run(ARCHIVE, "--root", str(stage.archive), *INGEST)
+    assert sorted(stage.archived()) == sorted(sent), where
+    assert stage.inbox() == [], where
+
+
+def test_push(stages):
+    def act(stage, number):
+        sent = stage.fill(3)
+        _, points = stage.run(LOGGER, "push", "--force", kill=number)
+        assert sent <= stage.outbox() | set(stage.inbox()), f"lost at {number}"
+        everything_arrived(stage, sent, f"killed at {number}")
+        return points
+
+    walk(stages, act)
+
+
+def test_receive(stages):
+    def act(stage, number):
+        sent = stage.fill(3)
+        lines = b"".join(
+            json.dumps(record_from_csv(file.read_bytes()).to_row()).encode() + b"\n"
+            for file in Spool(stage.node).waiting()
+        )
+        done = subprocess.run(
+            [sys.executable, str(KILLER), str(number), RECEIVE, "--node", "attic", "--root", str(stage.archive)],
+            input=lines,
+            capture_output=True,
+            check=False,
+            env=stage.environment,
+            timeout=60,
+        )
+        if done.stdout:  # a receipt: then it must be there
+            assert set(json.loads(done.stdout)["accepted"]) <= set(stage.inbox())
+        everything_arrived(stage, sent, f"killed at {number}")
+        found = re.search(rb"changes=(\d+)", done.stderr)
+        return int(found[1]) if found else 0
+
+    walk(stages, act)
+
+
+def test_ingest(stages):
+    def act(stage, number):
+        sent = stage.fill(4)
+        stage.run(LOGGER, "push", "--force")
+        _, points = stage.run(ARCHIVE, "--root", str(stage.archive), *INGEST, kill=number)
+        readable = stage.archived()  # right at this instant, with what the crash left
+        assert len(readable) == len(set(readable))
+        assert set(readable) | set(stage.inbox()) == sent, f"lost at {number}"
+        everything_arrived(stage, sent, f"killed at {number}")
+        return points
+
+    assert walk(stages, act) > 20
+
+
+def test_a_crash_leaves_no_temporary_file_for_ever(stages):
+    stage = stages()
+    stage.fill(1)
+    stage.run(LOGGER, "push", "--force")
+    stage.run(ARCHIVE, "--root", str(stage.archive), *INGEST, kill=3)
+    left = [*stage.archive.rglob(".*.tmp")]
+    for file in left:
+        os.utime(file, (time.time() - 7200, time.time() - 7200))
+    stage.fill(1)
+    stage.run(LOGGER, "push", "--force")
+    stage.run(ARCHIVE, "--root", str(stage.archive), *INGEST)
+    assert not [*stage.archive.rglob(".*.tmp")]

@@ -1,0 +1,301 @@
+"""receive, ingest, coverage, query, export on real files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import uuid
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from speedtest_logger.archive import cli, coverage, ingest, layout, query, receive, store
+from speedtest_logger.errors import ConfigError, RefusedError, StorageError
+from speedtest_logger.record import Record, utc_text
+
+NOW = 1_800_000_000
+LIMITS = receive.Limits(free_bytes=0)
+
+
+@pytest.fixture
+def archive(tmp_path):
+    made = layout.Layout(tmp_path / "archive")
+    for folder in (made.inbox, made.archive, made.quarantine, made.state):
+        folder.mkdir(parents=True)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch):
+    monkeypatch.setattr("time.time", lambda: float(NOW))
+
+
+def row(moment=NOW - 1000, slot=None, **changes):
+    base = Record(
+        run_id=str(uuid.uuid4()),
+        node="attic",
+        location="home",
+        started_at=utc_text(moment),
+        finished_at=utc_text(moment + 10),
+        scheduled_at=None if slot is None else utc_text(slot),
+        status="ok",
+        download_bps=1e8,
+        upload_bps=5e7,
+    ).to_row()
+    return {**base, **changes}
+
+
+def deliver(archive, *rows, node="attic", limits=LIMITS):
+    payload = b"".join(json.dumps(r).encode() + b"\n" for r in rows)
+    return receive.receive(archive, node, io.BytesIO(payload), limits)
+
+
+def rows(archive, sql="SELECT * FROM records ORDER BY started_at"):
+    names, found = query.query(archive, sql)
+    return [dict(zip(names, r, strict=True)) for r in found]
+
+
+def test_a_delivery_is_receipted_ingested_and_read_by_pandas(archive):
+    sent = [row(), row(location="garden"), row(moment=NOW - 40 * 86_400)]
+    receipt = deliver(archive, *sent)
+    assert receipt["accepted"] == [r["run_id"] for r in sent]
+    outcome = ingest.ingest(archive)
+    assert (outcome.rows, outcome.added, outcome.duplicates, outcome.months) == (3, 3, 0, 3)
+    assert not list(archive.inbox.glob("*/*"))
+    frame = pd.read_parquet(archive.archive)
+    assert set(frame["run_id"]) == {r["run_id"] for r in sent}
+    assert set(frame["location"]) == {"home", "garden"}
+    assert next(r["location"] for r in rows(archive)) == "home"
+    assert len(rows(archive)) == 3
+
+
+def test_files_are_sorted_zstd_and_know_their_schema(archive):
+    deliver(archive, row(NOW - 10), row(NOW - 30), row(NOW - 20))
+    ingest.ingest(archive)
+    file = pq.ParquetFile(store.month_files(archive)[0])
+    started = file.read()["started_at"].to_pylist()
+    assert started == sorted(started)
+    assert file.schema_arrow.metadata[b"schema_version"] == b"1"
+    assert file.metadata.row_group(0).column(0).compression == "ZSTD"
+
+
+def test_the_same_record_counts_once_and_the_first_stands(archive):
+    first = row()
+    deliver(archive, first)
+    ingest.ingest(archive)
+    deliver(archive, {**first, "download_bps": 1.0}, first)
+    deliver(archive, first)
+    outcome = ingest.ingest(archive)
+    assert (outcome.added, outcome.duplicates) == (0, 2)
+    assert rows(archive, "SELECT download_bps FROM records") == [{"download_bps": 1e8}]
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        ({"payload_bytes": 100}, "too_large"),
+        ({"rows": 1}, "too_many_rows"),
+        ({"line_bytes": 50}, "line_too_long"),
+        ({"rows_per_hour": 1}, "rate_limited"),
+        ({"free_bytes": 2**62}, "disk_full"),
+    ],
+)
+def test_limits_refuse_the_whole_delivery(archive, limits, reason):
+    with pytest.raises(RefusedError) as caught:
+        deliver(archive, row(), row(), limits=receive.Limits(**{"free_bytes": 0, **limits}))
+    assert caught.value.reason == reason
+    assert not list(archive.inbox.glob("*/*"))
+
+
+def test_the_rate_recovers_with_time(archive, monkeypatch):
+    limits = receive.Limits(free_bytes=0, rows_per_hour=2)
+    deliver(archive, row(), row(), limits=limits)
+    with pytest.raises(RefusedError):
+        deliver(archive, row(), limits=limits)
+    monkeypatch.setattr("time.time", lambda: NOW + 1800.0)
+    assert len(deliver(archive, row(), limits=limits)["accepted"]) == 1
+
+
+def test_a_second_delivery_of_the_same_node_waits_for_its_turn(archive):
+    with receive.exclusively(archive, "attic"):
+        with pytest.raises(RefusedError) as caught:
+            deliver(archive, row())
+        assert deliver(archive, row(node="porch"), node="porch")["accepted"]
+    assert caught.value.reason == "busy"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [(b"\xff\xfe{}", "bad_json"), (b"[" * 10_000, "bad_json"), (b"[1]", "bad_json"), (b"{}", "schema_version")],
+)
+def test_lines_that_are_no_records_lie_in_quarantine_with_their_reason(archive, line, reason):
+    receipt = receive.receive(archive, "attic", io.BytesIO(line + b"\n"), LIMITS)
+    assert receipt["accepted"] == []
+    entry = json.loads(next(archive.quarantine.glob("attic/*.jsonl")).read_text())
+    assert entry["reason"] == reason
+
+
+def test_quarantine_cannot_fill_the_disk(archive):
+    for _ in range(5):
+        receive.receive(archive, "attic", io.BytesIO(b"{}\n"), receive.Limits(free_bytes=0, quarantine_files=3))
+    assert len(list(archive.quarantine.glob("attic/*"))) == 3
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: text.replace('"attic"', '"porch"'),
+        lambda text: text.replace("1e8", "x").replace("100000000.0", "true"),
+    ],
+)
+def test_a_damaged_inbox_file_goes_to_quarantine_and_blocks_nothing(archive, damage):
+    deliver(archive, row())
+    file = next(archive.inbox.glob("attic/*.jsonl"))
+    file.write_text(damage(file.read_text()))
+    deliver(archive, row())
+    outcome = ingest.ingest(archive)
+    assert (outcome.quarantined, outcome.added) == (1, 1)
+    assert not list(archive.inbox.glob("*/*"))
+    assert json.loads(next(archive.quarantine.glob("attic/*.jsonl")).read_text())["line"]
+
+
+def test_one_writer_at_a_time(archive):
+    with ingest.single_writer(archive), pytest.raises(StorageError):
+        ingest.ingest(archive)
+
+
+def write_schedule(archive, **nodes):
+    (archive.state / "schedule.json").write_text(json.dumps({"nodes": nodes}))
+
+
+def entry(start, end=None, interval=600, offset=60):
+    return {
+        "valid_from": utc_text(start),
+        "valid_to": None if end is None else utc_text(end),
+        "interval_seconds": interval,
+        "offset_seconds": offset,
+    }
+
+
+DAY = NOW - NOW % 86_400 - 86_400
+
+
+def test_coverage_accounts_for_every_slot(archive):
+    write_schedule(archive, attic=[entry(DAY)], porch=[entry(DAY + 3600)])
+    slots = [DAY + 60 + 600 * n for n in range(6)]
+    deliver(
+        archive,
+        row(slots[0] + 1, slots[0]),
+        row(slots[1] + 1, slots[1], status="failed", reason="no_route"),
+        row(slots[2] + 1, slots[2], status="skipped", reason="paused"),
+        row(slots[3] + 50),
+    )
+    ingest.ingest(archive)
+    found = {c.node: c.to_row() for c in coverage.coverage(archive, DAY, DAY + 3600)}
+    attic = found["attic"]
+    assert {key: attic[key] for key in ("expected", "ok", "failed", "skipped", "missed", "pending", "unscheduled")} == {
+        "expected": 6,
+        "ok": 1,
+        "failed": 1,
+        "skipped": 1,
+        "missed": 3,
+        "pending": 0,
+        "unscheduled": 1,
+    }
+    assert (attic["accounted_pct"], attic["reasons"]) == (50.0, "no_route 1, paused 1")
+    assert "porch" not in found
+
+
+def test_coverage_knows_the_schedules_history(archive):
+    write_schedule(archive, attic=[entry(DAY, DAY + 3600), entry(DAY + 3600, DAY + 7200, interval=1800, offset=90)])
+    cover = coverage.coverage(archive, DAY - 3600, DAY + 86_400)[0]
+    assert cover.expected == 6 + 2
+
+
+def test_a_young_slot_is_pending(archive):
+    write_schedule(archive, attic=[entry(NOW - 7200)])
+    cover = coverage.coverage(archive, NOW - 3600, NOW, grace=1200)[0]
+    assert (cover.outcomes["missed"], cover.outcomes["pending"]) == (4, 2)
+
+
+def test_a_schedule_that_cannot_be_read_says_what_to_do(archive):
+    (archive.state / "schedule.json").write_text("{")
+    with pytest.raises(StorageError, match=r"run site\.yml"):
+        coverage.coverage(archive, DAY, NOW)
+
+
+def test_query_as_table_json_and_csv(archive, capsys):
+    deliver(archive, row(server_name='a\x1b[31m,"b"', latency_ms=None))
+    ingest.ingest(archive)
+    sql = "SELECT node, server_name, started_at, latency_ms, download_bps FROM records"
+    for form in ("table", "json", "csv"):
+        assert cli.main(["--root", str(archive.root), "query", sql, "--format", form]) == 0
+        text = capsys.readouterr().out
+        if form == "table":
+            assert "\x1b" not in text
+            assert "attic" in text
+        elif form == "json":
+            assert json.loads(text)[0] == {
+                "node": "attic",
+                "server_name": 'a\x1b[31m,"b"',
+                "latency_ms": None,
+                "started_at": utc_text(NOW - 1000),
+                "download_bps": 1e8,
+            }
+        else:
+            assert next(csv.DictReader(io.StringIO(text)))["latency_ms"] == ""
+
+
+def test_an_empty_archive_has_no_rows_and_no_error(archive):
+    assert rows(archive, "SELECT node, count(*) AS n FROM records GROUP BY node") == []
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM '/etc/passwd'",
+        "SELECT * FROM read_text('/etc/passwd')",
+        "COPY records TO '/tmp/stolen.csv'",
+        "SET enable_external_access = true",
+        "SELEC",
+        "INSTALL httpfs",
+    ],
+)
+def test_query_reads_the_archive_and_nothing_else(archive, sql):
+    deliver(archive, row())
+    ingest.ingest(archive)
+    with pytest.raises(ConfigError):
+        query.query(archive, sql)
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_export(archive, tmp_path, form):
+    deliver(archive, row(DAY), row(DAY + 86_400))
+    ingest.ingest(archive)
+    out = tmp_path / f"out.{form}"
+    day = utc_text(DAY + 86_400)[:10]
+    assert query.export(archive, form, out, day, None) == 1
+    if form == "parquet":
+        assert pd.read_parquet(out)["location"].tolist() == ["home"]
+    elif form == "csv":
+        assert pd.read_csv(out)["node"].tolist() == ["attic"]
+    else:
+        assert json.loads(out.read_text())["started_at"] == utc_text(DAY + 86_400)
+
+
+def test_not_an_archive_is_said(capsys, tmp_path: Path):
+    assert cli.main(["--root", str(tmp_path), "ingest"]) == 2
+    assert "is no archive" in capsys.readouterr().err
+
+
+def test_ulids_sort_by_time(monkeypatch):
+    names = []
+    for moment in (1.0, 2.0, 3.0):
+        monkeypatch.setattr("time.time", lambda moment=moment: moment)
+        names.append(layout.ulid())
+    assert names == sorted(names)
+    assert all(len(name) == 26 for name in names)

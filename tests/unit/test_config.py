@@ -1,0 +1,102 @@
+"""Settings: typed, all problems at once, read as systemd reads them."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from speedtest_logger import config
+from speedtest_logger.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def problems(**variables):
+    with pytest.raises(ConfigError) as caught:
+        config.load({f"SPEEDTEST_{name}": value for name, value in variables.items()})
+    return caught.value.problems
+
+
+def test_the_node_is_all_that_must_be_set():
+    settings = config.load({"SPEEDTEST_NODE": "attic"})
+    assert (settings.engines, settings.interval_seconds, settings.location) == (
+        ("librespeed",),
+        3600,
+        "unknown-location",
+    )
+    assert settings.engine["iperf3"].program == "iperf3"
+
+
+def test_every_problem_is_reported_with_variable_value_and_what_is_wanted():
+    found = problems(
+        ENGINES="fastcom",
+        INTERVAL_SECONDS="420",
+        PAUSED="perhaps",
+        QUIET_HOURS="25:00-06:00",
+        TYPO="1",
+        TIMEZONE="Mars/Olympus",
+        LOCATION="../etc",
+        DATA_BUDGET_GB="-1",
+    )
+    assert len(found) == 9
+    for variable, value, wanted in (
+        ("NODE", "", "not set"),
+        ("ENGINES", "fastcom", "librespeed, iperf3"),
+        ("INTERVAL_SECONDS", "420", "nearest is 432"),
+        ("PAUSED", "perhaps", "true or false"),
+        ("QUIET_HOURS", "25:00", "22:00-06:00"),
+        ("TYPO", "", "no such setting"),
+        ("TIMEZONE", "Mars", "Europe/Berlin"),
+        ("LOCATION", "../etc", "letters"),
+        ("DATA_BUDGET_GB", "-1", "from 0 on"),
+    ):
+        assert any(f"SPEEDTEST_{variable}" in text and value in text and wanted in text for text in found), variable
+
+
+@pytest.mark.parametrize(
+    ("variables", "word"),
+    [
+        (
+            {"NODE": "a", "INTERVAL_SECONDS": "300", "OFFSET_SECONDS": "300", "MEASURE_TIMEOUT_SECONDS": "60"},
+            "OFFSET_SECONDS",
+        ),
+        ({"NODE": "a", "INTERVAL_SECONDS": "60", "MEASURE_TIMEOUT_SECONDS": "60"}, "MEASURE_TIMEOUT_SECONDS"),
+        ({"NODE": "a", "ENGINES": "iperf3"}, "IPERF3_SERVERS"),
+    ],
+)
+def test_contradictions(variables, word):
+    assert word in problems(**variables)[0]
+
+
+def env_file_filter():
+    spec = importlib.util.spec_from_file_location("logger_filter", ROOT / "plugins/filter/logger.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.env_file
+
+
+AWKWARD = {
+    "SPEEDTEST_NODE": "attic",
+    "SPEEDTEST_IPERF3_EXTRA_ARGS": ["--title", 'a "quoted" $HOME `x` \\ word', "it's"],
+}
+
+
+def test_an_env_file_from_ansible_reads_back(tmp_path):
+    file = tmp_path / "logger.env"
+    file.write_text("# comment\n" + env_file_filter()(AWKWARD))
+    settings = config.load(config.read_env_file(file))
+    assert list(settings.engine["iperf3"].extra_args) == AWKWARD["SPEEDTEST_IPERF3_EXTRA_ARGS"]
+
+
+def test_a_shell_reads_it_alike(tmp_path):
+    file = tmp_path / "logger.env"
+    file.write_text(env_file_filter()(AWKWARD))
+    assert shutil.which("sh")
+    said = subprocess.run(
+        ["sh", "-c", f'. {file}; printf %s "$SPEEDTEST_IPERF3_EXTRA_ARGS"'], capture_output=True, text=True, check=True
+    ).stdout
+    assert said == config.read_env_file(file)["SPEEDTEST_IPERF3_EXTRA_ARGS"]

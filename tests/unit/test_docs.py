@@ -1,0 +1,210 @@
+"""What is written is what is true: generated pages, examples in help texts, defaults, versions, imports."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib.util
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from speedtest_logger import __version__, cli, config
+from speedtest_logger.archive import cli as archive_cli
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "src/speedtest_logger"
+ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
+
+
+def load(path: str):
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_generated_pages_are_fresh():
+    stale = [
+        str(file.relative_to(ROOT))
+        for file, content in load("docs/generate.py").pages().items()
+        if not file.exists() or file.read_text(encoding="utf-8") != content
+    ]
+    assert stale == [], "run `make docs`"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_argument_specs_are_the_defaults(role):
+    defaults = yaml.safe_load((ROOT / "roles" / role / "defaults/main.yml").read_text())
+    options = yaml.safe_load((ROOT / "roles" / role / "meta/argument_specs.yml").read_text())["argument_specs"]["main"][
+        "options"
+    ]
+    assert list(defaults) == list(options)
+
+    def plain(value):
+        return " ".join(value.split()) if isinstance(value, str) else value
+
+    assert {n: plain(v) for n, v in defaults.items()} == {n: plain(o["default"]) for n, o in options.items()}
+    assert [name for name in defaults if not name.startswith(role + "_")] == []
+    assert [name for name, option in options.items() if not option["description"]] == []
+
+
+def test_one_version_everywhere():
+    for role, name in (
+        ("speedtest_logger", "speedtest_logger_version"),
+        ("speedtest_archive", "speedtest_archive_version"),
+    ):
+        assert yaml.safe_load((ROOT / "roles" / role / "defaults/main.yml").read_text())[name] == __version__
+    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_logger_env_sets_every_setting_that_the_role_can_know():
+    text = (ROOT / "roles/speedtest_logger/vars/main/names.yml").read_text()
+    written = set(re.findall(r"^  (SPEEDTEST_\w+):", text, re.MULTILINE))
+    known = {f"SPEEDTEST_{o.name.upper()}" for o in dataclasses.fields(config.Settings) if o.name != "engine"}
+    known |= {
+        f"SPEEDTEST_{e.upper()}_{o.name.upper()}"
+        for e in config.ENGINES
+        for o in dataclasses.fields(config.EngineSettings)
+    }
+    assert written <= known
+    assert known - written == {"SPEEDTEST_KEY_FILE", "SPEEDTEST_PUSH_TIMEOUT_SECONDS", "SPEEDTEST_PUSH_BATCH_RECORDS"}
+
+
+def examples(module, program):
+    return [(verb, shlex.split(example.removeprefix(program))) for verb, (_, example) in module.VERBS.items()]
+
+
+@pytest.mark.parametrize(("verb", "argv"), examples(cli, "speedtest-logger"))
+def test_examples_of_the_logger_run(verb, argv, tmp_path, monkeypatch, capsys):
+    for name, value in {
+        "NODE": "attic",
+        "STATE_DIR": str(tmp_path / "state"),
+        "LOG_FILE": str(tmp_path / "log"),
+        "ENGINES": "iperf3",
+        "IPERF3_SERVERS": "127.0.0.1:9",
+        "DISK_MIN_FREE_MB": "0",
+    }.items():
+        monkeypatch.setenv(f"SPEEDTEST_{name}", value)
+    (tmp_path / "state").mkdir()
+    assert cli.main(argv) in (0, 1, 3)
+    printed = capsys.readouterr().out
+    if "--json" in argv:
+        assert json.loads(printed)
+    with pytest.raises(SystemExit) as asked:
+        cli.main([verb, "--help"])
+    assert asked.value.code == 0
+    assert "exit codes:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("verb", "argv"), examples(archive_cli, "speedtest-archive"))
+def test_examples_of_the_archive_run(verb, argv, tmp_path, monkeypatch, capsys):
+    for name in ("inbox", "archive", "quarantine", "state"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("SPEEDTEST_ARCHIVE_DIR", str(tmp_path))
+    argv = [str(tmp_path / "rows.csv") if word.startswith("/tmp/") else word for word in argv]
+    assert archive_cli.main(argv) == 0
+    with pytest.raises(SystemExit) as asked:
+        archive_cli.main([verb, "--help"])
+    assert asked.value.code == 0
+
+
+def imported(file: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found
+
+
+LEVELS = (("cli",), ("actions",), ("engines",), ("schedule", "spool", "network", "config", "record", "errors", "log"))
+
+
+def level(module: str) -> int | None:
+    name = module.removeprefix("speedtest_logger.").split(".")[0]
+    return next((number for number, names in enumerate(LEVELS) if name in names), None)
+
+
+def test_imports_point_one_way():
+    for file in PACKAGE.rglob("*.py"):
+        module = ".".join(("speedtest_logger", *file.relative_to(PACKAGE).with_suffix("").parts))
+        for other in imported(file):
+            if other.startswith("speedtest_logger.archive") and not module.startswith("speedtest_logger.archive"):
+                pytest.fail(f"{module} imports the archive side: {other}")
+            mine, its = level(module), level(other)
+            if other.startswith("speedtest_logger.") and mine is not None and its is not None:
+                assert its >= mine, f"{module} imports {other}"
+
+
+def test_the_node_side_and_receive_use_the_standard_library_only():
+    files = [file for file in PACKAGE.rglob("*.py") if "archive" not in file.parts]
+    files += [PACKAGE / "archive/receive.py", PACKAGE / "archive/layout.py"]
+    foreign = {name.split(".")[0] for file in files for name in imported(file)} - set(sys.stdlib_module_names)
+    assert foreign <= {"speedtest_logger", "__future__"}
+
+
+def test_receive_does_not_load_what_is_slow():
+    code = (
+        "import sys; from speedtest_logger.archive import receive; "
+        "print([m for m in ('pyarrow', 'duckdb', 'pandas', 'asyncio', 'logging') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(ROOT / "src")}
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_links_in_the_docs_lead_somewhere():
+    for file in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)\)", file.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (file.parent / target).exists(), f"{file.name}: {target}"
+
+
+def test_locks_carry_hashes_and_no_addresses():
+    for file in (ROOT / "requirements").glob("*.txt"):
+        text = file.read_text(encoding="utf-8")
+        assert "://" not in text
+        pins = re.findall(r"^\S+==\S+", text, re.MULTILINE)
+        assert pins
+        assert text.count("--hash=sha256:") >= len(pins)
+
+
+def test_the_how_to_for_the_archive_runs(tmp_path, monkeypatch, capsys):
+    for name in ("inbox", "archive", "quarantine", "state"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("SPEEDTEST_ARCHIVE_DIR", str(tmp_path))
+    text = (ROOT / "docs/how-to/ask-the-archive.md").read_text(encoding="utf-8")
+    commands = [shlex.split(line) for line in text.splitlines() if line.startswith("    speedtest-archive ")]
+    assert len(commands) == 4
+    for _, *argv in commands:
+        argv = [str(tmp_path / "records.csv") if word.startswith("/tmp/") else word for word in argv]  # noqa: PLW2901  (its own path)
+        assert archive_cli.main(argv) == 0, argv
+    assert capsys.readouterr().out
+
+
+def test_the_example_inventory_makes_sense():
+    """As a user runs it, less the machines: preflight contacts none."""
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("ansible-playbook")),
+            "-i",
+            "inventory/homelab/hosts.yml",
+            "playbooks/preflight.yml",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "failed=0" in done.stdout

@@ -1,0 +1,238 @@
+"""The Ansible plugins: what host_state sees and plans, the release that is the same everywhere, the fleet's filters."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def load(path: str):
+    spec = importlib.util.spec_from_file_location("plugin_" + Path(path).stem, ROOT / path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+action = load("plugins/action/host_state.py")
+module = load("plugins/modules/host_state.py")
+release = load("plugins/lookup/release.py")
+fleet = load("plugins/filter/fleet.py")
+status = load("plugins/filter/status.py")
+
+ROOT_FILE = {"owner": "root", "group": "root", "mode": "0644"}
+
+
+def seen(**changes):
+    return {"paths": {}, "links": {}, "trees": {}, "texts": {}, "units": {}, "accounts": {}, "packages": {}, **changes}
+
+
+def observed_file(content: bytes, **changes):
+    import hashlib
+
+    return {"kind": "file", **ROOT_FILE, "size": len(content), "sha256": hashlib.sha256(content).hexdigest(), **changes}
+
+
+DESIRED = {
+    "packages": ["iperf3"],
+    "accounts": [{"name": "speedtest", "home": "/var/lib/x", "shell": "/usr/sbin/nologin"}],
+    "directories": [{"path": "/opt/x", "owner": "root", "group": "root", "mode": "0755"}],
+    "files": [{"path": "/etc/systemd/system/x.timer", "content": "text", **ROOT_FILE, "restarts": ["x.timer"]}],
+    "links": [{"path": "/opt/x/current", "target": "/opt/x/1"}],
+    "releases": [{"path": "/opt/x/1", "digest": "abc", "artifact": "/a"}],
+    "units": [{"name": "x.timer"}],
+}
+CONVERGED = seen(
+    packages={"iperf3": "3.12"},
+    accounts={"speedtest": {"home": "/var/lib/x", "shell": "/usr/sbin/nologin", "group": "speedtest", "groups": []}},
+    paths={
+        "/opt/x": {"kind": "directory", "owner": "root", "group": "root", "mode": "0755"},
+        "/etc/systemd/system/x.timer": observed_file(b"text"),
+    },
+    links={"/opt/x/current": "/opt/x/1"},
+    trees={"/opt/x/1": "abc"},
+    units={"x.timer": {"present": True, "enabled": True, "active": True, "failed": False}},
+)
+
+
+def test_a_converged_host_has_an_empty_plan():
+    plan = action.plan(DESIRED, CONVERGED)
+    assert not plan["differs"]
+    assert [name for name in action.LISTS if plan[name]] == []
+    assert (plan["restart"], plan["daemon_reload"]) == ([], False)
+
+
+def test_a_bare_host_needs_everything_and_nothing_is_restarted_that_will_be_started():
+    plan = action.plan(DESIRED, seen())
+    assert all(plan[name] for name in DESIRED)
+    assert plan["daemon_reload"]
+    assert plan["restart"] == []
+    assert len(plan["drift"]) == 7
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"mode": "0666"}, "mode is 0666, not 0644"),
+        ({"owner": "nobody"}, "owner is nobody, not root"),
+        ({"sha256": "0" * 64}, "content differs"),
+        ({"kind": "link"}, "no file"),
+    ],
+)
+def test_each_property_of_a_file_is_drift(change, words):
+    path = "/etc/systemd/system/x.timer"
+    changed = {**CONVERGED, "paths": {**CONVERGED["paths"], path: {**CONVERGED["paths"][path], **change}}}
+    plan = action.plan(DESIRED, changed)
+    assert plan["drift"] == [f"{path}: {words}"]
+    assert plan["restart"] == ["x.timer"]
+
+
+@pytest.mark.parametrize("item", ["kind: file", "owner", "sha256"])
+def test_what_the_module_reports_of_a_file(tmp_path, item):
+    file = tmp_path / "file"
+    file.write_bytes(b"text")
+    file.chmod(0o640)
+    state = module.path_state(str(file))
+    assert (state["kind"], state["mode"], state["size"]) == ("file", "0640", 4)
+    assert item.split(":")[0] in state
+
+
+def test_what_the_module_reports_of_the_rest(tmp_path):
+    (tmp_path / "link").symlink_to("nowhere")
+    assert module.path_state(str(tmp_path / "missing")) is None
+    assert module.path_state(str(tmp_path))["kind"] == "directory"
+    assert module.link_state(str(tmp_path / "link")) == "nowhere"
+    assert module.text_of(str(tmp_path / "missing")) is None
+    assert module.account_state("root")["home"] == "/root"
+    assert module.account_state("nobody-of-this-name") is None
+    assert module.output_of(["no-such-program"]) is None
+    assert module.os_state()["id"]
+
+
+def test_the_module_runs_on_an_old_python_too():
+    """Targets may have Python 3.8: no newer syntax outside annotations."""
+    import ast
+
+    ast.parse((ROOT / "plugins/modules/host_state.py").read_text(), feature_version=(3, 8))
+
+
+def test_the_release_is_the_same_bytes_from_the_same_source(tmp_path):
+    first = release.build(release.contents())
+    assert first == release.build(release.contents())
+    code = (
+        f"import importlib.util as u; s = u.spec_from_file_location('r', {str(ROOT / 'plugins/lookup/release.py')!r}); "
+        "m = u.module_from_spec(s); s.loader.exec_module(m); import hashlib; "
+        "print(hashlib.sha256(m.build(m.contents())).hexdigest())"
+    )
+    runs = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": seed, "TZ": zone},
+        ).stdout
+        for seed, zone in (("1", "UTC"), ("2", "Asia/Tokyo"))
+    }
+    assert len(runs) == 1
+
+
+def test_the_digest_of_the_artifact_is_the_digest_of_the_unpacked_tree(tmp_path):
+    found = release.release(release.source_version(), tmp_path / "dist")
+    tree = tmp_path / "tree"
+    with tarfile.open(found["path"]) as archive:
+        archive.extractall(tree, filter="data")
+    (tree / "speedtest_logger/__pycache__").mkdir()
+    (tree / "speedtest_logger/__pycache__/x.pyc").write_bytes(b"byte code does not count")
+    for path in [tree, *tree.rglob("*")]:
+        os.chown(path, 0, 0)
+        path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
+    assert module.tree_state(str(tree)) == found["digest"]
+    (tree / "speedtest_logger/extra.py").write_text("")
+    assert module.tree_state(str(tree)) != found["digest"]
+
+
+def test_a_version_that_is_not_here_says_what_to_do(tmp_path):
+    with pytest.raises(Exception, match=r"9\.9\.9.*Set speedtest_logger_version"):
+        release.release("9.9.9", tmp_path)
+
+
+def test_authorized_keys_hold_exactly_the_inventory():
+    current = fleet.authorized_keys("", {"a": "ssh-ed25519 AAAA a", "b": "ssh-ed25519 BBBB b"}, ["a", "b"], "receive")
+    assert current.count('restrict,command="receive --node ') == 2
+    # b is not reached and stays, a has a new key, c is new, what was added by hand goes
+    later = fleet.authorized_keys(
+        current + "ssh-ed25519 HAND\n", {"a": "ssh-ed25519 NEW", "c": "ssh-ed25519 CCCC"}, ["a", "b", "c"], "receive"
+    )
+    assert [line.split()[4] for line in later.splitlines()[1:]] == ["NEW", "BBBB", "CCCC"]
+    assert "HAND" not in later
+    assert "--node b" not in fleet.authorized_keys(later, {}, ["a", "c"], "receive")
+
+
+NOW, LATER = "2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z"
+
+
+def test_the_registry_keeps_the_history_of_every_schedule():
+    first = fleet.schedule_registry({}, {"a": {"interval_seconds": 600, "offset_seconds": 60}}, ["a"], NOW)
+    assert first["nodes"]["a"][0]["valid_to"] is None
+    assert fleet.schedule_registry(first, {"a": {"interval_seconds": 600, "offset_seconds": 60}}, ["a"], LATER) == first
+    changed = fleet.schedule_registry(first, {"a": {"interval_seconds": 900, "offset_seconds": 60}}, ["a"], LATER)
+    assert [(e["interval_seconds"], e["valid_from"], e["valid_to"]) for e in changed["nodes"]["a"]] == [
+        (600, NOW, LATER),
+        (900, LATER, None),
+    ]
+    assert fleet.schedule_registry(first, {}, [], LATER)["nodes"]["a"][0]["valid_to"] == LATER
+    assert first["nodes"]["a"][0]["valid_to"] is None  # the argument is left alone
+
+
+def test_a_registry_that_is_no_json_is_not_overwritten_unseen():
+    with pytest.raises(Exception, match=r"schedule\.json is no JSON"):
+        fleet.parsed("{")
+
+
+def test_the_status_table_names_what_is_wrong():
+    node = {
+        "plan": {"drift": ["/etc/x: missing"]},
+        "programs": {
+            "/usr/local/bin/speedtest-logger": json.dumps(
+                {
+                    "node": "a",
+                    "runtime": "systemd",
+                    "version": "0.1.0",
+                    "outbox_records": 3,
+                    "last_receipt_at": None,
+                    "last_record": {"finished_at": NOW, "status": "failed", "reason": "no_route"},
+                    "problems": ["the last one failed"],
+                }
+            )
+        },
+    }
+    groups = {"speedtest_nodes": ["a", "b"], "speedtest_archive": ["arc"], "speedtest_targets": []}
+    hostvars = {
+        "a": {"__speedtest_logger_observed": node},
+        "b": {},
+        "arc": {"__speedtest_archive_observed": {"plan": {"drift": []}, "programs": {}}},
+    }
+    found = status.fleet_status(hostvars, groups, ["a", "b", "arc"])
+    assert found["problems"] == [
+        "a: the last one failed",
+        "a: differs from the inventory: /etc/x: missing",
+        "b: unreachable",
+    ]
+    assert any("failed:no_route" in line for line in found["table"])
+    assert any("UNREACHABLE" in line for line in found["table"])
+    assert all("  " not in column for column in status.COLUMNS)
+
+
+def test_status_of_a_limited_run_shows_those_hosts_only():
+    groups = {"speedtest_nodes": ["a", "b"], "speedtest_archive": ["arc"]}
+    found = status.fleet_status({"a": {}, "b": {}, "arc": {}}, groups, ["a"])
+    assert found["problems"] == ["a: unreachable"]
