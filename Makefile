@@ -1,0 +1,81 @@
+# Every verb here is what CI runs. `make help` lists them.
+SHELL := /bin/bash
+PYTHON := .venv/bin/python
+LONGEST := site drift
+SCENARIOS := $(LONGEST) $(filter-out $(LONGEST),$(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export NO_COLOR := 1
+export PYTHONPATH := src
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-down test lint types unit scenarios benchmark docs lock clean
+
+help: ## this list
+	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+demo: .venv/complete ## five machines, the real site.yml, two measurements each, a table (needs root)
+	$(PYTHON) -m lab.demo
+
+demo-down: .venv/complete ## remove the demo's machines
+	$(PYTHON) -m lab.demo down
+
+test: lint types unit scenarios ## everything below, in this order
+
+lint: .venv/complete ## ruff, yamllint, ansible-lint, shellcheck
+	ruff check .
+	yamllint --strict .
+	ansible-lint --offline
+	shellcheck .ci/run
+
+types: .venv/complete ## mypy, strict
+	mypy
+
+unit: .venv/complete tools ## unit and integration tests
+	pytest
+
+scenarios: .venv/complete ## every molecule scenario, three at a time (needs root)
+	$(PYTHON) -m lab images build
+	$(PYTHON) -m lab wheels requirements/archive.txt
+	$(MAKE) --no-print-directory --keep-going -j3 --output-sync=target $(SCENARIOS:%=scenario-%)
+	@echo "scenarios: $(words $(SCENARIOS)) passed, 0 failed"
+
+scenario-%: .venv/complete ## one molecule scenario, such as scenario-default
+	molecule test -s $*
+
+benchmark: .venv-benchmark/complete .venv/complete ## ratios against named peers (needs root)
+	$(PYTHON) benchmarks/node_cost.py
+	$(PYTHON) benchmarks/converge.py
+
+docs: .venv/complete ## write docs/reference and the roles' README tables again
+	$(PYTHON) docs/generate.py
+
+lock: .venv/complete ## compile requirements/*.txt from pyproject.toml
+	for set in "archive --extra archive" "control --group control" "benchmark --group benchmark" \
+	  "dev --group control --group dev --extra archive"; do read -r name what <<<"$$set"; \
+	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $$what \
+	    pyproject.toml --output-file requirements/$$name.txt || exit 1; done
+
+clean: ## remove environments and what was built
+	rm -rf .venv .venv-benchmark .cache dist
+
+# programs that the tests drive for real; installed where they are missing
+.PHONY: tools
+tools:
+	@missing=(); for pair in iperf3:iperf3 speedtest-cli:speedtest-cli ssh:openssh-client systemd-analyze:systemd; do \
+	  command -v "$${pair%%:*}" >/dev/null || missing+=("$${pair##*:}"); done; \
+	if [ "$${#missing[@]}" -gt 0 ]; then echo "installing $${missing[*]}"; apt-get -qq update && \
+	  DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$${missing[@]}" >/dev/null; fi
+
+# Debian splits what `python3 -m venv` needs into a package of its own
+.PHONY: ensurepip
+ensurepip:
+	@python3 -c 'import ensurepip' 2>/dev/null || { apt-get -qq update && apt-get -qq -y install python3-venv >/dev/null; }
+
+.venv/complete: requirements/dev.txt | ensurepip
+	python3 -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	touch $@
+
+.venv-benchmark/complete: requirements/benchmark.txt | ensurepip
+	python3 -m venv .venv-benchmark
+	.venv-benchmark/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/benchmark.txt
+	touch $@
