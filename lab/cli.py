@@ -32,6 +32,8 @@ def up(args: argparse.Namespace) -> int:
     with registry_lock():
         for suite in sorted({node.suite for node in wanted}):
             images.build(suite)
+        if any(node.docker for node in wanted):
+            images.build_container_base()
     if (images.HOME / "labs" / args.lab / "lab.json").exists():
         tear_down(load(args.lab))
     lab = allocate(args.lab, wanted)
@@ -170,6 +172,7 @@ def manage_images(args: argparse.Namespace) -> int:
         with registry_lock():
             for suite in images.SUITES:
                 images.build(suite)
+            images.build_container_base()
     elif args.action == "remove":
         if load_all():
             raise LabError("labs use the images: `python3 -m lab down --all` first")

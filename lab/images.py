@@ -20,8 +20,20 @@ INCLUDE = (
 # Nodes have no way out: these packages and all they need lie in apt's own cache, so `apt-get install` is real.
 CACHED = {
     "bookworm": "iperf3 speedtest-cli nginx-light python3-venv rsync",
-    "trixie": "iperf3 speedtest-cli nginx-light python3-venv rsync librespeed-cli",
+    "trixie": "iperf3 speedtest-cli nginx-light python3-venv rsync librespeed-cli"
+    " docker.io docker-cli docker-buildx docker-compose",
 }
+# The base image that a container image is built from, and what is installed in it: here no registry can be reached.
+CONTAINER_SUITE = "trixie"
+CONTAINER_CACHED = "python3 openssh-client iperf3 speedtest-cli librespeed-cli iproute2 ca-certificates tzdata"
+CONTAINER_SETUP = r"""
+set -eu
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C
+apt-get clean
+apt-get -qq update
+apt-get -qq -y --download-only --no-install-recommends -o APT::Keep-Downloaded-Packages=true install {cached}
+printf 'APT::Keep-Downloaded-Packages "true";\nAcquire::Retries "0";\n' > /etc/apt/apt.conf.d/90lab
+"""
 SETUP = r"""
 set -eu
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
@@ -82,26 +94,36 @@ def build(suite: str) -> Path:
         partial = final.with_name(final.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        bootstrap(suite, partial)
+        bootstrap(suite, partial, INCLUDE, SETUP.format(cached=CACHED[suite]))
         partial.rename(final)
     return final
 
 
-def bootstrap(suite: str, root: Path) -> None:
-    """debootstrap, then the set-up script in a chroot."""
-    run(
-        "debootstrap",
-        "--variant=minbase",
-        f"--keyring={KEYRING}",
-        f"--include={INCLUDE}",
-        suite,
-        str(root),
-        apt_mirrors()[0],
-    )
+def build_container_base() -> Path:
+    """A tar file of a minimal Debian for `docker import`, for debian:trixie-slim; packages in apt's cache."""
+    recipe = hashlib.sha256(f"{CONTAINER_SUITE} {CONTAINER_CACHED} {CONTAINER_SETUP}".encode()).hexdigest()[:12]
+    final = HOME / "images" / f"container-{CONTAINER_SUITE}-{recipe}.tar"
+    if final.exists():
+        return final
+    with step("build the base image for containers (once, about a minute)"):
+        root, partial = final.with_suffix(".partial"), final.with_suffix(".partial.tar")
+        shutil.rmtree(root, ignore_errors=True)
+        root.mkdir(parents=True)
+        bootstrap(CONTAINER_SUITE, root, "", CONTAINER_SETUP.format(cached=CONTAINER_CACHED))
+        run("tar", "--directory", str(root), "--create", "--file", str(partial), "--numeric-owner", ".")
+        partial.rename(final)
+        shutil.rmtree(root)
+    return final
+
+
+def bootstrap(suite: str, root: Path, include: str, setup: str) -> None:
+    """debootstrap, then a set-up script in a chroot."""
+    options = ["--variant=minbase", f"--keyring={KEYRING}", *([f"--include={include}"] if include else [])]
+    run("debootstrap", *options, suite, str(root), apt_mirrors()[0])
     (root / "etc/apt/sources.list").write_text(sources(suite), encoding="utf-8")
     for file in ("resolv.conf", "hosts"):
         shutil.copy(Path("/etc") / file, root / "etc" / file)
-    run("chroot", str(root), "/bin/sh", stdin=SETUP.format(cached=CACHED[suite]))
+    run("chroot", str(root), "/bin/sh", stdin=setup)
     (root / "etc/resolv.conf").write_text("", encoding="utf-8")
 
 

@@ -20,13 +20,14 @@ MOST_LABS = 200
 
 @dataclass
 class Node:
-    """One machine of a lab; rates in Mbit/s, 0 = not shaped."""
+    """One machine of a lab; rates in Mbit/s, 0 = not shaped; `docker`: a Docker Engine can run in it."""
 
     name: str
     suite: str
     index: int
     down_mbit: float = 0
     up_mbit: float = 0
+    docker: bool = False
 
 
 @dataclass
@@ -107,13 +108,13 @@ def load_all() -> list[Lab]:
 
 
 def parse_node(text: str, index: int) -> Node:
-    """A node from the command line: NAME:SUITE or NAME:SUITE:DOWN/UP with rates in Mbit/s."""
-    match = re.fullmatch(r"([^:]+):([a-z]+)(?::([0-9.]+)/([0-9.]+))?", text)
+    """A node from the command line: NAME:SUITE[+docker][:DOWN/UP] with rates in Mbit/s."""
+    match = re.fullmatch(r"([^:]+):([a-z]+)(\+docker)?(?::([0-9.]+)/([0-9.]+))?", text)
     if not match or not NAME.fullmatch(match[1]):
-        raise LabError(f"'{text}' is no node: write NAME:SUITE or NAME:SUITE:DOWN/UP, as in attic:bookworm:200/50")
+        raise LabError(f"'{text}' is no node: write NAME:SUITE[+docker][:DOWN/UP], as in attic:bookworm:200/50")
     if match[2] not in images.SUITES:
         raise LabError(f"'{text}': unknown suite '{match[2]}': one of {', '.join(images.SUITES)}")
-    return Node(match[1], match[2], index, float(match[3] or 0), float(match[4] or 0))
+    return Node(match[1], match[2], index, float(match[4] or 0), float(match[5] or 0), docker=bool(match[3]))
 
 
 def allocate(name: str, nodes: list[Node]) -> Lab:

@@ -16,6 +16,10 @@ from lab.shell import LabError, run, succeeds
 BOOT_SECONDS = 60
 STOP_SECONDS = 20
 NSPAWN_ENVIRONMENT = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}  # systemd 257 refuses to boot without it on cgroup v1
+# A Docker Engine inside writes to /proc/sys, makes mounts and namespaces, and needs every capability for its own root.
+DOCKER_ENVIRONMENT = {"SYSTEMD_NSPAWN_API_VFS_WRITABLE": "yes", "SYSTEMD_SECCOMP": "0"}
+DOCKER_DIRECTORIES = ("/var/lib/docker", "/var/lib/containerd")  # overlayfs on overlayfs does not work
+CONTAINER_BASE = "/opt/lab-images/container-base.tar"
 
 REBOOTING = 'rc=133; while [ "$rc" = 133 ]; do "$@"; rc=$?; done'  # nspawn --keep-unit exits 133 to be started again
 
@@ -78,6 +82,8 @@ def start(lab: Lab, node: Node) -> None:
     ]
     wheels.directory().mkdir(parents=True, exist_ok=True)
     argv.append(f"--bind-ro={wheels.directory()}:/opt/lab-wheels")
+    if node.docker:
+        argv += docker_options(lab, node)
     cgroups = host.cgroup_dirs(f"{lab.name}-{node.name}")
     for cgroup in cgroups:
         cgroup.mkdir(parents=True, exist_ok=True)
@@ -90,10 +96,20 @@ def start(lab: Lab, node: Node) -> None:
                 stdout=console,
                 stderr=console,
                 start_new_session=True,
-                env={**os.environ, **NSPAWN_ENVIRONMENT},
+                env={**os.environ, **NSPAWN_ENVIRONMENT, **(DOCKER_ENVIRONMENT if node.docker else {})},
             )
         )
     (directory(lab, node) / "pid").write_text(str(process.pid), encoding="utf-8")
+
+
+def docker_options(lab: Lab, node: Node) -> list[str]:
+    """What nspawn must be told so that Docker runs inside: capabilities, and directories on a real filesystem."""
+    options = ["--capability=all", f"--bind-ro={images.build_container_base()}:{CONTAINER_BASE}"]
+    for inside in DOCKER_DIRECTORIES:
+        outside = directory(lab, node) / Path(inside).name
+        outside.mkdir(exist_ok=True)
+        options.append(f"--bind={outside}:{inside}")
+    return options
 
 
 def running_pid(lab: Lab, node: Node) -> int | None:
