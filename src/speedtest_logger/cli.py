@@ -14,9 +14,10 @@ from speedtest_logger import __version__, config, errors
 from speedtest_logger.log import Log
 
 JUST_NOW_SECONDS = 10
+UMASK = 0o027  # results are the owner's and the group's to read, whoever starts the program
 EXIT_CODES = """exit codes:
   0  done: the record is ok, or the slot was skipped on purpose
-  1  status or doctor found a problem
+  1  status, doctor or healthcheck found a problem
   2  the command line or the configuration is wrong
   3  the measurement failed or is partial; its record was kept
   4  the archive gave no receipt; nothing was released
@@ -27,6 +28,8 @@ VERBS = {
     "push": ("deliver the outbox to the archive", "speedtest-logger push --force"),
     "status": ("show what this node last did and what waits", "speedtest-logger status --json"),
     "doctor": ("check everything that a measurement and a delivery need", "speedtest-logger doctor"),
+    "loop": ("measure at every slot and deliver, until told to stop: a container's scheduler", "speedtest-logger loop"),
+    "healthcheck": ("say whether the last slot was accounted for", "speedtest-logger healthcheck"),
     "config": ("check or show the settings", "speedtest-logger config show"),
 }
 
@@ -42,7 +45,11 @@ def parser() -> argparse.ArgumentParser:
     )
     top.description = "Measure this node's internet line, keep every result, deliver it."
     top.add_argument("--version", action="version", version=f"speedtest-logger {__version__}")
-    top.add_argument("--env-file", type=Path, help=f"settings; default {config.ENV_FILE}, unless SPEEDTEST_NODE is set")
+    top.add_argument(
+        "--env-file",
+        type=Path,
+        help=f"settings; default $SPEEDTEST_ENV_FILE or {config.ENV_FILE}, unless SPEEDTEST_NODE is set",
+    )
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     made = {}
     for name, (text, example) in VERBS.items():
@@ -53,8 +60,9 @@ def parser() -> argparse.ArgumentParser:
             formatter_class=raw,
             epilog=f"example:\n  {example}\n\n{EXIT_CODES}",
         )
-        if name != "config":
+        if name not in ("config", "loop"):
             made[name].add_argument("--json", action="store_true", help="print one JSON object")
+    made["measure"].add_argument("--scheduled", action="store_true", help="a scheduler started this: no slot, no test")
     made["push"].add_argument("--force", action="store_true", help="do not wait after earlier failures")
     made["config"].add_argument("what", choices=["check", "show"])
     return top
@@ -62,10 +70,11 @@ def parser() -> argparse.ArgumentParser:
 
 def environment_with_file(file: Path | None, environment: Mapping[str, str]) -> dict[str, str]:
     """The environment, with an env file's variables below it; the default file only where no settings are there yet."""
-    if file is None and (config.PREFIX + "NODE" in environment or not os.access(config.ENV_FILE, os.R_OK)):
+    default = Path(environment.get(config.PREFIX + "ENV_FILE") or config.ENV_FILE)
+    if file is None and (config.PREFIX + "NODE" in environment or not os.access(default, os.R_OK)):
         return dict(environment)
     try:
-        return {**config.read_env_file(file or config.ENV_FILE), **environment}
+        return {**config.read_env_file(file or default), **environment}
     except OSError as error:
         raise errors.ConfigError([f"{file}: {error.strerror}"]) from error
 
@@ -79,6 +88,8 @@ def act(args: argparse.Namespace, environment: Mapping[str, str]) -> int:
         "push": run_push,
         "status": run_status,
         "doctor": run_doctor,
+        "loop": run_loop,
+        "healthcheck": run_healthcheck,
         "config": run_config,
     }
     return actions[args.verb](args, settings, environment)
@@ -89,7 +100,7 @@ def run_measure(args: argparse.Namespace, settings: config.Settings, environment
     from speedtest_logger.actions import measure
 
     become_owner(settings.state_dir)
-    timer = started_by_timer(environment)
+    timer = args.scheduled or started_by_timer(environment)
     record = measure.measure(settings, Log(settings.log_file), environment, timer=timer)
     if record is None:
         return errors.EXIT_OK
@@ -147,6 +158,23 @@ def run_doctor(args: argparse.Namespace, settings: config.Settings, environment:
     return errors.EXIT_OK if all(finding.passed for finding in findings) else errors.EXIT_UNHEALTHY
 
 
+def run_loop(_: argparse.Namespace, settings: config.Settings, environment: Mapping[str, str]) -> int:
+    """Loop."""
+    from speedtest_logger.actions import loop
+
+    loop.loop(settings, Log(settings.log_file), environment)
+    return errors.EXIT_OK
+
+
+def run_healthcheck(args: argparse.Namespace, settings: config.Settings, _: Mapping[str, str]) -> int:
+    """Healthcheck."""
+    from speedtest_logger.actions import status
+
+    health = status.health(settings)
+    print(json.dumps(health) if args.json else health["text"])
+    return errors.EXIT_OK if health["healthy"] else errors.EXIT_UNHEALTHY
+
+
 def run_config(args: argparse.Namespace, settings: config.Settings, _: Mapping[str, str]) -> int:
     """Config check and show: loading the settings was the check."""
     if args.what == "show":
@@ -162,6 +190,7 @@ def run_config(args: argparse.Namespace, settings: config.Settings, _: Mapping[s
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     args = parser().parse_args(argv)
+    os.umask(UMASK)
     try:
         return act(args, os.environ)
     except errors.SpeedtestError as error:

@@ -140,6 +140,7 @@ class Settings:
     archive_user: str = _option(str, "speedtest-archive", "its account that receives")
     key_file: Path = _option(Path, Path("/etc/speedtest-telemetry/id_ed25519"), "this node's private key")
     known_hosts_file: Path = _option(Path, Path("/etc/speedtest-telemetry/known_hosts"), "the archive host's key")
+    push_interval_seconds: int = _option(_interval, 300, "time between deliveries of what is left (runtime compose)")
     push_timeout_seconds: int = _option(_whole, 60, "a delivery without an answer is given up after this")
     push_batch_records: int = _option(_whole, 2000, "most records in one connection")
     engine: dict[str, EngineSettings] = field(default_factory=dict)

@@ -7,9 +7,11 @@ from typing import Any
 
 from speedtest_logger import __version__
 from speedtest_logger.config import Settings
-from speedtest_logger.record import unix_time, utc_text
+from speedtest_logger.record import run_id_of_slot, unix_time, utc_text
 from speedtest_logger.schedule import Schedule
 from speedtest_logger.spool import Spool
+
+SLACK_SECONDS = 30  # for starting the program and writing the record on a slow machine
 
 
 def status(settings: Settings, now: float | None = None) -> dict[str, Any]:
@@ -77,6 +79,25 @@ def problems(settings: Settings, state: dict[str, Any], last: dict[str, Any], no
     if state["rejected_records"]:
         found.append(f"the archive refused {state['rejected_records']} records: see {settings.state_dir}/rejected")
     return found
+
+
+def health(settings: Settings, now: float | None = None) -> dict[str, Any]:
+    """{"healthy": bool, "text": why}: whether the last slot that must be over by now was accounted for.
+
+    Slots from before the loop's start are nobody's fault; a slot may take its tolerance and its timeout.
+    """
+    now = time.time() if now is None else now
+    spool = Spool(settings.state_dir)
+    schedule = Schedule(settings.interval_seconds, settings.offset_seconds)
+    allowed = settings.start_tolerance_seconds + settings.busy_window_seconds + settings.measure_timeout_seconds
+    due = schedule.slot_at(now - allowed - SLACK_SECONDS)
+    known = (spool.read_state("last_slot") or {}).get("run_id")
+    if known in {run_id_of_slot(settings.node, utc_text(slot)) for slot in schedule.between(due, now + 1)}:
+        return {"healthy": True, "text": f"the slot of {utc_text(due)} or a later one is accounted for"}
+    started = (spool.read_state("loop") or {}).get("started_at")
+    if started and unix_time(started) > due:
+        return {"healthy": True, "text": f"started at {started}, no slot was due since"}
+    return {"healthy": False, "text": f"the slot of {utc_text(due)} is not accounted for"}
 
 
 def as_text(state: dict[str, Any]) -> str:
