@@ -20,11 +20,12 @@ demo-down: .venv/complete ## remove the demo's machines
 
 test: lint types unit scenarios ## everything below, in this order
 
-lint: .venv/complete ## ruff, yamllint, ansible-lint, shellcheck
+lint: .venv/complete ## ruff, yamllint, ansible-lint, shellcheck, hadolint
 	ruff check .
 	yamllint --strict .
 	ansible-lint --offline
 	shellcheck .ci/run
+	hadolint docker/Dockerfile.logger
 
 types: .venv/complete ## mypy, strict
 	mypy

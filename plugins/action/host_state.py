@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any
 
+from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 Desired = dict[str, Any]
@@ -14,11 +16,16 @@ LISTS = (
     "directories",
     "releases",
     "files",
+    "attributes",
     "links",
     "units",
+    "images",
+    "projects",
     "absent_paths",
     "absent_units",
     "absent_accounts",
+    "absent_projects",
+    "absent_images",
 )
 # What a change of a file under these directories asks of systemd.
 UNIT_DIRECTORY = "/etc/systemd/system/"
@@ -26,7 +33,7 @@ UNIT_DIRECTORY = "/etc/systemd/system/"
 
 def request(desired: Desired, extra: dict[str, Any]) -> dict[str, Any]:
     """The module's arguments for everything that the desired state names."""
-    files = [item["path"] for name in ("directories", "files") for item in desired.get(name, [])]
+    files = [item["path"] for name in ("directories", "files", "attributes") for item in desired.get(name, [])]
     return {
         "paths": files + desired.get("absent_paths", []) + extra.get("paths", []),
         "links": [item["path"] for item in desired.get("links", [])],
@@ -35,24 +42,39 @@ def request(desired: Desired, extra: dict[str, Any]) -> dict[str, Any]:
         "accounts": [item["name"] for item in desired.get("accounts", [])] + desired.get("absent_accounts", []),
         "packages": desired.get("packages", []),
         "read": extra.get("read", []) + [item["path"] for item in desired.get("files", []) if item.get("diff", True)],
+        "candidates": extra.get("candidates", []),
         "programs": extra.get("programs", []),
+        "docker": extra.get("docker", False),
+        "images": [item["name"] for item in desired.get("images", [])],
+        "containers": [item["container"] for name in ("projects", "absent_projects") for item in desired.get(name, [])],
+        "repositories": desired.get("absent_images", []),
     }
 
 
 def plan(desired: Desired, observed: dict[str, Any]) -> dict[str, Any]:
     """What must be done, list by list, the units to restart, and the same in words as `drift`."""
     drift: list[str] = []
+    desired = {**desired, "files": [merged(item, observed) for item in desired.get("files", [])]}
     made = {
         "packages": [name for name in desired.get("packages", []) if differs(drift, package(name, observed))],
         "accounts": [item for item in desired.get("accounts", []) if differs(drift, account(item, observed))],
         "directories": [item for item in desired.get("directories", []) if differs(drift, directory(item, observed))],
         "releases": [item for item in desired.get("releases", []) if differs(drift, release(item, observed))],
         "files": [item for item in desired.get("files", []) if differs(drift, file(item, observed))],
+        "attributes": [item for item in desired.get("attributes", []) if differs(drift, file(item, observed))],
         "links": [item for item in desired.get("links", []) if differs(drift, link(item, observed))],
         "units": [
             {**item, "present": observed["units"].get(item["name"], {}).get("present", False)}
             for item in desired.get("units", [])
             if differs(drift, unit(item, observed))
+        ],
+        "images": [item for item in desired.get("images", []) if differs(drift, image(item, observed))],
+        "projects": [item for item in desired.get("projects", []) if differs(drift, project(item, observed))],
+        "absent_projects": [
+            item for item in desired.get("absent_projects", []) if differs(drift, project_gone(item, observed))
+        ],
+        "absent_images": [
+            image for name in desired.get("absent_images", []) for image in images_left(drift, name, observed)
         ],
         "absent_paths": [path for path in desired.get("absent_paths", []) if differs(drift, path_gone(path, observed))],
         "absent_units": [name for name in desired.get("absent_units", []) if differs(drift, unit_gone(name, observed))],
@@ -89,7 +111,8 @@ def account(item: dict[str, Any], observed: dict[str, Any]) -> str | None:
     seen = observed["accounts"].get(item["name"])
     if seen is None:
         return f"account {item['name']} is missing"
-    wrong = [f"{key} {seen[key]}" for key in ("home", "shell") if key in item and seen[key] != item[key]]
+    keys = ("uid", "home", "shell")
+    wrong = [f"{key} {seen[key]}" for key in keys if key in item and seen[key] != item[key]]
     wrong += [f"not in group {name}" for name in item.get("groups", []) if name not in seen["groups"]]
     return f"account {item['name']}: {', '.join(wrong)}" if wrong else None
 
@@ -142,6 +165,67 @@ def unit(item: dict[str, Any], observed: dict[str, Any]) -> str | None:
         if wanted is not None and seen.get(word, False) != wanted
     ]
     return f"unit {item['name']}: {', '.join(wrong)}" if wrong else None
+
+
+def docker_of(observed: dict[str, Any]) -> dict[str, Any]:
+    """What was seen of Docker; empty where it is not installed."""
+    return observed.get("docker") or {"images": {}, "containers": {}, "repositories": {}}
+
+
+def image(item: dict[str, Any], observed: dict[str, Any]) -> str | None:
+    seen = docker_of(observed)["images"].get(item["name"])
+    if seen is None:
+        return f"image {item['name']} is missing"
+    wrong = [
+        f"{name.rsplit('.', 1)[-1]} is {seen['labels'].get(name)}, not {value}"
+        for name, value in item.get("labels", {}).items()
+        if seen["labels"].get(name) != value
+    ]
+    return f"image {item['name']}: {', '.join(wrong)}" if wrong else None
+
+
+def project(item: dict[str, Any], observed: dict[str, Any]) -> str | None:
+    """A Compose project of one container; its label `config` names the digest of all that it was made from."""
+    found = docker_of(observed)
+    seen, image_seen = found["containers"].get(item["container"]), found["images"].get(item["image"])
+    if seen is None:
+        return f"container {item['container']} is missing"
+    if not seen["running"]:
+        return f"container {item['container']} does not run"
+    if seen["labels"].get(item["label"]) != item["digest"]:
+        return f"container {item['container']} has another configuration"
+    if image_seen and seen["image"] != image_seen["id"]:
+        return f"container {item['container']} has another image than {item['image']}"
+    return None
+
+
+def project_gone(item: dict[str, Any], observed: dict[str, Any]) -> str | None:
+    seen = docker_of(observed)["containers"].get(item["container"])
+    return f"container {item['container']} is still there" if seen else None
+
+
+def images_left(drift: list[str], repository: str, observed: dict[str, Any]) -> list[str]:
+    """Images of a repository that must not be there."""
+    names: list[str] = docker_of(observed)["repositories"].get(repository, [])
+    return [name for name in names if differs(drift, f"image {name} is still there")]
+
+
+def merged(item: dict[str, Any], observed: dict[str, Any]) -> dict[str, Any]:
+    """A JSON file that others write too: `merge` holds our keys, all else in it stays. Raises AnsibleActionFail."""
+    if "merge" not in item:
+        return item
+    text = (observed["texts"].get(item["path"]) or "").strip()
+    try:
+        found = json.loads(text or "{}")
+    except ValueError as error:
+        raise AnsibleActionFail(
+            f"{item['path']}: seen no JSON ({error}); put it right or delete it, then run again. Nothing was changed."
+        ) from error
+    if not isinstance(found, dict):
+        raise AnsibleActionFail(f"{item['path']}: seen {text[:60]!r}; a JSON object is wanted. Nothing was changed.")
+    wanted = {**found, **item["merge"]}
+    content = observed["texts"][item["path"]] if wanted == found and text else json.dumps(wanted, indent=2) + "\n"
+    return {**item, "content": content}
 
 
 def path_gone(path: str, observed: dict[str, Any]) -> str | None:

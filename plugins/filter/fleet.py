@@ -72,6 +72,11 @@ def on_calendar(interval: str, offset: int) -> list[str]:
     return schedule.Schedule(seconds, offset % seconds).on_calendar()
 
 
+def duration_seconds(interval: str) -> int:
+    """Seconds of a time such as 15min or 1h."""
+    return schedule.parse_duration(interval)
+
+
 def schedule_registry(registry: Vars, changed: dict[str, Vars], names: list[str], now: str) -> Vars:
     """The archive's registry after this run: nodes whose schedule changed get a new entry, those that left are closed.
 
@@ -201,7 +206,7 @@ def inventory_problems(hostvars: Any, groups: dict[str, list[str]]) -> list[str]
     if len(archives) != 1:
         seen = ", ".join(archives) or "none"
         problems.append(f"group speedtest_archive: seen {seen}; put exactly one host into it")
-    for group, role in ROLES.items():
+    for group, role in ROLES:
         for host in groups.get(group, []):
             problems += [f"host {host}: {problem}" for problem in role_problems(hostvars[host], role)]
     if problems:
@@ -219,11 +224,12 @@ def plain(value: Any) -> Any:
     return [plain(part) for part in value] if isinstance(value, list) else value
 
 
-ROLES = {
-    "speedtest_nodes": "speedtest_logger",
-    "speedtest_archive": "speedtest_archive",
-    "speedtest_targets": "speedtest_target",
-}
+ROLES = (
+    ("speedtest_nodes", "speedtest_logger"),
+    ("speedtest_nodes", "docker_host"),
+    ("speedtest_archive", "speedtest_archive"),
+    ("speedtest_targets", "speedtest_target"),
+)
 
 
 def role_problems(values: Any, role: str) -> list[str]:
@@ -303,6 +309,11 @@ def setting_problems(values: Vars) -> list[str]:
             f"speedtest_logger_ookla_licence_accepted: seen {values['ookla_licence_accepted']!r} while "
             "speedtest_logger_engines names ookla; set true if you accept Ookla's licence, or leave ookla out"
         )
+    if values["image_source"] == "pull" and "@sha256:" not in values["image"]:
+        problems.append(
+            f"speedtest_logger_image: seen {values['image']!r} while speedtest_logger_image_source is pull; "
+            "name it with its digest, such as registry.example.org/speedtest-logger@sha256:…"
+        )
     return problems
 
 
@@ -319,5 +330,6 @@ class FilterModule:
             "fleet_slots": fleet_slots,
             "schedule_registry": schedule_registry,
             "on_calendar": on_calendar,
+            "duration_seconds": duration_seconds,
             "inventory_problems": inventory_problems,
         }

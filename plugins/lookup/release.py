@@ -27,6 +27,8 @@ from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "speedtest_logger"
+RECIPES = Path(__file__).resolve().parents[2] / "docker"
+CONTAINER_FILES = ("Dockerfile.logger", "compose.yml")
 PROGRAMS = {
     "speedtest-logger": "speedtest_logger.cli",
     "speedtest-receive": "speedtest_logger.archive.receive",
@@ -59,6 +61,8 @@ def contents() -> dict[str, tuple[bytes, bool]]:
     }
     for name, module in PROGRAMS.items():
         files[f"bin/{name}"] = (LAUNCHER.format(module=module).encode(), True)
+    for name in CONTAINER_FILES:
+        files[f"docker/{name}"] = ((RECIPES / name).read_bytes(), False)
     return files
 
 

@@ -17,11 +17,17 @@ options:
   units: {type: list, elements: str, default: [], description: systemd units to look at.}
   accounts: {type: list, elements: str, default: [], description: Accounts to look up.}
   packages: {type: list, elements: str, default: [], description: Packages to look up with dpkg-query.}
+  candidates: {type: list, elements: str, default: [], description: Missing packages to ask apt about.}
+  images: {type: list, elements: str, default: [], description: Docker images to look at.}
+  repositories: {type: list, elements: str, default: [], description: Docker repositories whose images are listed.}
+  containers: {type: list, elements: str, default: [], description: Docker containers to look at.}
+  docker: {type: bool, default: false, description: Ask Docker for its versions.}
   programs: {type: list, elements: list, default: [], description: Command lines whose output is returned.}
 """
 
 import grp
 import hashlib
+import json
 import os
 import platform
 import pwd
@@ -129,6 +135,7 @@ def account_state(name: str) -> dict[str, Any] | None:
     except KeyError:
         return None
     return {
+        "uid": found.pw_uid,
         "home": found.pw_dir,
         "shell": found.pw_shell,
         "group": name_of(grp.getgrgid, found.pw_gid),
@@ -146,11 +153,65 @@ def package_versions(names: list[str]) -> dict[str, str]:
     return {name: version for name, status, version in rows if status == "installed"}
 
 
+def candidate_versions(names: list[str]) -> dict[str, str | None]:
+    """The version that apt would install of each package, None where it knows none."""
+    if not names:
+        return {}
+    found: dict[str, str | None] = dict.fromkeys(names)
+    name = ""
+    for line in (output_of(["apt-cache", "policy", *names]) or "").splitlines():
+        if not line.startswith(" "):
+            name = line.rstrip(":")
+        elif line.strip().startswith("Candidate:") and "(none)" not in line:
+            found[name] = line.split(":", 1)[1].strip()
+    return found
+
+
+def docker(*words: str) -> tuple[str, str]:
+    """What docker printed and what it complained of; its exit code says too little: `inspect` fails for one of many."""
+    done = subprocess.run(["docker", *words], capture_output=True, check=False)
+    return done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace").strip()
+
+
+def docker_state(images: list[str], repositories: list[str], containers: list[str]) -> dict[str, Any] | None:
+    """Versions, images and containers; None where Docker is not installed; `error` where its daemon does not answer."""
+    if shutil.which("docker") is None:
+        return None
+    printed, complaint = docker("version", "--format", "{{json .}}")
+    versions = json.loads(printed) if printed.startswith("{") else {}
+    server = (versions.get("Server") or {}).get("Version")
+    state: dict[str, Any] = {
+        "engine": server,
+        "compose": docker("compose", "version", "--short")[0].strip().lstrip("v") or None,
+        "error": None if server else complaint or "the daemon does not answer",
+        "images": dict.fromkeys(images),
+        "repositories": {name: [] for name in repositories},
+        "containers": dict.fromkeys(containers),
+    }
+    if not server:
+        return state
+    for name in images:
+        for found in json.loads(docker("image", "inspect", name)[0] or "[]"):
+            state["images"][name] = {"id": found["Id"], "labels": found["Config"].get("Labels") or {}}
+    for name in repositories:
+        state["repositories"][name] = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", name)[0].split()
+    for name in containers:
+        for found in json.loads(docker("container", "inspect", name)[0] or "[]"):
+            state["containers"][name] = {
+                "running": found["State"]["Running"],
+                "health": (found["State"].get("Health") or {}).get("Status"),
+                "image": found["Image"],
+                "labels": found["Config"].get("Labels") or {},
+            }
+    return state
+
+
 def os_state() -> dict[str, Any]:
     release = dict(line.split("=", 1) for line in (text_of("/etc/os-release") or "").splitlines() if "=" in line)
     systemd = (output_of(["systemctl", "--version"]) or "systemd 0").split()[1]
     return {
         "id": release.get("ID", "").strip('"'),
+        "codename": release.get("VERSION_CODENAME", "").strip('"'),
         "version_id": release.get("VERSION_ID", "").strip('"'),
         "architecture": platform.machine(),
         "python": platform.python_version(),
@@ -161,10 +222,15 @@ def os_state() -> dict[str, Any]:
 
 def main() -> None:
     text_list = {"type": "list", "elements": "str", "default": []}
-    options = dict.fromkeys(("paths", "links", "trees", "read", "units", "accounts", "packages"), text_list)
+    lists = ("paths", "links", "trees", "read", "units", "accounts", "packages", "candidates")
+    docker_lists = ("images", "repositories", "containers")
+    options: dict[str, Any] = dict.fromkeys(lists + docker_lists, text_list)
     options["programs"] = {"type": "list", "elements": "list", "default": []}
+    options["docker"] = {"type": "bool", "default": False}
     module = AnsibleModule(argument_spec=options, supports_check_mode=True)
     wanted = module.params
+    asks_docker = wanted["docker"] or any(wanted[name] for name in docker_lists)
+    packages = package_versions(wanted["packages"])
     module.exit_json(
         changed=False,
         paths={path: path_state(path) for path in wanted["paths"]},
@@ -173,7 +239,9 @@ def main() -> None:
         texts={path: text_of(path) for path in wanted["read"]},
         units=unit_states(wanted["units"]),
         accounts={name: account_state(name) for name in wanted["accounts"]},
-        packages=package_versions(wanted["packages"]),
+        packages=packages,
+        candidates=candidate_versions([name for name in wanted["candidates"] if name not in packages]),
+        docker=docker_state(*(wanted[name] for name in docker_lists)) if asks_docker else None,
         programs={argv[0]: output_of(argv) for argv in wanted["programs"]},
         os=os_state(),
     )

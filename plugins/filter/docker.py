@@ -1,0 +1,37 @@
+"""What Docker says, in a form for people and for comparisons."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+TELLING = re.compile(r"no space left|denied|resolve|not found|Cannot connect|\bE: |no such host")
+TROUBLE = re.compile(r"error|cannot|failed|unable", re.IGNORECASE)
+NOISE = re.compile(r"^(#\d+ |[\d.]+ |ERROR:? |-+$|>>>)+")
+
+
+def image_problem(result: dict[str, Any]) -> str:
+    """The line of a failed task's output that says why an image could not be had."""
+    text = "\n".join(str(result.get(key) or "") for key in ("stdout", "stderr"))
+    for pattern in (TELLING, TROUBLE):
+        if found := [line for line in text.splitlines() if pattern.search(line)]:
+            return NOISE.sub("", found[-1].strip())[:500]
+    return str(result.get("msg", "no reason was given"))
+
+
+def version_number(text: str | None) -> str:
+    """The numbers that a package's or program's version begins with, its epoch left out; 0 where there is none."""
+    found = re.search(r"(?:^|[^\d.:])v?(\d+(?:\.\d+)*)", " " + (text or "").split(":", 1)[-1])
+    return found[1] if found else "0"
+
+
+def docker_members(names: list[str]) -> list[dict[str, Any]]:
+    """Accounts, which exist already, as host_state wants them: in the group docker."""
+    return [{"name": name, "groups": ["docker"]} for name in names]
+
+
+class FilterModule:
+    """Ansible's entry."""
+
+    def filters(self) -> dict[str, Any]:
+        return {"image_problem": image_problem, "version_number": version_number, "docker_members": docker_members}
