@@ -23,10 +23,13 @@ Row = dict[str, str]
 
 
 def observed(hostvars: Any, host: str, role: str) -> dict[str, Any] | None:
-    """What host_state saw of a host for a role; None where it could not be reached."""
+    """What host_state saw of a host for a role, with all drift in words; None where it could not be reached."""
     name = f"__speedtest_{role}_observed"
     found = hostvars[host].get(name, {})
-    return dict(found) if "plan" in found else None
+    if "plan" not in found:
+        return None
+    docker = hostvars[host].get("__docker_host_observed", {}) if role == "logger" else {}
+    return {**found, "drift": [*docker.get("plan", {}).get("drift", []), *found["plan"]["drift"]]}
 
 
 def program(seen: dict[str, Any] | None, name: str) -> dict[str, Any]:
@@ -78,7 +81,7 @@ def coverage_cells(archived: dict[str, Any]) -> Row:
 
 def drift_cell(host: str, seen: dict[str, Any], problems: list[str]) -> str:
     """How many managed things differ; each is named among the problems."""
-    drift = seen["plan"]["drift"]
+    drift = seen["drift"]
     problems += [f"{host}: differs from the inventory: {words}" for words in drift]
     return str(len(drift)) if drift else "none"
 

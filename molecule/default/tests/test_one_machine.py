@@ -34,7 +34,8 @@ def test_managed_files_belong_to_root_and_say_who_manages_them(host):
     env = host.file("/etc/speedtest-telemetry/logger.env")
     assert (env.user, env.group, env.mode) == ("root", "speedtest", 0o640)
     assert env.content_string.startswith("# managed by Ansible: speedtest_logger")
-    assert host.file("/etc/speedtest-telemetry/id_ed25519").mode == 0o600
+    key = host.file("/etc/speedtest-telemetry/id_ed25519")
+    assert (key.user, key.group, key.mode) == ("root", "speedtest", 0o640)
 
 
 def test_a_slot_is_measured_delivered_and_archived():

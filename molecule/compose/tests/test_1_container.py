@@ -1,0 +1,121 @@
+"""A node in a container: healthy, confined, measuring, delivering, and back after a reboot."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from containers import CONTAINER, health, inspect
+from fleet import LAB, ROOT, attempt, coverage, lab, on, playbook, query, wait_until
+
+NODE, HUB = "shed", "hub"
+INSIDE = f"docker exec {CONTAINER}"
+
+
+def slots() -> int:
+    sql = "SELECT count(*) AS n FROM records WHERE status = 'ok' AND scheduled_at IS NOT NULL AND runtime = 'compose'"
+    return query(sql, HUB)[0]["n"]
+
+
+def seconds_to_slot() -> float:
+    state = json.loads(attempt(NODE, "speedtest-logger status --json").stdout)
+    return (state["offset_seconds"] - time.time()) % state["interval_seconds"]
+
+
+def test_slots_are_measured_delivered_and_archived():
+    wait_until("two scheduled records are archived", lambda: slots() >= 2, 200, NODE)
+    for row in query("SELECT * FROM records WHERE scheduled_at IS NOT NULL", HUB):
+        assert (row["runtime"], row["status"], row["engine"]) == ("compose", "ok", "librespeed")
+        assert 0.85 * 60e6 < row["download_bps"] < 1.1 * 60e6
+        assert row["interface"] == "eth0"
+        assert row["background_rx_bytes"] is not None
+    cover = coverage("--last", "10min", "--grace", "1min", node=HUB)[NODE]
+    assert cover["expected"] == sum(cover[name] for name in ("ok", "partial", "failed", "skipped", "missed", "pending"))
+
+
+def test_the_container_is_healthy_and_says_why():
+    wait_until("the container is healthy", lambda: health(NODE) == "healthy", 60)
+    assert "accounted for" in on(NODE, "speedtest-logger healthcheck")
+    assert on(NODE, "speedtest-logger doctor").count("ok  ") >= 8
+
+
+def test_the_root_is_read_only_and_no_capability_is_left():
+    assert "Read-only file system" in attempt(NODE, f"{INSIDE} touch /here").stdout
+    status = on(NODE, f"{INSIDE} cat /proc/self/status")
+    for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert f"{name}:\t0000000000000000" in status
+    assert "NoNewPrivs:\t1" in status
+    assert on(NODE, f"{INSIDE} id -u").strip() == on(NODE, "id -u speedtest").strip() == "471"
+    limits = inspect(NODE)["HostConfig"]
+    assert (limits["Memory"], limits["PidsLimit"]) == (256 * 2**20, 128)
+    assert (limits["ReadonlyRootfs"], limits["CapDrop"], limits["NetworkMode"]) == (True, ["ALL"], "host")
+    assert "permission denied" in attempt(NODE, f"{INSIDE} cat /etc/shadow").stdout.lower()
+
+
+def test_the_image_has_its_labels_its_engines_and_no_compiler():
+    image = json.loads(on(NODE, "docker image inspect speedtest-logger:0.1.0"))[0]
+    labels = {name.rsplit(".", 1)[-1]: text for name, text in image["Config"]["Labels"].items()}
+    assert labels["version"] == "0.1.0"
+    assert len(labels["revision"]) == 64
+    assert {"title", "description", "licenses"} <= set(labels)
+    assert image["Config"]["User"] == "471:471"
+    base = json.loads(on(NODE, "docker image inspect debian:trixie-slim"))[0]
+    print(f"image {image['Size'] / 1e6:.0f} MB, of which the base is {base['Size'] / 1e6:.0f} MB")  # noqa: T201
+    assert image["Size"] - base["Size"] < 250e6
+    for program in ("librespeed-cli", "iperf3", "speedtest-cli", "ssh", "python3"):
+        assert on(NODE, f"{INSIDE} sh -c 'command -v {program}'")
+    for program in ("gcc", "cc", "make", "pip"):
+        assert attempt(NODE, f"{INSIDE} sh -c 'command -v {program}'").stdout == ""
+
+
+def test_compose_files_are_valid_with_and_without_ansible():
+    on(NODE, "cd /etc/speedtest-telemetry && docker compose config --quiet")
+    folder = "/root/standalone/docker"
+    on(NODE, f"mkdir -p {folder}")
+    for source, name in (
+        ("compose.yml", "compose.yml"),
+        ("compose.dev.yml", "compose.dev.yml"),
+        (".env.example", ".env"),
+    ):
+        text = (ROOT / "docker" / source).read_text(encoding="utf-8").replace("'", "'\\''")
+        on(NODE, f"printf %s '{text}' >{folder}/{name}")
+    assert on(NODE, f"cd {folder} && docker compose config --quiet") == ""
+    assert on(NODE, f"cd {folder} && docker compose -f compose.yml -f compose.dev.yml config --quiet") == ""
+    shown = on(NODE, f"cd {folder} && docker compose -f compose.yml -f compose.dev.yml config")
+    assert "dev-state" in shown
+    assert "/root/standalone/src" in shown
+
+
+def test_a_standalone_project_measures_with_what_its_env_says():
+    """The image that is there, under another name, with data of its own; stopped again."""
+    folder = "/root/standalone/docker"
+    settings = "SPEEDTEST_NODE=alone\nSPEEDTEST_ENGINES=iperf3\nSPEEDTEST_IPERF3_SERVERS=hub:5202\nSPEEDTEST_DURATION_SECONDS=3\n"
+    on(NODE, f"printf '{settings}LOGGER_IMAGE=speedtest-logger:0.1.0\n' >{folder}/.env")
+    wait_until("no slot is near", lambda: 20 < seconds_to_slot() < 45, 120)
+    run = "docker compose --project-name alone run --rm --no-deps logger"
+    row = json.loads(on(NODE, f"cd {folder} && {run} measure --json 2>/dev/null"))
+    assert (row["node"], row["status"], row["runtime"], row["engine"]) == ("alone", "ok", "compose", "iperf3")
+    assert "last record" in on(NODE, f"cd {folder} && {run} status")
+    on(NODE, f"cd {folder} && docker compose --project-name alone down --volumes")
+
+
+def test_a_stop_within_a_measurement_is_quick_and_leaves_its_record():
+    wait_until("a slot is measured now", lambda: 51 < seconds_to_slot() < 59, 120)
+    time.sleep(1)
+    before = time.monotonic()
+    on(NODE, f"docker stop {CONTAINER}")
+    assert time.monotonic() - before < 15
+    last = json.loads(attempt(NODE, "speedtest-logger status --json").stdout)["last_record"]
+    assert (last["status"], last["reason"]) in {("failed", "interrupted"), ("ok", None)}
+    assert last["scheduled_at"] is not None
+    on(NODE, f"docker start {CONTAINER}")
+
+
+def test_after_a_reboot_it_comes_back_by_itself():
+    before = slots()
+    lab("reboot", LAB, NODE)
+    wait_until("the container is healthy again", lambda: health(NODE) == "healthy", 120, NODE)
+    wait_until("another slot is archived", lambda: slots() > before, 150, NODE)
+    assert playbook("site.yml").returncode == 0
+    twice = query("SELECT run_id FROM records GROUP BY run_id HAVING count(*) > 1", HUB)
+    assert twice == []

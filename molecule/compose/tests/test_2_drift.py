@@ -1,0 +1,76 @@
+"""What can be wrong with Docker on a node: it is named, it is mended, nothing is lost."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from containers import CONTAINER, health
+from fleet import attempt, on, playbook, recap, wait_until
+
+NODE = "shed"
+DAEMON = "/etc/docker/daemon.json"
+DIRECTORY = "/etc/speedtest-telemetry"
+
+
+def mended() -> None:
+    """site.yml puts it right, and then has nothing to do."""
+    done = playbook("site.yml")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert recap(done)[NODE]["changed"] > 0
+    wait_until("the container is healthy", lambda: health(NODE) == "healthy", 90, NODE)
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (f"docker rm --force {CONTAINER}", f"container {CONTAINER} is missing"),
+        (f"docker stop {CONTAINER}", f"container {CONTAINER} does not run"),
+        (
+            f"docker rm --force {CONTAINER}; docker image rm --force speedtest-logger:0.1.0",
+            "image speedtest-logger:0.1.0 is missing",
+        ),
+        (f"chmod 666 {DIRECTORY}/.env; echo >>{DIRECTORY}/compose.yml", f"{DIRECTORY}/compose.yml: content differs"),
+        (f"chmod 644 {DIRECTORY}/id_ed25519", f"{DIRECTORY}/id_ed25519: mode is 0644, not 0640"),
+        ("systemctl disable --now docker.service docker.socket", "unit docker.service: not enabled, not active"),
+        (f"rm {DAEMON}", f"{DAEMON}: missing"),
+    ],
+    ids=["container-removed", "container-stopped", "image-removed", "files", "key", "docker-stopped", "daemon.json"],
+)
+def test_harm_is_named_and_mended(harm, words):
+    on(NODE, harm)
+    named = playbook("playbooks/status.yml")
+    assert named.returncode != 0
+    assert words in named.stdout.replace("\n      ", " ")
+    mended()
+
+
+def test_docker_that_is_stopped_loses_nothing():
+    history = on(NODE, "find /var/lib/speedtest-telemetry/results -type f | sort")
+    on(NODE, "systemctl stop docker.socket docker.service")
+    assert "last record" in attempt(NODE, "speedtest-logger status").stdout
+    assert "Cannot connect to the Docker daemon" in attempt(NODE, "speedtest-logger measure").stdout
+    assert history in on(NODE, "find /var/lib/speedtest-telemetry/results -type f | sort")
+    mended()
+
+
+def test_foreign_keys_in_daemon_json_stay_and_broken_json_is_left_alone():
+    kept = json.loads(on(NODE, f"cat {DAEMON}"))
+    on(NODE, f"printf '%s' '{json.dumps({'debug': False, 'live-restore': False})}' >{DAEMON}")
+    mended()
+    assert json.loads(on(NODE, f"cat {DAEMON}")) == {"debug": False, **kept}
+    on(NODE, f"cp {DAEMON} /root/daemon.json; printf '%s' '{{\"debug\": false,}}' >{DAEMON}")
+    refused = playbook("site.yml")
+    assert refused.returncode != 0
+    assert f"{DAEMON}: seen no JSON" in refused.stdout
+    assert "Nothing was changed" in refused.stdout
+    assert on(NODE, f"cat {DAEMON}") == '{"debug": false,}'
+    assert health(NODE) == "healthy"
+    on(NODE, f"cp /root/daemon.json {DAEMON}")
+    done = playbook("site.yml")
+    assert done.returncode == 0
+    assert sum(counts["changed"] for counts in recap(done).values()) == 0
+
+
+def test_nobody_is_in_the_docker_group():
+    assert on(NODE, "getent group docker").strip().endswith(":")
