@@ -36,7 +36,7 @@ def request(desired: Desired, extra: dict[str, Any]) -> dict[str, Any]:
     files = [item["path"] for name in ("directories", "files", "attributes") for item in desired.get(name, [])]
     return {
         "paths": files + desired.get("absent_paths", []) + extra.get("paths", []),
-        "links": [item["path"] for item in desired.get("links", [])],
+        "links": [item["path"] for item in desired.get("links", [])] + extra.get("links", []),
         "trees": [item["path"] for item in desired.get("releases", [])],
         "units": [unit["name"] for unit in desired.get("units", [])] + desired.get("absent_units", []),
         "accounts": [item["name"] for item in desired.get("accounts", [])] + desired.get("absent_accounts", []),
@@ -181,6 +181,8 @@ def image(item: dict[str, Any], observed: dict[str, Any]) -> str | None:
         for name, value in item.get("labels", {}).items()
         if seen["labels"].get(name) != value
     ]
+    if item.get("pull") and item["pull"] not in seen["digests"]:
+        wrong.append(f"it is not {item['pull']}")
     return f"image {item['name']}: {', '.join(wrong)}" if wrong else None
 
 
@@ -207,7 +209,7 @@ def project_gone(item: dict[str, Any], observed: dict[str, Any]) -> str | None:
 def images_left(drift: list[str], repository: str, observed: dict[str, Any]) -> list[str]:
     """Images of a repository that must not be there."""
     names: list[str] = docker_of(observed)["repositories"].get(repository, [])
-    return [name for name in names if differs(drift, f"image {name} is still there")]
+    return [name for name in names if differs(drift, f"image {repository} ({name}) is still there")]
 
 
 def merged(item: dict[str, Any], observed: dict[str, Any]) -> dict[str, Any]:

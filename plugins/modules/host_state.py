@@ -192,9 +192,13 @@ def docker_state(images: list[str], repositories: list[str], containers: list[st
         return state
     for name in images:
         for found in json.loads(docker("image", "inspect", name)[0] or "[]"):
-            state["images"][name] = {"id": found["Id"], "labels": found["Config"].get("Labels") or {}}
+            state["images"][name] = {
+                "id": found["Id"],
+                "digests": found.get("RepoDigests") or [],
+                "labels": found["Config"].get("Labels") or {},
+            }
     for name in repositories:
-        state["repositories"][name] = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", name)[0].split()
+        state["repositories"][name] = sorted(set(docker("image", "ls", "--quiet", name)[0].split()))
     for name in containers:
         for found in json.loads(docker("container", "inspect", name)[0] or "[]"):
             state["containers"][name] = {

@@ -63,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
         if name not in ("config", "loop"):
             made[name].add_argument("--json", action="store_true", help="print one JSON object")
     made["measure"].add_argument("--scheduled", action="store_true", help="a scheduler started this: no slot, no test")
+    made["measure"].add_argument("--wait", action="store_true", help="let a measurement that is running end first")
     made["push"].add_argument("--force", action="store_true", help="do not wait after earlier failures")
     made["config"].add_argument("what", choices=["check", "show"])
     return top
@@ -101,7 +102,7 @@ def run_measure(args: argparse.Namespace, settings: config.Settings, environment
 
     become_owner(settings.state_dir)
     timer = args.scheduled or started_by_timer(environment)
-    record = measure.measure(settings, Log(settings.log_file), environment, timer=timer)
+    record = measure.measure(settings, Log(settings.log_file), environment, timer=timer, wait=args.wait)
     if record is None:
         return errors.EXIT_OK
     if args.json:

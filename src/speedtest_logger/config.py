@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from speedtest_logger import record, schedule
+from speedtest_logger import __version__, record, schedule
 from speedtest_logger.errors import ConfigError
 
 ENV_FILE = Path("/etc/speedtest-telemetry/logger.env")
 PREFIX = "SPEEDTEST_"
+RELEASE = PREFIX + "RELEASE"  # the release that an environment was written for
 ENGINES = ("librespeed", "iperf3", "speedtest_cli", "ookla")
 PROGRAMS = {"librespeed": "librespeed-cli", "iperf3": "iperf3", "speedtest_cli": "speedtest-cli", "ookla": "speedtest"}
 QUIET = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
@@ -170,7 +171,7 @@ def read_env_file(file: Path) -> dict[str, str]:
 def load(environment: Mapping[str, str]) -> Settings:
     """Settings from variables. Raises ConfigError naming every problem: variable, value seen, what is wanted."""
     problems: list[str] = []
-    unread = {name for name in environment if name.startswith(PREFIX)} - {PREFIX + "ENV_FILE"}
+    unread = {name for name in environment if name.startswith(PREFIX)} - {PREFIX + "ENV_FILE", RELEASE}
     plain = [option for option in fields(Settings) if option.name != "engine"]
     values = {
         o.name: _read(environment, PREFIX + o.name.upper(), o.metadata, o.default, unread, problems) for o in plain
@@ -189,7 +190,8 @@ def load(environment: Mapping[str, str]) -> Settings:
             for o in fields(EngineSettings)
         }
         engine[name] = EngineSettings(**options)
-    problems += [f"{name}: there is no such setting" for name in sorted(unread)]
+    if environment.get(RELEASE, __version__) == __version__:  # a release that was put back may not know newer settings
+        problems += [f"{name}: there is no such setting" for name in sorted(unread)]
     if not problems:
         settings = Settings(**values, engine=engine)
         problems = _contradictions(settings)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from speedtest_logger import config
+from speedtest_logger import __version__, config
 from speedtest_logger.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,3 +100,10 @@ def test_a_shell_reads_it_alike(tmp_path):
         ["sh", "-c", f'. {file}; printf %s "$SPEEDTEST_IPERF3_EXTRA_ARGS"'], capture_output=True, text=True, check=True
     ).stdout
     assert said == config.read_env_file(file)["SPEEDTEST_IPERF3_EXTRA_ARGS"]
+
+
+def test_settings_written_for_another_release_may_be_unknown():
+    newer = {"SPEEDTEST_NODE": "attic", "SPEEDTEST_FROM_THE_FUTURE": "1"}
+    assert config.load({**newer, "SPEEDTEST_RELEASE": "99.0.0"}).node == "attic"
+    with pytest.raises(ConfigError, match="SPEEDTEST_FROM_THE_FUTURE: there is no such setting"):
+        config.load({**newer, "SPEEDTEST_RELEASE": __version__})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import threading
 import time
 from dataclasses import replace
 
@@ -310,3 +311,15 @@ def test_an_impossible_record_is_kept_as_a_failed_one(hourly):
 def test_a_huge_number_is_no_speed(hourly, program, speed):
     path = program("speedtest-cli", f'echo \'{{"download": {speed}, "upload": {speed}, "ping": 1}}\'')
     assert run(hourly(engines="speedtest_cli"), path).reason == "bad_output"
+
+
+def test_who_waits_measures_after_the_one_that_runs(hourly, program):
+    here = hourly()
+    path = program("iperf3", REPLAY_IPERF3)
+    spool = Spool(here.state_dir)
+    spool.prepare()
+    with (here.state_dir / "state/measure.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        threading.Timer(0.3, lambda: fcntl.flock(lock, fcntl.LOCK_UN)).start()
+        found = measure.measure(here, Log(here.log_file), {"PATH": path}, wait=True)
+    assert found.status == "ok"

@@ -89,8 +89,9 @@ def test_compose_files_are_valid_with_and_without_ansible():
 def test_a_standalone_project_measures_with_what_its_env_says():
     """The image that is there, under another name, with data of its own; stopped again."""
     folder = "/root/standalone/docker"
-    settings = "SPEEDTEST_NODE=alone\nSPEEDTEST_ENGINES=iperf3\nSPEEDTEST_IPERF3_SERVERS=hub:5202\nSPEEDTEST_DURATION_SECONDS=3\n"
-    on(NODE, f"printf '{settings}LOGGER_IMAGE=speedtest-logger:0.1.0\n' >{folder}/.env")
+    settings = ("NODE=alone", "ENGINES=iperf3", "IPERF3_SERVERS=hub:5202", "DURATION_SECONDS=3")
+    lines = [f"SPEEDTEST_{setting}" for setting in settings] + ["LOGGER_IMAGE=speedtest-logger:0.1.0"]
+    on(NODE, f"printf '%s\\n' {' '.join(lines)} >{folder}/.env")
     wait_until("no slot is near", lambda: 20 < seconds_to_slot() < 45, 120)
     run = "docker compose --project-name alone run --rm --no-deps logger"
     row = json.loads(on(NODE, f"cd {folder} && {run} measure --json 2>/dev/null"))

@@ -46,21 +46,24 @@ class InterruptedMeasurementError(Exception):
     """The node or its owner asked the measurement to stop."""
 
 
-def measure(settings: Settings, log: Log, environment: Mapping[str, str], *, timer: bool = False) -> Record | None:
+def measure(
+    settings: Settings, log: Log, environment: Mapping[str, str], *, timer: bool = False, wait: bool = False
+) -> Record | None:
     """Account for the current slot, or measure unscheduled where none is due; None where it is accounted for.
 
-    `timer`: a timer started this, so a slot that is due too late is skipped, not measured as if by hand.
+    `timer`: a timer started this, so a slot that is due too late is skipped, not measured as if by hand. `wait`: a
+    measurement that is running is waited for; otherwise this one is skipped (locked).
     Raises StorageError or OSError where nothing can be written.
     """
     spool = Spool(settings.state_dir)
     spool.prepare()
-    now = time.time()
-    slot, late = due_slot(settings, spool, now, timer=timer)
-    if timer and slot is None:
-        log.event("info", "slot_already_accounted_for")
-        return None
-    record = begin(settings, slot, now)
-    with measuring_lock(spool) as locked:
+    with measuring_lock(spool, wait=wait) as locked:
+        now = time.time()
+        slot, late = due_slot(settings, spool, now, timer=timer)
+        if timer and slot is None:
+            log.event("info", "slot_already_accounted_for")
+            return None
+        record = begin(settings, slot, now)
         if not locked:
             if (spool.read_state("measuring") or {}).get("run_id") == record.run_id:
                 return None  # the measurement that holds the lock is this slot's
@@ -116,11 +119,11 @@ def skipped(record: Record, reason: str, message: str) -> Record:
 
 
 @contextmanager
-def measuring_lock(spool: Spool) -> Iterator[bool]:
+def measuring_lock(spool: Spool, *, wait: bool) -> Iterator[bool]:
     """Keeps two measurements on one node apart; yields whether it was free. The kernel frees it on any death."""
     with (spool.directory / "state" / "measure.lock").open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             yield False
             return
