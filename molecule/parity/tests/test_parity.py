@@ -1,0 +1,158 @@
+"""A systemd node and a compose node, side by side."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import subprocess
+
+import pytest
+from fleet import attempt, on, query, wait_until
+
+TIMER, CONTAINER = "timer", "container"
+NODES = (TIMER, CONTAINER)
+HUB = "hub"
+SLOTS = 4
+# what tells one record from another, and what no two measurements have in common
+OWN = {"run_id", "node", "runtime", "scheduled_at", "started_at", "finished_at", "raw_sha256"}
+MEASURED = {
+    "download_bps",
+    "upload_bps",
+    "upload_latency_ms",
+    "latency_ms",
+    "latency_low_ms",
+    "latency_high_ms",
+    "jitter_ms",
+    "bytes_received",
+    "bytes_sent",
+    "background_rx_bytes",
+    "background_tx_bytes",
+    "packet_loss_pct",
+}
+BY_RUNTIME = {
+    # the engines come from the same distribution, but as different builds of one version where Debian has mended one
+    "engine_version",
+}
+RUN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+RUNTIME_FILES = {"/etc/speedtest-telemetry/compose.yml", "/etc/speedtest-telemetry/.env"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _some_slots():
+    by_node = "SELECT count(*) AS n FROM records WHERE status = 'ok' AND scheduled_at IS NOT NULL GROUP BY node"
+    sql = f"SELECT min(n) AS n, count(*) AS nodes FROM ({by_node})"
+
+    def enough() -> bool:
+        row = query(sql, HUB)[0]
+        return row["nodes"] == 2 and row["n"] >= SLOTS
+
+    wait_until(f"both nodes have {SLOTS} slots in the archive", enough, 420, CONTAINER)
+
+
+def rows(node: str):
+    return query(f"SELECT * FROM records WHERE node = '{node}' AND scheduled_at IS NOT NULL AND status = 'ok'", HUB)
+
+
+def files(node: str) -> set[str]:
+    """Kind, mode, owner, group and path of everything that the node has; names made of times and ids generalized."""
+    found = on(
+        node,
+        "cd / && find etc/speedtest-telemetry var/lib/speedtest-telemetry var/log/speedtest-telemetry opt/speedtest-telemetry"
+        " -not -name '*.pyc' -not -name __pycache__ -printf '%y %m %u:%g /%p\n'",
+    )
+    text = RUN_ID.sub("RUN", found)
+    text = re.sub(r"(year|month|day)=\d+", r"\1=N", text)
+    text = re.sub(r"speedtest_\d\d-\d\d-\d\d(_\w+)?\.csv", "speedtest_TIME.csv", text)
+    lines = set(text.splitlines())
+    return {line for line in lines if "/outbox/" not in line and "/state/measuring" not in line}
+
+
+def test_the_same_files_with_the_same_modes_and_owners():
+    here, there = files(TIMER), files(CONTAINER)
+    only = {line.split()[-1] for line in here ^ there}
+    print("files that differ:", sorted(only))  # noqa: T201
+    assert only <= RUNTIME_FILES | {"/var/lib/speedtest-telemetry/state/loop.json"}
+    assert on(TIMER, "id speedtest") == on(CONTAINER, "id speedtest")
+
+
+def test_the_same_settings():
+    environment = {
+        node: dict(line.split("=", 1) for line in on(node, "cat /etc/speedtest-telemetry/logger.env").splitlines()[1:])
+        for node in NODES
+    }
+    differ = {
+        name
+        for name in environment[TIMER] | environment[CONTAINER]
+        if environment[TIMER].get(name) != environment[CONTAINER].get(name)
+    }
+    print("settings that differ:", sorted(differ))  # noqa: T201
+    assert differ == {"SPEEDTEST_NODE", "SPEEDTEST_RUNTIME", "SPEEDTEST_OFFSET_SECONDS"}
+
+
+def test_the_same_columns_and_nothing_but_the_runtime_differs():
+    here, there = rows(TIMER), rows(CONTAINER)
+    assert list(here[0]) == list(there[0])
+    differ = {
+        name for name in here[0] if {row[name] for row in here} != {row[name] for row in there} and name not in MEASURED
+    }
+    print("columns that differ:", sorted(differ))  # noqa: T201
+    assert differ <= OWN | BY_RUNTIME
+    assert {row["runtime"] for row in here} == {"systemd"}
+    assert {row["runtime"] for row in there} == {"compose"}
+    for name in MEASURED:
+        assert {row[name] is None for row in here} == {row[name] is None for row in there}, name
+
+
+def test_the_same_lines_in_the_log():
+    def shape(node: str) -> dict[str, set[str]]:
+        lines = [json.loads(line) for line in on(node, "cat /var/log/speedtest-diag.log").splitlines()]
+        found: dict[str, set[str]] = {}
+        for line in lines:
+            found.setdefault(line["event"], set()).update(line)
+        return found
+
+    here, there = shape(TIMER), shape(CONTAINER)
+    differ = {event for event in here | there if here.get(event) != there.get(event)}
+    print("events that differ:", sorted(differ))  # noqa: T201
+    assert differ <= {"loop_started", "loop_stopping", "another_push_is_at_it"}
+    assert here["record"] == there["record"]
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("measure --wait", 0),
+        ("push --force", 0),
+        ("status", 0),
+        ("doctor", 0),
+        ("healthcheck", 0),
+        ("config check", 0),
+        ("config shout", 2),
+        ("nothing", 2),
+    ],
+)
+def test_the_same_exit_codes(command, code):
+    assert {node: attempt(node, f"speedtest-logger {command}").returncode for node in NODES} == dict.fromkeys(
+        NODES, code
+    )
+
+
+def test_the_same_exit_code_where_nothing_answers():
+    def unanswered(node: str) -> subprocess.CompletedProcess[str]:
+        setting = "SPEEDTEST_IPERF3_SERVERS=127.0.0.1:9"
+        env = "/etc/speedtest-telemetry/logger.env"
+        inside = f"docker exec -e {setting} speedtest-logger speedtest-logger measure --wait"
+        outside = f"{setting} /opt/speedtest-telemetry/current/bin/speedtest-logger --env-file {env} measure --wait"
+        return attempt(node, outside if node == TIMER else inside)
+
+    done = {node: unanswered(node) for node in NODES}
+    assert {node: answer.returncode for node, answer in done.items()} == dict.fromkeys(NODES, 3)
+    assert all("reason=server_unreachable" in answer.stdout for answer in done.values())
+
+
+@pytest.mark.parametrize("column", ["download_bps", "upload_bps"])
+def test_medians_lie_within_five_percent(column):
+    here, there = (statistics.median(row[column] for row in rows(node)) for node in NODES)
+    print(f"{column}: systemd {here / 1e6:.2f}, compose {there / 1e6:.2f} Mbit/s, ratio {there / here:.4f}")  # noqa: T201
+    assert abs(there / here - 1) < 0.05

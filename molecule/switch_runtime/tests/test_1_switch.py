@@ -1,0 +1,152 @@
+"""Change the variable, run site.yml: the other runtime is gone without trace, and no result with it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+from containers import CONTAINER, health, import_base_image
+from fleet import attempt, coverage, on, playbook, query, recap, wait_until
+
+NODE = "shed"
+STATE = "/var/lib/speedtest-telemetry"
+TIMED = ("speedtest-logger.timer", "speedtest-push.timer", "speedtest-logger.service", "speedtest-push.service")
+
+
+@pytest.fixture
+def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Give the node another runtime in the inventory."""
+    listed = Path(os.environ["MOLECULE_INVENTORY_FILE"])
+
+    def choose(name: str) -> None:
+        inventory = yaml.safe_load(listed.read_text(encoding="utf-8"))
+        for group in inventory.values():
+            for hosts in [
+                group.get("hosts"),
+                *((child or {}).get("hosts") for child in (group.get("children") or {}).values()),
+            ]:
+                if hosts and NODE in hosts:
+                    hosts[NODE] = {**(hosts[NODE] or {}), "speedtest_logger_runtime": name}
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "hosts.yml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
+        for directory in ("group_vars", "host_vars"):
+            (folder / directory).symlink_to(listed.parent / directory)
+        monkeypatch.setenv("MOLECULE_INVENTORY_FILE", str(folder / "hosts.yml"))
+
+    return choose
+
+
+@pytest.fixture
+def archive_away():
+    """The node cannot reach the archive; the control machine can."""
+    address = on(NODE, "getent hosts archive").split()[0]
+    on(NODE, f"ip route add unreachable {address}")
+    yield
+    on(NODE, f"ip route del unreachable {address}", check=False)
+
+
+def outbox() -> set[str]:
+    return set(on(NODE, f"ls {STATE}/outbox").split())
+
+
+def history() -> set[str]:
+    return set(on(NODE, f"find {STATE}/results -type f -exec sha256sum {{}} +").splitlines())
+
+
+def converge() -> None:
+    done = playbook("site.yml")
+    assert done.returncode == 0, done.stdout[-3000:]
+    again = playbook("site.yml")
+    assert sum(counts["changed"] for counts in recap(again).values()) == 0, again.stdout[-3000:]
+
+
+def fill_outbox() -> tuple[set[str], set[str]]:
+    wait_until("records wait in the outbox", lambda: len(outbox()) >= 2, 200, NODE)
+    return outbox(), history()
+
+
+def assert_all_arrived(waited: set[str]) -> None:
+    wait_until(
+        "the outbox is empty",
+        lambda: attempt(NODE, "speedtest-logger push --force").returncode == 0 and not outbox(),
+        90,
+    )
+    runs = [row["run_id"] for row in query("SELECT run_id FROM records")]
+    assert len(runs) == len(set(runs))
+    assert {name.removesuffix(".csv") for name in waited} <= set(runs)
+    slots = [
+        row["n"]
+        for row in query("SELECT count(*) AS n FROM records WHERE scheduled_at IS NOT NULL GROUP BY scheduled_at")
+    ]
+    assert set(slots) == {1}
+
+
+def test_without_the_base_image_the_timer_goes_on(runtime):
+    wait_until(
+        "a slot is archived", lambda: len(query("SELECT run_id FROM records WHERE status = 'ok'")) > 0, 150, NODE
+    )
+    runtime("compose")
+    checked = playbook("site.yml", "--check", "--diff")
+    assert checked.returncode == 0, checked.stdout[-3000:]
+    assert attempt(NODE, "command -v docker").stdout == ""
+    done = playbook("site.yml")
+    assert done.returncode != 0
+    said = " ".join(done.stdout.split())
+    assert "image speedtest-logger:0.1.0 cannot be had" in said
+    assert "debian:trixie-slim" in said
+    assert "speedtest_logger_image_source" in said
+    assert "What ran before goes on running" in said
+    assert on(NODE, "systemctl is-active speedtest-logger.timer").strip() == "active"
+    assert on(NODE, "speedtest-logger measure --wait")
+
+
+def test_to_a_container(runtime, archive_away):
+    waited, kept = fill_outbox()
+    import_base_image(NODE)
+    runtime("compose")
+    converge()
+    assert waited <= outbox()
+    assert kept <= history()
+    wait_until("the container is healthy", lambda: health(NODE) == "healthy", 60, NODE)
+    for unit in TIMED:
+        assert attempt(NODE, f"systemctl cat {unit}").returncode != 0
+    assert attempt(NODE, "ls /etc/systemd/system/speedtest-*").returncode != 0
+    before = len(outbox())
+    wait_until("the container has measured", lambda: len(outbox()) > before, 100, NODE)
+
+
+def test_everything_arrives_and_every_slot_is_accounted_for():
+    assert_all_arrived(outbox())
+    on(NODE, 'test -z "$(ls /var/lib/speedtest-telemetry/rejected)"')
+    runtimes = [row["runtime"] for row in query("SELECT DISTINCT runtime FROM records ORDER BY runtime")]
+    assert runtimes == ["compose", "systemd"]
+    cover = coverage("--last", "1h", "--grace", "1min")[NODE]
+    assert cover["expected"] == sum(cover[name] for name in ("ok", "partial", "failed", "skipped", "missed", "pending"))
+    assert cover["missed"] <= 1
+
+
+def test_and_back_to_the_timer(runtime, archive_away):
+    waited, kept = fill_outbox()
+    runtime("systemd")
+    converge()
+    assert waited <= outbox()
+    assert kept <= history()
+    assert attempt(NODE, f"docker container inspect {CONTAINER}").returncode != 0
+    assert on(NODE, "docker image ls --quiet speedtest-logger") == ""
+    assert on(NODE, "docker ps --all --quiet") == ""
+    assert attempt(NODE, "ls /etc/speedtest-telemetry/compose.yml").returncode != 0
+    assert on(NODE, "readlink /usr/local/bin/speedtest-logger").strip().endswith("/current/bin/speedtest-logger")
+    before = len(outbox())
+    wait_until("the timer has measured", lambda: len(outbox()) > before, 100, NODE)
+
+
+def test_everything_has_arrived_again():
+    assert_all_arrived(outbox())
+    cover = coverage("--last", "1h", "--grace", "1min")[NODE]
+    assert cover["missed"] <= 2  # one for each direction
+    state = json.loads(on(NODE, "speedtest-logger status --json"))
+    assert (state["runtime"], state["outbox_records"], state["rejected_records"]) == ("systemd", 0, 0)

@@ -1,0 +1,123 @@
+"""Releases that break, land, and are taken back, on both runtimes."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+from containers import inspect
+from fleet import ROOT, on, playbook, query, recap
+
+NODES = ("attic", "porch", "shed")
+HUB = "hub"
+OLD = "0.1.0"
+
+
+def artifact(folder: Path, version: str, harm: str = "") -> None:
+    """This checkout's release under another version, and with a line at the end of its measure.py."""
+    packed = io.BytesIO()
+    with (
+        tarfile.open(ROOT / f"dist/speedtest-logger-{OLD}.tar.gz") as given,
+        gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as stream,
+        tarfile.open(fileobj=stream, mode="w") as made,
+    ):
+        for entry in given:
+            content = given.extractfile(entry).read()
+            if entry.name == "speedtest_logger/__init__.py":
+                content = content.replace(OLD.encode(), version.encode())
+            if entry.name == "speedtest_logger/actions/measure.py":
+                content += harm.encode()
+            entry.size = len(content)
+            made.addfile(entry, io.BytesIO(content))
+    (folder / f"speedtest-logger-{version}.tar.gz").write_bytes(packed.getvalue())
+
+
+@pytest.fixture(scope="module")
+def releases(tmp_path_factory):
+    """Artifacts: 0.2.0 cannot be imported, 0.2.1 measures nothing, 0.2.2 is good."""
+    folder = tmp_path_factory.mktemp("dist")
+    artifact(folder, "0.2.0", "\nraise RuntimeError('this release is broken')\n")
+    artifact(folder, "0.2.1", "\nrun_test = lambda settings, spool, log, record, environment: record\n")
+    artifact(folder, "0.2.2")
+    return folder
+
+
+def site(releases: Path, version: str, *options: str):
+    return playbook(
+        "site.yml",
+        f"--extra-vars=speedtest_logger_version={version}",
+        f"--extra-vars=speedtest_logger_artifact_dir={releases}",
+        *options,
+    )
+
+
+def running(node: str) -> str:
+    state = json.loads(on(node, "speedtest-logger status --json", check=False))
+    return state["version"]
+
+
+def assert_all_run(version: str) -> None:
+    assert {node: running(node) for node in NODES} == dict.fromkeys(NODES, version)
+    assert inspect("shed")["Config"]["Image"] == f"speedtest-logger:{version}"
+
+
+@pytest.mark.parametrize(
+    ("version", "first", "reason"),
+    [("0.2.0", "attic", "this release is broken"), ("0.2.1", "shed", "interrupted")],
+    ids=["systemd", "compose"],
+)
+def test_a_broken_release_is_put_back_and_the_others_never_see_it(releases, version, first, reason):
+    limit = () if first == "attic" else ("--limit", first)  # the compose node in a batch of its own
+    done = site(releases, version, *limit)
+    assert done.returncode != 0
+    said = " ".join(done.stdout.split())
+    assert f"{first}: release {version} did not prove itself, {OLD} was put back" in said
+    assert reason in said
+    assert_all_run(OLD)
+    for node in NODES:
+        if node != first:
+            assert version not in on(node, "ls /opt/speedtest-telemetry/releases")
+    on(first, "speedtest-logger measure --wait && speedtest-logger push --force")
+    fields = "node, logger_version, status"
+    last = query(f"SELECT {fields} FROM records WHERE node = '{first}' ORDER BY started_at DESC LIMIT 1", HUB)
+    assert last == [{"node": first, "logger_version": OLD, "status": "ok"}]
+
+
+def test_after_a_broken_release_nothing_differs():
+    done = playbook("site.yml")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert {host: counts["changed"] for host, counts in recap(done).items() if counts["changed"]} == {}
+
+
+def test_a_good_release_lands_everywhere_and_each_node_has_measured_with_it(releases):
+    done = site(releases, "0.2.2")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert_all_run("0.2.2")
+    for node in NODES:
+        on(node, "speedtest-logger push --force")
+    sql = "SELECT DISTINCT node FROM records WHERE logger_version = '0.2.2' AND status = 'ok' ORDER BY node"
+    assert [row["node"] for row in query(sql, HUB)] == list(NODES)
+    again = site(releases, "0.2.2")
+    assert again.returncode == 0
+    assert sum(counts["changed"] for counts in recap(again).values()) == 0
+
+
+def test_the_way_back_by_hand(releases):
+    done = playbook("playbooks/rollback.yml")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert_all_run(OLD)
+    for node in NODES:
+        on(node, "speedtest-logger measure --wait && speedtest-logger push --force")
+    newest = "SELECT node, arg_max(logger_version, started_at) AS version FROM records GROUP BY node ORDER BY node"
+    assert query(newest, HUB) == [{"node": node, "version": OLD} for node in NODES]
+    nowhere = playbook("playbooks/rollback.yml", "--limit", "attic")
+    assert nowhere.returncode != 0
+    assert "seen no release before 0.1.0" in " ".join(nowhere.stdout.split())
+
+
+def test_nothing_is_there_twice():
+    assert query("SELECT run_id FROM records GROUP BY run_id HAVING count(*) > 1", HUB) == []
