@@ -19,13 +19,14 @@ from lab.shell import LabError, say
 ROOT = Path(__file__).resolve().parents[1]
 LAB = "demo"
 RATES = {"attic": (200, 50), "porch": (100, 50), "shed": (150, 50)}
-SUITES = {"attic": "bookworm", "porch": "trixie", "shed": "trixie"}
+SUITES = {"attic": "bookworm", "porch": "trixie", "shed": "trixie+docker"}
 CONNECTION = ROOT / ".cache" / "demo.yml"
 WANTED_RECORDS = 2
 WAIT_SECONDS = 300
 TOLERANCE = 0.10
 COLUMNS = (
     "node",
+    "runtime",
     "measured",
     "delivered",
     "archived",
@@ -40,6 +41,7 @@ LOOK_AROUND = """
 The fleet stays up and goes on measuring. To look around:
   .venv/bin/python -m lab list demo                                  the nodes
   .venv/bin/python -m lab ssh demo shed sudo speedtest-logger status
+  .venv/bin/python -m lab ssh demo shed sudo docker ps
   .venv/bin/python -m lab ssh demo archive sudo speedtest-archive coverage
   .venv/bin/python -m lab ssh demo archive sudo speedtest-archive query \\
     '"SELECT node, started_at, status, engine, download_bps FROM records ORDER BY started_at"'
@@ -133,6 +135,7 @@ def table() -> tuple[list[list[str]], list[str]]:
         entry = found[node]
         row = [
             node,
+            state["runtime"],
             str(measured),
             str(measured - state["outbox_records"]),
             str(entry["records"]),
@@ -154,7 +157,7 @@ def show(rows: list[list[str]]) -> None:
     for row in [list(COLUMNS), *rows]:
         print(
             "  ".join(
-                cell.ljust(width) if i == 0 else cell.rjust(width)
+                cell.ljust(width) if i < 2 else cell.rjust(width)
                 for i, (cell, width) in enumerate(zip(row, widths, strict=True))
             )
         )

@@ -20,6 +20,11 @@ NSPAWN_ENVIRONMENT = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}  # systemd 257 re
 DOCKER_ENVIRONMENT = {"SYSTEMD_NSPAWN_API_VFS_WRITABLE": "yes", "SYSTEMD_SECCOMP": "0"}
 DOCKER_DIRECTORIES = ("/var/lib/docker", "/var/lib/containerd")  # overlayfs on overlayfs does not work
 CONTAINER_BASE = "/opt/lab-images/container-base.tar"
+# No registry can be reached: whenever Docker starts, it finds the base image that it would pull.
+BASE_IMAGE = "debian:trixie-slim"
+BASE_IMAGE_DROP_IN = f"""[Service]
+ExecStartPost=-/bin/sh -c 'docker image inspect {BASE_IMAGE} >/dev/null 2>&1 || docker image import {CONTAINER_BASE} {BASE_IMAGE}'
+"""
 
 REBOOTING = 'rc=133; while [ "$rc" = 133 ]; do "$@"; rc=$?; done'  # nspawn --keep-unit exits 133 to be started again
 
@@ -60,6 +65,10 @@ def personalize(lab: Lab, node: Node) -> None:
     owner = (top / "home/ops").stat()
     for path in (ssh, ssh / "authorized_keys"):
         os.chown(path, owner.st_uid, owner.st_gid)
+    if node.docker:
+        drop_in = top / "etc/systemd/system/docker.service.d/lab.conf"
+        drop_in.parent.mkdir(parents=True)
+        drop_in.write_text(BASE_IMAGE_DROP_IN, encoding="utf-8")
     (top / "etc/pip.conf").write_text("[global]\nno-index = true\nfind-links = /opt/lab-wheels\n", encoding="utf-8")
 
 

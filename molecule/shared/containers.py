@@ -21,8 +21,3 @@ def health(node: str) -> str:
     return on(
         node, f"docker container inspect --format '{{{{.State.Health.Status}}}}' {CONTAINER}", check=False
     ).strip()
-
-
-def import_base_image(node: str) -> None:
-    """Give a node the base image that it would pull where there is a registry."""
-    on(node, "docker image import /opt/lab-images/container-base.tar debian:trixie-slim")

@@ -58,8 +58,8 @@ def files(node: str) -> set[str]:
     """Kind, mode, owner, group and path of everything that the node has; names made of times and ids generalized."""
     found = on(
         node,
-        "cd / && find etc/speedtest-telemetry var/lib/speedtest-telemetry var/log/speedtest-telemetry opt/speedtest-telemetry"
-        " -not -name '*.pyc' -not -name __pycache__ -printf '%y %m %u:%g /%p\n'",
+        "cd / && find etc/speedtest-telemetry var/lib/speedtest-telemetry var/log/speedtest-telemetry"
+        " opt/speedtest-telemetry -not -name '*.pyc' -not -name __pycache__ -printf '%y %m %u:%g /%p\n'",
     )
     text = RUN_ID.sub("RUN", found)
     text = re.sub(r"(year|month|day)=\d+", r"\1=N", text)

@@ -18,7 +18,7 @@ OLD = "0.1.0"
 
 
 def artifact(folder: Path, version: str, harm: str = "") -> None:
-    """This checkout's release under another version, and with a line at the end of its measure.py."""
+    """The checkout's release under another version, and with a line at the end of its measure.py."""
     packed = io.BytesIO()
     with (
         tarfile.open(ROOT / f"dist/speedtest-logger-{OLD}.tar.gz") as given,
