@@ -23,7 +23,7 @@ CONTAINER_BASE = "/opt/lab-images/container-base.tar"
 # No registry can be reached: whenever Docker starts, it finds the base image that it would pull.
 BASE_IMAGE = "debian:trixie-slim"
 BASE_IMAGE_DROP_IN = f"""[Service]
-ExecStartPost=-/bin/sh -c 'docker image inspect {BASE_IMAGE} >/dev/null 2>&1 || docker image import {CONTAINER_BASE} {BASE_IMAGE}'
+ExecStartPost=-/bin/sh -c 'docker image inspect {BASE_IMAGE} || docker image import {CONTAINER_BASE} {BASE_IMAGE}'
 """
 
 REBOOTING = 'rc=133; while [ "$rc" = 133 ]; do "$@"; rc=$?; done'  # nspawn --keep-unit exits 133 to be started again
