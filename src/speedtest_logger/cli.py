@@ -84,6 +84,8 @@ def act(args: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """Load the settings, run the verb, print, and say the exit code."""
     environment = environment_with_file(args.env_file, environment)
     settings = config.load(environment)
+    if args.verb in ("measure", "push", "doctor", "loop"):
+        become_owner(settings.state_dir)
     actions = {
         "measure": run_measure,
         "push": run_push,
@@ -100,7 +102,6 @@ def run_measure(args: argparse.Namespace, settings: config.Settings, environment
     """Measure."""
     from speedtest_logger.actions import measure
 
-    become_owner(settings.state_dir)
     timer = args.scheduled or started_by_timer(environment)
     record = measure.measure(settings, Log(settings.log_file), environment, timer=timer, wait=args.wait)
     if record is None:
@@ -120,7 +121,9 @@ def started_by_timer(environment: Mapping[str, str]) -> bool:
 
 
 def become_owner(directory: Path) -> None:
-    """As root, go on as the state directory's owner: what is written by hand must be readable for the service."""
+    """As root, go on as the state directory's owner: the service must be able to read and replace what is written by hand,
+    and ssh refuses root a key that its group may read.
+    """
     if os.geteuid() == 0 and directory.exists() and (owner := directory.stat()).st_uid != 0:
         os.setgroups([])
         os.setgid(owner.st_gid)
