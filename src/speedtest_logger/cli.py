@@ -121,8 +121,10 @@ def started_by_timer(environment: Mapping[str, str]) -> bool:
 
 
 def become_owner(directory: Path) -> None:
-    """As root, go on as the state directory's owner: the service must be able to read and replace what is written by hand,
-    and ssh refuses root a key that its group may read.
+    """As root, go on as the state directory's owner.
+
+    The service must be able to read and replace what is written by hand, and ssh refuses root a key that its group may
+    read.
     """
     if os.geteuid() == 0 and directory.exists() and (owner := directory.stat()).st_uid != 0:
         os.setgroups([])
