@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export NO_COLOR := 1
 export PYTHONPATH := src
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test lint types unit scenarios benchmark docs lock clean
+.PHONY: help demo demo-down test lint types unit scenarios benchmark image docs lock clean
 
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -45,6 +45,15 @@ scenario-%: .venv/complete ## one molecule scenario, such as scenario-default
 benchmark: .venv-benchmark/complete .venv/complete ## ratios against named peers (needs root)
 	$(PYTHON) benchmarks/node_cost.py
 	$(PYTHON) benchmarks/converge.py
+
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/speedtest_logger/__init__.py)
+PLATFORM ?= linux/$(shell uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')
+image: ## the logger's image as a file, for nodes that can reach no registry (needs Docker; PLATFORM=linux/arm64 for a Pi)
+	mkdir -p dist
+	docker build --platform $(PLATFORM) --network host --file docker/Dockerfile.logger --build-arg VERSION=$(VERSION) \
+	  --tag speedtest-logger:$(VERSION) .
+	docker image save --output dist/speedtest-logger-$(VERSION).image.tar speedtest-logger:$(VERSION)
+	docker image ls --format '{{.Repository}}:{{.Tag}} {{.Size}}' speedtest-logger:$(VERSION)
 
 docs: .venv/complete ## write docs/reference and the roles' README tables again
 	$(PYTHON) docs/generate.py

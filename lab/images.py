@@ -20,7 +20,7 @@ INCLUDE = (
 # Nodes have no way out: these packages and all they need lie in apt's own cache, so `apt-get install` is real.
 CACHED = {
     "bookworm": "iperf3 speedtest-cli nginx-light python3-venv rsync docker-registry",
-    "trixie": "iperf3 speedtest-cli nginx-light python3-venv rsync librespeed-cli"
+    "trixie": "iperf3 speedtest-cli nginx-light python3-venv rsync librespeed-cli make"
     " docker.io docker-cli docker-buildx docker-compose",
 }
 # The base image that a container image is built from, and what is installed in it: here no registry can be reached.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 
 from containers import CONTAINER, health, inspect
@@ -92,6 +94,18 @@ def test_compose_files_are_valid_with_and_without_ansible():
     shown = on(NODE, f"cd {folder} && docker compose -f compose.yml -f compose.dev.yml config")
     assert "dev-state" in shown
     assert "/root/standalone/src" in shown
+
+
+def test_an_image_is_built_from_a_checkout():
+    """`make image` and the standalone project build from the checkout, not from a release."""
+    with subprocess.Popen(["tar", "--create", "Makefile", "src", "docker"], cwd=ROOT, stdout=subprocess.PIPE) as packed:
+        argv = [sys.executable, "-m", "lab", "ssh", LAB, NODE, "sudo tar --extract --directory /root/standalone"]
+        subprocess.run(argv, cwd=ROOT, stdin=packed.stdout, check=True)
+    on(NODE, "cd /root/standalone/docker && cp .env.example .env && docker compose build --quiet")
+    on(NODE, "apt-get -qq -y --no-install-recommends install make && make -C /root/standalone image VERSION=9.9.9")
+    assert "0.1.0" in on(NODE, "docker run --rm speedtest-logger:local --version")
+    assert "manifest.json" in on(NODE, "tar --list --file /root/standalone/dist/speedtest-logger-9.9.9.image.tar")
+    on(NODE, "docker image rm speedtest-logger:local speedtest-logger:9.9.9")
 
 
 def test_a_standalone_project_measures_with_what_its_env_says():
