@@ -6,7 +6,7 @@ import json
 import time
 from datetime import datetime, timezone
 
-from fleet import attempt, coverage, on, query, wait_until
+from fleet import attempt, coverage, on, playbook, query, wait_until
 from security import assert_sandboxed
 
 NODE = "homelab"
@@ -114,3 +114,26 @@ def test_an_engine_from_a_url_is_checked_and_linked(host):
 
 def test_every_service_is_sandboxed():
     assert_sandboxed(NODE)
+
+
+def test_a_docker_that_is_too_old_is_refused_and_the_timer_goes_on(host):
+    done = playbook("site.yml", "--extra-vars=speedtest_logger_runtime=compose")
+    assert done.returncode != 0
+    said = " ".join(done.stdout.split())
+    assert "docker_host_source: seen distribution, but debian 12 has docker.io 20.10" in said
+    assert "set docker_host_source to repository" in said
+    keyless = playbook(
+        "site.yml", "--extra-vars=speedtest_logger_runtime=compose", "--extra-vars=docker_host_source=repository"
+    )
+    assert "docker_host_repository_key: seen nothing" in " ".join(keyless.stdout.split())
+    unmanaged = playbook(
+        "site.yml", "--extra-vars=speedtest_logger_runtime=compose", "--extra-vars=docker_host_source=none"
+    )
+    assert "docker_host_source: seen none, but Docker is missing" in " ".join(unmanaged.stdout.split())
+    assert host.service("speedtest-logger.timer").is_running
+    assert (
+        attempt(NODE, "command -v docker; ls /etc/docker /etc/apt/sources.list.d/docker.sources").stdout.count(
+            "No such"
+        )
+        == 2
+    )

@@ -72,6 +72,20 @@ CASES = {
     ),
     "wrong type, truth": (node(speedtest_logger_paused="perhaps"), ["speedtest_logger_paused", "perhaps", "bool"]),
     "wrong choice": (node(speedtest_logger_ip_family="5"), ["speedtest_logger_ip_family", "'5'", "auto, 4, 6"]),
+    "unknown runtime": (
+        node(speedtest_logger_runtime="podman"),
+        ["speedtest_logger_runtime", "podman", "systemd, compose"],
+    ),
+    "image without its digest": (
+        node(
+            speedtest_logger_runtime="compose", speedtest_logger_image_source="pull", speedtest_logger_image="x:latest"
+        ),
+        ["speedtest_logger_image:", "seen 'x:latest'", "@sha256:"],
+    ),
+    "docker from nowhere": (
+        node(docker_host_source="snap"),
+        ["docker_host_source", "snap", "distribution, repository, none"],
+    ),
     "misspelt variable": (
         node(speedtest_logger_intervall="1h"),
         ["speedtest_logger_intervall", "no such variable", "did you mean speedtest_logger_interval"],
