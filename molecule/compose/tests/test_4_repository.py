@@ -33,7 +33,7 @@ def package(folder: Path, name: str, version: str) -> str:
     control = f"Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: none <none@example.org>\n"
     control += f"Depends: {BRINGS[name]}\nDescription: stands in for {name}\n"
     (top / "DEBIAN/control").write_text(control, encoding="utf-8")
-    file = folder / f"pool/{name}_{version.split(':')[-1]}_all.deb"
+    file = folder / f"pool/{name}_{version.rpartition(':')[2]}_all.deb"
     file.parent.mkdir(exist_ok=True)
     subprocess.run(["dpkg-deb", "--build", "--root-owner-group", top, file], check=True, capture_output=True)
     content = file.read_bytes()
