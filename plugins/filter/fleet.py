@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import re
 import sys
+import time
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -60,6 +62,16 @@ def fleet_slots(nodes: list[Vars], registry: Vars) -> dict[str, Vars]:
         }
         for c in claims
     }
+
+
+def line_free_in(nodes: list[Vars], slots: dict[str, Vars], node: str, now: float | None = None) -> int:
+    """Seconds until a measurement of a node meets no slot of another one on its uplink."""
+    claims = {c.node: c for c in map(claim, nodes)}
+    planned = {n: schedule.Schedule(s["interval_seconds"], s["offset_seconds"]) for n, s in slots.items()}
+    own = claims[node]
+    others = [(planned[c.node], c.length) for c in claims.values() if c.uplink == own.uplink and c.node != node]
+    now = time.time() if now is None else now
+    return math.ceil(schedule.next_free(now, own.length, planned[node], others) - now)
 
 
 WAYS_OUT = "raise speedtest_logger_interval, lower speedtest_logger_measure_timeout_seconds, or put fewer nodes on it"
@@ -331,5 +343,6 @@ class FilterModule:
             "schedule_registry": schedule_registry,
             "on_calendar": on_calendar,
             "duration_seconds": duration_seconds,
+            "line_free_in": line_free_in,
             "inventory_problems": inventory_problems,
         }

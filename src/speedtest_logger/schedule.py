@@ -160,3 +160,24 @@ def _candidates(claim: Claim, sharing: list[Claim]) -> Iterator[int]:
             block, cell = divmod((stable_hash(claim.node) + step) % count, cells)
             yield block * period + origin + cell * length
     yield from range(hour_margin(claim.interval), claim.interval)
+
+
+def next_free(now: float, length: int, own: Schedule, others: list[tuple[Schedule, int]]) -> float:
+    """The first moment (Unix time, s) from `now` on that leaves `length` seconds free of the others' slots.
+
+    `others` are those on the same uplink, each with the seconds that its slots take. Where they leave no such gap
+    within the node's own interval, its own next slot is the moment: nobody else has that.
+    """
+    ends = [
+        float(slot + takes)
+        for other, takes in others
+        for slot in other.between(now - takes, now + own.interval)
+        if slot + takes > now
+    ]
+    for moment in sorted([now, *ends]):
+        if all(
+            other.slot_at(moment) + takes <= moment and other.next_after(moment) >= moment + length
+            for other, takes in others
+        ):
+            return moment
+    return float(own.next_after(now))

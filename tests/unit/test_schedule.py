@@ -149,3 +149,24 @@ def test_nodes_with_lines_of_their_own_do_not_wait_for_each_other():
     claims = [Claim(f"n{i}", f"only n{i}", 3600, 212) for i in range(200)]
     offsets = assign(claims, {})
     assert len({offset // 60 for offset in offsets.values()}) > 20  # spread over the hour, not all at once
+
+
+@given(
+    st.integers(0, 7200),
+    st.integers(5, 300),
+    st.lists(st.tuples(st.sampled_from([600, 900, 1800, 3600]), st.integers(0, 599), st.integers(5, 300)), max_size=5),
+)
+def test_a_free_moment_meets_nobody_or_is_the_own_slot(now, length, others):
+    own = schedule.Schedule(3600, 1234)
+    slots = [(schedule.Schedule(interval, offset), takes) for interval, offset, takes in others]
+    moment = schedule.next_free(now, length, own, slots)
+    assert now <= moment <= now + 3600
+    meets = [
+        (other, slot)
+        for other, takes in slots
+        for slot in other.between(moment - 4000, moment + 4000)
+        if slot < moment + length and moment < slot + takes
+    ]
+    assert not meets or moment == own.next_after(now)
+    if not slots:
+        assert moment == now
