@@ -14,6 +14,11 @@ from fleet import LAB, ROOT, attempt, on, playbook, recap
 NODE, HUB = "shed", "hub"
 IMAGE = "speedtest-logger:0.1.0"
 REGISTRY = "hub:5000"
+OPEN = {
+    "version": 0.1,
+    "storage": {"filesystem": {"rootdirectory": "/var/lib/docker-registry"}},
+    "http": {"addr": ":5000"},
+}
 DAEMON = json.dumps({"docker_host_daemon": {"live-restore": True, "insecure-registries": [REGISTRY]}})
 
 
@@ -79,6 +84,10 @@ def test_it_is_loaded_from_a_file(image_file, image_id):
 
 def test_it_is_pulled_by_its_digest(image_id):
     on(HUB, "apt-get -qq -y --no-install-recommends install docker-registry")
+    on(
+        HUB,
+        f"printf '%s' '{json.dumps(OPEN)}' >/etc/docker/registry/config.yml; systemctl restart docker-registry.service",
+    )
     assert site(DAEMON).returncode == 0
     pushed = on(
         NODE, f"docker tag {IMAGE} {REGISTRY}/speedtest-logger:x && docker push --quiet {REGISTRY}/speedtest-logger:x"
