@@ -1,7 +1,7 @@
 # Every verb here is what CI runs. `make help` lists them.
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
-LONGEST := site drift
+LONGEST := compose site switch_runtime upgrade drift
 SCENARIOS := $(LONGEST) $(filter-out $(LONGEST),$(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export NO_COLOR := 1
@@ -12,7 +12,7 @@ export PYTHONPATH := src
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-demo: .venv/complete ## five machines, the real site.yml, two measurements each, a table (needs root)
+demo: .venv/complete ## five machines, both runtimes, the real site.yml, two measurements each, a table (needs root)
 	$(PYTHON) -m lab.demo
 
 demo-down: .venv/complete ## remove the demo's machines
@@ -33,10 +33,10 @@ types: .venv/complete ## mypy, strict
 unit: .venv/complete tools ## unit and integration tests
 	pytest
 
-scenarios: .venv/complete ## every molecule scenario, three at a time (needs root)
+scenarios: .venv/complete tools ## every molecule scenario, four at a time (needs root)
 	$(PYTHON) -m lab images build
 	$(PYTHON) -m lab wheels requirements/archive.txt
-	$(MAKE) --no-print-directory --keep-going -j3 --output-sync=target $(SCENARIOS:%=scenario-%)
+	$(MAKE) --no-print-directory --keep-going -j4 --output-sync=target $(SCENARIOS:%=scenario-%)
 	@echo "scenarios: $(words $(SCENARIOS)) passed, 0 failed"
 
 scenario-%: .venv/complete ## one molecule scenario, such as scenario-default
@@ -70,7 +70,7 @@ clean: ## remove environments and what was built
 # programs that the tests drive for real; installed where they are missing
 .PHONY: tools
 tools:
-	@missing=(); for pair in iperf3:iperf3 speedtest-cli:speedtest-cli ssh:openssh-client systemd-analyze:systemd; do \
+	@missing=(); for pair in iperf3:iperf3 speedtest-cli:speedtest-cli ssh:openssh-client systemd-analyze:systemd gpg:gnupg; do \
 	  command -v "$${pair%%:*}" >/dev/null || missing+=("$${pair##*:}"); done; \
 	if [ "$${#missing[@]}" -gt 0 ]; then echo "installing $${missing[*]}"; apt-get -qq update && \
 	  DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$${missing[@]}" >/dev/null; fi

@@ -1,50 +1,75 @@
 """Docker from a package repository of its own: the key is checked, the pin is kept.
 
-Docker's own cannot be reached here. A signed one stands in for it, whose packages bring in the distribution's.
+Docker's own cannot be reached here. A signed one stands in for it, whose packages are the distribution's, renamed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from fleet import LAB, ROOT, attempt, on, playbook, recap
+from fleet import LAB, ROOT, attempt, lab, on, playbook, recap
 
 NODE = "shed"
-BRINGS = {
-    "docker-ce": "docker.io",
-    "docker-ce-cli": "docker-cli",
-    "docker-compose-plugin": "docker-compose",
-    "docker-buildx-plugin": "docker-buildx",
-    "containerd.io": "containerd",
+# the distribution's packages under the names that Docker's have
+NAMES = {
+    "docker.io": "docker-ce",
+    "docker-cli": "docker-ce-cli",
+    "docker-compose": "docker-compose-plugin",
+    "docker-buildx": "docker-buildx-plugin",
+    "containerd": "containerd.io",
 }
 VERSIONS = ("5:26.1.0-1", "5:27.0.0-1")
 URL = "file:/srv/docker-repository"
+RELATIONS = ("Breaks", "Conflicts", "Replaces", "Provides", "Built-Using", "Static-Built-Using")
 
 
-def package(folder: Path, name: str, version: str) -> str:
-    """Build a package that only depends on another; returns its entry in the list of packages."""
-    top = folder / "build"
-    (top / "DEBIAN").mkdir(parents=True, exist_ok=True)
-    control = f"Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: none <none@example.org>\n"
-    control += f"Depends: {BRINGS[name]}\nDescription: stands in for {name}\n"
-    (top / "DEBIAN/control").write_text(control, encoding="utf-8")
-    file = folder / f"pool/{name}_{version.rpartition(':')[2]}_all.deb"
+def renamed(control: str, version: str) -> str:
+    """A package's control file with another name and version, depending on the other renamed ones."""
+    fields = re.findall(r"^(\S+): ?(.*(?:\n .*)*)", control, re.MULTILINE)
+    kept = {name: text for name, text in fields if name not in RELATIONS}
+    kept["Package"] = NAMES[kept["Package"]]
+    kept["Version"] = version
+    for old, new in NAMES.items():
+        kept["Depends"] = re.sub(rf"(?<![\w.-]){re.escape(old)}(?![\w.-])( \([^)]*\))?", new, kept.get("Depends", ""))
+    return "".join(f"{name}: {text}\n" for name, text in kept.items() if text)
+
+
+def package(folder: Path, given: Path, version: str) -> str:
+    """Build a package from one of the distribution's; returns its entry in the list of packages."""
+    top = folder / f"build-{given.name}"
+    if not top.exists():
+        subprocess.run(["dpkg-deb", "--raw-extract", given, top], check=True)
+    control = top / "DEBIAN/control"
+    original = control.read_text(encoding="utf-8")
+    control.write_text(text := renamed(original, version), encoding="utf-8")
+    file = folder / f"pool/{given.name}_{version.rpartition(':')[2]}.deb"
     file.parent.mkdir(exist_ok=True)
-    subprocess.run(["dpkg-deb", "--build", "--root-owner-group", top, file], check=True, capture_output=True)
+    subprocess.run(
+        ["dpkg-deb", "-Zgzip", "-z1", "--build", "--root-owner-group", top, file], check=True, capture_output=True
+    )
+    control.write_text(original, encoding="utf-8")
     content = file.read_bytes()
-    return f"{control}Filename: pool/{file.name}\nSize: {len(content)}\nSHA256: {hashlib.sha256(content).hexdigest()}\n"
+    return f"{text}Filename: pool/{file.name}\nSize: {len(content)}\nSHA256: {hashlib.sha256(content).hexdigest()}\n"
+
+
+def cached_packages() -> list[Path]:
+    """The distribution's packages in the node's own apt cache."""
+    listed = json.loads(lab("list", LAB, "--json"))
+    cache = Path(next(row["root"] for row in listed if row["node"] == NODE)) / "var/cache/apt/archives"
+    return [next(cache.glob(f"{name}_*.deb")) for name in NAMES]
 
 
 @pytest.fixture(scope="module")
 def key(tmp_path_factory) -> str:
     """Make the repository, sign it, put it on the node; returns the public key."""
     folder, home = tmp_path_factory.mktemp("repository"), tmp_path_factory.mktemp("gnupg")
-    listed = "\n".join(package(folder, name, version) for name in BRINGS for version in VERSIONS)
+    listed = "\n".join(package(folder, given, version) for given in cached_packages() for version in VERSIONS)
     index = folder / "dists/trixie/stable/binary-amd64/Packages"
     index.parent.mkdir(parents=True)
     index.write_text(listed, encoding="utf-8")
@@ -78,7 +103,7 @@ def chosen(key: str) -> str:
 
 
 def test_docker_is_installed_from_it_at_the_pinned_version(key):
-    on(NODE, "apt-get -qq -y purge docker.io docker-cli docker-compose docker-buildx && rm -f /etc/docker/daemon.json")
+    on(NODE, f"apt-get -qq -y purge {' '.join(NAMES)}")
     done = playbook("site.yml", chosen(key))
     assert done.returncode == 0, done.stdout[-3000:]
     shown = on(
@@ -95,7 +120,7 @@ def test_docker_is_installed_from_it_at_the_pinned_version(key):
 
 
 def test_a_repository_that_somebody_else_signed_is_refused(key):
-    on(NODE, "apt-get -qq -y purge docker-ce docker-ce-cli docker-compose-plugin docker.io docker-cli docker-compose")
+    on(NODE, f"apt-get -qq -y purge {' '.join(NAMES.values())}")
     other = "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nbm8ga2V5\n-----END PGP PUBLIC KEY BLOCK-----"
     done = playbook("site.yml", chosen(other))
     assert done.returncode != 0
