@@ -121,3 +121,14 @@ def test_the_way_back_by_hand(releases):
 
 def test_nothing_is_there_twice():
     assert query("SELECT run_id FROM records GROUP BY run_id HAVING count(*) > 1", HUB) == []
+
+
+def test_a_node_in_a_container_is_taken_off_and_its_data_stays():
+    results = on("shed", "find /var/lib/speedtest-telemetry/results -type f | wc -l")
+    done = playbook("playbooks/remove.yml", "--limit", "shed")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert on("shed", "docker ps --all --quiet; docker image ls --quiet speedtest-logger") == ""
+    assert on("shed", "ls -d /opt/speedtest* /etc/speedtest* /usr/local/bin/speedtest* 2>/dev/null", check=False) == ""
+    assert on("shed", "find /var/lib/speedtest-telemetry/results -type f | wc -l") == results
+    again = playbook("playbooks/remove.yml", "--limit", "shed")
+    assert recap(again)["shed"]["changed"] == 0
