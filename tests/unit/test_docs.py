@@ -41,6 +41,7 @@ def test_generated_pages_are_fresh():
 
 @pytest.mark.parametrize("role", ROLES)
 def test_argument_specs_are_the_defaults(role):
+    assert (ROOT / "roles" / role / "README.md").is_file()
     defaults = yaml.safe_load((ROOT / "roles" / role / "defaults/main.yml").read_text())
     options = yaml.safe_load((ROOT / "roles" / role / "meta/argument_specs.yml").read_text())["argument_specs"]["main"][
         "options"
