@@ -123,6 +123,28 @@ def test_a_standalone_project_measures_with_what_its_env_says():
     on(NODE, f"cd {folder} && docker compose --project-name alone down --volumes")
 
 
+def test_the_project_for_work_on_the_logger_runs_the_checkout_with_data_of_its_own():
+    compose = "cd /root/standalone/docker && docker compose -f compose.yml -f compose.dev.yml"
+    on(NODE, f"{compose} up --detach --no-build")
+    where = "import speedtest_logger; print(speedtest_logger.__file__)"
+    assert on(NODE, f"{compose} exec -T logger python3 -c '{where}'").strip() == "/source/speedtest_logger/__init__.py"
+    assert "node alone" in on(NODE, f"{compose} exec -T logger speedtest-logger status")
+    assert "no slot was due" in on(NODE, f"{compose} exec -T logger speedtest-logger healthcheck")
+    on(NODE, f"{compose} down --volumes")
+    assert inspect(NODE)["State"]["Running"]
+
+
+def test_a_bridge_instead_of_the_host_s_network():
+    address = on(NODE, "getent hosts hub").split()[0]
+    variables = {"speedtest_logger_container_network": "bridge", "speedtest_logger_iperf3_servers": [f"{address}:5202"]}
+    done = playbook("site.yml", "--extra-vars", json.dumps({**variables, "speedtest_logger_engines": ["iperf3"]}))
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert inspect(NODE)["HostConfig"]["NetworkMode"] == "bridge"
+    assert "status=ok" in on(NODE, "speedtest-logger measure --wait")
+    assert playbook("site.yml").returncode == 0
+    assert inspect(NODE)["HostConfig"]["NetworkMode"] == "host"
+
+
 def test_a_stop_within_a_measurement_is_quick_and_leaves_its_record():
     wait_until("a slot is measured now", lambda: 51 < seconds_to_slot() < 59, 120)
     time.sleep(1)
