@@ -16,7 +16,8 @@ def image_problem(result: dict[str, Any]) -> str:
     for pattern in (TELLING, TROUBLE):
         if found := [line for line in text.splitlines() if pattern.search(line)]:
             return NOISE.sub("", found[-1].strip())[:500]
-    return str(result.get("msg", "no reason was given"))
+    differs = (result.get("plan") or {}).get("drift")
+    return "; ".join(differs) if differs else str(result.get("msg", "no reason was given"))
 
 
 def version_number(text: str | None) -> str:

@@ -115,6 +115,16 @@ def test_why_an_image_cannot_be_had(said, told):
     assert told in docker.image_problem({"stderr": said, "msg": "non-zero return code"})
 
 
+def test_an_image_that_came_but_is_another_one_is_named():
+    assert docker.image_problem({"plan": {"drift": ["image logger:1: version is 0, not 1"]}}) == (
+        "image logger:1: version is 0, not 1"
+    )
+    assert (
+        docker.image_problem({"msg": "Could not find or access 'dist/x.tar'"})
+        == "Could not find or access 'dist/x.tar'"
+    )
+
+
 def test_candidates_are_read_from_apt(monkeypatch):
     said = "docker.io:\n  Installed: (none)\n  Candidate: 26.1.5\n  Version table:\nnone:\n  Candidate: (none)\n"
     monkeypatch.setattr(module, "output_of", lambda _: said)
