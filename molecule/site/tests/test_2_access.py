@@ -9,7 +9,7 @@ import pytest
 from fleet import attempt, on, query
 
 KEY = "/etc/speedtest-telemetry/id_ed25519"
-SSH = f"ssh -F none -o BatchMode=yes -o UserKnownHostsFile=/etc/speedtest-telemetry/known_hosts -i {KEY}"
+SSH = f"runuser -u speedtest -- ssh -F none -o BatchMode=yes -o UserKnownHostsFile=/etc/speedtest-telemetry/known_hosts -i {KEY}"
 
 
 def archive_address() -> str:
