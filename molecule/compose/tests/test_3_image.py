@@ -70,7 +70,6 @@ def test_a_full_disk_stops_the_run_and_what_runs_goes_on(image_file, image_id):
         on(NODE, "systemctl stop docker.socket docker.service; umount /var/lib/docker; systemctl start docker.service")
     assert history <= set(on(NODE, "find /var/lib/speedtest-telemetry/results -type f").split())
     assert inspect(NODE)["Image"] == image_id
-    assert site().returncode == 0
 
 
 def test_it_is_loaded_from_a_file(image_file, image_id):

@@ -9,7 +9,10 @@ import pytest
 from fleet import attempt, on, query
 
 KEY = "/etc/speedtest-telemetry/id_ed25519"
-SSH = f"runuser -u speedtest -- ssh -F none -o BatchMode=yes -o UserKnownHostsFile=/etc/speedtest-telemetry/known_hosts -i {KEY}"
+SSH = (  # as the account that the key belongs to: ssh refuses anybody else
+    f"runuser -u speedtest -- ssh -F none -i {KEY} -o BatchMode=yes"
+    " -o UserKnownHostsFile=/etc/speedtest-telemetry/known_hosts"
+)
 
 
 def archive_address() -> str:
