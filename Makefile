@@ -40,7 +40,7 @@ scenarios: .venv/complete tools ## every molecule scenario, four at a time (need
 	@echo "scenarios: $(words $(SCENARIOS)) passed, 0 failed"
 
 scenario-%: .venv/complete ## one molecule scenario, such as scenario-default
-	molecule test -s $*
+	molecule test -s $* </dev/null  # side by side, make's jobs share one standard input: ssh would make it non-blocking for all
 
 benchmark: .venv-benchmark/complete .venv/complete ## ratios against named peers (needs root)
 	$(PYTHON) benchmarks/node_cost.py

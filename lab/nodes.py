@@ -139,7 +139,9 @@ def wait_ssh(lab: Lab, node: Node) -> None:
     deadline = time.monotonic() + BOOT_SECONDS
     probe = [*lab.ssh(node), "systemctl is-system-running --wait"]
     while time.monotonic() < deadline:
-        done = subprocess.run(probe, capture_output=True, text=True, check=False, timeout=BOOT_SECONDS)
+        done = subprocess.run(
+            probe, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=BOOT_SECONDS
+        )
         if done.stdout.strip() in ("running", "degraded"):
             return
         time.sleep(0.3)

@@ -14,9 +14,13 @@ class LabError(Exception):
 
 
 def run(*argv: str, check: bool = True, stdin: str | None = None, timeout: float = 900) -> str:
-    """Run a program and return its standard output. Raises LabError with the program's own words."""
+    """Run a program and return its standard output. Raises LabError with the program's own words.
+
+    Without `stdin` the program reads nothing: ssh makes an inherited standard input non-blocking for whoever shares
+    it, and Ansible refuses to start on such a one.
+    """
     done = subprocess.run(
-        argv, input=stdin, capture_output=True, text=True, check=False, timeout=timeout, errors="replace"
+        argv, input=stdin or "", capture_output=True, text=True, check=False, timeout=timeout, errors="replace"
     )
     if check and done.returncode != 0:
         said = (done.stderr or done.stdout).strip()[-2000:]
@@ -26,7 +30,7 @@ def run(*argv: str, check: bool = True, stdin: str | None = None, timeout: float
 
 def succeeds(argv: Sequence[str]) -> bool:
     """Whether a program exits 0."""
-    return subprocess.run(argv, capture_output=True, check=False, timeout=60).returncode == 0
+    return subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60).returncode == 0
 
 
 def say(text: str) -> None:

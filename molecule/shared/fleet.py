@@ -20,7 +20,8 @@ LAB = "molecule-" + SCENARIO.replace("_", "-")
 
 def lab(*words: str, check: bool = True) -> str:
     """Run a verb of the lab."""
-    done = subprocess.run([sys.executable, "-m", "lab", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    argv = [sys.executable, "-m", "lab", *words]
+    done = subprocess.run(argv, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     assert not check or done.returncode == 0, f"lab {' '.join(words)}: {done.stderr}"
     return done.stdout
 
@@ -35,7 +36,15 @@ def on(node: str, command: str, *, check: bool = True) -> str:
 def attempt(node: str, command: str) -> subprocess.CompletedProcess[str]:
     """Run a shell command on a node as root and return how it ended; standard error is among the output."""
     argv = [sys.executable, "-m", "lab", "ssh", LAB, node, "sudo sh -c " + quoted(command)]
-    return subprocess.run(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return subprocess.run(
+        argv,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
 
 
 def quoted(text: str) -> str:
