@@ -109,7 +109,7 @@ class Settings:
     node: str = _option(_identifier, ..., "name of this node in the archive")
     location: str = _option(_identifier, record.UNKNOWN_LOCATION, "id of the place whose line is measured")
     uplink: str | None = _option(_identifier, None, "id of the line that several nodes share")
-    runtime: str = _option(_one_of(*record.RUNTIMES), "systemd", "how the logger runs")
+    runtime: str = _option(_one_of(*record.NODE_RUNTIMES), "systemd", "how the logger runs")
     interval_seconds: int = _option(_interval, 3600, "time between slots; divides a day")
     offset_seconds: int = _option(_whole, 0, "start of the slots after the interval's start")
     start_tolerance_seconds: int = _option(_whole, 30, "a slot that starts later than this is skipped: late_start")

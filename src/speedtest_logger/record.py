@@ -19,7 +19,8 @@ NAMESPACE = uuid.UUID("5b3f1f4e-6f5a-4a57-9c1c-0d7c5f0e8a11")
 MAX_TEXT = 1000
 
 STATUSES = ("ok", "partial", "failed", "skipped")
-RUNTIMES = ("systemd", "compose")
+NODE_RUNTIMES = ("systemd", "compose")
+RUNTIMES = (*NODE_RUNTIMES, "imported")
 REASONS = {
     "no_route": "the node had no default route or its interface was down",
     "dns_failed": "a name could not be resolved",
@@ -61,7 +62,7 @@ class Record:
     node: str = _column("id", "the machine that measured", "")
     location: str = _column("id", "the place whose line was measured", UNKNOWN_LOCATION)
     uplink: str | None = _column("id", "the line that several nodes share")
-    runtime: str = _column("runtime", "how the logger runs on the node", "systemd")
+    runtime: str = _column("runtime", "how the logger runs on the node; imported: it came from elsewhere", "systemd")
     logger_version: str | None = _column("text", "version of this program")
     scheduled_at: str | None = _column("time", "the slot; NULL for a measurement started by hand")
     started_at: str = _column("time", "when the measurement, or the decision to skip, began", "")

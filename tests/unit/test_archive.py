@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from speedtest_logger.archive import cli, coverage, ingest, layout, query, receive, store
+from speedtest_logger.archive import cli, coverage, exporters, ingest, layout, open_archive, receive, store
 from speedtest_logger.errors import ConfigError, RefusedError, StorageError
 from speedtest_logger.record import Record, utc_text
 
@@ -23,8 +23,7 @@ LIMITS = receive.Limits(free_bytes=0)
 @pytest.fixture
 def archive(tmp_path):
     made = layout.Layout(tmp_path / "archive")
-    for folder in (made.inbox, made.archive, made.quarantine, made.state):
-        folder.mkdir(parents=True)
+    made.prepare()
     return made
 
 
@@ -54,8 +53,7 @@ def deliver(archive, *rows, node="attic", limits=LIMITS):
 
 
 def rows(archive, sql="SELECT * FROM records ORDER BY started_at"):
-    names, found = query.query(archive, sql)
-    return [dict(zip(names, r, strict=True)) for r in found]
+    return open_archive(archive.root).query(sql).to_pylist()
 
 
 def test_a_delivery_is_receipted_ingested_and_read_by_pandas(archive):
@@ -75,7 +73,7 @@ def test_a_delivery_is_receipted_ingested_and_read_by_pandas(archive):
 def test_files_are_sorted_zstd_and_know_their_schema(archive):
     deliver(archive, row(NOW - 10), row(NOW - 30), row(NOW - 20))
     ingest.ingest(archive)
-    file = pq.ParquetFile(store.month_files(archive)[0])
+    file = pq.ParquetFile(archive.month_files()[0])
     started = file.read()["started_at"].to_pylist()
     assert started == sorted(started)
     assert file.schema_arrow.metadata[b"schema_version"] == b"1"
@@ -164,7 +162,7 @@ def test_a_damaged_inbox_file_goes_to_quarantine_and_blocks_nothing(archive, dam
 
 
 def test_one_writer_at_a_time(archive):
-    with ingest.single_writer(archive), pytest.raises(StorageError):
+    with store.single_writer(archive, "a test"), pytest.raises(StorageError):
         ingest.ingest(archive)
 
 
@@ -195,7 +193,7 @@ def test_coverage_accounts_for_every_slot(archive):
         row(slots[3] + 50),
     )
     ingest.ingest(archive)
-    found = {c.node: c.to_row() for c in coverage.coverage(archive, DAY, DAY + 3600)}
+    found = {c.node: c.to_row() for c in coverage.coverage(open_archive(archive.root), DAY, DAY + 3600)}
     attic = found["attic"]
     assert {key: attic[key] for key in ("expected", "ok", "failed", "skipped", "missed", "pending", "unscheduled")} == {
         "expected": 6,
@@ -212,20 +210,20 @@ def test_coverage_accounts_for_every_slot(archive):
 
 def test_coverage_knows_the_schedules_history(archive):
     write_schedule(archive, attic=[entry(DAY, DAY + 3600), entry(DAY + 3600, DAY + 7200, interval=1800, offset=90)])
-    cover = coverage.coverage(archive, DAY - 3600, DAY + 86_400)[0]
+    cover = coverage.coverage(open_archive(archive.root), DAY - 3600, DAY + 86_400)[0]
     assert cover.expected == 6 + 2
 
 
 def test_a_young_slot_is_pending(archive):
     write_schedule(archive, attic=[entry(NOW - 7200)])
-    cover = coverage.coverage(archive, NOW - 3600, NOW, grace=1200)[0]
+    cover = coverage.coverage(open_archive(archive.root), NOW - 3600, NOW, grace=1200)[0]
     assert (cover.outcomes["missed"], cover.outcomes["pending"]) == (4, 2)
 
 
 def test_a_schedule_that_cannot_be_read_says_what_to_do(archive):
     (archive.state / "schedule.json").write_text("{")
     with pytest.raises(StorageError, match=r"run site\.yml"):
-        coverage.coverage(archive, DAY, NOW)
+        coverage.coverage(open_archive(archive.root), DAY, NOW)
 
 
 def test_query_as_table_json_and_csv(archive, capsys):
@@ -269,7 +267,7 @@ def test_query_reads_the_archive_and_nothing_else(archive, sql):
     deliver(archive, row())
     ingest.ingest(archive)
     with pytest.raises(ConfigError):
-        query.query(archive, sql)
+        open_archive(archive.root).query(sql)
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
@@ -277,8 +275,7 @@ def test_export(archive, tmp_path, form):
     deliver(archive, row(DAY), row(DAY + 86_400))
     ingest.ingest(archive)
     out = tmp_path / f"out.{form}"
-    day = utc_text(DAY + 86_400)[:10]
-    assert query.export(archive, form, out, day, None) == 1
+    assert exporters.export(open_archive(archive.root).only(start=DAY + 86_400), form, out) == 1
     if form == "parquet":
         assert pd.read_parquet(out)["location"].tolist() == ["home"]
     elif form == "csv":

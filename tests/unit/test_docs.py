@@ -113,6 +113,7 @@ def test_examples_of_the_archive_run(verb, argv, tmp_path, monkeypatch, capsys):
     for name in ("inbox", "archive", "quarantine", "state"):
         (tmp_path / name).mkdir()
     monkeypatch.setenv("SPEEDTEST_ARCHIVE_DIR", str(tmp_path))
+    (tmp_path / "rows.csv").write_text("sponsor,server name,distance,timestamp,ping,download,upload\n")  # for import
     argv = [str(tmp_path / "rows.csv") if word.startswith("/tmp/") else word for word in argv]
     assert archive_cli.main(argv) == 0
     with pytest.raises(SystemExit) as asked:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
+import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from speedtest_logger import __version__
-from speedtest_logger.archive.layout import Layout, default_root
+from speedtest_logger.archive.layout import Layout, default_root, month_of
 from speedtest_logger.errors import EXIT_OK, EXIT_STORAGE, EXIT_UNHEALTHY, ConfigError, SpeedtestError
 from speedtest_logger.schedule import parse_duration
 
+if TYPE_CHECKING:
+    from speedtest_logger.archive.dataset import Archive
+
 EXIT_CODES = """exit codes:
   0  done
-  1  coverage --strict: slots were missed
+  1  coverage --strict: slots were missed; verify: something differs; import: rows were refused
   2  the command line or the SQL is wrong
   5  the archive cannot be read or written
 """
@@ -28,10 +33,21 @@ VERBS = {
         "SQL over the view `records`",
         'speedtest-archive query "SELECT node, count(*) AS n FROM records GROUP BY node"',
     ),
+    "nodes": ("every node: where it measures, how many records, from when to when", "speedtest-archive nodes"),
+    "latest": ("each node's last records", "speedtest-archive latest --count 3"),
     "coverage": ("what became of every slot", "speedtest-archive coverage --last 24h"),
+    "outages": ("when a node could not measure, and whether the line or the node failed", "speedtest-archive outages"),
+    "verify": ("compare every byte with the manifest", "speedtest-archive verify"),
+    "import": (
+        "take in what other programs measured",
+        "speedtest-archive import --node attic --location home --dry-run /tmp/rows.csv",
+    ),
     "export": ("write rows to a file", "speedtest-archive export --format csv --from 2026-01-01 /tmp/rows.csv"),
+    "prune": ("remove old months; says what it would do until --yes", "speedtest-archive prune --older-than 1095d"),
     "fleet": ("each node's last record and last 24 hours, as JSON", "speedtest-archive fleet"),
 }
+FORMS = ("table", "csv", "json", "jsonl", "parquet")
+SIZES = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -53,95 +69,290 @@ def parser() -> argparse.ArgumentParser:
         )
         for name, (text, example) in VERBS.items()
     }
-    made["query"].add_argument("sql")
-    for name in ("query", "coverage"):
-        made[name].add_argument("--format", choices=["table", "json", "csv"], default="table")
-    made["coverage"].add_argument("--last", default="24h", help="period up to now, such as 90min, 24h, 30d")
-    made["coverage"].add_argument("--from", dest="start", metavar="TIME", help="2026-01-31 or 2026-01-31T12:00 (UTC)")
-    made["coverage"].add_argument("--to", dest="end", metavar="TIME", help="exclusive; default now")
-    made["coverage"].add_argument("--grace", default="15min", help="a younger slot is pending, not missed")
-    made["coverage"].add_argument("--strict", action="store_true", help="exit 1 when slots were missed")
-    made["export"].add_argument("--format", choices=["csv", "jsonl", "parquet"], default="csv")
-    made["export"].add_argument("--from", dest="start", metavar="DAY", type=day)
-    made["export"].add_argument("--to", dest="end", metavar="DAY", type=day, help="exclusive")
-    made["export"].add_argument("out", type=Path)
+    _add_scopes(made)
+    _add_own(made)
+    for name in ("query", "nodes", "latest", "coverage", "outages", "verify", "prune"):
+        made[name].add_argument("--format", choices=FORMS, default="table")
+        made[name].add_argument("--out", type=Path, metavar="FILE", help="default standard output")
     return top
 
 
-def day(text: str) -> str:
-    """Argparse type of a day."""
-    if not re.fullmatch(r"\d{4}-\d\d-\d\d", text):
-        raise argparse.ArgumentTypeError(f"'{text}' is no day: write it like 2026-01-31")
-    return text
+def _add_scopes(made: dict[str, argparse.ArgumentParser]) -> None:
+    """Which rows."""
+    for name in ("query", "nodes", "latest", "coverage", "outages", "export"):
+        made[name].add_argument("--node", help="this node's rows only")
+        made[name].add_argument("--location", help="this location's rows only")
+        made[name].add_argument("--fresh", action="store_true", help="with what lies in the inbox")
+    for name in ("query", "coverage", "outages", "export"):
+        made[name].add_argument("--last", type=duration, help="period up to now, such as 90min, 24h, 30d")
+        made[name].add_argument(
+            "--from", dest="start", metavar="TIME", type=moment, help="2026-01-31 or 2026-01-31T12:00 (UTC)"
+        )
+        made[name].add_argument("--to", dest="end", metavar="TIME", type=moment, help="exclusive; default now")
+
+
+def _add_own(made: dict[str, argparse.ArgumentParser]) -> None:
+    """What only one verb has."""
+    made["query"].add_argument("sql")
+    made["latest"].add_argument("--count", type=int, default=1, help="records of each node, default %(default)s")
+    for name in ("coverage", "outages"):
+        made[name].add_argument(
+            "--grace", type=duration, default=900, help="a younger slot is pending, not missed; 15min"
+        )
+    made["coverage"].add_argument("--by-day", action="store_true", help="a row per node and day (UTC)")
+    made["coverage"].add_argument("--strict", action="store_true", help="exit 1 when slots were missed")
+    made["outages"].add_argument("--shortest", type=int, default=1, metavar="SLOTS", help="default %(default)s")
+    made["verify"].add_argument(
+        "--explain",
+        metavar="FILE",
+        help="how a file became what it is, such as location=home/year=2026/month=01/speedtest.parquet",
+    )
+    made["import"].add_argument("--node", help="the node that measured, where the rows do not say it")
+    made["import"].add_argument("--location", help="its location; default what the rows say, or unknown-location")
+    made["import"].add_argument("--at", metavar="TIME", help="the time of a single test that does not say it")
+    made["import"].add_argument("--dry-run", action="store_true", help="count only")
+    made["import"].add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files, or folders of them")
+    made["export"].add_argument("--format", choices=["csv", "jsonl", "json", "parquet", "speedsnake"], default="csv")
+    made["export"].add_argument("out", type=Path, help="a file; a new folder for speedsnake")
+    made["prune"].add_argument("--older-than", type=duration, help="months that ended longer ago, such as 1095d")
+    made["prune"].add_argument("--max-size", type=size, help="the oldest months beyond it, such as 500MB or 20GB")
+    made["prune"].add_argument("--yes", action="store_true", help="do it")
 
 
 def moment(text: str) -> float:
-    """Unix time (s) of a day or a time in UTC. Raises ConfigError."""
+    """Argparse type: Unix time (s) of a day or a time in UTC."""
     try:
-        return datetime.fromisoformat(text).replace(tzinfo=timezone.utc).timestamp()
+        found = datetime.fromisoformat(text)
     except ValueError as error:
-        raise ConfigError([f"'{text}' is no time: write it like 2026-01-31 or 2026-01-31T12:00"]) from error
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is no time: write it like 2026-01-31 or 2026-01-31T12:00"
+        ) from error
+    return (found if found.tzinfo else found.replace(tzinfo=timezone.utc)).timestamp()
 
 
-def act(args: argparse.Namespace) -> int:
-    """Run a verb; returns the exit code. The heavy libraries are imported only now."""
+def duration(text: str) -> int:
+    """Argparse type: seconds."""
+    try:
+        return 0 if text == "0" else parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def size(text: str) -> int:
+    """Argparse type: bytes."""
+    number, unit = text[:-2], text[-2:]
+    if unit not in SIZES or not number.isdigit():
+        raise argparse.ArgumentTypeError(f"'{text}' is no size: write it like 500MB or 20GB")
+    return int(number) * SIZES[unit]
+
+
+@contextmanager
+def progress(total: int, what: str) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error, where that is a terminal."""
+    done, began = 0, time.monotonic()
+
+    def advance(by: int) -> None:
+        nonlocal done
+        done += by
+        if sys.stderr.isatty() and total:
+            share = min(1.0, done / total)
+            seconds = time.monotonic() - began
+            bar = "#" * int(30 * share)
+            print(f"\r{what} [{bar:<30}] {share:4.0%} {seconds:5.0f} s", end="", file=sys.stderr, flush=True)
+
+    yield advance
+    if done and sys.stderr.isatty() and total:
+        print(file=sys.stderr)
+
+
+def narrowed(args: argparse.Namespace) -> Archive:
+    """The archive with the rows that were asked for."""
+    from speedtest_logger.archive.dataset import open_archive
+
+    start = getattr(args, "start", None)
+    if getattr(args, "last", None):
+        start = (getattr(args, "end", None) or time.time()) - args.last
+    archive = open_archive(args.root, fresh=args.fresh).only(
+        args.node, args.location, start, getattr(args, "end", None)
+    )
+    if (version := archive.newer_than_this_program()) is not None:
+        print(f"speedtest-archive: a later version wrote this archive (schema {version})", file=sys.stderr)
+    return archive
+
+
+def show(args: argparse.Namespace, rows: list[dict[str, Any]], empty: Sequence[str]) -> None:
+    """Write rows in the form that was asked for; `empty` names the columns where there are none."""
+    import pyarrow as pa
+
+    from speedtest_logger.archive import render
+
+    table = pa.Table.from_pylist(rows) if rows else pa.table({name: pa.array([], pa.string()) for name in empty})
+    render.write(table, args.format, args.out)
+
+
+def do_ingest(args: argparse.Namespace) -> int:
+    """Every minute there mostly is nothing: then not even the libraries are imported."""
     layout = Layout(args.root)
-    if not layout.inbox.is_dir():
-        raise ConfigError([f"{args.root} is no archive: name its directory with --root or SPEEDTEST_ARCHIVE_DIR"])
-    if args.verb == "coverage":
-        return show_coverage(layout, args)
-    if args.verb == "ingest":
-        if not any(layout.inbox.glob("*/*.jsonl")):
-            return EXIT_OK  # every minute, mostly: do not even import
-        from speedtest_logger.archive import ingest
+    waiting = sum(1 for _ in layout.inbox.glob("*/*.jsonl"))
+    if not waiting:
+        return EXIT_OK
+    from speedtest_logger.archive import ingest
 
-        ingest.clear_leftovers(layout)
-        outcome = ingest.ingest(layout)
-        if outcome.files:
-            print(json.dumps(vars(outcome)))
-    elif args.verb == "fleet":
-        from speedtest_logger.archive import coverage
-
-        print(json.dumps(coverage.fleet(layout), indent=2))
-    elif args.verb == "query":
-        from speedtest_logger.archive import query
-
-        print(query.render(*query.query(layout, args.sql), args.format))
-    else:
-        from speedtest_logger.archive import query
-
-        count = query.export(layout, args.format, args.out, args.start, args.end)
-        print(f"{count} rows in {args.out}", file=sys.stderr)
+    ingest.clear_leftovers(layout)
+    with progress(waiting, "ingest") as advance:
+        outcome = ingest.ingest(layout, advance)
+    if outcome.files:
+        print(json.dumps(vars(outcome)))
     return EXIT_OK
 
 
-def show_coverage(layout: Layout, args: argparse.Namespace) -> int:
-    """Coverage."""
-    from speedtest_logger.archive import coverage, query
+def do_query(args: argparse.Namespace) -> int:
+    """SQL."""
+    from speedtest_logger.archive import render
 
-    try:
-        last, grace = parse_duration(args.last), parse_duration(args.grace) if args.grace != "0" else 0
-    except ValueError as error:
-        raise ConfigError([str(error)]) from error
-    end = moment(args.end) if args.end else time.time()
-    start = moment(args.start) if args.start else end - last
-    rows = [cover.to_row() for cover in coverage.coverage(layout, start, end, grace)]
-    names = list(rows[0]) if rows else ["node", "expected"]
-    print(query.render(names, [tuple(row.values()) for row in rows], args.format))
-    missed = sum(row["missed"] for row in rows)
-    return EXIT_UNHEALTHY if args.strict and missed else EXIT_OK
+    render.write(narrowed(args).query(args.sql), args.format, args.out)
+    return EXIT_OK
+
+
+def do_nodes(args: argparse.Namespace) -> int:
+    """A row per node and location."""
+    args.sql = """
+        SELECT node, location, count(*) AS records, count(*) FILTER (status = 'ok') AS ok, min(started_at) AS first,
+               max(started_at) AS last, round(median(download_bps) / 1e6, 1) AS download_mbps,
+               round(median(upload_bps) / 1e6, 1) AS upload_mbps, round(median(latency_ms), 1) AS latency_ms
+        FROM records GROUP BY node, location ORDER BY node, location"""
+    return do_query(args)
+
+
+def do_latest(args: argparse.Namespace) -> int:
+    """The newest rows of each node."""
+    args.sql = f"""
+        SELECT node, location, started_at, status, reason, round(download_bps / 1e6, 1) AS download_mbps,
+               round(upload_bps / 1e6, 1) AS upload_mbps, round(latency_ms, 1) AS latency_ms, engine, server_name
+        FROM records QUALIFY row_number() OVER (PARTITION BY node ORDER BY started_at DESC) <= {int(args.count)}
+        ORDER BY node, started_at DESC"""
+    return do_query(args)
+
+
+def do_coverage(args: argparse.Namespace) -> int:
+    """Slots and what became of them."""
+    from speedtest_logger.archive import coverage
+
+    end = args.end or time.time()
+    start = args.start if args.start is not None else end - (args.last or 86_400)
+    args.start = args.last = args.end = None  # the period is of slots, not of starts
+    covers = coverage.coverage(narrowed(args), start, end, args.grace, by_day=args.by_day)
+    show(args, [cover.to_row() for cover in covers], ["node", "expected"])
+    return EXIT_UNHEALTHY if args.strict and any(cover.outcomes["missed"] for cover in covers) else EXIT_OK
+
+
+def do_outages(args: argparse.Namespace) -> int:
+    """Slots in a row without a measurement."""
+    from speedtest_logger.archive import coverage
+
+    now = time.time()
+    end = args.end or now
+    start = args.start if args.start is not None else end - (args.last or 7 * 86_400)
+    args.start = args.last = args.end = None
+    node, args.node = args.node, None  # its neighbours are witnesses
+    found = list(coverage.accounts(narrowed(args), start, end, args.grace))
+    outages = [o for o in coverage.outages(found, args.shortest) if node in (None, o.node)]
+    show(args, [outage.to_row(min(now, end)) for outage in outages], ["node", "from", "until"])
+    return EXIT_OK
+
+
+def do_verify(args: argparse.Namespace) -> int:
+    """What differs from the manifest."""
+    from speedtest_logger.archive import manifest, verify
+
+    layout = Layout(args.root)
+    if args.explain:
+        try:
+            month_of(args.explain)
+        except ValueError as error:
+            raise ConfigError([str(error)]) from error
+        show(args, verify.explain(layout, args.explain), ["at", "verb"])
+        return EXIT_OK
+    with progress(verify.sizes(layout), "verify") as advance:
+        findings = verify.verify(layout, advance)
+    number, digest, _ = manifest.head(layout)
+    if findings:
+        show(args, [finding.to_row() for finding in findings], [])
+        return EXIT_UNHEALTHY
+    print(f"all is as the manifest says; its line {number} has SHA-256 {digest}", file=sys.stderr)
+    return EXIT_OK
+
+
+def do_import(args: argparse.Namespace) -> int:
+    """Take files in."""
+    from speedtest_logger.archive import importers
+    from speedtest_logger.record import is_id
+
+    wrong = [
+        f"'{name}' is no id: small letters, digits and inner hyphens"
+        for name in (args.node, args.location)
+        if name and not is_id(name)
+    ]
+    if wrong:
+        raise ConfigError(wrong)
+    files = importers.find(args.paths)
+    with progress(len(files), "import") as advance:
+        source = importers.Source(args.node, args.location, args.at)
+        outcome = importers.run(Layout(args.root), files, source, dry_run=args.dry_run, progress=advance)
+    for problem in outcome.problems:
+        print(f"speedtest-archive: {problem}", file=sys.stderr)
+    print(json.dumps({"dry_run": args.dry_run, **{k: v for k, v in vars(outcome).items() if k != "problems"}}))
+    return EXIT_UNHEALTHY if outcome.refused else EXIT_OK
+
+
+def do_export(args: argparse.Namespace) -> int:
+    """Write rows out."""
+    from speedtest_logger.archive import exporters
+
+    count = exporters.export(narrowed(args), args.format, args.out)
+    print(f"{count} rows in {args.out}", file=sys.stderr)
+    return EXIT_OK
+
+
+def do_prune(args: argparse.Namespace) -> int:
+    """Remove months, or say which."""
+    from speedtest_logger.archive import prune
+
+    if args.older_than is None and args.max_size is None:
+        raise ConfigError(["prune needs --older-than, --max-size or both"])
+    layout = Layout(args.root)
+    work = prune.prune if args.yes else prune.plan
+    going = work(layout, time.time(), args.older_than, args.max_size)
+    show(args, [old.to_row() for old in going], ["file", "size", "rows", "reason"])
+    total = sum(old.size for old in going) / 1e6
+    said = "removed" if args.yes else "would go; add --yes to remove them"
+    print(f"{len(going)} months, {total:.1f} MB {said}", file=sys.stderr)
+    return EXIT_OK
+
+
+def do_fleet(args: argparse.Namespace) -> int:
+    """What playbooks/status.yml asks for."""
+    from speedtest_logger.archive import coverage
+    from speedtest_logger.archive.dataset import open_archive
+
+    print(json.dumps(coverage.fleet(open_archive(args.root)), indent=2))
+    return EXIT_OK
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     args = parser().parse_args(argv)
     try:
-        return act(args)
+        if not (args.root / "archive").is_dir():
+            raise ConfigError([f"{args.root} is no archive: name its directory with --root or SPEEDTEST_ARCHIVE_DIR"])
+        os.umask(0o027)
+        code: int = globals()[f"do_{args.verb}"](args)
+        return code
     except SpeedtestError as error:
         print(f"speedtest-archive: {error}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         return EXIT_OK
     except OSError as error:
-        print(f"speedtest-archive: {error.filename or 'the disk'}: {error.strerror}", file=sys.stderr)
+        print(f"speedtest-archive: {error.filename or 'the disk'}: {error.strerror or error}", file=sys.stderr)
         return EXIT_STORAGE

@@ -1,4 +1,4 @@
-"""coverage: every slot that a node should have had, and what became of it.
+"""coverage: every slot that a node should have had, and what became of it; outages made of them.
 
 state/schedule.json holds, for each node, the schedules that Ansible deployed and from when to when each was in force:
 {"nodes": {NAME: [{"valid_from": TIME, "valid_to": TIME or null, "interval_seconds": N, "offset_seconds": N, …}]}}.
@@ -8,42 +8,117 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from speedtest_logger.archive import store
+from speedtest_logger.archive.dataset import Archive
 from speedtest_logger.archive.layout import Layout
+from speedtest_logger.archive.render import rows_of
 from speedtest_logger.errors import StorageError
-from speedtest_logger.record import unix_time, utc_text
+from speedtest_logger.record import UNKNOWN_LOCATION, unix_time, utc_text
 from speedtest_logger.schedule import Schedule
 
 GRACE_SECONDS = 900
-Outcome = tuple[str, str | None, int]  # status, reason, number of records
 OUTCOMES = ("ok", "partial", "failed", "skipped", "missed", "pending")
+MEASURED = ("ok", "partial")
+DOWN = ("failed", "missed")
+
+
+class Slot(NamedTuple):
+    """What became of a slot (Unix time, s); a missed one has the reason `missed`."""
+
+    at: int
+    status: str
+    reason: str | None
 
 
 @dataclass
 class Cover:
-    """One node's slots in a period: expected = ok + partial + failed + skipped + missed + pending."""
+    """A node's slots in a period: expected = ok + partial + failed + skipped + missed + pending."""
 
     node: str
+    location: str
+    day: str | None = None
     expected: int = 0
     outcomes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
-    reasons: dict[str, int] = field(default_factory=dict)
+    reasons: Counter[str] = field(default_factory=Counter)
     unscheduled: int = 0
 
-    def to_row(self) -> dict[str, Any]:
-        """The counts as one flat row; percentages are of the slots that are due."""
+    def take(self, slot: Slot) -> None:
+        """Count a slot."""
+        self.expected += 1
+        self.outcomes[slot.status] += 1
+        if slot.reason and slot.status != "missed":
+            self.reasons[slot.reason] += 1
+
+    def shares(self) -> dict[str, float]:
+        """Percent of the slots that are due, by outcome; they add up to exactly 100 (largest remainders)."""
         due = self.expected - self.outcomes["pending"]
-        accounted = due - self.outcomes["missed"]
+        if not due:
+            return {}
+        exact = {name: 10_000 * self.outcomes[name] / due for name in OUTCOMES if name != "pending"}
+        whole = {name: int(value) for name, value in exact.items()}
+        rest = sorted(exact, key=lambda name: whole[name] - exact[name])[: 10_000 - sum(whole.values())]
+        return {name: (value + (name in rest)) / 100 for name, value in whole.items()}
+
+    def to_row(self) -> dict[str, Any]:
+        """The counts as one flat row; percentages are of the slots that are due, availability of those tried."""
+        shares = self.shares()
+        tried = sum(self.outcomes[name] for name in (*MEASURED, *DOWN))
+        measured = sum(self.outcomes[name] for name in MEASURED)
         return {
             "node": self.node,
+            "location": self.location,
+            **({"day": self.day} if self.day else {}),
             "expected": self.expected,
             **self.outcomes,
             "unscheduled": self.unscheduled,
-            "accounted_pct": round(100 * accounted / due, 2) if due else None,
-            "ok_pct": round(100 * self.outcomes["ok"] / due, 2) if due else None,
+            **{f"{name}_pct": shares.get(name) for name in OUTCOMES if name != "pending"},
+            "accounted_pct": round(100 - shares["missed"], 2) if shares else None,
+            "availability_pct": round(100 * measured / tried, 2) if tried else None,
             "reasons": ", ".join(f"{reason} {count}" for reason, count in sorted(self.reasons.items())),
+        }
+
+
+@dataclass
+class Outage:
+    """Slots in a row of a node without a measurement: from the first one's time to the next measured one's."""
+
+    node: str
+    location: str
+    start: int
+    end: int | None = None
+    slots: list[Slot] = field(default_factory=list)
+    seen_by: int = 0
+    watching: int = 0
+
+    @property
+    def reason(self) -> str:
+        """What most of its slots said."""
+        return Counter(slot.reason or slot.status for slot in self.slots).most_common(1)[0][0]
+
+    @property
+    def blame(self) -> str:
+        """The line where all nodes of the location saw it, the node where another one measured, unknown where alone."""
+        if self.watching < 2:
+            return "unknown"
+        return "line" if self.seen_by == self.watching else "node" if self.seen_by == 1 else "some nodes"
+
+    def to_row(self, now: float) -> dict[str, Any]:
+        """One flat row; `until` is empty while it lasts."""
+        return {
+            "node": self.node,
+            "location": self.location,
+            "from": utc_text(self.start),
+            "until": None if self.end is None else utc_text(self.end),
+            "minutes": round(((now if self.end is None else self.end) - self.start) / 60, 1),
+            "slots": len(self.slots),
+            "reason": self.reason,
+            "seen_by": self.seen_by,
+            "watching": self.watching,
+            "blame": self.blame,
         }
 
 
@@ -70,58 +145,122 @@ def expected_slots(history: list[dict[str, Any]], start: float, end: float) -> l
     return sorted(slots)
 
 
-def coverage(layout: Layout, start: float, end: float, grace: float = GRACE_SECONDS) -> list[Cover]:
-    """Each node's slots between start and end (Unix time, s). One younger than `grace` (s) is pending."""
-    found = outcomes_by_node(layout, start, end)
-    schedules, covers = read_schedules(layout), []
-    for node in sorted({*schedules, *found}):
-        cover, records = Cover(node), dict(found.get(node, {}))
-        for slot in expected_slots(schedules.get(node, []), start, end):
-            status, reason = "pending" if slot > time.time() - grace else "missed", None
-            if slot in records:
-                status, reason, _ = records.pop(slot)
-            cover.expected += 1
-            cover.outcomes[status] += 1
-            if reason:
-                cover.reasons[reason] = cover.reasons.get(reason, 0) + 1
-        cover.unscheduled = sum(count for _, _, count in records.values())
-        if cover.expected or cover.unscheduled:
-            covers.append(cover)
-    return covers
+@dataclass
+class Account:
+    """A node's slots of a period in order, and the starts (Unix time, s) of records that belong to none of them."""
+
+    node: str
+    location: str
+    slots: list[Slot]
+    unscheduled: list[int]
 
 
-def outcomes_by_node(layout: Layout, start: float, end: float) -> dict[str, dict[int | None, Outcome]]:
-    """Outcomes by node and slot; under None those of records without a slot."""
-    sql = """
-        SELECT node, CAST(epoch(scheduled_at) AS BIGINT) AS slot, first(status), first(reason), count(*)
-        FROM records WHERE coalesce(scheduled_at, started_at) >= to_timestamp(?)
-        AND coalesce(scheduled_at, started_at) < to_timestamp(?) GROUP BY node, slot
+def accounts(archive: Archive, start: float, end: float, grace: float = GRACE_SECONDS) -> Iterator[Account]:
+    """What became of each node's slots between start and end (Unix time, s); one younger than `grace` (s) is pending.
+
+    An archive that was narrowed to a location or a node gives those only.
     """
-    found: dict[str, dict[int | None, Outcome]] = {}
-    with store.connect(layout) as connection:
-        for node, slot, status, reason, count in connection.execute(sql, [start, end]).fetchall():
-            found.setdefault(node, {})[slot] = (status, reason, count)
+    found = recorded(archive, start, end)
+    schedules = {node: history for node, history in read_schedules(archive.layout).items() if history}
+    for node in sorted({*schedules, *found}):
+        history, records = schedules.get(node, []), found.get(node, {})
+        wanted = archive.scope.location
+        history = [entry for entry in history if wanted in (None, entry.get("location", wanted))]
+        location = history[-1].get("location") if history else None
+        location = str(location or next((place for *_, place in records.values()), UNKNOWN_LOCATION))
+        if archive.scope.node not in (None, node) or wanted not in (None, location):
+            continue
+        slots = []
+        for at in expected_slots(history, start, end):
+            status, reason = ("pending", None) if at > time.time() - grace else ("missed", "missed")
+            if (at, 0) in records:
+                status, reason, _ = records.pop((at, 0))
+            slots.append(Slot(at, status, reason))
+        yield Account(node, location, slots, [at for at, _ in records])
+
+
+def recorded(archive: Archive, start: float, end: float) -> dict[str, dict[tuple[int, int], tuple[Any, ...]]]:
+    """By node: (slot, 0) or, for a record without a slot, (its start, a number) -> status, reason, location."""
+    sql = f"""
+        SELECT node, CAST(floor(epoch(coalesce(scheduled_at, started_at))) AS BIGINT) AS moment,
+               CASE WHEN scheduled_at IS NULL THEN row_number() OVER () ELSE 0 END AS number, status, reason, location
+        FROM records WHERE coalesce(scheduled_at, started_at) >= to_timestamp({float(start)})
+        AND coalesce(scheduled_at, started_at) < to_timestamp({float(end)})
+    """
+    found: dict[str, dict[tuple[int, int], tuple[Any, ...]]] = {}
+    day = 86_400  # a record starts soon after its slot, on whichever side of midnight
+    for node, moment, number, *outcome in rows_of(archive.only(start=start - day, end=end + day).query(sql)):
+        found.setdefault(node, {})[(moment, number)] = tuple(outcome)
     return found
 
 
-def fleet(layout: Layout, now: float | None = None) -> dict[str, dict[str, Any]]:
+def coverage(
+    archive: Archive, start: float, end: float, grace: float = GRACE_SECONDS, *, by_day: bool = False
+) -> list[Cover]:
+    """Each node's slots between start and end (Unix time, s), as a whole or by day (UTC)."""
+    covers: dict[tuple[str, str], Cover] = {}
+    for account in accounts(archive, start, end, grace):
+
+        def cover(at: int, of: Account = account) -> Cover:
+            day = utc_text(at)[:10] if by_day else ""
+            return covers.setdefault((of.node, day), Cover(of.node, of.location, day or None))
+
+        for slot in account.slots:
+            cover(slot.at).take(slot)
+        for at in account.unscheduled:
+            cover(at).unscheduled += 1
+    return [covers[key] for key in sorted(covers)]
+
+
+def outages(found: list[Account], shortest: int = 1) -> list[Outage]:
+    """The outages of at least `shortest` slots, oldest first; a skipped or pending slot neither makes nor ends one."""
+    made = [outage for account in found for outage in _outages_of(account) if len(outage.slots) >= shortest]
+    for outage in made:
+        for account in found:
+            if account.location == outage.location:
+                _compare(outage, account)
+    return sorted(made, key=lambda outage: (outage.start, outage.node))
+
+
+def _outages_of(account: Account) -> Iterator[Outage]:
+    current: Outage | None = None
+    for slot in account.slots:
+        if slot.status in DOWN:
+            current = current or Outage(account.node, account.location, slot.at)
+            current.slots.append(slot)
+        elif slot.status in MEASURED and current:
+            current.end = slot.at
+            yield current
+            current = None
+    if current:
+        yield current
+
+
+def _compare(outage: Outage, account: Account) -> None:
+    """Whether a node of the location had slots during an outage, and whether it measured."""
+    during = [
+        slot.status
+        for slot in account.slots
+        if outage.start <= slot.at
+        and (outage.end is None or slot.at < outage.end)
+        and slot.status in (*MEASURED, *DOWN)
+    ]
+    if during:
+        outage.watching += 1
+        outage.seen_by += not any(status in MEASURED for status in during)
+
+
+def fleet(archive: Archive, now: float | None = None) -> dict[str, dict[str, Any]]:
     """For each known node: its last archived record and the last 24 hours' coverage."""
     now = time.time() if now is None else now
-    state: dict[str, dict[str, Any]] = {c.node: {"coverage": c.to_row()} for c in coverage(layout, now - 86_400, now)}
+    state: dict[str, dict[str, Any]] = {c.node: {"coverage": c.to_row()} for c in coverage(archive, now - 86_400, now)}
     sql = """
-        SELECT node, count(*), max(epoch(finished_at)), arg_max(status, started_at), arg_max(reason, started_at),
-               median(download_bps), median(upload_bps), median(latency_ms) FROM records GROUP BY node
+        SELECT node, count(*) AS records, max(finished_at) AS last_finished_at,
+               arg_max(status, started_at) AS last_status, arg_max(reason, started_at) AS last_reason,
+               median(download_bps) AS median_download_bps, median(upload_bps) AS median_upload_bps,
+               median(latency_ms) AS median_latency_ms FROM records GROUP BY node
     """
-    with store.connect(layout) as connection:
-        rows = connection.execute(sql).fetchall()
-    for node, count, last, status, reason, down, up, latency in rows:
-        state.setdefault(node, {}).update(
-            records=count,
-            last_finished_at=utc_text(last),
-            last_status=status,
-            last_reason=reason,
-            median_download_bps=down,
-            median_upload_bps=up,
-            median_latency_ms=latency,
-        )
+    for row in archive.query(sql).to_pylist():
+        row["last_finished_at"] = utc_text(row["last_finished_at"].timestamp())
+        state.setdefault(row.pop("node"), {}).update(row)
     return state

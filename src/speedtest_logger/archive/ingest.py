@@ -1,24 +1,25 @@
-"""ingest: inbox to Parquet. One writer; a receipted record leaves the inbox only when its month's file is durable."""
+"""ingest: inbox to Parquet. A receipted record leaves the inbox only when its month's file is durable."""
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from speedtest_logger.archive import store
-from speedtest_logger.archive.layout import Layout, ulid
-from speedtest_logger.errors import RecordError, StorageError
-from speedtest_logger.record import utc_text, validate
-from speedtest_logger.spool import sync_directory, write_durably
+import pyarrow as pa
 
-BATCH_ROWS = 200_000
+from speedtest_logger.archive import schema, store
+from speedtest_logger.archive.layout import Layout, ulid
+from speedtest_logger.errors import RecordError
+from speedtest_logger.record import utc_text, validate
+from speedtest_logger.spool import write_durably
+
+CHUNK_BYTES = 4_000_000  # read and judged at once
+BATCH_BYTES = 48_000_000  # added to the dataset at once: about 55,000 records, some 150 MB of memory
 
 
 @dataclass
@@ -33,50 +34,93 @@ class Outcome:
     months: int = 0
 
 
-def ingest(layout: Layout) -> Outcome:
-    """Move everything in the inbox into the dataset. Raises StorageError while another ingest runs."""
+def ingest(layout: Layout, progress: Callable[[int], None] | None = None) -> Outcome:
+    """Move everything in the inbox into the dataset; `progress` hears of each batch how many files it had.
+
+    Raises StorageError while another change of the archive is running.
+    """
     outcome = Outcome()
-    with single_writer(layout):
-        for files, rows in batches(layout, outcome):
-            for (location, year, month), group in store.month_keys(rows).items():
-                add(layout.month_file(location, year, month), group, outcome)
+    with store.single_writer(layout, "ingest"):
+        for files, table in batches(layout, outcome):
+            months = store.commit(layout, "ingest", table) if table.num_rows else []
             for file in files:
                 file.unlink()
+            added = sum(month.added for month in months)
             outcome.files += len(files)
+            outcome.rows += table.num_rows
+            outcome.added += added
+            outcome.duplicates += table.num_rows - added
+            outcome.months += len(months)
+            if progress:
+                progress(len(files))
         state = {"at": utc_text(time.time()), **asdict(outcome)}
         write_durably(layout.state / "ingest.json", json.dumps(state).encode())
     return outcome
 
 
-@contextmanager
-def single_writer(layout: Layout) -> Iterator[None]:
-    """One ingest at a time; readers never wait."""
-    with (layout.state / "ingest.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StorageError("another ingest is running") from error
-        yield
-
-
-def batches(layout: Layout, outcome: Outcome) -> Iterator[tuple[list[Path], list[dict[str, Any]]]]:
-    """Inbox files, oldest first, with their rows; bounded in memory."""
+def batches(layout: Layout, outcome: Outcome) -> Iterator[tuple[list[Path], pa.Table]]:
+    """Inbox files with their rows, node by node and each node's oldest first; bounded in memory."""
     files: list[Path] = []
-    rows: list[dict[str, Any]] = []
-    for file in sorted(layout.inbox.glob("*/*.jsonl"), key=lambda found: found.name):
-        rows += read_inbox_file(layout, file, outcome)
-        files.append(file)
-        if len(rows) >= BATCH_ROWS:
-            yield files, rows
-            files, rows = [], []
+    tables: list[pa.Table] = []
+    size = 0
+    for chunk, contents in chunks(layout):
+        table, damaged = read(chunk, contents)
+        for entry in damaged:
+            quarantine_line(layout, entry)
+        outcome.quarantined += len(damaged)
+        tables.append(table)
+        files += chunk
+        size += sum(map(len, contents))
+        if size >= BATCH_BYTES:
+            yield files, pa.concat_tables(tables)
+            files, tables, size = [], [], 0
     if files:
-        yield files, rows
+        yield files, pa.concat_tables(tables)
 
 
-def read_inbox_file(layout: Layout, file: Path, outcome: Outcome) -> list[dict[str, Any]]:
-    """The rows of a receipted file; a line that is no record any more (a torn or flipped disk) goes to quarantine."""
-    rows = []
-    for line in file.read_bytes().splitlines():
+def chunks(layout: Layout) -> Iterator[tuple[list[Path], list[bytes]]]:
+    """A node's files and their contents, some CHUNK_BYTES at a time: many small files are judged as one."""
+    waiting = sorted(layout.inbox.glob("*/*.jsonl"))
+    for _, files in groupby(waiting, key=lambda file: file.parent):
+        chunk: list[Path] = []
+        contents: list[bytes] = []
+        size = 0
+        for file in files:
+            chunk.append(file)
+            contents.append(file.read_bytes())
+            size += len(contents[-1])
+            if size >= CHUNK_BYTES:
+                yield chunk, contents
+                chunk, contents, size = [], [], 0
+        if chunk:
+            yield chunk, contents
+
+
+@dataclass
+class Damaged:
+    """A line that is no record any more."""
+
+    file: Path
+    line: bytes
+    error: Exception
+
+
+def read(files: list[Path], contents: list[bytes]) -> tuple[pa.Table, list[Damaged]]:
+    """A node's files as one table, and what in them is no record any more (a torn or flipped disk)."""
+    torn = any(content and not content.endswith(b"\n") for content in contents)
+    table = None if torn else schema.read_lines(b"".join(contents), files[0].parent.name)
+    damaged: list[Damaged] = []
+    if table is None:
+        rows: list[dict[str, Any]] = []
+        for file, content in zip(files, contents, strict=True):
+            judge(file, content, rows, damaged)
+        table = schema.to_table(rows)
+    return table, damaged
+
+
+def judge(file: Path, content: bytes, rows: list[dict[str, Any]], damaged: list[Damaged]) -> None:
+    """Judge a receipted file line by line."""
+    for line in content.splitlines():
         try:
             row = json.loads(line.decode())
             if not isinstance(row, dict):
@@ -85,38 +129,23 @@ def read_inbox_file(layout: Layout, file: Path, outcome: Outcome) -> list[dict[s
             if record.node != file.parent.name:
                 raise RecordError("other_node", f"a row of node '{record.node}' in {file.parent.name}'s inbox")
         except (ValueError, RecursionError, RecordError) as error:
-            quarantine_line(layout, file, line, error)
-            outcome.quarantined += 1
+            damaged.append(Damaged(file, line, error))
         else:
             rows.append(record.to_row())
-    outcome.rows += len(rows)
-    return rows
 
 
-def quarantine_line(layout: Layout, file: Path, line: bytes, error: Exception) -> None:
+def quarantine_line(layout: Layout, damaged: Damaged) -> None:
     """Keep a damaged line with its reason."""
-    folder = layout.quarantine / file.parent.name
+    folder = layout.quarantine / damaged.file.parent.name
     folder.mkdir(mode=0o750, exist_ok=True)
     entry = {
         "at": utc_text(time.time()),
-        "file": file.name,
-        "reason": getattr(error, "reason", "bad_json"),
-        "message": str(error)[:300],
-        "line": line.decode(errors="backslashreplace"),
+        "file": damaged.file.name,
+        "reason": getattr(damaged.error, "reason", "bad_json"),
+        "message": str(damaged.error)[:300],
+        "line": damaged.line.decode(errors="backslashreplace"),
     }
     write_durably(folder / f"{ulid()}.jsonl", (json.dumps(entry) + "\n").encode())
-
-
-def add(file: Path, rows: list[dict[str, Any]], outcome: Outcome) -> None:
-    """Merge rows of one location and month into its file; a file that would not change is not written."""
-    old = store.read_month(file)
-    merged = store.merge(old, store.to_table(rows))
-    added = merged.num_rows - old.num_rows
-    outcome.added += added
-    outcome.duplicates += len(rows) - added
-    if added:
-        store.replace_month(file, merged)
-        outcome.months += 1
 
 
 def waiting(layout: Layout) -> int:
@@ -125,11 +154,10 @@ def waiting(layout: Layout) -> int:
 
 
 def clear_leftovers(layout: Layout) -> int:
-    """Remove temporary files that a crash left behind more than an hour ago."""
+    """Remove temporary files of deliveries that a crash left behind more than an hour ago."""
     limit, removed = time.time() - 3600, 0
-    for file in [*layout.inbox.glob("*/.*.tmp"), *layout.archive.glob("*/*/*/.*.tmp"), *layout.state.glob(".*.tmp")]:
+    for file in [*layout.inbox.glob("*/.*.tmp"), *layout.state.glob(".*.tmp")]:
         if file.stat().st_mtime < limit:
-            os.unlink(file)
-            sync_directory(file.parent)
+            file.unlink()
             removed += 1
     return removed

@@ -3,27 +3,54 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import time
 from pathlib import Path
 
 DEFAULT_ROOT = Path("/srv/speedtest-archive")
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+MONTH_PATTERN = re.compile(
+    r"location=(?P<location>[^/]+)/year=(?P<year>\d{4})/month=(?P<month>\d\d)/speedtest\.parquet"
+)
+MONTH_GLOB = "location=*/year=*/month=*/speedtest.parquet"
 
 
 class Layout:
-    """inbox/<node>/<ulid>.jsonl, archive/location=…/year=…/month=…/speedtest.parquet, quarantine/, state/."""
+    """inbox/<node>/<ulid>.jsonl, archive/location=…/year=…/month=…/speedtest.parquet and what is kept beside them."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.inbox = root / "inbox"
         self.archive = root / "archive"
+        self.manifest = root / "manifest"
         self.quarantine = root / "quarantine"
         self.state = root / "state"
+
+    def prepare(self) -> None:
+        """Make the directories that are missing."""
+        for folder in (self.inbox, self.archive, self.manifest, self.quarantine, self.state):
+            folder.mkdir(mode=0o750, parents=True, exist_ok=True)
 
     def month_file(self, location: str, year: int, month: int) -> Path:
         """The one file of a location and month."""
         return self.archive / f"location={location}" / f"year={year:04d}" / f"month={month:02d}" / "speedtest.parquet"
+
+    def month_files(self) -> list[Path]:
+        """All files of the dataset, sorted."""
+        return sorted(self.archive.glob(MONTH_GLOB))
+
+    def name(self, file: Path) -> str:
+        """A file's name below the dataset, as the manifest writes it."""
+        return file.relative_to(self.archive).as_posix()
+
+
+def month_of(name: str) -> tuple[str, int, int]:
+    """Location, year and month of a file's name below the dataset. Raises ValueError."""
+    found = MONTH_PATTERN.fullmatch(name)
+    if not found:
+        raise ValueError(f"'{name}' is no file of the dataset")
+    return found["location"], int(found["year"]), int(found["month"])
 
 
 def default_root() -> Path:

@@ -159,7 +159,11 @@ def store(folder: Path, name: str, rows: Any) -> None:
     if not folder.is_dir():
         folder.mkdir(mode=0o750, exist_ok=True)
         sync_directory(folder.parent)
-    content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    lines = (
+        json.dumps({k: v for k, v in row.items() if v is not None}, ensure_ascii=False, separators=(",", ":"))
+        for row in rows
+    )
+    content = "".join(line + "\n" for line in lines)
     write_durably(folder / f"{name}.jsonl", content.encode(errors="backslashreplace"))
 
 

@@ -1,110 +1,330 @@
-"""The Parquet dataset: its Arrow schema, reading and replacing one month's file, and opening it all with DuckDB."""
+"""Changing the dataset: months are written beside the old ones, the manifest takes them in, then they take their place.
+
+A crash before the manifest's line leaves the old months, one after it is finished by the next writer. One writer;
+readers never wait and see each month as it was or as it is.
+"""
 
 from __future__ import annotations
 
+import bisect
+import fcntl
 import os
-from collections.abc import Iterable
-from datetime import datetime, timezone
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from speedtest_logger.archive.layout import Layout
-from speedtest_logger.record import COLUMNS, SCHEMA_VERSION, unix_time
+from speedtest_logger.archive import index, manifest
+from speedtest_logger.archive.layout import Layout, month_of
+from speedtest_logger.archive.schema import SCHEMA, SORT_KEYS, check_version
+from speedtest_logger.errors import StorageError
 from speedtest_logger.spool import sync_directory
 
-ARROW_TYPES = {"int": pa.int64(), "float": pa.float64(), "time": pa.timestamp("ms", tz="UTC")}
-# The location is the folder's name: readers of Hive partitions take it from there.
-SCHEMA = pa.schema(
-    [pa.field(name, ARROW_TYPES.get(kind, pa.string())) for name, kind in COLUMNS.items() if name != "location"]
-    + [pa.field("day", pa.date32())],
-    metadata={"schema_version": str(SCHEMA_VERSION)},
-)
-SORT_KEYS = [("started_at", "ascending"), ("node", "ascending"), ("run_id", "ascending")]
+ROW_GROUP = 65_536  # rows that are in memory at once while a month is written, whatever its size
+THREADS = min(4, os.cpu_count() or 2)
 
 
-def to_table(rows: list[dict[str, Any]]) -> pa.Table:
-    """Validated rows of one location as a table of SCHEMA."""
-    columns: dict[str, list[Any]] = {}
-    for name, kind in COLUMNS.items():
-        values = [row.get(name) for row in rows]
-        if kind == "time":
-            values = [None if v is None else datetime.fromtimestamp(unix_time(v), tz=timezone.utc) for v in values]
-        columns[name] = values
-    days = [moment.date() for moment in columns["started_at"]]
-    arrays = [pa.array(days if f.name == "day" else columns[f.name], f.type) for f in SCHEMA]
-    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+@dataclass
+class Written:
+    """A month that lies beside its file, ready to take its place."""
+
+    file: Path
+    added: int
+    rows: int = 0
+    days: dict[str, tuple[int, str]] = field(default_factory=dict)
+    columns: list[str] = field(default_factory=list)
+    new: bool = False
+
+    @property
+    def temporary(self) -> Path:
+        """Where it lies; readers skip names with a leading dot."""
+        return beside(self.file)
+
+    def entry(self) -> dict[str, Any]:
+        """What the manifest says of it."""
+        facts = {
+            "sha256": manifest.sha256_of(self.temporary),
+            "bytes": self.temporary.stat().st_size,
+            "rows": self.rows,
+            "days": self.days,
+        }
+        return {**facts, "new": True} if self.new else facts
 
 
-def read_month(file: Path) -> pa.Table:
-    """One month's file, empty where there is none yet."""
-    return pq.ParquetFile(file).read() if file.exists() else SCHEMA.empty_table()
+def beside(file: Path) -> Path:
+    """The temporary name of a month's next content."""
+    return file.with_name(f".{file.name}.tmp")
 
 
-def merge(old: pa.Table, new: pa.Table) -> pa.Table:
-    """Old and new rows sorted by time, each run once: its first row stands."""
-    known = set(old["run_id"].to_pylist())
-    keep = []
-    for run_id in new["run_id"].to_pylist():
-        keep.append(run_id not in known)
-        known.add(run_id)
-    fresh = new.filter(pa.array(keep, pa.bool_()))
-    return pa.concat_tables([old, fresh], promote_options="default").sort_by(SORT_KEYS)
+@contextmanager
+def single_writer(layout: Layout, verb: str, wait: float = 0) -> Iterator[None]:
+    """One change at a time; what a crash left is finished or removed first. Raises StorageError as `locked`."""
+    with as_owner(layout.root), locked(layout, verb, wait):
+        layout.prepare()
+        recover(layout)
+        unfinished = layout.state / "writing"
+        unfinished.touch()
+        sync_directory(layout.state)
+        yield
+        unfinished.unlink()
 
 
-def replace_month(file: Path, table: pa.Table) -> None:
-    """Replace one month's file at once; readers see the old one or the new one. Durable when this returns."""
-    file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.tmp")  # readers skip names with a leading dot
-    with temporary.open("wb") as stream:
-        pq.write_table(table, stream, compression="zstd")
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, file)
-    for folder in (file.parent, *list(file.parents)[1:4]):
-        sync_directory(folder)
+@contextmanager
+def as_owner(root: Path) -> Iterator[None]:
+    """Where root is at work, what is written belongs to the archive's owner: the service must be able to replace it."""
+    owner = root.stat()
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        yield
+        return
+    os.setegid(owner.st_gid)
+    os.seteuid(owner.st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
 
 
-def month_files(layout: Layout) -> list[Path]:
-    """All files of the dataset."""
-    return sorted(layout.archive.glob("location=*/year=*/month=*/speedtest.parquet"))
+@contextmanager
+def locked(layout: Layout, verb: str, wait: float = 0) -> Iterator[None]:
+    """While this holds nothing changes. Raises StorageError while another change is running, after `wait` seconds."""
+    with (layout.state / "ingest.lock").open("w") as lock:
+        deadline = time.monotonic() + wait
+        while not _locked(lock):
+            if time.monotonic() >= deadline:
+                raise StorageError(f"another change of the archive is running: start {verb} again after it")
+            time.sleep(0.1)
+        yield
 
 
-def connect(layout: Layout) -> duckdb.DuckDBPyConnection:
-    """DuckDB with the dataset as view `records`; it can read the archive's files and nothing else on the machine."""
-    connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
-    if month_files(layout):
-        pattern = f"{layout.archive}/location=*/year=*/month=*/speedtest.parquet".replace("'", "''")
-        names = ", ".join(f'"{name}"' for name in (*COLUMNS, "day", "year", "month"))
-        connection.execute(
-            f"CREATE VIEW records AS SELECT {names} FROM read_parquet('{pattern}', hive_partitioning = true, "
-            "hive_types = {'location': VARCHAR, 'year': INTEGER, 'month': INTEGER}, union_by_name = true)"
-        )
-    else:
-        empty = SCHEMA.append(pa.field("location", pa.string())).empty_table()
-        connection.register("nothing", empty)
-        connection.execute("CREATE TABLE records AS SELECT *, 0 AS year, 0 AS month FROM nothing")
-    directory = str(layout.archive).replace("'", "''")
-    connection.execute(f"SET allowed_directories = ['{directory}']")
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
-    return connection
+def _locked(lock: TextIO) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
-def month_keys(rows: Iterable[dict[str, Any]]) -> dict[tuple[str, int, int], list[dict[str, Any]]]:
-    """Rows by location, year and month of their start (UTC)."""
-    grouped: dict[tuple[str, int, int], list[dict[str, Any]]] = {}
-    for row in rows:
-        stamp = row["started_at"]
-        grouped.setdefault((row["location"], int(stamp[:4]), int(stamp[5:7])), []).append(row)
-    return grouped
+def recover(layout: Layout) -> None:
+    """Finish what the manifest promised and remove what it did not. Raises StorageError for a newer archive."""
+    _, _, last = manifest.head(layout)
+    check_version({b"schema_version": str(last.get("schema_version", 1)).encode()}, layout.manifest)
+    if (layout.state / "writing").exists():
+        settle(layout, last.get("files", {}))
+        for leftover in layout.archive.glob("location=*/year=*/month=*/.*.tmp"):
+            leftover.unlink()
+    if not last and (files := layout.month_files()):  # an archive from before there was a manifest
+        manifest.append(layout, "adopt", {layout.name(file): describe(file) for file in files})
 
 
-def count_rows(table: pa.Table) -> int:
-    """Rows of a table, as a plain number."""
-    return int(pc.count(table["run_id"]).as_py())
+def describe(file: Path) -> dict[str, Any]:
+    """A file's entry for the manifest, from its content."""
+    days: dict[str, tuple[int, str]] = {}
+    source = pq.ParquetFile(file)
+    for _ in of_days(source.iter_batches(ROW_GROUP), None, days):
+        pass
+    size = file.stat().st_size
+    rows = source.metadata.num_rows
+    return {"sha256": manifest.sha256_of(file), "bytes": size, "rows": rows, "days": days, "new": True}
+
+
+def commit(layout: Layout, verb: str, batch: pa.Table) -> list[Written]:
+    """Add a batch's rows to their months, each run once: its first row stands. Durable when this returns.
+
+    `batch` has BATCH_SCHEMA. Returns the months that changed. Raises StorageError and OSError; nothing is half done.
+    """
+    pieces = list(by_month(layout, first_of_each_run(batch)))
+    try:
+        with ThreadPoolExecutor(THREADS) as pool:
+            written = [month for month in pool.map(lambda piece: write_month(*piece), pieces) if month.added]
+            entries: manifest.Files = dict(
+                zip((layout.name(m.file) for m in written), pool.map(Written.entry, written), strict=True)
+            )
+        if entries:
+            manifest.append(layout, verb, entries)
+    except OSError:
+        for file, _ in pieces:
+            beside(file).unlink(missing_ok=True)
+        raise
+    index.note(layout, batch, [month.columns for month in written])
+    settle(layout, dict.fromkeys(entries), promised=False)
+    return written
+
+
+def settle(layout: Layout, files: dict[str, Any], *, promised: bool = True) -> None:
+    """Put months in their places, or remove those that are to be pruned; `promised` checks what lies there first."""
+    for name, entry in files.items():
+        month_of(name)
+        file = layout.archive / name
+        temporary = beside(file)
+        if promised and entry is None:
+            file.unlink(missing_ok=True)
+        elif temporary.exists() and (not promised or manifest.sha256_of(temporary) == entry["sha256"]):
+            os.replace(temporary, file)
+        if file.parent.is_dir():
+            sync_directory(file.parent)
+
+
+def remove_empty_folders(layout: Layout, names: list[str]) -> None:
+    """Remove the folders that files left empty."""
+    for name in names:
+        for folder in list((layout.archive / name).parents)[:3]:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+
+
+def by_month(layout: Layout, batch: pa.Table) -> Iterator[tuple[Path, pa.Table]]:
+    """A batch's rows by the file that they belong in, sorted as the file is."""
+    months = pc.add(pc.multiply(pc.year(batch["started_at"]), 12), pc.subtract(pc.month(batch["started_at"]), 1))
+    keys = [("location", "ascending"), *SORT_KEYS]
+    table = batch.append_column("months", months).sort_by(keys)
+    groups = table.group_by(["location", "months"], use_threads=False).aggregate([([], "count_all")])
+    first = 0
+    for row in groups.to_pylist():
+        year, month = divmod(row["months"], 12)
+        rows = table.slice(first, row["count_all"]).select(SCHEMA.names).replace_schema_metadata(SCHEMA.metadata)
+        yield layout.month_file(row["location"], year, month + 1), rows
+        first += row["count_all"]
+
+
+def write_month(file: Path, fresh: pa.Table) -> Written:
+    """Write a month with what is new in `fresh` beside its file; one that would not change is not written."""
+    old = pq.ParquetFile(file) if file.exists() else None
+    if old:
+        check_version(old.schema_arrow.metadata, file)
+    fresh = unknown_only(old, fresh)
+    month = Written(file, fresh.num_rows, new=old is None)
+    if not month.added:
+        return month
+    make_folders(file.parent)
+    schema = united(old.schema_arrow if old else SCHEMA)
+    month.columns = schema.names
+    touched = set(pc.unique(fresh["day"]).to_pylist())
+    try:
+        with (
+            month.temporary.open("wb") as stream,
+            pq.ParquetWriter(stream, schema, compression="zstd") as writer,
+        ):
+            for group in regular(of_days(merged(old, fresh, schema), touched, month.days)):
+                writer.write_table(group, ROW_GROUP)
+                month.rows += group.num_rows
+        with month.temporary.open("rb") as complete:
+            os.fsync(complete.fileno())
+    except OSError:
+        month.temporary.unlink(missing_ok=True)
+        raise
+    return month
+
+
+def make_folders(folder: Path) -> None:
+    """Make a month's folder and those above it durable where they are new."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for new in reversed(missing):
+        new.mkdir(mode=0o755, exist_ok=True)
+        sync_directory(new.parent)
+
+
+def united(schema: pa.Schema) -> pa.Schema:
+    """A month's columns: those of today in their order, then those that only the file knows."""
+    others = [column for column in schema if column.name not in SCHEMA.names]
+    return pa.schema([*SCHEMA, *others], metadata=SCHEMA.metadata)
+
+
+def first_of_each_run(batch: pa.Table) -> pa.Table:
+    """The batch without rows whose run came further up."""
+    if pc.count_distinct(batch["run_id"]).as_py() == batch.num_rows:
+        return batch
+    places: dict[str, int] = {}
+    for place, run_id in enumerate(batch["run_id"].to_pylist()):
+        places.setdefault(run_id, place)
+    return batch.take(pa.array(places.values(), pa.int64()))
+
+
+def unknown_only(old: pq.ParquetFile | None, fresh: pa.Table) -> pa.Table:
+    """The rows whose run is not in the month yet."""
+    if old is None:
+        return fresh
+    runs = fresh["run_id"].combine_chunks()
+    known = pa.array([False] * len(runs))
+    for batch in old.iter_batches(ROW_GROUP, columns=["run_id"]):
+        known = pc.or_(known, pc.is_in(runs, value_set=batch["run_id"]))
+    return fresh.filter(pc.invert(known)) if pc.any(known, min_count=0).as_py() else fresh
+
+
+def merged(old: pq.ParquetFile | None, fresh: pa.Table, schema: pa.Schema) -> Iterator[pa.Table]:
+    """Old and fresh rows in order, a piece of the old file at a time."""
+    fresh = aligned(fresh, schema)
+    for group in range(old.num_row_groups if old else 0):
+        piece = aligned(old.read_row_group(group), schema) if old else fresh
+        last = key(piece, piece.num_rows - 1)
+        cut = bisect.bisect_right(range(fresh.num_rows), last, key=lambda place: key(fresh, place))
+        yield pa.concat_tables([piece, fresh.slice(0, cut)]).sort_by(SORT_KEYS) if cut else piece
+        fresh = fresh.slice(cut)
+    if fresh.num_rows:
+        yield fresh
+
+
+def aligned(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """A table with a schema's columns; those that it lacks are NULL."""
+    columns = [
+        table[column.name].cast(column.type)
+        if column.name in table.column_names
+        else pa.nulls(table.num_rows, column.type)
+        for column in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def key(table: pa.Table, place: int) -> tuple[Any, ...]:
+    """What rows are sorted by."""
+    return tuple(table[name][place].as_py() for name, _ in SORT_KEYS)
+
+
+def of_days(
+    pieces: Iterable[pa.Table | pa.RecordBatch], wanted: set[date] | None, days: dict[str, tuple[int, str]]
+) -> Iterator[pa.Table]:
+    """Pass pieces on and note rows and digest of the wanted days (None: all) in `days` as each day ends."""
+    open_day: date | None = None
+    held: list[pa.Table] = []
+
+    def close() -> None:
+        if held and open_day and (wanted is None or open_day in wanted):
+            rows = pa.concat_tables(held)
+            days[open_day.isoformat()] = (rows.num_rows, manifest.digest_of_rows(rows))
+        held.clear()
+
+    for piece in pieces:
+        table = pa.Table.from_batches([piece]) if isinstance(piece, pa.RecordBatch) else piece
+        first = 0
+        for ran in pc.value_counts(table["day"]).to_pylist():  # days in order, as the rows are
+            if ran["values"] != open_day:
+                close()
+                open_day = ran["values"]
+            held.append(table.slice(first, ran["counts"]))
+            first += ran["counts"]
+        yield table
+    close()
+
+
+def regular(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in groups of ROW_GROUP, so that many small changes do not leave many small groups."""
+    carried: list[pa.Table] = []
+    for piece in pieces:
+        carried.append(piece)
+        while sum(table.num_rows for table in carried) >= ROW_GROUP:
+            table = pa.concat_tables(carried)
+            yield table.slice(0, ROW_GROUP)
+            carried = [table.slice(ROW_GROUP)]
+    if rest := pa.concat_tables(carried):
+        yield rest

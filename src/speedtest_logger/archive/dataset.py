@@ -1,0 +1,154 @@
+"""Reading the archive: SQL, pandas and pyarrow over one dataset, narrowed to a node, a location or a period.
+
+A narrowed archive opens only the files that can hold its rows: the index says where a node's rows lie, folders say the
+months.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+import pyarrow as pa
+
+from speedtest_logger.archive import index, ingest, manifest
+from speedtest_logger.archive.layout import Layout, default_root, month_of
+from speedtest_logger.archive.schema import BATCH_SCHEMA, SCHEMA
+from speedtest_logger.errors import ConfigError
+from speedtest_logger.record import COLUMNS, SCHEMA_VERSION, utc_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PARTITIONS = "hive_partitioning = true, hive_types = {'location': VARCHAR, 'year': INTEGER, 'month': INTEGER}"
+VIEW_COLUMNS = (*COLUMNS, "day", "year", "month")
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which rows: of a node, of a location, started from `start` on and before `end` (Unix time, s)."""
+
+    node: str | None = None
+    location: str | None = None
+    start: float | None = None
+    end: float | None = None
+
+    def condition(self) -> str:
+        """The same as SQL."""
+        texts = [f"{name} = {literal(value)}" for name in ("node", "location") if (value := getattr(self, name))]
+        texts += [
+            f"started_at {sign} TIMESTAMPTZ {literal(utc_text(moment))}"
+            for name, sign in (("start", ">="), ("end", "<"))
+            if (moment := getattr(self, name)) is not None
+        ]
+        return " AND ".join(texts) or "true"
+
+    def files(self, layout: Layout, known: index.Index) -> list[Path]:
+        """The files that can hold its rows."""
+        places = set(known.nodes.get(self.node, {})) if self.node else {self.location} if self.location else {"*"}
+        if self.location and "*" not in places:
+            places &= {self.location}
+        pattern = "year=*/month=*/speedtest.parquet"
+        found = (file for place in sorted(places) for file in layout.archive.glob(f"location={place}/{pattern}"))
+        first = utc_text(self.start)[:7] if self.start is not None else ""
+        last = utc_text(self.end)[:7] if self.end is not None else "9999"
+        return sorted(file for file in found if first <= "{1:04d}-{2:02d}".format(*month_of(layout.name(file))) <= last)
+
+
+def literal(text: str) -> str:
+    """A text as SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One dataset. `only` narrows it; `fresh` archives also show what lies in the inbox, as ingest would take it."""
+
+    layout: Layout
+    fresh: bool = False
+    scope: Scope = field(default_factory=Scope)
+
+    def only(
+        self, node: str | None = None, location: str | None = None, start: float | None = None, end: float | None = None
+    ) -> Archive:
+        """The same archive narrowed; times are Unix time in seconds, `end` is exclusive."""
+        given = Scope(node, location, start, end)
+        kept = {name: value for name, value in vars(self.scope).items() if getattr(given, name) is None}
+        return replace(self, scope=replace(given, **kept))
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """DuckDB with the rows as view `records`, times in UTC. It can read the archive and nothing else here."""
+        arrived = self._arrived() if self.fresh else None  # before the dataset: rows move from there to here
+        known = index.read(self.layout)
+        files = self.scope.files(self.layout, known)
+        connection = duckdb.connect()
+        connection.execute("SET TimeZone = 'UTC'")
+        empty = BATCH_SCHEMA.append(pa.field("year", pa.int32())).append(pa.field("month", pa.int32())).empty_table()
+        connection.register("nothing", empty.select(VIEW_COLUMNS))
+        connection.execute(f"CREATE VIEW stored AS {self._stored(files, known)}")
+        sources = "SELECT * FROM stored"
+        if arrived is not None and arrived.num_rows:
+            connection.register("arrived", arrived)
+            sources += """ UNION ALL BY NAME SELECT DISTINCT ON (run_id) *, year(started_at)::INTEGER AS year,
+                month(started_at)::INTEGER AS month FROM arrived WHERE run_id NOT IN
+                (SELECT run_id FROM stored WHERE started_at >= (SELECT min(started_at) FROM arrived))"""
+        connection.execute(f"CREATE VIEW records AS SELECT * FROM ({sources}) WHERE {self.scope.condition()}")
+        connection.execute(f"SET allowed_directories = [{literal(str(self.layout.archive))}]")
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+        return connection
+
+    def query(self, sql: str) -> pa.Table:
+        """The answer to SQL over the view `records`. Raises ConfigError with DuckDB's own words where it is wrong."""
+        with self.connect() as connection:
+            try:
+                relation = connection.sql(sql)
+                return relation.to_arrow_table() if relation else pa.table({})
+            except duckdb.Error as error:
+                raise ConfigError([str(error)]) from error
+
+    def to_arrow(self, columns: list[str] | None = None) -> pa.Table:
+        """Rows in order of their start; `columns` None is all of them."""
+        names = ", ".join(f'"{name}"' for name in columns) if columns else "* EXCLUDE (year, month)"
+        return self.query(f"SELECT {names} FROM records ORDER BY started_at, node, run_id")
+
+    def to_pandas(self, columns: list[str] | None = None) -> pd.DataFrame:
+        """The same as a data frame; times are in UTC, what was not measured is NaN or None."""
+        frame: pd.DataFrame = self.to_arrow(columns).to_pandas()
+        return frame
+
+    def newer_than_this_program(self) -> int | None:
+        """The archive's schema version where it is later than what this program knows."""
+        version = manifest.head(self.layout)[2].get("schema_version", SCHEMA_VERSION)
+        return version if version > SCHEMA_VERSION else None
+
+    def _stored(self, files: list[Path], known: index.Index) -> str:
+        """SQL of the dataset's rows: every column of today, NULL where a file lacks it, then what only files have."""
+        if not files:
+            return "SELECT * FROM nothing"
+        names = "[" + ", ".join(literal(str(file)) for file in files) + "]"
+        if known.columns == [SCHEMA.names]:  # no file differs: none must be opened to find out
+            return f"SELECT {', '.join(VIEW_COLUMNS)} FROM read_parquet({names}, {PARTITIONS})"
+        rows = f"SELECT * FROM read_parquet({names}, {PARTITIONS}, union_by_name = true)"
+        return f"SELECT * FROM nothing UNION ALL BY NAME {rows}"
+
+    def _arrived(self) -> pa.Table:
+        """What lies in the inbox and is valid; what is not stays there for ingest to judge."""
+        tables = [BATCH_SCHEMA.empty_table()]
+        for files, contents in ingest.chunks(self.layout):
+            table, _ = ingest.read(files, contents)
+            tables.append(table)
+        return pa.concat_tables(tables)
+
+
+def open_archive(path: Path | str | None = None, *, fresh: bool = False) -> Archive:
+    """The archive at `path` (default: SPEEDTEST_ARCHIVE_DIR, or /srv/speedtest-archive). Raises ConfigError.
+
+    `fresh` shows the inbox's rows too: what nodes delivered since the last ingest.
+    """
+    layout = Layout(Path(path) if path else default_root())
+    if not layout.archive.is_dir():
+        raise ConfigError([f"{layout.root} is no archive: name its directory with --root or SPEEDTEST_ARCHIVE_DIR"])
+    return Archive(layout, fresh)

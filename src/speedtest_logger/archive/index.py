@@ -1,0 +1,86 @@
+"""state/index.json: where each node's rows lie and which columns the files have.
+
+With it a question about one node opens that node's files only, and a dataset whose files all have the same columns is
+opened without looking into each. It says nothing that the dataset does not say: `build` makes it anew.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from speedtest_logger.archive.layout import Layout, month_of
+from speedtest_logger.spool import write_durably
+
+
+@dataclass
+class Index:
+    """Lists of columns that files have; by node and location the first and the last start (ISO 8601, UTC)."""
+
+    columns: list[list[str]] = field(default_factory=list)
+    nodes: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+
+    def take(self, rows: pa.Table) -> None:
+        """Take nodes and their times in; the same rows twice change nothing."""
+        found = rows.group_by(["node", "location"]).aggregate([("started_at", "min"), ("started_at", "max")])
+        for row in found.to_pylist():
+            places = self.nodes.setdefault(row["node"], {})
+            ends = [row[f"started_at_{end}"].strftime("%Y-%m-%dT%H:%M:%SZ") for end in ("min", "max")]
+            first, last = places.get(row["location"], ends)
+            places[row["location"]] = [min(first, ends[0]), max(last, ends[1])]
+
+    def take_columns(self, names: list[str]) -> None:
+        """Take a file's columns in."""
+        if names not in self.columns:
+            self.columns.append(names)
+
+    def to_json(self) -> str:
+        """As it lies on disk."""
+        return json.dumps(vars(self), indent=0)
+
+
+def note(layout: Layout, rows: pa.Table, columns: list[list[str]]) -> None:
+    """Take a batch in that is in the dataset now."""
+    index = read(layout)
+    before = index.to_json()
+    index.take(rows)
+    for names in columns:
+        index.take_columns(names)
+    if index.to_json() != before:
+        write(layout, index)
+
+
+def read(layout: Layout) -> Index:
+    """What is known, made from the dataset where it is missing or damaged."""
+    try:
+        content: dict[str, Any] = json.loads((layout.state / "index.json").read_text(encoding="utf-8"))
+        return Index(content["columns"], content["nodes"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return build(layout)
+
+
+def build(layout: Layout) -> Index:
+    """The index of what the dataset holds."""
+    index = Index()
+    for file in layout.month_files():
+        source = pq.ParquetFile(file)
+        index.take_columns(source.schema_arrow.names)
+        location, _, _ = month_of(layout.name(file))
+        for batch in source.iter_batches(columns=["node", "started_at"]):
+            rows = pa.Table.from_batches([batch])
+            index.take(rows.append_column("location", pa.array([location] * rows.num_rows)))
+    return index
+
+
+def write(layout: Layout, index: Index) -> None:
+    """Replace the file."""
+    write_durably(layout.state / "index.json", index.to_json().encode())
+
+
+def forget(layout: Layout) -> None:
+    """Have it made anew: files went or came by another way."""
+    (layout.state / "index.json").unlink(missing_ok=True)

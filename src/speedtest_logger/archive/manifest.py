@@ -1,0 +1,253 @@
+"""The manifest: what every file and day of the dataset held after every change, in a chain of SHA-256.
+
+manifest/open.jsonl has one line per change since the last midnight (UTC), manifest/chain.jsonl one line per earlier
+day of changes, with what its lines amounted to. Each line names the SHA-256 of the line before it, so no line can be
+altered or taken out without breaking all later ones. A line is written before its files take their place:
+
+    {"seq", "at", "previous", "verb", "schema_version", "files": {NAME: {"sha256", "bytes", "rows", "days"} or null}}
+
+`days` gives rows and SHA-256 of the days that the change touched, `new` marks a file that was not there before; null is
+a file that was pruned.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from speedtest_logger.archive.layout import Layout
+from speedtest_logger.errors import StorageError
+from speedtest_logger.record import SCHEMA_VERSION, utc_text
+from speedtest_logger.spool import sync_directory
+
+GENESIS = "0" * 64
+Files = dict[str, dict[str, Any] | None]
+
+
+@dataclass
+class FileState:
+    """What the manifest says that a file holds now."""
+
+    sha256: str
+    size: int
+    rows: int
+    days: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+
+def sha256_of(file: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest_of_rows(table: pa.Table) -> str:
+    """SHA-256 of a table's values, whatever wrote them: columns by name, without those that are NULL throughout.
+
+    Of each column: its name; a byte per row, 1 where there is a value; then 8-byte little-endian integers (times in ms,
+    dates in days), doubles, or 4-byte lengths and the texts' UTF-8. Columns of other types count as text.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(table.column_names):
+        column = table[name].combine_chunks() if table[name].num_chunks != 1 else table[name].chunk(0)
+        if column.null_count == len(column):
+            continue
+        digest.update(name.encode() + b"\0")
+        digest.update(column.is_valid().cast(pa.uint8()).to_numpy(zero_copy_only=False))
+        for part in _canonical(column):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def _canonical(column: pa.Array) -> Iterator[Any]:
+    kind = column.type
+    if pa.types.is_floating(kind):
+        yield pc.fill_null(column.cast(pa.float64()), 0).to_numpy(zero_copy_only=False).astype("<f8")
+    elif pa.types.is_integer(kind) or pa.types.is_timestamp(kind):
+        yield pc.fill_null(column.cast(pa.int64()), 0).to_numpy(zero_copy_only=False).astype("<i8")
+    elif pa.types.is_date32(kind):
+        yield pc.fill_null(column.cast(pa.int32()).cast(pa.int64()), 0).to_numpy(zero_copy_only=False).astype("<i8")
+    else:
+        text = pc.fill_null(column.cast(pa.large_string()), "")
+        yield pc.binary_length(text).to_numpy(zero_copy_only=False).astype("<i4")
+        offsets = np.frombuffer(text.buffers()[1], "<i8")[text.offset : text.offset + len(text) + 1]
+        if offsets[-1] > offsets[0]:
+            yield memoryview(text.buffers()[2])[offsets[0] : offsets[-1]]
+
+
+def _open_file(layout: Layout) -> Path:
+    return layout.manifest / "open.jsonl"
+
+
+def _chain_file(layout: Layout) -> Path:
+    return layout.manifest / "chain.jsonl"
+
+
+def _lines(file: Path) -> list[bytes]:
+    """The complete lines of a file; a torn last line never took effect."""
+    content = file.read_bytes() if file.exists() else b""
+    return content[: content.rfind(b"\n") + 1].splitlines()
+
+
+def last_line(file: Path) -> bytes | None:
+    """A file's last complete line, None where there is none; reads from the end."""
+    if not file.exists():
+        return None
+    with file.open("rb") as stream:
+        size, span = stream.seek(0, os.SEEK_END), 1 << 16
+        while True:
+            stream.seek(max(0, size - span))
+            tail = stream.read()
+            tail = tail[: tail.rfind(b"\n") + 1]
+            lines = tail.splitlines()
+            if len(lines) > 1 or (lines and span >= size):
+                return lines[-1]
+            if span >= size:
+                return None
+            span *= 4
+
+
+def head(layout: Layout) -> tuple[int, str, dict[str, Any]]:
+    """Number, SHA-256 and content of the last line; 0 and zeros before the first. Raises StorageError."""
+    line = last_line(_open_file(layout)) or last_line(_chain_file(layout))
+    if line is None:
+        return 0, GENESIS, {}
+    try:
+        content: dict[str, Any] = json.loads(line)
+        return int(content["seq"]), hashlib.sha256(line).hexdigest(), content
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(
+            f"{layout.manifest}: the last line cannot be read ({error}): run speedtest-archive verify"
+        ) from error
+
+
+def append(layout: Layout, verb: str, files: Files) -> None:
+    """Add a line; it is durable when this returns. Raises OSError and leaves no half line."""
+    _seal_earlier_day(layout)
+    number, previous, _ = head(layout)
+    line = {
+        "seq": number + 1,
+        "at": utc_text(time.time()),
+        "previous": previous,
+        "verb": verb,
+        "schema_version": SCHEMA_VERSION,
+        "files": files,
+    }
+    _write_line(_open_file(layout), line)
+
+
+def _write_line(file: Path, content: dict[str, Any]) -> None:
+    new = not file.exists()
+    with file.open("ab") as stream:
+        end = stream.tell()
+        complete = len(b"".join(file.read_bytes().rpartition(b"\n")[:2]))
+        if complete < end:  # a line that was torn never took effect
+            stream.truncate(end := complete)
+        try:
+            stream.write(json.dumps(content, separators=(",", ":")).encode() + b"\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        except OSError:
+            os.ftruncate(stream.fileno(), end)
+            raise
+    if new:
+        sync_directory(file.parent)
+
+
+def _seal_earlier_day(layout: Layout) -> None:
+    """Condense the open lines into one line of the chain once their day is over."""
+    file = _open_file(layout)
+    line = last_line(file)
+    if line is None:
+        return
+    last = json.loads(line)
+    sealed = json.loads(last_line(_chain_file(layout)) or b'{"seq": 0}')
+    if last["seq"] > sealed["seq"]:
+        if last["at"][:10] >= utc_text(time.time())[:10]:
+            return
+        lines = [json.loads(each) for each in _lines(file)]
+        previous = last_line(_chain_file(layout))
+        content = {
+            "seq": last["seq"],
+            "from": lines[0]["at"],
+            "at": last["at"],
+            "previous": hashlib.sha256(previous).hexdigest() if previous else GENESIS,
+            "lines": len(lines),
+            "last": hashlib.sha256(line).hexdigest(),
+            "verb": ",".join(sorted({each["verb"] for each in lines})),
+            "schema_version": max(each["schema_version"] for each in lines),
+            "files": _amount_to(lines),
+        }
+        _write_line(_chain_file(layout), content)
+    file.unlink()  # sealed now, or before a crash
+    sync_directory(layout.manifest)
+
+
+def _amount_to(lines: list[dict[str, Any]]) -> Files:
+    """What several lines amount to."""
+    files: Files = {}
+    for line in lines:
+        for name, entry in line["files"].items():
+            before = files.get(name)
+            if entry and before and not entry.get("new"):
+                days = {**before["days"], **entry["days"]}
+                files[name] = {**entry, "days": days, **({"new": True} if before.get("new") else {})}
+            else:
+                files[name] = entry
+    return files
+
+
+def history(layout: Layout) -> list[dict[str, Any]]:
+    """All lines, oldest first. Raises StorageError for one that cannot be read."""
+    found = []
+    for file in (_chain_file(layout), _open_file(layout)):
+        for number, line in enumerate(_lines(file), 1):
+            try:
+                content = json.loads(line)
+                content["files"].items()
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise StorageError(f"{file}, line {number} cannot be read: {error}") from error
+            found.append(content)
+    return found
+
+
+def state(layout: Layout) -> dict[str, FileState]:
+    """What each file of the dataset should hold. Raises StorageError for a line that cannot be read."""
+    return {
+        name: FileState(
+            entry["sha256"],
+            entry["bytes"],
+            entry["rows"],
+            {day: (rows, digest) for day, (rows, digest) in entry["days"].items()},
+        )
+        for name, entry in _amount_to(history(layout)).items()
+        if entry
+    }
+
+
+def broken_links(layout: Layout) -> list[str]:
+    """What is wrong with the chain itself, in words; nothing where every line follows from the one before."""
+    problems, previous, number = [], GENESIS, 0
+    for file in (_chain_file(layout), _open_file(layout)):
+        for place, line in enumerate(_lines(file), 1):
+            try:
+                content = json.loads(line)
+                follows, count = content["previous"] == previous, content["seq"]
+            except (ValueError, KeyError, TypeError):
+                problems.append(f"{file.name}, line {place}: no line of a manifest")
+                continue
+            if not follows:
+                problems.append(f"{file.name}, line {place}: it does not follow from the line before it")
+            if count <= number:
+                problems.append(f"{file.name}, line {place}: number {count} after {number}")
+            previous, number = hashlib.sha256(line).hexdigest(), count
+    return problems

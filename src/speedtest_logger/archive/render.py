@@ -1,0 +1,131 @@
+"""The forms in which rows leave the archive: a table for people, CSV, JSON, JSON lines and Parquet for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime, timezone
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from speedtest_logger.errors import ConfigError
+from speedtest_logger.record import utc_text
+
+FORMS = ("table", "csv", "json", "jsonl", "parquet")
+ROWS_AT_ONCE = 10_000
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def write(table: pa.Table, form: str, out: Path | None) -> None:
+    """Write a table in one of FORMS to a file, which appears as a whole, or to standard output.
+
+    Raises ConfigError for Parquet on a terminal, OSError where the file cannot be written.
+    """
+    if out is None:
+        if form == "parquet" and sys.stdout.isatty():
+            raise ConfigError(["Parquet is nothing for a terminal: add --out FILE, or pipe it"])
+        sys.stdout.flush()
+        for piece in encoded(table, form):
+            sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
+        return
+    temporary = out.with_name(f".{out.name}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            _fill(stream, table, form)
+        os.replace(temporary, out)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _fill(stream: BinaryIO, table: pa.Table, form: str) -> None:
+    for piece in encoded(table, form):
+        stream.write(piece)
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def encoded(table: pa.Table, form: str) -> Iterator[bytes]:
+    """A table's rows in one of FORMS, piece by piece."""
+    if form == "parquet":
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        yield sink.getvalue().to_pybytes()
+    elif form == "table":
+        yield as_table(table.column_names, rows_of(table)).encode() + b"\n"
+    elif form == "json":
+        yield json.dumps(list(objects(table)), indent=2, ensure_ascii=False).encode() + b"\n"
+    else:
+        if form == "csv":
+            yield csv_lines([table.column_names])
+        for batch in table.to_batches(ROWS_AT_ONCE):
+            rows = pa.Table.from_batches([batch])
+            if form == "csv":
+                yield csv_lines([[csv_value(value) for value in row] for row in rows_of(rows)])
+            else:
+                yield "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in objects(rows)).encode()
+
+
+def rows_of(table: pa.Table) -> list[tuple[Any, ...]]:
+    """A table's rows (DuckDB's own fetchall would want pytz for times)."""
+    return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+
+def objects(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """A table's rows as JSON knows them."""
+    for row in rows_of(table):
+        yield dict(zip(table.column_names, map(plain, row), strict=True))
+
+
+def csv_lines(rows: Sequence[Sequence[Any]]) -> bytes:
+    """Rows as CSV (RFC 4180); NULL is an empty field."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode()
+
+
+def csv_value(value: Any) -> Any:
+    """A value for CSV: a text that a spreadsheet would run as a formula gets an apostrophe in front (owasp.org)."""
+    value = plain(value)
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON knows it; times in UTC with milliseconds."""
+    if isinstance(value, datetime):
+        aware = value if value.tzinfo else value.replace(tzinfo=timezone.utc)
+        return utc_text(aware.timestamp())
+    if isinstance(value, date):
+        return value.isoformat()
+    return value if isinstance(value, (int, float, str, bool, type(None))) else str(value)
+
+
+def printable(value: Any) -> str:
+    """A value for a terminal: no control characters, so that stored text cannot move the cursor."""
+    if value is None:
+        return ""
+    text = f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(plain(value))
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def as_table(names: list[str], rows: list[tuple[Any, ...]]) -> str:
+    """Aligned columns, numbers to the right."""
+    cells = [[printable(value) for value in row] for row in rows]
+    widths = [max(len(name), *(len(row[i]) for row in cells)) if cells else len(name) for i, name in enumerate(names)]
+    numeric = [
+        bool(rows) and all(isinstance(row[i], (int, float, type(None))) for row in rows) for i in range(len(names))
+    ]
+
+    def line(row: list[str]) -> str:
+        aligned = (c.rjust(w) if right else c.ljust(w) for c, w, right in zip(row, widths, numeric, strict=True))
+        return "  ".join(aligned).rstrip()
+
+    return "\n".join([line(names), line(["-" * width for width in widths]), *(line(row) for row in cells)])

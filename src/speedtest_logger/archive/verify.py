@@ -1,0 +1,133 @@
+"""verify: the dataset against its manifest, byte by byte; what differs is named by file and day."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from speedtest_logger.archive import manifest, store
+from speedtest_logger.archive.layout import Layout
+from speedtest_logger.archive.manifest import FileState
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is not as the manifest says: where, on which day where that is known, and what."""
+
+    file: str
+    day: str | None
+    problem: str
+
+    def to_row(self) -> dict[str, Any]:
+        """As a flat row."""
+        return dict(vars(self))
+
+
+def verify(layout: Layout, progress: Callable[[int], None] | None = None) -> list[Finding]:
+    """Everything that differs from the manifest; `progress` hears of each file's bytes.
+
+    Changes that go on meanwhile are no findings: what differs is looked at again while nothing may change. Raises
+    StorageError for a manifest that cannot be read or while another change of the archive goes on and on.
+    """
+    if findings := broken_links(layout):
+        return findings
+    wanted = manifest.state(layout)
+    found = {layout.name(file) for file in layout.month_files()}
+    suspects = sorted(found ^ set(wanted))
+    for name in sorted(found & set(wanted)):
+        if not is_as(layout.archive / name, wanted[name]):
+            suspects.append(name)
+        if progress:
+            progress(wanted[name].size)
+    if suspects:
+        with store.single_writer(layout, "verify", wait=60):
+            wanted = manifest.state(layout)
+            for name in suspects:
+                findings += look(layout, name, wanted.get(name))
+    return findings + strangers(layout)
+
+
+def broken_links(layout: Layout) -> list[Finding]:
+    """What is wrong with the manifest itself; looked at twice, for a line may be on its way."""
+    if not manifest.broken_links(layout):
+        return []
+    with store.locked(layout, "verify", wait=60):
+        return [Finding("manifest", None, problem) for problem in manifest.broken_links(layout)]
+
+
+def is_as(file: Path, wanted: FileState) -> bool:
+    """Whether a file has the bytes that the manifest wants."""
+    try:
+        return manifest.sha256_of(file) == wanted.sha256
+    except OSError:
+        return False
+
+
+def look(layout: Layout, name: str, wanted: FileState | None) -> list[Finding]:
+    """What is wrong with a file, by day."""
+    file = layout.archive / name
+    if wanted is None:
+        return [Finding(name, None, "added: the manifest knows no such file")] if file.exists() else []
+    if not file.exists():
+        days = f"{min(wanted.days)} to {max(wanted.days)}" if wanted.days else None
+        return [Finding(name, days, f"missing: {wanted.rows} rows")]
+    if is_as(file, wanted):
+        return []
+    try:
+        days_now = store.describe(file)["days"]
+    except (OSError, pa.ArrowException, KeyError) as error:
+        days = f"{min(wanted.days)} to {max(wanted.days)}" if wanted.days else None
+        return [Finding(name, days, f"changed: it cannot be read any more ({str(error)[:200]})")]
+    findings = [
+        Finding(name, day, difference)
+        for day in sorted({*wanted.days, *days_now})
+        if (difference := compare(wanted.days.get(day), days_now.get(day)))
+    ]
+    return findings or [Finding(name, None, "changed: its bytes differ, the rows of every day are as they were")]
+
+
+def compare(wanted: tuple[int, str] | None, now: tuple[int, str] | None) -> str | None:
+    """How a day differs, in words; None where it does not."""
+    if wanted is None and now:
+        return f"added: {now[0]} rows of a day that the manifest does not know"
+    if wanted and now is None:
+        return f"missing: {wanted[0]} rows"
+    if wanted and now and wanted[0] != now[0]:
+        return f"changed: {now[0]} rows instead of {wanted[0]}"
+    return "changed: the rows' values differ" if wanted != now else None
+
+
+def strangers(layout: Layout) -> list[Finding]:
+    """Files below the dataset that are none of its own."""
+    found = [file for file in sorted(layout.archive.rglob("*")) if not file.name.startswith(".") and file.is_file()]
+    months = set(layout.month_files())
+    return [Finding(layout.name(file), None, "added: no file of the dataset") for file in found if file not in months]
+
+
+def sizes(layout: Layout) -> int:
+    """Bytes that verify will read."""
+    return sum(state.size for state in manifest.state(layout).values())
+
+
+def explain(layout: Layout, name: str) -> list[dict[str, Any]]:
+    """How a file became what it is: a row per line of the manifest that names it."""
+    rows = []
+    for line in manifest.history(layout):
+        if name in line["files"]:
+            entry = line["files"][name]
+            rows.append(
+                {
+                    "at": line["at"],
+                    "seq": line["seq"],
+                    "verb": line["verb"],
+                    "changes": line.get("lines", 1),
+                    "rows": entry["rows"] if entry else 0,
+                    "sha256": entry["sha256"] if entry else None,
+                    "days": ", ".join(sorted(entry["days"])) if entry else "pruned",
+                }
+            )
+    return rows
