@@ -1,0 +1,124 @@
+"""Ingest against its limit: pyarrow's plain write of the same rows, in the same run.
+
+Usage: python benchmarks/archive_ingest.py [RECORDS]   (default 2,000,000; 10,000,000 takes some minutes of generating)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from fleet_data import as_lines, node_table
+
+from speedtest_logger.archive.layout import Layout, ulid
+from speedtest_logger.archive.schema import BATCH_SCHEMA
+
+DELIVERY_ROWS = 10_000  # receive's limit
+SMALL_MONTHS = (1, 10, 100)
+MEASURED = """
+import json, resource, sys, time
+from pathlib import Path
+from speedtest_logger.archive import cli
+sys.meta_path.insert(0, cli.WithoutPandas)
+from speedtest_logger.archive import ingest
+from speedtest_logger.archive.layout import Layout
+base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+began = time.perf_counter()
+outcome = ingest.ingest(Layout(Path(sys.argv[1])))
+seconds = time.perf_counter() - began
+used = resource.getrusage(resource.RUSAGE_SELF)
+print(json.dumps({**vars(outcome), "seconds": seconds, "peak_mb": used.ru_maxrss / 1024, "base_mb": base / 1024,
+                  "cpu": used.ru_utime + used.ru_stime}))
+"""
+
+
+def ingest(layout: Layout) -> dict:
+    """Ingest in a process of its own, so that its peak of memory is its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, str(layout.root)], check=True, capture_output=True, text=True
+    )
+    return json.loads(done.stdout)
+
+
+def fill(layout: Layout, records: int) -> int:
+    """A backlog: nodes that each deliver what they measured since the start of the year."""
+    nodes = max(1, records // 60_000)
+    each = records // nodes
+    for number in range(nodes):
+        folder = layout.inbox / f"node-{number:04d}"
+        folder.mkdir()
+        for first in range(0, each, DELIVERY_ROWS):
+            rows = node_table(number, first, min(DELIVERY_ROWS, each - first))
+            (folder / f"{ulid()}.jsonl").write_bytes(as_lines(rows))
+        if sys.stderr.isatty():
+            print(f"\rgenerating: node {number + 1} of {nodes}", end="", file=sys.stderr)
+    return nodes * each
+
+
+def plain_write(records: int, folder: Path) -> tuple[float, float]:
+    """Seconds and bytes per row that pyarrow needs to write the same rows that lie in memory, a file per node."""
+    nodes = max(1, records // 60_000)
+    seconds, size = 0.0, 0
+    for number in range(nodes):
+        table = node_table(number, 0, records // nodes)
+        began = time.perf_counter()
+        pq.write_table(table, folder / f"{number}.parquet", compression="zstd")
+        seconds += time.perf_counter() - began
+        size += (folder / f"{number}.parquet").stat().st_size
+    return seconds, size / (nodes * (records // nodes))
+
+
+def small(layout: Layout, months: int) -> float:
+    """Milliseconds per touched month when as many nodes deliver one record each; their months hold 8,640 rows."""
+    for number in range(months):
+        rows = node_table(number, 30 * 288 + months, 1)
+        (layout.inbox / f"node-{number:04d}" / f"{ulid()}.jsonl").write_bytes(as_lines(rows))
+    outcome = ingest(layout)
+    assert outcome["months"] == outcome["added"] == months, outcome
+    return 1000 * outcome["seconds"] / months
+
+
+def main() -> None:
+    records = int(sys.argv[1].replace(",", "")) if len(sys.argv) > 1 else 2_000_000
+    folder = Path(tempfile.mkdtemp(prefix="speedtest-benchmark-", dir=os.environ.get("BENCHMARK_DIR")))
+    try:
+        layout = Layout(folder / "archive")
+        layout.prepare()
+        count = fill(layout, records)
+        size = sum(file.stat().st_size for file in layout.inbox.glob("*/*.jsonl"))
+        print(f"backlog: {count:,} records, {size / count:.0f} bytes each, {len(BATCH_SCHEMA)} columns")
+        outcome = ingest(layout)
+        assert outcome["added"] == count, outcome
+        rate = count / outcome["seconds"]
+        stored = sum(file.stat().st_size for file in layout.month_files()) / count
+        (folder / "plain").mkdir()
+        seconds, plain_size = plain_write(records, folder / "plain")
+        print(
+            f"ingest:            {rate:>9,.0f} records/s on {os.cpu_count()} cores, {outcome['cpu']:.1f} s of CPU, "
+            f"peak {outcome['peak_mb']:.0f} MB (of which {outcome['base_mb']:.0f} MB libraries), {stored:.0f} bytes/row"
+        )
+        print(f"pyarrow's write:   {count / seconds:>9,.0f} records/s, {plain_size:.0f} bytes/row")
+        print(f"ratio:             {outcome['seconds'] / seconds:>9.2f} x the plain write's time")
+        shutil.rmtree(layout.root)
+        layout.prepare()
+        for number in range(max(SMALL_MONTHS)):
+            (layout.inbox / f"node-{number:04d}").mkdir()
+            (layout.inbox / f"node-{number:04d}" / f"{ulid()}.jsonl").write_bytes(
+                as_lines(node_table(number, 0, 30 * 288))
+            )
+        ingest(layout)
+        for months in SMALL_MONTHS:
+            print(f"one record each for {months:>3} months of 8,640 rows: {small(layout, months):6.1f} ms per month")
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
