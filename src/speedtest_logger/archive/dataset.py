@@ -13,16 +13,22 @@ from typing import TYPE_CHECKING
 import duckdb
 import pyarrow as pa
 
-from speedtest_logger.archive import index, ingest, manifest
+from speedtest_logger.archive import index, ingest, manifest, snapshot
 from speedtest_logger.archive.layout import Layout, default_root, month_of
 from speedtest_logger.archive.schema import BATCH_SCHEMA, SCHEMA
-from speedtest_logger.errors import ConfigError
+from speedtest_logger.errors import ConfigError, StorageError
 from speedtest_logger.record import COLUMNS, SCHEMA_VERSION, utc_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PARTITIONS = "hive_partitioning = true, hive_types = {'location': VARCHAR, 'year': INTEGER, 'month': INTEGER}"
+TRIES = 5
+# what nodes delivered since the last ingest, each run once
+ARRIVED = """
+    UNION ALL BY NAME
+    SELECT DISTINCT ON (run_id) *, year(started_at)::INTEGER AS year, month(started_at)::INTEGER AS month FROM arrived
+    WHERE run_id NOT IN (SELECT run_id FROM stored WHERE started_at >= (SELECT min(started_at) FROM arrived))"""
 VIEW_COLUMNS = (*COLUMNS, "day", "year", "month")
 
 
@@ -78,36 +84,49 @@ class Archive:
         kept = {name: value for name, value in vars(self.scope).items() if getattr(given, name) is None}
         return replace(self, scope=replace(given, **kept))
 
-    def connect(self) -> duckdb.DuckDBPyConnection:
-        """DuckDB with the rows as view `records`, times in UTC. It can read the archive and nothing else here."""
-        arrived = self._arrived() if self.fresh else None  # before the dataset: rows move from there to here
-        known = index.read(self.layout)
-        files = self.scope.files(self.layout, known)
-        connection = duckdb.connect()
-        connection.execute("SET TimeZone = 'UTC'")
-        empty = BATCH_SCHEMA.append(pa.field("year", pa.int32())).append(pa.field("month", pa.int32())).empty_table()
-        connection.register("nothing", empty.select(VIEW_COLUMNS))
-        connection.execute(f"CREATE VIEW stored AS {self._stored(files, known)}")
-        sources = "SELECT * FROM stored"
-        if arrived is not None and arrived.num_rows:
-            connection.register("arrived", arrived)
-            sources += """ UNION ALL BY NAME SELECT DISTINCT ON (run_id) *, year(started_at)::INTEGER AS year,
-                month(started_at)::INTEGER AS month FROM arrived WHERE run_id NOT IN
-                (SELECT run_id FROM stored WHERE started_at >= (SELECT min(started_at) FROM arrived))"""
-        connection.execute(f"CREATE VIEW records AS SELECT * FROM ({sources}) WHERE {self.scope.condition()}")
-        connection.execute(f"SET allowed_directories = [{literal(str(self.layout.archive))}]")
-        connection.execute("SET enable_external_access = false")
-        connection.execute("SET lock_configuration = true")
-        return connection
-
     def query(self, sql: str) -> pa.Table:
-        """The answer to SQL over the view `records`. Raises ConfigError with DuckDB's own words where it is wrong."""
-        with self.connect() as connection:
-            try:
-                relation = connection.sql(sql)
-                return relation.to_arrow_table() if relation else pa.table({})
-            except duckdb.Error as error:
-                raise ConfigError([str(error)]) from error
+        """The answer to SQL over the view `records`, times in UTC. It can read the archive and nothing else here.
+
+        Raises ConfigError with DuckDB's own words where the SQL is wrong.
+        """
+        for _ in range(TRIES):
+            arrived = (
+                self._arrived() if self.fresh else BATCH_SCHEMA.empty_table()
+            )  # first: rows move from here to there
+            with snapshot.still(self.layout, self._files()) as files:
+                try:
+                    answer = self._answer(files.paths, arrived, sql)
+                except duckdb.Error as error:
+                    if files.are_as_they_were():
+                        raise ConfigError([str(error)]) from error
+                else:
+                    if files.are_as_they_were():
+                        return answer
+        raise StorageError(f"the archive's old months changed {TRIES} times while they were read: try again later")
+
+    def _files(self) -> list[Path]:
+        return self.scope.files(self.layout, index.read(self.layout))
+
+    def _answer(self, files: list[Path], arrived: pa.Table, sql: str) -> pa.Table:
+        with duckdb.connect() as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            empty = (
+                BATCH_SCHEMA.append(pa.field("year", pa.int32())).append(pa.field("month", pa.int32())).empty_table()
+            )
+            connection.register("nothing", empty.select(VIEW_COLUMNS))
+            connection.execute(f"CREATE VIEW stored AS {self._stored(files)}")
+            sources = "SELECT * FROM stored"
+            if arrived.num_rows:
+                connection.register("arrived", arrived)
+                sources += ARRIVED
+            connection.execute(f"CREATE VIEW records AS SELECT * FROM ({sources}) WHERE {self.scope.condition()}")
+            connection.execute(f"SET allowed_directories = [{literal(str(self.layout.archive))}]")
+            linked = [literal(str(file)) for file in files if not file.is_relative_to(self.layout.archive)]
+            connection.execute(f"SET allowed_paths = [{', '.join(linked)}]")
+            connection.execute("SET enable_external_access = false")
+            connection.execute("SET lock_configuration = true")
+            relation = connection.sql(sql)
+            return relation.to_arrow_table() if relation else pa.table({})
 
     def to_arrow(self, columns: list[str] | None = None) -> pa.Table:
         """Rows in order of their start; `columns` None is all of them."""
@@ -124,12 +143,12 @@ class Archive:
         version = manifest.head(self.layout)[2].get("schema_version", SCHEMA_VERSION)
         return version if version > SCHEMA_VERSION else None
 
-    def _stored(self, files: list[Path], known: index.Index) -> str:
+    def _stored(self, files: list[Path]) -> str:
         """SQL of the dataset's rows: every column of today, NULL where a file lacks it, then what only files have."""
         if not files:
             return "SELECT * FROM nothing"
         names = "[" + ", ".join(literal(str(file)) for file in files) + "]"
-        if known.columns == [SCHEMA.names]:  # no file differs: none must be opened to find out
+        if index.read(self.layout).columns == [SCHEMA.names]:  # no file differs: none must be opened to find out
             return f"SELECT {', '.join(VIEW_COLUMNS)} FROM read_parquet({names}, {PARTITIONS})"
         rows = f"SELECT * FROM read_parquet({names}, {PARTITIONS}, union_by_name = true)"
         return f"SELECT * FROM nothing UNION ALL BY NAME {rows}"

@@ -33,7 +33,7 @@ def write(table: pa.Table, form: str, out: Path | None) -> None:
             raise ConfigError(["Parquet is nothing for a terminal: add --out FILE, or pipe it"])
         sys.stdout.flush()
         for piece in encoded(table, form):
-            sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.write(for_terminal(piece) if sys.stdout.isatty() else piece)
         sys.stdout.buffer.flush()
         return
     temporary = out.with_name(f".{out.name}.tmp")
@@ -62,7 +62,7 @@ def encoded(table: pa.Table, form: str) -> Iterator[bytes]:
     elif form == "table":
         yield as_table(table.column_names, rows_of(table)).encode() + b"\n"
     elif form == "json":
-        yield json.dumps(list(objects(table)), indent=2, ensure_ascii=False).encode() + b"\n"
+        yield json.dumps(list(objects(table)), indent=2).encode() + b"\n"
     else:
         if form == "csv":
             yield csv_lines([table.column_names])
@@ -71,7 +71,7 @@ def encoded(table: pa.Table, form: str) -> Iterator[bytes]:
             if form == "csv":
                 yield csv_lines([[csv_value(value) for value in row] for row in rows_of(rows)])
             else:
-                yield "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in objects(rows)).encode()
+                yield "".join(json.dumps(row) + "\n" for row in objects(rows)).encode()
 
 
 def rows_of(table: pa.Table) -> list[tuple[Any, ...]]:
@@ -106,6 +106,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, date):
         return value.isoformat()
     return value if isinstance(value, (int, float, str, bool, type(None))) else str(value)
+
+
+def for_terminal(piece: bytes) -> bytes:
+    """Text without what could move a terminal's cursor."""
+    return "".join(c if c.isprintable() or c in "\r\n" else "?" for c in piece.decode()).encode()
 
 
 def printable(value: Any) -> str:
