@@ -57,7 +57,7 @@ def contents() -> dict[str, tuple[bytes, bool]]:
     """Every file of the artifact: its bytes and whether it can be run."""
     files = {
         f"speedtest_logger/{file.relative_to(SOURCE).as_posix()}": (file.read_bytes(), False)
-        for file in sorted(SOURCE.rglob("*.py"))
+        for file in sorted([*SOURCE.rglob("*.py"), *SOURCE.rglob("*.j2")])
     }
     for name, module in PROGRAMS.items():
         files[f"bin/{name}"] = (LAUNCHER.format(module=module).encode(), True)

@@ -10,6 +10,7 @@ import re
 import shlex
 import subprocess
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -113,8 +114,11 @@ def test_examples_of_the_archive_run(verb, argv, tmp_path, monkeypatch, capsys):
     for name in ("inbox", "archive", "quarantine", "state"):
         (tmp_path / name).mkdir()
     monkeypatch.setenv("SPEEDTEST_ARCHIVE_DIR", str(tmp_path))
-    (tmp_path / "rows.csv").write_text("sponsor,server name,distance,timestamp,ping,download,upload\n")  # for import
-    argv = [str(tmp_path / "rows.csv") if word.startswith("/tmp/") else word for word in argv]
+    rows = tmp_path / "rows.csv"
+    now = datetime.now(timezone.utc).isoformat()
+    rows.write_text(f"sponsor,server name,distance,timestamp,ping,download,upload\na,b,1,{now},9,1e8,5e7\n")
+    assert archive_cli.main(["import", "--node", "attic", "--location", "home", str(rows)]) == 0
+    argv = [str(tmp_path / Path(word).name) if word.startswith("/tmp/") else word for word in argv]
     assert archive_cli.main(argv) == 0
     with pytest.raises(SystemExit) as asked:
         archive_cli.main([verb, "--help"])

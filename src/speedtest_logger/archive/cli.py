@@ -39,6 +39,10 @@ VERBS = {
     "latest": ("each node's last records", "speedtest-archive latest --count 3"),
     "coverage": ("what became of every slot", "speedtest-archive coverage --last 24h"),
     "outages": ("when a node could not measure, and whether the line or the node failed", "speedtest-archive outages"),
+    "report": (
+        "what a line delivered, as one HTML file to send, with a CSV beside it",
+        "speedtest-archive report --location home --last 30d /tmp/home.html",
+    ),
     "verify": ("compare every byte with the manifest", "speedtest-archive verify"),
     "import": (
         "take in what other programs measured",
@@ -85,7 +89,9 @@ def _add_scopes(made: dict[str, argparse.ArgumentParser]) -> None:
         made[name].add_argument("--node", help="this node's rows only")
         made[name].add_argument("--location", help="this location's rows only")
         made[name].add_argument("--fresh", action="store_true", help="with what lies in the inbox")
-    for name in ("query", "coverage", "outages", "export"):
+    made["report"].add_argument("--location", required=True, help="the place whose line is reported on")
+    made["report"].set_defaults(node=None, fresh=False)
+    for name in ("query", "coverage", "outages", "report", "export"):
         made[name].add_argument("--last", type=duration, help="period up to now, such as 90min, 24h, 30d")
         made[name].add_argument(
             "--from", dest="start", metavar="TIME", type=moment, help="2026-01-31 or 2026-01-31T12:00 (UTC)"
@@ -116,6 +122,11 @@ def _add_own(made: dict[str, argparse.ArgumentParser]) -> None:
     made["import"].add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files, or folders of them")
     made["export"].add_argument("--format", choices=["csv", "jsonl", "json", "parquet", "speedsnake"], default="csv")
     made["export"].add_argument("out", type=Path, help="a file; a new folder for speedsnake")
+    for name in ("download", "upload"):
+        made["report"].add_argument(
+            f"--plan-{name}", type=float, metavar="MBPS", help="default what the inventory says"
+        )
+    made["report"].add_argument("out", type=Path, help="the HTML file")
     made["prune"].add_argument("--older-than", type=duration, help="months that ended longer ago, such as 1095d")
     made["prune"].add_argument("--max-size", type=size, help="the oldest months beyond it, such as 500MB or 20GB")
     made["prune"].add_argument("--yes", action="store_true", help="do it")
@@ -270,6 +281,21 @@ def do_outages(args: argparse.Namespace) -> int:
     found = list(coverage.accounts(narrowed(args), start, end, args.grace))
     outages = [o for o in coverage.outages(found, args.shortest) if node in (None, o.node)]
     show(args, [outage.to_row(min(now, end)) for outage in outages], ["node", "from", "until"])
+    return EXIT_OK
+
+
+def do_report(args: argparse.Namespace) -> int:
+    """A page for people, or for a provider."""
+    from speedtest_logger.archive import report
+
+    end = args.end or time.time()
+    start = args.start if args.start is not None else end - (args.last or 30 * 86_400)
+    args.start = args.last = args.end = None
+    archive = narrowed(args)
+    known = report.planned(archive, args.location)
+    plan = report.Plan(args.plan_download or known.download, args.plan_upload or known.upload)
+    rows = report.write(archive, start, end, args.out, plan)
+    print(f"{args.out} is ready, its rows are in {rows}", file=sys.stderr)
     return EXIT_OK
 
 

@@ -6,10 +6,11 @@ state/schedule.json holds, for each node, the schedules that Ansible deployed an
 
 from __future__ import annotations
 
+import bisect
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -198,8 +199,13 @@ def coverage(
     archive: Archive, start: float, end: float, grace: float = GRACE_SECONDS, *, by_day: bool = False
 ) -> list[Cover]:
     """Each node's slots between start and end (Unix time, s), as a whole or by day (UTC)."""
+    return covers_of(accounts(archive, start, end, grace), by_day=by_day)
+
+
+def covers_of(found: Iterable[Account], *, by_day: bool = False) -> list[Cover]:
+    """Accounts as counts, by node or by node and day (UTC)."""
     covers: dict[tuple[str, str], Cover] = {}
-    for account in accounts(archive, start, end, grace):
+    for account in found:
 
         def cover(at: int, of: Account = account) -> Cover:
             day = utc_text(at)[:10] if by_day else ""
@@ -237,17 +243,21 @@ def _outages_of(account: Account) -> Iterator[Outage]:
 
 
 def _compare(outage: Outage, account: Account) -> None:
-    """Whether a node of the location had slots during an outage, and whether it measured."""
-    during = [
-        slot.status
-        for slot in account.slots
-        if outage.start <= slot.at
-        and (outage.end is None or slot.at < outage.end)
-        and slot.status in (*MEASURED, *DOWN)
-    ]
+    """Whether a node of the location tried to measure during an outage, and whether it could.
+
+    Nodes on one line have their slots at different moments: where one had none between the outage's first and last,
+    its slots right before and after tell.
+    """
+    tried = [slot for slot in account.slots if slot.status in (*MEASURED, *DOWN)]
+    first = bisect.bisect_left(tried, outage.start, key=lambda slot: slot.at)
+    last = bisect.bisect_right(tried, outage.slots[-1].at, key=lambda slot: slot.at)
+    during = tried[first:last]
     if during:
         outage.watching += 1
-        outage.seen_by += not any(status in MEASURED for status in during)
+        outage.seen_by += not any(slot.status in MEASURED for slot in during)
+    elif tried:
+        outage.watching += 1
+        outage.seen_by += any(slot.status in DOWN for slot in tried[max(0, first - 1) : last + 1])
 
 
 def fleet(archive: Archive, now: float | None = None) -> dict[str, dict[str, Any]]:

@@ -93,7 +93,7 @@ class Archive:
             arrived = (
                 self._arrived() if self.fresh else BATCH_SCHEMA.empty_table()
             )  # first: rows move from here to there
-            with snapshot.still(self.layout, self._files()) as files:
+            with snapshot.still(self.layout, self.files()) as files:
                 try:
                     answer = self._answer(files.paths, arrived, sql)
                 except duckdb.Error as error:
@@ -104,7 +104,8 @@ class Archive:
                         return answer
         raise StorageError(f"the archive's old months changed {TRIES} times while they were read: try again later")
 
-    def _files(self) -> list[Path]:
+    def files(self) -> list[Path]:
+        """The dataset's files that can hold its rows."""
         return self.scope.files(self.layout, index.read(self.layout))
 
     def _answer(self, files: list[Path], arrived: pa.Table, sql: str) -> pa.Table:
@@ -126,7 +127,11 @@ class Archive:
             connection.execute("SET enable_external_access = false")
             connection.execute("SET lock_configuration = true")
             relation = connection.sql(sql)
-            return relation.to_arrow_table() if relation else pa.table({})
+            return pa.table({}) if relation is None else relation.to_arrow_table()
+
+    def locations(self) -> list[str]:
+        """All locations that have rows."""
+        return sorted({place for places in index.read(self.layout).nodes.values() for place in places})
 
     def to_arrow(self, columns: list[str] | None = None) -> pa.Table:
         """Rows in order of their start; `columns` None is all of them."""
