@@ -70,7 +70,8 @@ clean: ## remove environments and what was built
 # programs that the tests drive for real; installed where they are missing
 .PHONY: tools
 tools:
-	@missing=(); for pair in iperf3:iperf3 speedtest-cli:speedtest-cli ssh:openssh-client systemd-analyze:systemd gpg:gnupg; do \
+	@missing=(); for pair in iperf3:iperf3 speedtest-cli:speedtest-cli ssh:openssh-client systemd-analyze:systemd gpg:gnupg \
+	  restic:restic; do \
 	  command -v "$${pair%%:*}" >/dev/null || missing+=("$${pair##*:}"); done; \
 	if [ "$${#missing[@]}" -gt 0 ]; then echo "installing $${missing[*]}"; apt-get -qq update && \
 	  DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$${missing[@]}" >/dev/null; fi

@@ -221,6 +221,8 @@ def inventory_problems(hostvars: Any, groups: dict[str, list[str]]) -> list[str]
     for group, role in ROLES:
         for host in groups.get(group, []):
             problems += [f"host {host}: {problem}" for problem in role_problems(hostvars[host], role)]
+    for host in archives:
+        problems += [f"host {host}: {problem}" for problem in archive_problems(hostvars[host])]
     if problems:
         return problems
     nodes = fleet_nodes(hostvars, groups.get("speedtest_nodes", []))
@@ -258,6 +260,15 @@ def role_problems(values: Any, role: str) -> list[str]:
         result = ArgumentSpecValidator({name: spec}).validate({name: value})
         problems += [f"{name}: seen {value!r}; {message}" for message in result.error_messages]
     return problems
+
+
+def archive_problems(values: Any) -> list[str]:
+    """What is wrong with the archive host's variables beyond their types."""
+    prefix = "speedtest_archive_backup_"
+    repository = values.get(f"{prefix}repository", "")
+    if repository and not values.get(f"{prefix}password", ""):
+        return [f"{prefix}password: seen nothing; backups to '{repository}' need one, keep it in a vault and elsewhere"]
+    return []
 
 
 def fleet_problems(nodes: list[Vars]) -> list[str]:

@@ -85,6 +85,10 @@ class Stage:
             spool.write(measure.begin(settings, None, time.time() - 1000 - number * 40 * 86_400))
         return self.outbox()
 
+    def unfinished(self) -> bool:
+        """Whether a restore was interrupted."""
+        return (self.archive / "restore").exists()
+
     def outbox(self) -> set[str]:
         return {record_from_csv(file.read_bytes()).run_id for file in Spool(self.node).waiting()}
 
@@ -255,6 +259,37 @@ def test_prune(stages):
         return points
 
     walk(stages, act)
+
+
+@pytest.mark.parametrize("killed", ["backup", "restore"])
+def test_backup_and_restore(stages, killed):
+    def act(stage, number):
+        stage.environment["RESTIC_REPOSITORY"] = str(stage.folder / "repository")
+        stage.environment["RESTIC_PASSWORD"] = "example"
+        shutil.rmtree(stage.folder / "repository", ignore_errors=True)
+        sent = stage.fill(2)
+        stage.run(LOGGER, "push", "--force")
+        stage.run(ARCHIVE, "--root", str(stage.archive), *INGEST)
+        sent |= stage.fill(1)
+        stage.run(LOGGER, "push", "--force")  # one waits in the inbox
+        points = 0
+        for verb in ("backup", "restore"):
+            if verb == "restore":
+                shutil.rmtree(stage.archive)
+                (stage.archive / "archive").mkdir(parents=True)
+            words = ("--root", str(stage.archive), verb)
+            if verb == killed:
+                _, points = stage.run(ARCHIVE, *words, kill=number)
+            if verb != killed or (number and (verb == "backup" or not stage.archived() or stage.unfinished())):
+                assert stage.run(ARCHIVE, *words)[0] == 0
+            all_is_as_the_manifest_says(stage)
+        everything_arrived(stage, sent, f"killed at {number}")
+        return points
+
+    points = act(stages(), 0)
+    assert points > 6
+    for number in range(1, points + 1, 9):  # restic takes a second for every password
+        act(stages(), number)
 
 
 def test_a_crash_leaves_no_temporary_file_for_ever(stages):

@@ -111,6 +111,8 @@ def test_examples_of_the_logger_run(verb, argv, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize(("verb", "argv"), examples(archive_cli, "speedtest-archive"))
 def test_examples_of_the_archive_run(verb, argv, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("RESTIC_REPOSITORY", str(tmp_path / "repository"))
+    monkeypatch.setenv("RESTIC_PASSWORD", "example")
     for name in ("inbox", "archive", "quarantine", "state"):
         (tmp_path / name).mkdir()
     monkeypatch.setenv("SPEEDTEST_ARCHIVE_DIR", str(tmp_path))
@@ -118,6 +120,10 @@ def test_examples_of_the_archive_run(verb, argv, tmp_path, monkeypatch, capsys):
     now = datetime.now(timezone.utc).isoformat()
     rows.write_text(f"sponsor,server name,distance,timestamp,ping,download,upload\na,b,1,{now},9,1e8,5e7\n")
     assert archive_cli.main(["import", "--node", "attic", "--location", "home", str(rows)]) == 0
+    if verb == "restore":
+        assert archive_cli.main(["backup"]) == 0
+        monkeypatch.setenv("SPEEDTEST_ARCHIVE_DIR", str(tmp_path / "new"))
+        (tmp_path / "new/archive").mkdir(parents=True)
     argv = [str(tmp_path / Path(word).name) if word.startswith("/tmp/") else word for word in argv]
     assert archive_cli.main(argv) == 0
     with pytest.raises(SystemExit) as asked:

@@ -56,3 +56,43 @@ def test_4_purge_takes_the_data_too():
     assert done.returncode == 0, done.stdout[-3000:]
     assert present([*PROGRAMS, *DATA, "/var/lib/speedtest-telemetry", "/srv/speedtest-archive"]) == []
     assert attempt(NODE, "getent passwd speedtest speedtest-archive speedtest-target").stdout.strip() == ""
+
+
+EVERYTHING = "SELECT * FROM records ORDER BY started_at, run_id"
+
+
+def test_5_a_backup_brings_it_all_back_into_an_empty_archive_host():
+    done = playbook("site.yml")
+    assert done.returncode == 0, done.stdout[-3000:]
+    on(NODE, "ssh-keygen -q -t ed25519 -N '' -f /etc/backup_key && chgrp speedtest-archive /etc/backup_key")
+    on(NODE, "chmod 640 /etc/backup_key; cat /etc/backup_key.pub >> /root/.ssh/authorized_keys")
+    wait_until("a record is archived", lambda: query("SELECT count(*) AS n FROM records", NODE)[0]["n"] > 0, 150)
+    on(NODE, "systemctl stop speedtest-logger.timer speedtest-push.timer")
+    rows = query(EVERYTHING, NODE)
+    on(NODE, "systemctl start speedtest-backup.service")
+    said = on(NODE, "speedtest-archive verify")
+    assert "all is as the manifest says" in said
+    done = playbook("playbooks/remove.yml", "-e", "speedtest_purge=true")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert present(["/srv/speedtest-archive"]) == []
+    done = playbook("playbooks/restore.yml")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert query(EVERYTHING, NODE) == rows
+    assert on(NODE, "speedtest-archive verify") == said
+    assert on(NODE, "find /srv/speedtest-archive ! -user speedtest-archive").strip() == ""
+
+
+def test_6_a_restore_into_an_archive_with_records_is_refused():
+    done = playbook("playbooks/restore.yml")
+    assert done.returncode != 0
+    assert "holds records: nothing was changed" in done.stdout
+    assert on(NODE, "systemctl is-active speedtest-ingest.timer").strip() == "active"
+
+
+def test_7_after_site_the_restored_archive_takes_deliveries():
+    before = query("SELECT count(*) AS n FROM records", NODE)[0]["n"]
+    done = playbook("site.yml")
+    assert done.returncode == 0, done.stdout[-3000:]
+    on(NODE, "speedtest-logger measure --wait && speedtest-logger push --force")
+    assert query("SELECT count(*) AS n FROM records", NODE)[0]["n"] > before
+    assert "all is as the manifest says" in on(NODE, "speedtest-archive verify")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from speedtest_logger import __version__
 from speedtest_logger.archive.layout import Layout, default_root, month_of
+from speedtest_logger.cli import become_owner
 from speedtest_logger.errors import EXIT_OK, EXIT_STORAGE, EXIT_UNHEALTHY, ConfigError, SpeedtestError
 from speedtest_logger.schedule import parse_duration
 
@@ -50,6 +51,8 @@ VERBS = {
     ),
     "export": ("write rows to a file", "speedtest-archive export --format csv --from 2026-01-01 /tmp/rows.csv"),
     "prune": ("remove old months; says what it would do until --yes", "speedtest-archive prune --older-than 1095d"),
+    "backup": ("save one moment of the archive with restic", "speedtest-archive backup --keep-monthly 36"),
+    "restore": ("bring a backup into an empty archive and prove it", "speedtest-archive restore"),
     "fleet": ("each node's last record and last 24 hours, as JSON", "speedtest-archive fleet"),
 }
 FORMS = ("table", "csv", "json", "jsonl", "parquet")
@@ -120,6 +123,9 @@ def _add_own(made: dict[str, argparse.ArgumentParser]) -> None:
     made["import"].add_argument("--at", metavar="TIME", help="the time of a single test that does not say it")
     made["import"].add_argument("--dry-run", action="store_true", help="count only")
     made["import"].add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files, or folders of them")
+    for name, count in (("daily", 7), ("weekly", 5), ("monthly", 24)):
+        made["backup"].add_argument(f"--keep-{name}", type=int, default=count, metavar="N", help="default %(default)s")
+    made["restore"].add_argument("--snapshot", default="latest", help="restic's id of it, default %(default)s")
     made["export"].add_argument("--format", choices=["csv", "jsonl", "json", "parquet", "speedsnake"], default="csv")
     made["export"].add_argument("out", type=Path, help="a file; a new folder for speedsnake")
     for name in ("download", "upload"):
@@ -368,6 +374,23 @@ def do_prune(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def do_backup(args: argparse.Namespace) -> int:
+    """What the backup's timer runs."""
+    from speedtest_logger.archive import backup
+
+    keep = backup.Keep(args.keep_daily, args.keep_weekly, args.keep_monthly)
+    print(json.dumps(backup.backup(Layout(args.root), keep)))
+    return EXIT_OK
+
+
+def do_restore(args: argparse.Namespace) -> int:
+    """What playbooks/restore.yml runs."""
+    from speedtest_logger.archive import backup
+
+    print(json.dumps(backup.restore(Layout(args.root), args.snapshot)))
+    return EXIT_OK
+
+
 def do_fleet(args: argparse.Namespace) -> int:
     """What playbooks/status.yml asks for."""
     from speedtest_logger.archive import coverage
@@ -384,6 +407,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not (args.root / "archive").is_dir():
             raise ConfigError([f"{args.root} is no archive: name its directory with --root or SPEEDTEST_ARCHIVE_DIR"])
         os.umask(0o027)
+        if args.verb in ("backup", "restore"):
+            become_owner(args.root)  # restic and its ssh too
         if argv is None and args.verb == "ingest":  # a process of its own
             sys.meta_path.insert(0, cast("MetaPathFinder", WithoutPandas))
         code: int = globals()[f"do_{args.verb}"](args)

@@ -72,8 +72,7 @@ def beside(file: Path) -> Path:
 @contextmanager
 def single_writer(layout: Layout, verb: str, wait: float = 0) -> Iterator[None]:
     """One change at a time; what a crash left is finished or removed first. Raises StorageError as `locked`."""
-    with as_owner(layout.root), locked(layout, verb, wait):
-        layout.prepare()
+    with locked(layout, verb, wait):
         recover(layout)
         unfinished = layout.state / "writing"
         unfinished.touch()
@@ -101,13 +100,18 @@ def as_owner(root: Path) -> Iterator[None]:
 @contextmanager
 def locked(layout: Layout, verb: str, wait: float = 0) -> Iterator[None]:
     """While this holds nothing changes. Raises StorageError while another change is running, after `wait` seconds."""
-    with (layout.state / "ingest.lock").open("w") as lock:
+    with as_owner(layout.root), _lock_file(layout) as lock:
         deadline = time.monotonic() + wait
         while not _locked(lock):
             if time.monotonic() >= deadline:
                 raise StorageError(f"another change of the archive is running: start {verb} again after it")
             time.sleep(0.1)
         yield
+
+
+def _lock_file(layout: Layout) -> TextIO:
+    layout.prepare()
+    return (layout.state / "ingest.lock").open("w")
 
 
 def _locked(lock: TextIO) -> bool:
