@@ -53,14 +53,16 @@ class Scope:
 
     def files(self, layout: Layout, known: index.Index) -> list[Path]:
         """The files that can hold its rows."""
-        places = set(known.nodes.get(self.node, {})) if self.node else {self.location} if self.location else {"*"}
-        if self.location and "*" not in places:
-            places &= {self.location}
-        pattern = "year=*/month=*/speedtest.parquet"
-        found = (file for place in sorted(places) for file in layout.archive.glob(f"location={place}/{pattern}"))
+        if self.node:
+            places = sorted(place for place in known.nodes.get(self.node, {}) if self.location in (None, place))
+            found = [file for place in places for file in layout.month_files(place)]
+        else:
+            found = layout.month_files(self.location)
+        if self.start is None and self.end is None:
+            return found
         first = utc_text(self.start)[:7] if self.start is not None else ""
         last = utc_text(self.end)[:7] if self.end is not None else "9999"
-        return sorted(file for file in found if first <= "{1:04d}-{2:02d}".format(*month_of(layout.name(file))) <= last)
+        return [file for file in found if first <= "{1:04d}-{2:02d}".format(*month_of(layout.name(file))) <= last]
 
 
 def literal(text: str) -> str:

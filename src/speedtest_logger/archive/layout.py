@@ -13,7 +13,7 @@ CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 MONTH_PATTERN = re.compile(
     r"location=(?P<location>[^/]+)/year=(?P<year>\d{4})/month=(?P<month>\d\d)/speedtest\.parquet"
 )
-MONTH_GLOB = "location=*/year=*/month=*/speedtest.parquet"
+MONTH_FILE = "speedtest.parquet"
 
 
 class Layout:
@@ -34,15 +34,24 @@ class Layout:
 
     def month_file(self, location: str, year: int, month: int) -> Path:
         """The one file of a location and month."""
-        return self.archive / f"location={location}" / f"year={year:04d}" / f"month={month:02d}" / "speedtest.parquet"
+        return self.archive / f"location={location}" / f"year={year:04d}" / f"month={month:02d}" / MONTH_FILE
 
-    def month_files(self) -> list[Path]:
-        """All files of the dataset, sorted."""
-        return sorted(self.archive.glob(MONTH_GLOB))
+    def month_files(self, location: str | None = None) -> list[Path]:
+        """All files of the dataset or of a location, sorted. Read folder by folder: there may be many thousands."""
+        places = [f"{self.archive}/location={location}"] if location else _folders(str(self.archive), "location=")
+        months = [m for place in places for year in _folders(place, "year=") for m in _folders(year, "month=")]
+        return [Path(month, MONTH_FILE) for month in months if os.path.exists(f"{month}/{MONTH_FILE}")]
 
     def name(self, file: Path) -> str:
         """A file's name below the dataset, as the manifest writes it."""
         return file.relative_to(self.archive).as_posix()
+
+
+def _folders(folder: str, prefix: str) -> list[str]:
+    try:
+        return sorted(entry.path for entry in os.scandir(folder) if entry.name.startswith(prefix))
+    except (FileNotFoundError, NotADirectoryError):  # pruned meanwhile, or no folder of ours
+        return []
 
 
 def month_of(name: str) -> tuple[str, int, int]:
