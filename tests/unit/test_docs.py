@@ -194,17 +194,30 @@ def test_locks_carry_hashes_and_no_addresses():
         assert text.count("--hash=sha256:") >= len(pins)
 
 
-def test_the_how_to_for_the_archive_runs(tmp_path, monkeypatch, capsys):
-    for name in ("inbox", "archive", "quarantine", "state"):
-        (tmp_path / name).mkdir()
+HOW_TOS = ["ask-the-archive", "analyse-with-pandas-duckdb-r", "prove-it-to-your-provider", "bring-in-old-results"]
+
+
+@pytest.mark.parametrize("name", HOW_TOS)
+def test_the_how_tos_for_the_archive_run(name, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SPEEDTEST_ARCHIVE_DIR", str(tmp_path))
-    text = (ROOT / "docs/how-to/ask-the-archive.md").read_text(encoding="utf-8")
+    (tmp_path / "archive").mkdir()
+    rows = tmp_path / "rows.csv"
+    now = datetime.now(timezone.utc).isoformat()
+    rows.write_text(f"sponsor,server name,distance,timestamp,ping,download,upload\na,b,1,{now},9,1e8,5e7\n")
+    assert archive_cli.main(["import", "--node", "attic", "--location", "home", str(rows)]) == 0
+    capsys.readouterr()
+    text = (ROOT / f"docs/how-to/{name}.md").read_text(encoding="utf-8")
     commands = [shlex.split(line) for line in text.splitlines() if line.startswith("    speedtest-archive ")]
-    assert len(commands) == 4
+    programs = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert commands or programs
     for _, *argv in commands:
-        argv = [str(tmp_path / "records.csv") if word.startswith("/tmp/") else word for word in argv]  # noqa: PLW2901  (its own path)
+        argv = [str(tmp_path / Path(word).name) if word.startswith("/tmp/") else word for word in argv]  # noqa: PLW2901
         assert archive_cli.main(argv) == 0, argv
-    assert capsys.readouterr().out
+    for program in programs:
+        exec(program.replace("/srv/speedtest-archive", str(tmp_path)), {})  # noqa: S102  our own page
+    printed = capsys.readouterr()
+    assert printed.out or printed.err
+    assert (name != "analyse-with-pandas-duckdb-r") or printed.out.count("100.0") == 2
 
 
 def test_the_example_inventory_makes_sense():
