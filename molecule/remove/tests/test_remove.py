@@ -58,14 +58,15 @@ def test_4_purge_takes_the_data_too():
     assert attempt(NODE, "getent passwd speedtest speedtest-archive speedtest-target").stdout.strip() == ""
 
 
+MAY_READ_THE_KEY = "chgrp speedtest-archive /etc/backup_key && chmod 640 /etc/backup_key"
 EVERYTHING = "SELECT * FROM records ORDER BY started_at, run_id"
 
 
 def test_5_a_backup_brings_it_all_back_into_an_empty_archive_host():
     done = playbook("site.yml")
     assert done.returncode == 0, done.stdout[-3000:]
-    on(NODE, "ssh-keygen -q -t ed25519 -N '' -f /etc/backup_key && chgrp speedtest-archive /etc/backup_key")
-    on(NODE, "chmod 640 /etc/backup_key; cat /etc/backup_key.pub >> /root/.ssh/authorized_keys")
+    on(NODE, "ssh-keygen -q -t ed25519 -N '' -f /etc/backup_key && cat /etc/backup_key.pub >> /root/.ssh/authorized_keys")
+    on(NODE, MAY_READ_THE_KEY)
     wait_until("a record is archived", lambda: query("SELECT count(*) AS n FROM records", NODE)[0]["n"] > 0, 150)
     on(NODE, "systemctl stop speedtest-logger.timer speedtest-push.timer")
     rows = query(EVERYTHING, NODE)
@@ -75,6 +76,8 @@ def test_5_a_backup_brings_it_all_back_into_an_empty_archive_host():
     done = playbook("playbooks/remove.yml", "-e", "speedtest_purge=true")
     assert done.returncode == 0, done.stdout[-3000:]
     assert present(["/srv/speedtest-archive"]) == []
+    assert playbook("playbooks/archive.yml").returncode == 0
+    on(NODE, MAY_READ_THE_KEY)  # the account is another one
     done = playbook("playbooks/restore.yml")
     assert done.returncode == 0, done.stdout[-3000:]
     assert query(EVERYTHING, NODE) == rows
