@@ -42,9 +42,12 @@ scenarios: .venv/complete tools ## every molecule scenario, four at a time (need
 scenario-%: .venv/complete ## one molecule scenario, such as scenario-default
 	molecule test -s $* </dev/null  # side by side, make's jobs share one standard input: ssh would make it non-blocking for all
 
-benchmark: .venv-benchmark/complete .venv/complete ## ratios against named peers (needs root)
+benchmark: .venv-benchmark/complete .venv/complete peers ## ratios against named peers (needs root)
 	$(PYTHON) benchmarks/node_cost.py
 	$(PYTHON) benchmarks/converge.py
+	$(PYTHON) benchmarks/archive_ingest.py
+	$(PYTHON) benchmarks/archive_query.py
+	$(PYTHON) benchmarks/archive_receive.py
 
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/speedtest_logger/__init__.py)
 PLATFORM ?= linux/$(shell uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')
@@ -67,12 +70,14 @@ lock: .venv/complete ## compile requirements/*.txt from pyproject.toml
 clean: ## remove environments and what was built
 	rm -rf .venv .venv-benchmark .cache dist
 
-# programs that the tests drive for real; installed where they are missing
-.PHONY: tools
-tools:
-	@missing=(); for pair in iperf3:iperf3 speedtest-cli:speedtest-cli ssh:openssh-client systemd-analyze:systemd gpg:gnupg \
-	  restic:restic; do \
-	  command -v "$${pair%%:*}" >/dev/null || missing+=("$${pair##*:}"); done; \
+# programs that tests and benchmarks drive for real; installed where they are missing
+TEST_PROGRAMS := iperf3:iperf3 speedtest-cli:speedtest-cli ssh:openssh-client systemd-analyze:systemd gpg:gnupg restic:restic
+PEERS := /usr/sbin/sshd:openssh-server psql:postgresql
+.PHONY: tools peers
+tools: PROGRAMS = $(TEST_PROGRAMS)
+peers: PROGRAMS = $(PEERS)
+tools peers:
+	@missing=(); for pair in $(PROGRAMS); do command -v "$${pair%%:*}" >/dev/null || missing+=("$${pair##*:}"); done; \
 	if [ "$${#missing[@]}" -gt 0 ]; then echo "installing $${missing[*]}"; apt-get -qq update && \
 	  DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$${missing[@]}" >/dev/null; fi
 

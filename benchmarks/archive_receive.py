@@ -1,0 +1,152 @@
+"""Many nodes deliver at the same moment over real ssh and forced commands: receipts, waiting times, the host's cost.
+
+usage: python benchmarks/archive_receive.py [NODES …]   (default 10 100 500)
+
+An sshd of its own on loopback, a key and a forced command for each node, the release as on a host. Clients and host
+share this machine's cores, so the waiting times are an upper bound; the host is its sshd and all below it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from fleet_data import as_lines, node_table
+from node_cost import PYTHON, install
+
+from speedtest_logger.archive import ingest, open_archive
+from speedtest_logger.archive.layout import Layout
+
+PORT = 22822
+ROWS = 12  # an hour of five-minute slots
+TICKS = os.sysconf("SC_CLK_TCK")
+CONFIG = """
+ListenAddress 127.0.0.1
+Port {port}
+HostKey {folder}/host_key
+AuthorizedKeysFile {folder}/authorized_keys
+PidFile {folder}/sshd.pid
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+PermitRootLogin forced-commands-only
+MaxStartups 1000
+LogLevel ERROR
+"""
+
+
+def keys(folder: Path, root: Path, programs: Path, nodes: int) -> None:
+    """A key for each node, which can only deliver."""
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "host_key"], check=True)
+    lines = []
+    for number in range(nodes):
+        file = folder / f"key-{number}"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", file], check=True)
+        public = " ".join(file.with_suffix(".pub").read_text().split()[:2])
+        command = f"{PYTHON} -I {programs}/speedtest-receive --root {root} --node node-{number:04d}"
+        lines.append(f'restrict,command="{command}" {public}\n')
+    (folder / "authorized_keys").write_text("".join(lines))
+
+
+def deliver(folder: Path, number: int, payload: bytes, together: threading.Barrier) -> tuple[float, dict]:
+    """Seconds until the receipt, and the receipt."""
+    argv = ["ssh", "-F", "none", "-i", str(folder / f"key-{number}"), "-p", str(PORT), "-o", "BatchMode=yes"]
+    argv += ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
+    together.wait()
+    began = time.perf_counter()
+    done = subprocess.run([*argv, "127.0.0.1"], input=payload, capture_output=True, check=False, timeout=300)
+    seconds = time.perf_counter() - began
+    assert done.returncode == 0, done.stderr
+    return seconds, json.loads(done.stdout)
+
+
+def cpu_of(pid: int) -> float:
+    """CPU seconds of a process and of all that it has waited for."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / TICKS
+
+
+def memory_below(pid: int) -> float:
+    """Memory of a process and all below it, MB, what they share counted once (proportional set size)."""
+    below, total = [pid], 0
+    while below:
+        current = below.pop()
+        try:
+            for task in Path(f"/proc/{current}/task").iterdir():
+                below += map(int, (task / "children").read_text().split())
+            rollup = Path(f"/proc/{current}/smaps_rollup").read_text()
+            total += next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+        except (OSError, StopIteration):
+            continue
+    return total / 1024
+
+
+def measure(nodes: int, folder: Path, programs: Path) -> str:
+    """One moment at which so many nodes deliver."""
+    place = folder / str(nodes)
+    place.mkdir()
+    layout = Layout(place / "archive")
+    layout.prepare()
+    keys(place, layout.root, programs, nodes)
+    (place / "sshd_config").write_text(CONFIG.format(port=PORT, folder=place))
+    payloads = [as_lines(node_table(number, 0, ROWS)) for number in range(nodes)]
+    host = subprocess.Popen(["/usr/sbin/sshd", "-D", "-e", "-f", place / "sshd_config"])
+    peak = [0.0]
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.2):
+            peak[0] = max(peak[0], memory_below(host.pid))
+
+    watcher = threading.Thread(target=watch)
+    try:
+        time.sleep(1)
+        watcher.start()
+        together = threading.Barrier(nodes)
+        began = time.perf_counter()
+        with ThreadPoolExecutor(nodes) as pool:
+            waits = list(pool.map(lambda n: deliver(place, n, payloads[n], together), range(nodes)))
+        wall = time.perf_counter() - began
+        cpu = cpu_of(host.pid)
+    finally:
+        over.set()
+        watcher.join()
+        host.terminate()
+        host.wait()
+    receipted = sum(len(receipt["accepted"]) for _, receipt in waits)
+    ingest.ingest(layout)
+    stored = open_archive(layout.root).query("SELECT count(*) AS n FROM records").to_pylist()[0]["n"]
+    assert receipted == stored == nodes * ROWS, (receipted, stored)
+    seconds = sorted(wait for wait, _ in waits)
+    p99 = seconds[min(len(seconds) - 1, int(len(seconds) * 0.99))]
+    return (
+        f"{nodes:>4} nodes: {receipted:>5} records receipted, {stored:>5} archived; receipt after "
+        f"p50 {statistics.median(seconds):5.2f} s, p99 {p99:5.2f} s; {wall:5.1f} s in all; "
+        f"host CPU {1000 * cpu / nodes:4.0f} ms per delivery, peak {peak[0]:5.0f} MB"
+    )
+
+
+def main() -> None:
+    counts = [int(word) for word in sys.argv[1:]] or [10, 100, 500]
+    folder = Path(tempfile.mkdtemp(prefix="speedtest-benchmark-"))
+    folder.chmod(0o755)
+    Path("/run/sshd").mkdir(exist_ok=True)
+    try:
+        programs = install(folder)
+        for nodes in counts:
+            print(measure(nodes, folder, programs), flush=True)
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
