@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
 from speedtest_logger import cli, config, record  # noqa: E402  (found only after the line above)
-from speedtest_logger.archive import cli as archive_cli  # noqa: E402
+from speedtest_logger.archive import options  # noqa: E402
 
 os.environ["COLUMNS"] = "100"  # argparse wraps its help at the terminal's width
 ROLES = ("speedtest_logger", "docker_host", "speedtest_archive", "speedtest_target", "managed_host")
@@ -44,7 +44,7 @@ def verbs(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]
 def commands() -> str:
     """Every command's help."""
     text = NOTE + "# Commands\n"
-    for parser in (cli.parser(), archive_cli.parser()):
+    for parser in (cli.parser(), options.parser()):
         text += f"\n## {parser.prog}\n\n```text\n{parser.format_help()}```\n"
         for verb in verbs(parser).values():
             text += f"\n### {verb.prog}\n\n```text\n{verb.format_help()}```\n"

@@ -18,6 +18,7 @@ import yaml
 
 from speedtest_logger import __version__, cli, config
 from speedtest_logger.archive import cli as archive_cli
+from speedtest_logger.archive import options
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src/speedtest_logger"
@@ -109,7 +110,7 @@ def test_examples_of_the_logger_run(verb, argv, tmp_path, monkeypatch, capsys):
     assert "exit codes:" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("verb", "argv"), examples(archive_cli, "speedtest-archive"))
+@pytest.mark.parametrize(("verb", "argv"), examples(options, "speedtest-archive"))
 def test_examples_of_the_archive_run(verb, argv, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("RESTIC_REPOSITORY", str(tmp_path / "repository"))
     monkeypatch.setenv("RESTIC_PASSWORD", "example")

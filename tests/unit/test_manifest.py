@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from speedtest_logger.archive import cli, index, manifest, open_archive, prune, schema, store, verify
+from speedtest_logger.archive import cli, digest, index, manifest, open_archive, prune, schema, store, verify
 from speedtest_logger.archive.layout import Layout
 from speedtest_logger.errors import StorageError
 from speedtest_logger.record import Record, run_id_of_slot, utc_text
@@ -130,7 +130,7 @@ def test_a_day_that_is_over_is_condensed_and_still_explains(archive, monkeypatch
     assert cli.main(["--root", str(archive.root), "verify", "--explain", JANUARY, "--format", "json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert [line["rows"] for line in told] == [6, 10, 14, 16, 18]
-    assert told[-1]["sha256"] == manifest.sha256_of(archive.archive / JANUARY)
+    assert told[-1]["sha256"] == digest.sha256_of(archive.archive / JANUARY)
 
 
 def test_a_clock_that_goes_back_and_forth_breaks_nothing(archive, monkeypatch):
@@ -236,16 +236,16 @@ def test_a_newer_file_is_not_written(archive):
 
 
 def test_the_digest_is_of_values_not_of_how_they_were_made():
-    def digest(*tables):
-        return manifest.digest_of_rows([(manifest.Canonical(t), 0, t.num_rows) for t in tables])
+    def of(*tables):
+        return digest.digest_of_rows([(digest.Canonical(t), 0, t.num_rows) for t in tables])
 
     table = schema.to_table([*rows(4), *rows(1, START + 9 * DAY, message="late")])
     chunked = pa.concat_tables([table.slice(0, 2), table.slice(2)])
     without = table.drop_columns(["jitter_ms"])
-    assert digest(table) == digest(chunked) == digest(without) == digest(table.slice(0, 2), table.slice(2))
+    assert of(table) == of(chunked) == of(without) == of(table.slice(0, 2), table.slice(2))
     shorter = [{**row, "message": text} for row, text in zip(rows(2), ["ab", "c"], strict=True)]
     longer = [{**row, "message": text} for row, text in zip(rows(2), ["a", "bc"], strict=True)]
-    assert digest(schema.to_table(shorter)) != digest(schema.to_table(longer))
+    assert of(schema.to_table(shorter)) != of(schema.to_table(longer))
 
 
 def test_verify_while_the_archive_changes_finds_nothing(archive):

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from speedtest_logger.archive import index, manifest
+from speedtest_logger.archive import digest, index, manifest
 from speedtest_logger.archive.layout import Layout, month_of
 from speedtest_logger.archive.schema import SCHEMA, SORT_KEYS, check_version
 from speedtest_logger.errors import StorageError
@@ -56,7 +56,7 @@ class Written:
     def entry(self) -> dict[str, Any]:
         """What the manifest says of it."""
         facts = {
-            "sha256": manifest.sha256_of(self.temporary),
+            "sha256": digest.sha256_of(self.temporary),
             "bytes": self.temporary.stat().st_size,
             "rows": self.rows,
             "days": self.days,
@@ -142,7 +142,7 @@ def describe(file: Path) -> dict[str, Any]:
         pass
     size = file.stat().st_size
     rows = source.metadata.num_rows
-    return {"sha256": manifest.sha256_of(file), "bytes": size, "rows": rows, "days": days, "new": True}
+    return {"sha256": digest.sha256_of(file), "bytes": size, "rows": rows, "days": days, "new": True}
 
 
 def commit(layout: Layout, verb: str, batch: pa.Table) -> list[Written]:
@@ -176,7 +176,7 @@ def settle(layout: Layout, files: dict[str, Any], *, promised: bool = True) -> N
         temporary = beside(file)
         if promised and entry is None:
             file.unlink(missing_ok=True)
-        elif temporary.exists() and (not promised or manifest.sha256_of(temporary) == entry["sha256"]):
+        elif temporary.exists() and (not promised or digest.sha256_of(temporary) == entry["sha256"]):
             os.replace(temporary, file)
         if file.parent.is_dir():
             sync_directory(file.parent)
@@ -317,12 +317,12 @@ def of_days(
 ) -> Iterator[pa.Table]:
     """Pass pieces on and note rows and digest of the wanted days (None: all) in `days` as each day ends."""
     open_day: date | None = None
-    held: list[tuple[manifest.Canonical, int, int]] = []
+    held: list[tuple[digest.Canonical, int, int]] = []
 
     def close() -> None:
         if held and open_day:
             rows = sum(last - first for _, first, last in held)
-            days[open_day.isoformat()] = (rows, manifest.digest_of_rows(held))
+            days[open_day.isoformat()] = (rows, digest.digest_of_rows(held))
         held.clear()
 
     for piece in pieces:
@@ -334,7 +334,7 @@ def of_days(
                 close()
                 open_day = ran["values"]
             if wanted is None or open_day in wanted:
-                canonical = canonical or manifest.Canonical(table)
+                canonical = canonical or digest.Canonical(table)
                 held.append((canonical, first, first + ran["counts"]))
             first += ran["counts"]
         yield table

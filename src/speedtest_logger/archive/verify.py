@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from speedtest_logger.archive import manifest, store
+from speedtest_logger.archive import digest, manifest, store
 from speedtest_logger.archive.layout import Layout
 from speedtest_logger.archive.manifest import FileState
 
@@ -62,7 +62,7 @@ def broken_links(layout: Layout) -> list[Finding]:
 def is_as(file: Path, wanted: FileState) -> bool:
     """Whether a file has the bytes that the manifest wants."""
     try:
-        return manifest.sha256_of(file) == wanted.sha256
+        return digest.sha256_of(file) == wanted.sha256
     except OSError:
         return False
 

@@ -1,0 +1,111 @@
+"""SHA-256 of files, and of rows whatever file they lie in."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+def sha256_of(file: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+class Canonical:
+    """A table's values as bytes that do not depend on what wrote them, for the digest of some of its rows.
+
+    Of each column: a byte per row, 1 where there is a value; then 8-byte little-endian integers (times in ms, dates in
+    days), doubles, or 4-byte lengths and the texts' UTF-8. Columns of other types count as text. NULL is 0 or empty.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self.columns = {
+            name: _canonical(table[name].combine_chunks())
+            for name in sorted(table.column_names)
+            if table[name].null_count < table.num_rows
+        }
+
+
+@dataclass
+class _Values:
+    """A column: validity, fixed-width values or lengths, and for texts where each begins and all of them."""
+
+    valid: memoryview
+    known: np.ndarray[Any, Any] | None  # how many values there are before each row; None where no row lacks one
+    values: memoryview
+    width: int
+    offsets: np.ndarray[Any, Any] | None = None
+    texts: memoryview | None = None
+
+    def has_any(self, first: int, last: int) -> bool:
+        """Whether one of the rows has a value."""
+        return first < last if self.known is None else bool(self.known[first] < self.known[last])
+
+    def update(self, digest: Any, part: int, first: int, last: int) -> None:
+        """Add one of the three parts of some rows to a digest."""
+        if part == 0:
+            digest.update(self.valid[first:last])
+        elif part == 1:
+            digest.update(self.values[first * self.width : last * self.width])
+        elif self.offsets is not None and self.texts is not None:
+            digest.update(self.texts[self.offsets[first] : self.offsets[last]])
+
+
+def _canonical(column: pa.ChunkedArray | pa.Array) -> _Values:
+    column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
+    valid, known = memoryview(b"\1" * len(column)), None
+    if column.null_count:
+        mask = np.ascontiguousarray(column.is_valid().cast(pa.uint8()).to_numpy(zero_copy_only=False))
+        valid, known = mask.data, np.concatenate([[0], np.cumsum(mask, dtype="i8")])
+    kind = column.type
+    if pa.types.is_floating(kind):
+        return _Values(valid, known, _fixed(column.cast(pa.float64()), "<f8"), 8)
+    if pa.types.is_integer(kind) or pa.types.is_timestamp(kind):
+        return _Values(valid, known, _fixed(column.cast(pa.int64()), "<i8"), 8)
+    if pa.types.is_date32(kind):
+        return _Values(valid, known, _fixed(column.cast(pa.int32()), "<i8"), 8)
+    text = column.cast(pa.string())
+    text = pc.fill_null(text, pa.scalar("")) if text.null_count else text
+    offsets = np.frombuffer(text.buffers()[1], "<i4")[text.offset : text.offset + len(text) + 1]
+    lengths = memoryview(np.diff(offsets).astype("<i4").data).cast("B")
+    return _Values(valid, known, lengths, 4, offsets, memoryview(text.buffers()[2] or b""))
+
+
+def _fixed(column: pa.Array, form: str) -> memoryview:
+    filled = pc.fill_null(column, pa.scalar(0, column.type)) if column.null_count else column
+    return memoryview(np.ascontiguousarray(filled.to_numpy(zero_copy_only=False), form).data).cast("B")
+
+
+def digest_of_rows(parts: list[tuple[Canonical, int, int]]) -> str:
+    """SHA-256 of rows first to last (exclusive) of each part, column by column; one without values does not count."""
+    digest = hashlib.sha256()
+    for name in sorted({name for canonical, _, _ in parts for name in canonical.columns}):
+        columns = [
+            (canonical.columns[name], first, last) for canonical, first, last in parts if name in canonical.columns
+        ]
+        if len(columns) < len(parts):  # NULL throughout one of the parts only
+            columns = [
+                (canonical.columns.get(name) or _nothing(columns[0][0], last), first, last)
+                for canonical, first, last in parts
+            ]
+        if not any(column.has_any(first, last) for column, first, last in columns):
+            continue
+        digest.update(name.encode() + b"\0")
+        for part in range(3):
+            for column, first, last in columns:
+                column.update(digest, part, first, last)
+    return digest.hexdigest()
+
+
+def _nothing(like: _Values, rows: int) -> _Values:
+    """A column of NULL, as wide as another one."""
+    zeros = memoryview(bytes(rows * 8))
+    nothing = np.zeros(rows + 1, "i8")
+    return _Values(zeros, nothing, zeros, like.width, None if like.offsets is None else nothing, memoryview(b""))
