@@ -117,11 +117,11 @@ def stages(tmp_path, program):
     return fresh
 
 
-def walk(stages, act):
+def walk(stages, act, step=1):
     """act(stage, N) for N = 0 (count only), then for every point; returns how many points there were."""
     points = act(stages(), 0)
     assert points > 3
-    for number in range(1, points + 1):
+    for number in range(1, points + 1, step):
         act(stages(), number)
     return points
 
@@ -208,8 +208,9 @@ def all_is_as_the_manifest_says(stage):
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("disk_full", ["", "1"], ids=["killed", "disk full"])
-def test_ingest(stages, disk_full):
+# a full disk fails what comes after too, so every other point is enough there
+@pytest.mark.parametrize(("disk_full", "step"), [("", 1), ("1", 2)], ids=["killed", "disk full"])
+def test_ingest(stages, disk_full, step):
     def act(stage, number):
         sent = stage.fill(2)
         stage.run(LOGGER, "push", "--force")
@@ -221,11 +222,11 @@ def test_ingest(stages, disk_full):
         all_is_as_the_manifest_says(stage)
         return points
 
-    assert walk(stages, act) > 15
+    assert walk(stages, act, step=step) > 15
 
 
-@pytest.mark.parametrize("disk_full", ["", "1"], ids=["killed", "disk full"])
-def test_import(stages, disk_full):
+@pytest.mark.parametrize(("disk_full", "step"), [("", 1), ("1", 2)], ids=["killed", "disk full"])
+def test_import(stages, disk_full, step):
     def act(stage, number):
         file = stage.folder / "old.csv"
         file.write_text(
@@ -241,7 +242,7 @@ def test_import(stages, disk_full):
         all_is_as_the_manifest_says(stage)
         return points
 
-    walk(stages, act)
+    walk(stages, act, step=step)
 
 
 def test_prune(stages):

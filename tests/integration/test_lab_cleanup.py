@@ -63,7 +63,8 @@ def start_and_stop(signal_number: int, after: float) -> int:
 @pytest.mark.parametrize("after", [0.4, 0.8, 1.2])
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_lab_removes_itself(signal_number, after):
-    assert start_and_stop(signal_number, after) in (128 + signal_number, 0)
+    # 0: it was up and gone already; minus the signal: Python itself was just starting or ending
+    assert start_and_stop(signal_number, after) in (128 + signal_number, 0, -signal_number)
     if traces():  # it was up already when the signal came
         assert lab("down", LAB).returncode == 0
     assert traces() == []

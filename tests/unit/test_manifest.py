@@ -192,7 +192,7 @@ def test_unknown_columns_survive_and_are_shown(archive):
     table = pq.ParquetFile(file).read()
     wider = table.append_column("mos", pa.array([4.0] * table.num_rows))
     pq.write_table(wider.append_column("vlan", pa.array([7] * table.num_rows, pa.int16())), file)
-    index.forget(archive)
+    index.rebuild(archive)
     put(archive, rows(2, START + 9 * DAY))
     assert pq.read_schema(file).names[-2:] == ["mos", "vlan"]
     found = open_archive(archive.root).query(
@@ -205,7 +205,7 @@ def test_a_file_that_lacks_a_column_of_today_reads_as_null(archive):
     file = archive.archive / JANUARY
     table = pq.ParquetFile(file).read()
     pq.write_table(table.drop_columns(["jitter_ms", "raw_sha256"]), file)
-    index.forget(archive)
+    index.rebuild(archive)
     opened = open_archive(archive.root)
     assert opened.only(location="home").query("SELECT count(jitter_ms) AS n FROM records").to_pylist() == [{"n": 0}]
     assert opened.to_pandas(["node", "jitter_ms"]).shape == (12, 2)

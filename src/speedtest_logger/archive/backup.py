@@ -118,7 +118,7 @@ def restore(layout: Layout, snapshot: str = "latest") -> dict[str, Any]:
         restic("restore", "--quiet", found[-1]["id"], "--target", str(folder))
         _take_place(folder, layout)
         shutil.rmtree(folder)
-        index.forget(layout)
+        index.rebuild(layout)
     findings = verify.verify(layout)
     if findings:
         raise StorageError(f"what was restored is not as its manifest says: {findings[0].file}: {findings[0].problem}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -46,18 +47,18 @@ class Index:
 def note(layout: Layout, rows: pa.Table, columns: list[list[str]]) -> None:
     """Take a batch in that is in the dataset now."""
     index = read(layout)
-    before = index.to_json()
     index.take(rows)
     for names in columns:
         index.take_columns(names)
-    if index.to_json() != before:
+    file = _file(layout)
+    if not file.exists() or file.read_text(encoding="utf-8") != index.to_json():
         write(layout, index)
 
 
 def read(layout: Layout) -> Index:
     """What is known, made from the dataset where it is missing or damaged."""
     try:
-        content: dict[str, Any] = json.loads((layout.state / "index.json").read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(_file(layout).read_text(encoding="utf-8"))
         return Index(content["columns"], content["nodes"])
     except (OSError, ValueError, KeyError, TypeError):
         return build(layout)
@@ -78,9 +79,13 @@ def build(layout: Layout) -> Index:
 
 def write(layout: Layout, index: Index) -> None:
     """Replace the file."""
-    write_durably(layout.state / "index.json", index.to_json().encode())
+    write_durably(_file(layout), index.to_json().encode())
 
 
-def forget(layout: Layout) -> None:
-    """Have it made anew: files went or came by another way."""
-    (layout.state / "index.json").unlink(missing_ok=True)
+def rebuild(layout: Layout) -> None:
+    """Make it anew: files went, or came by another way than a batch."""
+    write(layout, build(layout))
+
+
+def _file(layout: Layout) -> Path:
+    return layout.state / "index.json"

@@ -104,9 +104,9 @@ def _write_line(file: Path, content: dict[str, Any]) -> None:
     new = not file.exists()
     with file.open("ab") as stream:
         end = stream.tell()
-        complete = len(b"".join(file.read_bytes().rpartition(b"\n")[:2]))
-        if complete < end:  # a line that was torn never took effect
-            stream.truncate(end := complete)
+        if end and not _ends_with_a_line(file, end):  # a line that was torn never took effect
+            end = len(b"".join(file.read_bytes().rpartition(b"\n")[:2]))
+            stream.truncate(end)
         try:
             stream.write(json.dumps(content, separators=(",", ":")).encode() + b"\n")
             stream.flush()
@@ -116,6 +116,12 @@ def _write_line(file: Path, content: dict[str, Any]) -> None:
             raise
     if new:
         sync_directory(file.parent)
+
+
+def _ends_with_a_line(file: Path, size: int) -> bool:
+    with file.open("rb") as stream:
+        stream.seek(size - 1)
+        return stream.read(1) == b"\n"
 
 
 def _seal_earlier_day(layout: Layout) -> None:

@@ -63,5 +63,5 @@ def prune(layout: Layout, now: float, older_than: float | None, max_bytes: int |
             manifest.append(layout, "prune", files)
             store.settle(layout, files)
             store.remove_empty_folders(layout, list(files))
-            index.forget(layout)
+            index.rebuild(layout)
     return going

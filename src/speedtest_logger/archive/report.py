@@ -17,7 +17,7 @@ from speedtest_logger.archive.dataset import Archive
 from speedtest_logger.errors import ConfigError
 from speedtest_logger.record import utc_text
 
-OUTAGES = 30  # listed in full; the CSV has them all
+OUTAGES = 30  # that are listed: the longest; the verb `outages` has them all
 SHARES = (50, 80, 90)  # percent of the plan that tests are counted under
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 400, 190, 42, 24, 8  # of a chart, in its own units
 
