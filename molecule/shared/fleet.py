@@ -110,6 +110,13 @@ def wait_until(what: str, holds: Callable[[], bool], seconds: float, node: str |
         time.sleep(2)
 
 
+def measure_by_hand(node: str) -> None:
+    """Measure and deliver; a measurement by hand has no slot, so another node's test may disturb it: then once more."""
+    measured = "speedtest-logger measure --wait"
+    wait_until("a measurement by hand is ok", lambda: attempt(node, measured).returncode == 0, 120, node)
+    on(node, "speedtest-logger push --force")
+
+
 def journal(node: str) -> str:
     """The journal of a node's own units, for a test that fails."""
     return on(node, "journalctl --no-pager -n 60 -u 'speedtest-*'", check=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fleet import attempt, on, playbook, query, recap, wait_until
+from fleet import attempt, measure_by_hand, on, playbook, query, recap, wait_until
 
 NODE = "homelab"
 PROGRAMS = [
@@ -97,6 +97,6 @@ def test_7_after_site_the_restored_archive_takes_deliveries():
     before = query("SELECT count(*) AS n FROM records", NODE)[0]["n"]
     done = playbook("site.yml")
     assert done.returncode == 0, done.stdout[-3000:]
-    on(NODE, "speedtest-logger measure --wait && speedtest-logger push --force")
+    measure_by_hand(NODE)
     assert query("SELECT count(*) AS n FROM records", NODE)[0]["n"] > before
     assert "all is as the manifest says" in on(NODE, "speedtest-archive verify")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from containers import inspect
-from fleet import ROOT, on, playbook, query, recap
+from fleet import ROOT, measure_by_hand, on, playbook, query, recap
 
 NODES = ("attic", "porch", "shed")
 HUB = "hub"
@@ -81,7 +81,7 @@ def test_a_broken_release_is_put_back_and_the_others_never_see_it(releases, vers
     for node in NODES:
         if node != first:
             assert version not in on(node, "ls /opt/speedtest-telemetry/releases")
-    on(first, "speedtest-logger measure --wait && speedtest-logger push --force")
+    measure_by_hand(first)
     fields = "node, logger_version, status"
     measured = f"node = '{first}' AND status <> 'skipped'"  # a slot that came meanwhile was skipped
     last = query(f"SELECT {fields} FROM records WHERE {measured} ORDER BY started_at DESC LIMIT 1", HUB)
@@ -112,7 +112,7 @@ def test_the_way_back_by_hand(releases):
     assert done.returncode == 0, done.stdout[-3000:]
     assert_all_run(OLD)
     for node in NODES:
-        on(node, "speedtest-logger measure --wait && speedtest-logger push --force")
+        measure_by_hand(node)
     newest = "SELECT node, arg_max(logger_version, started_at) AS version FROM records GROUP BY node ORDER BY node"
     assert query(newest, HUB) == [{"node": node, "version": OLD} for node in NODES]
     nowhere = playbook("playbooks/rollback.yml", "--limit", "attic")
