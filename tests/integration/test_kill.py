@@ -111,7 +111,7 @@ def stages(tmp_path, program):
 
     def fresh() -> Stage:
         for name in ("node", "archive"):
-            shutil.rmtree(tmp_path / name, ignore_errors=True)
+            shutil.rmtree(tmp_path / name, ignore_errors=True)  # not there yet for the first
         return Stage(tmp_path, program)
 
     return fresh
@@ -267,7 +267,7 @@ def test_backup_and_restore(stages, killed):
     def act(stage, number):
         stage.environment["RESTIC_REPOSITORY"] = str(stage.folder / "repository")
         stage.environment["RESTIC_PASSWORD"] = "example"
-        shutil.rmtree(stage.folder / "repository", ignore_errors=True)
+        shutil.rmtree(stage.folder / "repository", ignore_errors=True)  # not there for the first
         sent = stage.fill(2)
         stage.run(LOGGER, "push", "--force")
         stage.run(ARCHIVE, "--root", str(stage.archive), *INGEST)

@@ -212,7 +212,7 @@ def test_the_how_tos_for_the_archive_run(name, tmp_path, monkeypatch, capsys):
     programs = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert commands or programs
     for _, *argv in commands:
-        argv = [str(tmp_path / Path(word).name) if word.startswith("/tmp/") else word for word in argv]  # noqa: PLW2901
+        argv = [str(tmp_path / Path(word).name) if word.startswith("/tmp/") else word for word in argv]  # noqa: PLW2901  its own path
         assert archive_cli.main(argv) == 0, argv
     for program in programs:
         exec(program.replace("/srv/speedtest-archive", str(tmp_path)), {})  # noqa: S102  our own page

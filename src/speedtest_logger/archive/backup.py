@@ -53,7 +53,7 @@ def backup(layout: Layout, keep: Keep) -> dict[str, Any]:
         restic("forget", "--quiet", "--prune", "--host", TAG, "--tag", TAG, *times)
         restic("check", "--quiet")
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder)
     outcome = {
         "at": utc_text(time.time()),
         "snapshot": summary["snapshot_id"],
@@ -63,8 +63,7 @@ def backup(layout: Layout, keep: Keep) -> dict[str, Any]:
         "manifest_line": manifest.head(layout)[0],
         "seconds": round(time.monotonic() - began, 1),
     }
-    with store.as_owner(layout.root):
-        write_durably(layout.state / "backup.json", json.dumps(outcome).encode())
+    write_durably(layout.state / "backup.json", json.dumps(outcome).encode())
     return outcome
 
 
@@ -72,13 +71,18 @@ def stage(layout: Layout) -> Path:
     """One moment of the archive as links and copies in a folder of its own."""
     folder = layout.root / "backup"
     with store.single_writer(layout, "backup", wait=300):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(mode=0o700)
+        _make_empty(folder)
         for name in LINKED:
             shutil.copytree(layout.root / name, folder / name, copy_function=_link, ignore=_unfinished)
         for name in COPIED:  # the manifest is added to in place: a link would go on changing
             shutil.copytree(layout.root / name, folder / name, ignore=_unfinished)
     return folder
+
+
+def _make_empty(folder: Path) -> None:
+    if folder.exists():  # a crash left it
+        shutil.rmtree(folder)
+    folder.mkdir(mode=0o700)
 
 
 def _link(source: str, target: str) -> str:
@@ -111,14 +115,12 @@ def restore(layout: Layout, snapshot: str = "latest") -> dict[str, Any]:
     found = json.loads(restic("snapshots", "--json", "--host", TAG, "--tag", TAG, snapshot))
     if not found:
         raise ConfigError([f"the repository has no snapshot '{snapshot}' of an archive"])
-    with store.as_owner(layout.root):
-        layout.prepare()
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(mode=0o700)
-        restic("restore", "--quiet", found[-1]["id"], "--target", str(folder))
-        _take_place(folder, layout)
-        shutil.rmtree(folder)
-        index.rebuild(layout)
+    layout.prepare()
+    _make_empty(folder)
+    restic("restore", "--quiet", found[-1]["id"], "--target", str(folder))
+    _take_place(folder, layout)
+    shutil.rmtree(folder)
+    index.rebuild(layout)
     findings = verify.verify(layout)
     if findings:
         raise StorageError(f"what was restored is not as its manifest says: {findings[0].file}: {findings[0].problem}")

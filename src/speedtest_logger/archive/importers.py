@@ -27,7 +27,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from speedtest_logger.archive import schema, store
+from speedtest_logger.archive import render, schema, store
 from speedtest_logger.archive.layout import Layout
 from speedtest_logger.engines import ookla, speedtest_cli
 from speedtest_logger.engines.job import Output
@@ -225,7 +225,7 @@ def _read(file: Path) -> Iterator[Row]:
 
 def unescaped(text: str) -> str:
     """Take away the apostrophe that an export put before a formula."""
-    return text[1:] if text.startswith("'") and text[1:2] in ("=", "+", "-", "@", "\t", "\r") else text
+    return text[1:] if text.startswith("'") and text[1:].startswith(render.FORMULA_STARTS) else text
 
 
 FORMS: list[tuple[str, Callable[[Row], bool]]] = [

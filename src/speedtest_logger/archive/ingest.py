@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from speedtest_logger.archive import schema, snapshot, store
+from speedtest_logger.archive import schema, store
 from speedtest_logger.archive.layout import Layout, ulid
 from speedtest_logger.errors import RecordError
 from speedtest_logger.record import utc_text, validate
@@ -175,6 +174,4 @@ def clear_leftovers(layout: Layout) -> int:
         if file.stat().st_mtime < limit:
             file.unlink()
             removed += 1
-    for folder in snapshot.leftovers(layout):
-        shutil.rmtree(folder, ignore_errors=True)
     return removed

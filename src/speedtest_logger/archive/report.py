@@ -39,11 +39,11 @@ class Series:
     points: list[tuple[float, float, float] | None]
 
 
-def write(archive: Archive, start: float, end: float, out: Path, plan: Plan | None = None) -> Path:
+def write(archive: Archive, start: float, end: float, out: Path, plan: Plan) -> Path:
     """Write the report of an archive that is narrowed to a location; returns the CSV's path.
 
-    `start` and `end` are Unix times (s), `plan` None takes the inventory's. Raises ConfigError where the location has
-    neither records nor slots in the period.
+    `start` and `end` are Unix times (s). Raises ConfigError where the location has neither records nor slots in the
+    period.
     """
     location = archive.scope.location
     accounts = list(coverage.accounts(archive, start, end))
@@ -52,7 +52,7 @@ def write(archive: Archive, start: float, end: float, out: Path, plan: Plan | No
     if not tests and not any(account.slots for account in accounts):
         known = ", ".join(archive.locations()) or "none"
         raise ConfigError([f"location '{location}' has no tests in this period; known here: {known}"])
-    facts = gather(scoped, accounts, start, end, plan or planned(archive, location))
+    facts = gather(scoped, accounts, start, end, plan)
     rows_file = out.with_suffix(".csv")
     render.write(scoped.to_arrow(), "csv", rows_file)
     loader = jinja2.PackageLoader("speedtest_logger.archive", ".")

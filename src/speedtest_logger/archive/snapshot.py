@@ -37,6 +37,8 @@ class Still:
 @contextmanager
 def still(layout: Layout, files: list[Path]) -> Iterator[Still]:
     """The files for reading; what was linked is removed afterwards."""
+    for leftover in leftovers(layout):
+        shutil.rmtree(leftover, ignore_errors=True)  # one of another account's goes with that account's next query
     now = time.time()
     older: dict[Path, tuple[int, int] | None] = {}
     recent: list[Path] = []
@@ -55,7 +57,7 @@ def still(layout: Layout, files: list[Path]) -> Iterator[Still]:
         yield Still(sorted([*older, *(file for file in linked if file)]), older)
     finally:
         if folder:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)  # the answer stands; what stays goes with a later query
 
 
 def _folder(layout: Layout) -> Path:
