@@ -6,6 +6,7 @@ SCENARIOS := $(LONGEST) $(filter-out $(LONGEST),$(patsubst molecule/%/molecule.y
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export NO_COLOR := 1
 export PYTHONPATH := src
+LOGS := .cache/scenarios
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-down test lint types unit scenarios benchmark image docs lock clean
 
@@ -36,11 +37,18 @@ unit: .venv/complete tools ## unit and integration tests
 scenarios: .venv/complete tools ## every molecule scenario, four at a time (needs root)
 	$(PYTHON) -m lab images build
 	$(PYTHON) -m lab wheels requirements/archive.txt
-	$(MAKE) --no-print-directory --keep-going -j4 --output-sync=target $(SCENARIOS:%=scenario-%)
+	@rm -rf $(LOGS)
+	@$(MAKE) --no-print-directory --keep-going -j4 --output-sync=target $(SCENARIOS:%=scenario-%) || $(REPORT_FAILURES)
 	@echo "scenarios: $(words $(SCENARIOS)) passed, 0 failed"
 
+# side by side, make's jobs share one standard input, and ssh would make it non-blocking for all: each gets its own
 scenario-%: .venv/complete ## one molecule scenario, such as scenario-default
-	molecule test -s $* </dev/null  # side by side, make's jobs share one standard input: ssh would make it non-blocking for all
+	@mkdir -p $(LOGS)
+	@set -o pipefail; molecule test -s $* </dev/null 2>&1 | tee $(LOGS)/$*.log && touch $(LOGS)/$*.passed
+
+# what failed must not have to be looked for among the thousands of lines before
+REPORT_FAILURES = { echo; for name in $(SCENARIOS); do [ -e $(LOGS)/$$name.passed ] || { echo "FAILED $$name, whole in $(LOGS)/$$name.log:"; \
+	  grep -hE '^(E  |FAILED|ERROR |CRITICAL|fatal: |\[ERROR\])' $(LOGS)/$$name.log | cut -c1-300 | tail -12; }; done; exit 1; }
 
 benchmark: .venv-benchmark/complete .venv/complete peers ## ratios against named peers (needs root)
 	$(PYTHON) benchmarks/node_cost.py
