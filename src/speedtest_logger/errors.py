@@ -27,6 +27,12 @@ class ConfigError(SpeedtestError):
         self.problems = problems
 
 
+class UsageError(SpeedtestError):
+    """What was asked for cannot be done as it was asked; the text says what to ask instead."""
+
+    exit_code = EXIT_USAGE
+
+
 class RecordError(SpeedtestError):
     """A row is no valid record; `reason` is one word for machines, the text says which column and value."""
 

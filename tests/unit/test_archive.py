@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from speedtest_logger.archive import cli, coverage, exporters, ingest, layout, open_archive, receive, store
-from speedtest_logger.errors import ConfigError, RefusedError, StorageError
+from speedtest_logger.errors import RefusedError, StorageError, UsageError
 from speedtest_logger.record import Record, utc_text
 
 NOW = 1_800_000_000
@@ -266,7 +266,7 @@ def test_an_empty_archive_has_no_rows_and_no_error(archive):
 def test_query_reads_the_archive_and_nothing_else(archive, sql):
     deliver(archive, row())
     ingest.ingest(archive)
-    with pytest.raises(ConfigError):
+    with pytest.raises(UsageError):
         open_archive(archive.root).query(sql)
 
 

@@ -13,7 +13,7 @@ from conftest import FIXTURES
 
 from speedtest_logger.archive import cli, exporters, importers, open_archive, verify
 from speedtest_logger.archive.layout import Layout
-from speedtest_logger.errors import ConfigError
+from speedtest_logger.errors import UsageError
 from speedtest_logger.record import Record, run_id_of_slot, utc_text
 from speedtest_logger.spool import record_to_csv
 
@@ -200,5 +200,5 @@ def test_speedsnakes_tree_is_written_and_read_back(archive, tmp_path):
     other = Layout(tmp_path / "other")
     other.prepare()
     assert take(other, out).added == 2
-    with pytest.raises(ConfigError, match="not empty"):
+    with pytest.raises(UsageError, match="not empty"):
         exporters.export(open_archive(archive.root), "speedsnake", out)

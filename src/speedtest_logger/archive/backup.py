@@ -20,7 +20,7 @@ from typing import Any
 
 from speedtest_logger.archive import index, manifest, store, verify
 from speedtest_logger.archive.layout import Layout
-from speedtest_logger.errors import ConfigError, StorageError
+from speedtest_logger.errors import StorageError, UsageError
 from speedtest_logger.record import utc_text
 from speedtest_logger.spool import write_durably
 
@@ -41,7 +41,7 @@ class Keep:
 def backup(layout: Layout, keep: Keep) -> dict[str, Any]:
     """Save one moment of the archive; returns the snapshot's id and what it holds.
 
-    Raises ConfigError where restic or its repository is missing, StorageError with restic's own words.
+    Raises UsageError where restic or its repository is missing, StorageError with restic's own words.
     """
     began = time.monotonic()
     _initialise()
@@ -102,19 +102,17 @@ def restore(layout: Layout, snapshot: str = "latest") -> dict[str, Any]:
 
     What nodes delivered before or meanwhile stays in the inbox.
 
-    Raises ConfigError where the archive is not empty, StorageError where restic fails or the manifest does not fit.
+    Raises UsageError where the archive is not empty, StorageError where restic fails or the manifest does not fit.
     """
     folder = layout.root / "restore"  # it is there where a restore was interrupted: then this one goes on
     if not folder.exists() and layout.month_files():
-        raise ConfigError(
-            [
-                f"{layout.archive} holds records: nothing was changed. To have both, export them (speedtest-archive "
-                "export --format parquet FILE), remove archive/ and manifest/, restore, then import FILE"
-            ]
+        raise UsageError(
+            f"{layout.archive} holds records: nothing was changed. To have both, export them (speedtest-archive "
+            "export --format parquet FILE), remove archive/ and manifest/, restore, then import FILE"
         )
     found = json.loads(restic("snapshots", "--json", "--host", TAG, "--tag", TAG, snapshot))
     if not found:
-        raise ConfigError([f"the repository has no snapshot '{snapshot}' of an archive"])
+        raise UsageError(f"the repository has no snapshot '{snapshot}' of an archive")
     layout.prepare()
     _make_empty(folder)
     restic("restore", "--quiet", found[-1]["id"], "--target", str(folder))
@@ -147,7 +145,7 @@ def _take_place(source: Path, layout: Layout) -> None:
 def _initialise() -> None:
     """Make the repository where there is none yet."""
     if not os.environ.get("RESTIC_REPOSITORY"):
-        raise ConfigError(["RESTIC_REPOSITORY is not set: a directory, sftp:user@host:/path or s3:https://host/bucket"])
+        raise UsageError("RESTIC_REPOSITORY is not set: a directory, sftp:user@host:/path or s3:https://host/bucket")
     try:
         restic("cat", "config")
     except StorageError as error:
@@ -157,7 +155,7 @@ def _initialise() -> None:
 
 
 def restic(*words: str, cwd: Path | None = None) -> str:
-    """Run restic; returns what it printed. Raises ConfigError where it is missing, StorageError with its words."""
+    """Run restic; returns what it printed. Raises UsageError where it is missing, StorageError with its words."""
     given = shlex.split(os.environ.get("SPEEDTEST_RESTIC_OPTIONS", ""))
     options = [word for option in given for word in ("-o", option)]
     try:
@@ -165,7 +163,7 @@ def restic(*words: str, cwd: Path | None = None) -> str:
             ["restic", *options, *words], cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
     except FileNotFoundError as error:
-        raise ConfigError(["restic is not installed: apt install restic"]) from error
+        raise UsageError("restic is not installed: apt install restic") from error
     if done.returncode != 0:
         raise StorageError(f"restic {words[0]}: {(done.stderr or done.stdout).strip()[-600:]}")
     return done.stdout

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from speedtest_logger.archive.layout import Layout, month_of
 from speedtest_logger.archive.options import parser
 from speedtest_logger.cli import become_owner
-from speedtest_logger.errors import EXIT_OK, EXIT_STORAGE, EXIT_UNHEALTHY, ConfigError, SpeedtestError
+from speedtest_logger.errors import EXIT_OK, EXIT_STORAGE, EXIT_UNHEALTHY, SpeedtestError, UsageError
 
 if TYPE_CHECKING:
     from importlib.abc import MetaPathFinder
@@ -171,7 +171,7 @@ def do_verify(args: argparse.Namespace) -> int:
         try:
             month_of(args.explain)
         except ValueError as error:
-            raise ConfigError([str(error)]) from error
+            raise UsageError(str(error)) from error
         show(args, verify.explain(layout, args.explain), ["at", "verb"])
         return EXIT_OK
     with progress(verify.sizes(layout), "verify") as advance:
@@ -195,7 +195,7 @@ def do_import(args: argparse.Namespace) -> int:
         if name and not is_id(name)
     ]
     if wrong:
-        raise ConfigError(wrong)
+        raise UsageError("; ".join(wrong))
     files = importers.find(args.paths)
     with progress(len(files), "import") as advance:
         source = importers.Source(args.node, args.location, args.at)
@@ -220,7 +220,7 @@ def do_prune(args: argparse.Namespace) -> int:
     from speedtest_logger.archive import prune
 
     if args.older_than is None and args.max_size is None:
-        raise ConfigError(["prune needs --older-than, --max-size or both"])
+        raise UsageError("prune needs --older-than, --max-size or both")
     layout = Layout(args.root)
     work = prune.prune if args.yes else prune.plan
     going = work(layout, time.time(), args.older_than, args.max_size)
@@ -228,6 +228,17 @@ def do_prune(args: argparse.Namespace) -> int:
     total = sum(old.size for old in going) / 1e6
     said = "removed" if args.yes else "would go; add --yes to remove them"
     print(f"{len(going)} months, {total:.1f} MB {said}", file=sys.stderr)
+    return EXIT_OK
+
+
+def do_gather(args: argparse.Namespace) -> int:
+    """What the upkeep's timer runs."""
+    from speedtest_logger.archive import gathered
+
+    layout, now = Layout(args.root), time.time()
+    with progress(sum(map(len, gathered.due(layout, now).values())), "gather") as advance:
+        new = gathered.gather(layout, now, advance)
+    print(f"{len(new)} months gathered", file=sys.stderr)
     return EXIT_OK
 
 
@@ -262,9 +273,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         if not (args.root / "archive").is_dir():
-            raise ConfigError([f"{args.root} is no archive: name its directory with --root or SPEEDTEST_ARCHIVE_DIR"])
+            raise UsageError(f"{args.root} is no archive: name its directory with --root or SPEEDTEST_ARCHIVE_DIR")
         os.umask(0o027)
-        if args.verb in ("backup", "restore"):
+        if args.verb in ("backup", "restore", "gather"):
             become_owner(args.root)  # restic and its ssh too
         if argv is None and args.verb == "ingest":  # a process of its own
             sys.meta_path.insert(0, cast("MetaPathFinder", WithoutPandas))

@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING
 import duckdb
 import pyarrow as pa
 
-from speedtest_logger.archive import index, ingest, manifest, snapshot
+from speedtest_logger.archive import gathered, index, ingest, manifest, snapshot
 from speedtest_logger.archive.layout import Layout, default_root, month_of
 from speedtest_logger.archive.schema import BATCH_SCHEMA, SCHEMA
-from speedtest_logger.errors import ConfigError, StorageError
+from speedtest_logger.errors import StorageError, UsageError
 from speedtest_logger.record import COLUMNS, SCHEMA_VERSION, utc_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PARTITIONS = "hive_partitioning = true, hive_types = {'location': VARCHAR, 'year': INTEGER, 'month': INTEGER}"
+PARTS = "'year': INTEGER, 'month': INTEGER"  # of a path; the location may look like a number and is none
+LOCATED_PARTS = f"'location': VARCHAR, {PARTS}"
 TRIES = 5
 # what nodes delivered since the last ingest, each run once
 ARRIVED = """
@@ -71,6 +72,43 @@ def literal(text: str) -> str:
 
 
 @dataclass(frozen=True)
+class Sources:
+    """The files that a question reads: months of a location each, and months of the whole fleet."""
+
+    months: list[Path]
+    gathered: list[Path]
+    alike: bool  # all have exactly today's columns: none must be opened to find out
+
+    @classmethod
+    def of(cls, layout: Layout, files: snapshot.Still) -> Sources:
+        """What to read instead of an archive's files, and have the same rows."""
+        alike = index.read(layout).columns == [SCHEMA.names]
+        taken = gathered.instead_of(layout, files.older) if alike else {}
+        covered = {file for months in taken.values() for file in months}
+        return cls(sorted([*(files.older.keys() - covered), *files.linked]), sorted(taken), alike)
+
+    def outside(self, folder: Path) -> list[Path]:
+        """The files that do not lie below a folder."""
+        return [file for file in (*self.months, *self.gathered) if not file.is_relative_to(folder)]
+
+    def sql(self) -> str:
+        """Their rows: every column of today, NULL where a file lacks it, then what only files have."""
+        if not self.months and not self.gathered:
+            return "SELECT * FROM nothing"
+        if not self.alike:
+            rows = _parquet(self.months, LOCATED_PARTS, ", union_by_name = true")
+            return f"SELECT * FROM nothing UNION ALL BY NAME SELECT * FROM {rows}"
+        parts = [_parquet(self.gathered, PARTS)] if self.gathered else []
+        parts += [_parquet(self.months, LOCATED_PARTS)] if self.months else []
+        return " UNION ALL ".join(f"SELECT {', '.join(VIEW_COLUMNS)} FROM {part}" for part in parts)
+
+
+def _parquet(files: list[Path], parts: str, options: str = "") -> str:
+    names = ", ".join(literal(str(file)) for file in files)
+    return f"read_parquet([{names}], hive_partitioning = true, hive_types = {{{parts}}}{options})"
+
+
+@dataclass(frozen=True)
 class Archive:
     """One dataset. `only` narrows it; `fresh` archives also show what lies in the inbox, as ingest would take it."""
 
@@ -89,7 +127,7 @@ class Archive:
     def query(self, sql: str) -> pa.Table:
         """The answer to SQL over the view `records`, times in UTC. It can read the archive and nothing else here.
 
-        Raises ConfigError with DuckDB's own words where the SQL is wrong.
+        Raises UsageError with DuckDB's own words where the SQL is wrong.
         """
         for _ in range(TRIES):
             arrived = (
@@ -97,10 +135,10 @@ class Archive:
             )  # first: rows move from here to there
             with snapshot.still(self.layout, self.files()) as files:
                 try:
-                    answer = self._answer(files.paths, arrived, sql)
+                    answer = self._answer(Sources.of(self.layout, files), arrived, sql)
                 except duckdb.Error as error:
                     if files.are_as_they_were():
-                        raise ConfigError([str(error)]) from error
+                        raise UsageError(str(error)) from error
                 else:
                     if files.are_as_they_were():
                         return answer
@@ -110,21 +148,21 @@ class Archive:
         """The dataset's files that can hold its rows."""
         return self.scope.files(self.layout, index.read(self.layout))
 
-    def _answer(self, files: list[Path], arrived: pa.Table, sql: str) -> pa.Table:
+    def _answer(self, sources: Sources, arrived: pa.Table, sql: str) -> pa.Table:
         with duckdb.connect() as connection:
             connection.execute("SET TimeZone = 'UTC'")
             empty = (
                 BATCH_SCHEMA.append(pa.field("year", pa.int32())).append(pa.field("month", pa.int32())).empty_table()
             )
             connection.register("nothing", empty.select(VIEW_COLUMNS))
-            connection.execute(f"CREATE VIEW stored AS {self._stored(files)}")
-            sources = "SELECT * FROM stored"
+            connection.execute(f"CREATE VIEW stored AS {sources.sql()}")
+            rows = "SELECT * FROM stored"
             if arrived.num_rows:
                 connection.register("arrived", arrived)
-                sources += ARRIVED
-            connection.execute(f"CREATE VIEW records AS SELECT * FROM ({sources}) WHERE {self.scope.condition()}")
+                rows += ARRIVED
+            connection.execute(f"CREATE VIEW records AS SELECT * FROM ({rows}) WHERE {self.scope.condition()}")
             connection.execute(f"SET allowed_directories = [{literal(str(self.layout.archive))}]")
-            linked = [literal(str(file)) for file in files if not file.is_relative_to(self.layout.archive)]
+            linked = [literal(str(file)) for file in sources.outside(self.layout.archive)]
             connection.execute(f"SET allowed_paths = [{', '.join(linked)}]")
             connection.execute("SET enable_external_access = false")
             connection.execute("SET lock_configuration = true")
@@ -150,16 +188,6 @@ class Archive:
         version = manifest.head(self.layout)[2].get("schema_version", SCHEMA_VERSION)
         return version if version > SCHEMA_VERSION else None
 
-    def _stored(self, files: list[Path]) -> str:
-        """SQL of the dataset's rows: every column of today, NULL where a file lacks it, then what only files have."""
-        if not files:
-            return "SELECT * FROM nothing"
-        names = "[" + ", ".join(literal(str(file)) for file in files) + "]"
-        if index.read(self.layout).columns == [SCHEMA.names]:  # no file differs: none must be opened to find out
-            return f"SELECT {', '.join(VIEW_COLUMNS)} FROM read_parquet({names}, {PARTITIONS})"
-        rows = f"SELECT * FROM read_parquet({names}, {PARTITIONS}, union_by_name = true)"
-        return f"SELECT * FROM nothing UNION ALL BY NAME {rows}"
-
     def _arrived(self) -> pa.Table:
         """What lies in the inbox and is valid; what is not stays there for ingest to judge."""
         tables = [BATCH_SCHEMA.empty_table()]
@@ -170,11 +198,11 @@ class Archive:
 
 
 def open_archive(path: Path | str | None = None, *, fresh: bool = False) -> Archive:
-    """The archive at `path` (default: SPEEDTEST_ARCHIVE_DIR, or /srv/speedtest-archive). Raises ConfigError.
+    """The archive at `path` (default: SPEEDTEST_ARCHIVE_DIR, or /srv/speedtest-archive). Raises UsageError.
 
     `fresh` shows the inbox's rows too: what nodes delivered since the last ingest.
     """
     layout = Layout(Path(path) if path else default_root())
     if not layout.archive.is_dir():
-        raise ConfigError([f"{layout.root} is no archive: name its directory with --root or SPEEDTEST_ARCHIVE_DIR"])
+        raise UsageError(f"{layout.root} is no archive: name its directory with --root or SPEEDTEST_ARCHIVE_DIR")
     return Archive(layout, fresh)

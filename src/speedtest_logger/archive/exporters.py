@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from speedtest_logger.archive import render
 from speedtest_logger.archive.dataset import Archive
-from speedtest_logger.errors import ConfigError
+from speedtest_logger.errors import UsageError
 
 FORMS = ("csv", "jsonl", "json", "parquet", "speedsnake")
 # SpeedSnake flattens the JSON of sivel's speedtest-cli: speeds in bit/s, ping in ms. It knows no failed tests.
@@ -24,7 +24,7 @@ SPEEDSNAKE = """
 
 
 def export(archive: Archive, form: str, out: Path) -> int:
-    """Write an archive's rows in one of FORMS; returns their number. Raises ConfigError, OSError."""
+    """Write an archive's rows in one of FORMS; returns their number. Raises UsageError, OSError."""
     if form == "speedsnake":
         return to_speedsnake(archive, out)
     table = archive.to_arrow()
@@ -35,7 +35,7 @@ def export(archive: Archive, form: str, out: Path) -> int:
 def to_speedsnake(archive: Archive, out: Path) -> int:
     """location=/year=/month=/day=/speedtest_001.parquet below a folder that is empty or new."""
     if out.exists() and any(out.iterdir()):
-        raise ConfigError([f"{out} is not empty: name a new folder, or rows would be there twice"])
+        raise UsageError(f"{out} is not empty: name a new folder, or rows would be there twice")
     table = archive.query(SPEEDSNAKE)
     groups = pa.TableGroupBy(table, ["speedtest_address", "day"], use_threads=False).aggregate([([], "count_all")])
     first = 0

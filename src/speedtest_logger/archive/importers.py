@@ -31,7 +31,7 @@ from speedtest_logger.archive import render, schema, store
 from speedtest_logger.archive.layout import Layout
 from speedtest_logger.engines import ookla, speedtest_cli
 from speedtest_logger.engines.job import Output
-from speedtest_logger.errors import ConfigError, EngineError, RecordError
+from speedtest_logger.errors import EngineError, RecordError, UsageError
 from speedtest_logger.record import (
     COLUMNS,
     MAX_TEXT,
@@ -127,11 +127,11 @@ class Imported:
 
 
 def find(paths: list[Path]) -> list[Path]:
-    """The files to read, those of folders too. Raises ConfigError for a path that is not there."""
+    """The files to read, those of folders too. Raises UsageError for a path that is not there."""
     found: list[Path] = []
     for path in paths:
         if not path.exists():
-            raise ConfigError([f"{path} is not there"])
+            raise UsageError(f"{path} is not there")
         found += sorted(f for f in path.rglob("*") if f.suffix in SUFFIXES and f.is_file()) if path.is_dir() else [path]
     return found
 
@@ -141,7 +141,7 @@ def run(
 ) -> Imported:
     """Read files into the dataset, or only count with `dry_run`; a row that is none is named and the others go on.
 
-    Raises ConfigError where the source needs a node's name and none is given, StorageError while another change of
+    Raises UsageError where the source needs a node's name and none is given, StorageError while another change of
     the archive is running.
     """
     outcome = Imported()
@@ -255,7 +255,7 @@ def _to_record(raw: Row, form: str, file: Path, source: Source) -> Row:
                 typed[name] = utc_text(typed[name].timestamp())
         return {name: typed.get(name) for name in COLUMNS}
     if not source.node:
-        raise ConfigError([f"{file} does not say which node measured: add --node NAME"])
+        raise UsageError(f"{file} does not say which node measured: add --node NAME")
     engine, content, moment = _as_engine_json(raw, form)
     started = _moment(moment or source.at, file)
     location = source.location or _address(raw, file) or UNKNOWN_LOCATION

@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from speedtest_logger.archive.layout import Layout, month_of
+from speedtest_logger.archive.schema import milliseconds, numbered
+from speedtest_logger.record import utc_text
 from speedtest_logger.spool import write_durably
 
 
@@ -27,12 +30,20 @@ class Index:
 
     def take(self, rows: pa.Table) -> None:
         """Take nodes and their times in; the same rows twice change nothing."""
-        found = rows.group_by(["node", "location"]).aggregate([("started_at", "min"), ("started_at", "max")])
-        for row in found.to_pylist():
-            places = self.nodes.setdefault(row["node"], {})
-            ends = [row[f"started_at_{end}"].strftime("%Y-%m-%dT%H:%M:%SZ") for end in ("min", "max")]
-            first, last = places.get(row["location"], ends)
-            places[row["location"]] = [min(first, ends[0]), max(last, ends[1])]
+        if not rows.num_rows:
+            return
+        node_numbers, nodes = numbered(rows["node"])
+        place_numbers, places = numbered(rows["location"])
+        times = milliseconds(rows["started_at"])
+        pairs, pair_of_row = np.unique(node_numbers * len(places) + place_numbers, return_inverse=True)
+        earliest, latest = np.full(len(pairs), times.max()), np.full(len(pairs), times.min())
+        np.minimum.at(earliest, pair_of_row, times)
+        np.maximum.at(latest, pair_of_row, times)
+        for pair, *ends in zip(pairs.tolist(), earliest.tolist(), latest.tolist(), strict=True):
+            known = self.nodes.setdefault(nodes[pair // len(places)], {})
+            texts = [utc_text(end / 1000) for end in ends]
+            first, last = known.get(places[pair % len(places)], texts)
+            known[places[pair % len(places)]] = [min(first, texts[0]), max(last, texts[1])]
 
     def take_columns(self, names: list[str]) -> None:
         """Take a file's columns in."""

@@ -26,6 +26,7 @@ class Layout:
         self.manifest = root / "manifest"
         self.quarantine = root / "quarantine"
         self.state = root / "state"
+        self.gathered = root / "gathered"
 
     def prepare(self) -> None:
         """Make the directories that are missing."""

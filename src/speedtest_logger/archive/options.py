@@ -37,6 +37,10 @@ VERBS = {
     ),
     "export": ("write rows to a file", "speedtest-archive export --format csv --from 2026-01-01 /tmp/rows.csv"),
     "prune": ("remove old months; says what it would do until --yes", "speedtest-archive prune --older-than 1095d"),
+    "gather": (
+        "for questions about a large fleet, keep its months in one file each as well",
+        "speedtest-archive gather",
+    ),
     "backup": ("save one moment of the archive with restic", "speedtest-archive backup --keep-monthly 36"),
     "restore": ("bring a backup into an empty archive and prove it", "speedtest-archive restore"),
     "fleet": ("each node's last record and last 24 hours, as JSON", "speedtest-archive fleet"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from speedtest_logger.archive import index, manifest, store
+from speedtest_logger.archive import gathered, index, manifest, store
 from speedtest_logger.archive.layout import Layout, month_of
 
 
@@ -64,4 +64,5 @@ def prune(layout: Layout, now: float, older_than: float | None, max_bytes: int |
             store.settle(layout, files)
             store.remove_empty_folders(layout, list(files))
             index.rebuild(layout)
+            gathered.remove_stale(layout)
     return going

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from speedtest_logger.errors import ConfigError
+from speedtest_logger.errors import UsageError
 from speedtest_logger.record import utc_text
 
 FORMS = ("table", "csv", "json", "jsonl", "parquet")
@@ -26,11 +26,11 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 def write(table: pa.Table, form: str, out: Path | None) -> None:
     """Write a table in one of FORMS to a file, which appears as a whole, or to standard output.
 
-    Raises ConfigError for Parquet on a terminal, OSError where the file cannot be written.
+    Raises UsageError for Parquet on a terminal, OSError where the file cannot be written.
     """
     if out is None:
         if form == "parquet" and sys.stdout.isatty():
-            raise ConfigError(["Parquet is nothing for a terminal: add --out FILE, or pipe it"])
+            raise UsageError("Parquet is nothing for a terminal: add --out FILE, or pipe it")
         sys.stdout.flush()
         for piece in encoded(table, form):
             sys.stdout.buffer.write(for_terminal(piece) if sys.stdout.isatty() else piece)

@@ -14,7 +14,7 @@ from speedtest_logger import __version__
 from speedtest_logger.archive import coverage, manifest, render
 from speedtest_logger.archive.coverage import Account, Cover
 from speedtest_logger.archive.dataset import Archive
-from speedtest_logger.errors import ConfigError
+from speedtest_logger.errors import UsageError
 from speedtest_logger.record import utc_text
 
 OUTAGES = 30  # that are listed: the longest; the verb `outages` has them all
@@ -42,7 +42,7 @@ class Series:
 def write(archive: Archive, start: float, end: float, out: Path, plan: Plan) -> Path:
     """Write the report of an archive that is narrowed to a location; returns the CSV's path.
 
-    `start` and `end` are Unix times (s). Raises ConfigError where the location has neither records nor slots in the
+    `start` and `end` are Unix times (s). Raises UsageError where the location has neither records nor slots in the
     period.
     """
     location = archive.scope.location
@@ -51,7 +51,7 @@ def write(archive: Archive, start: float, end: float, out: Path, plan: Plan) -> 
     tests = scoped.query("SELECT count(*) AS n FROM records").to_pylist()[0]["n"]
     if not tests and not any(account.slots for account in accounts):
         known = ", ".join(archive.locations()) or "none"
-        raise ConfigError([f"location '{location}' has no tests in this period; known here: {known}"])
+        raise UsageError(f"location '{location}' has no tests in this period; known here: {known}")
     facts = gather(scoped, accounts, start, end, plan)
     rows_file = out.with_suffix(".csv")
     render.write(scoped.to_arrow(), "csv", rows_file)

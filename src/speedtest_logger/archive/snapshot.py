@@ -11,10 +11,11 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from speedtest_logger.archive.layout import Layout
 
@@ -22,16 +23,27 @@ RECENT_SECONDS = 600
 PREFIX = "reading-"
 
 
+class Identity(NamedTuple):
+    """What tells a file from the one that takes its place: size in bytes, time of the last change in ns, inode."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+Files = Mapping[Path, Identity]
+
+
 @dataclass(frozen=True)
 class Still:
-    """Paths to read, and the older files' identities when they were found."""
+    """Files that stay: older ones in their own places, with their identities when they were found, and links."""
 
-    paths: list[Path]
-    older: dict[Path, tuple[int, int] | None]
+    older: Files
+    linked: list[Path]
 
     def are_as_they_were(self) -> bool:
         """Whether no file that is read in its own place was replaced or removed since."""
-        return all(_identity(path) == identity for path, identity in self.older.items())
+        return all(identity(path) == found for path, found in self.older.items())
 
 
 @contextmanager
@@ -39,25 +51,33 @@ def still(layout: Layout, files: list[Path]) -> Iterator[Still]:
     """The files for reading; what was linked is removed afterwards."""
     for leftover in leftovers(layout):
         shutil.rmtree(leftover, ignore_errors=True)  # one of another account's goes with that account's next query
-    now = time.time()
-    older: dict[Path, tuple[int, int] | None] = {}
-    recent: list[Path] = []
-    for file in files:
-        try:
-            found = file.stat()
-        except FileNotFoundError:  # pruned since it was listed
-            continue
-        if abs(now - found.st_mtime) < RECENT_SECONDS:
-            recent.append(file)
-        else:
-            older[file] = (found.st_ino, found.st_mtime_ns)
+    newest = (time.time() - RECENT_SECONDS) * 1e9
+    found = identities(files)
+    recent = [file for file, identity in found.items() if identity.mtime_ns > newest]
     folder = _folder(layout) if recent else None
     try:
         linked = [_link(layout, file, folder) for file in recent if folder]
-        yield Still(sorted([*older, *(file for file in linked if file)]), older)
+        yield Still(
+            {file: identity for file, identity in found.items() if identity.mtime_ns <= newest},
+            sorted(file for file in linked if file),
+        )
     finally:
         if folder:
             shutil.rmtree(folder, ignore_errors=True)  # the answer stands; what stays goes with a later query
+
+
+def identities(files: Iterable[Path]) -> dict[Path, Identity]:
+    """The files that are there, as they are now."""
+    return {file: found for file in files if (found := identity(file))}
+
+
+def identity(file: Path) -> Identity | None:
+    """What a file is now; None where there is none."""
+    try:
+        found = os.stat(file)
+    except OSError:
+        return None
+    return Identity(found.st_size, found.st_mtime_ns, found.st_ino)
 
 
 def _folder(layout: Layout) -> Path:
@@ -66,7 +86,7 @@ def _folder(layout: Layout) -> Path:
 
 
 def _link(layout: Layout, file: Path, folder: Path) -> Path | None:
-    target = folder / layout.name(file)
+    target = folder / file.relative_to(layout.root)
     target.parent.mkdir(parents=True)
     try:
         os.link(file, target)
@@ -75,14 +95,6 @@ def _link(layout: Layout, file: Path, folder: Path) -> Path | None:
     except OSError:  # another file system, or a file that is not ours
         shutil.copyfile(file, target)
     return target
-
-
-def _identity(file: Path) -> tuple[int, int] | None:
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns
 
 
 def leftovers(layout: Layout) -> list[Path]:

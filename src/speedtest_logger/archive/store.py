@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -25,15 +26,21 @@ import pyarrow.parquet as pq
 
 from speedtest_logger.archive import digest, index, manifest
 from speedtest_logger.archive.layout import Layout, month_of
-from speedtest_logger.archive.schema import SCHEMA, SORT_KEYS, check_version
+from speedtest_logger.archive.schema import SCHEMA, SORT_KEYS, check_version, milliseconds, numbered
 from speedtest_logger.errors import StorageError
 from speedtest_logger.record import COLUMNS
 from speedtest_logger.spool import sync_directory
 
 ROW_GROUP = 65_536  # rows that are in memory at once while a month is written, whatever its size
-# Words that repeat are worth a dictionary, times are best as differences: a third smaller and faster than all alike.
+# Words that repeat are worth a dictionary, times are best as differences: a third smaller and faster than all alike. A
+# page that ends only with its row group is a fifth faster to read.
 REPEATED = [name for name, kind in COLUMNS.items() if kind in ("id", "text", "runtime", "status", "reason")]
-ENCODINGS = {name: "DELTA_BINARY_PACKED" for name, kind in COLUMNS.items() if kind == "time"}
+WRITING: dict[str, Any] = {
+    "compression": "zstd",
+    "use_dictionary": [*REPEATED, "day"],
+    "column_encoding": {name: "DELTA_BINARY_PACKED" for name, kind in COLUMNS.items() if kind == "time"},
+    "max_rows_per_page": 1 << 20,
+}
 THREADS = min(4, os.cpu_count() or 2)
 
 
@@ -192,26 +199,19 @@ def remove_empty_folders(layout: Layout, names: list[str]) -> None:
 
 def by_month(layout: Layout, batch: pa.Table) -> Iterator[tuple[Path, pa.Table]]:
     """A batch's rows by the file that they belong in, sorted as the file is."""
-    if not _in_order(batch):
-        batch = batch.sort_by([("location", "ascending"), *SORT_KEYS])
-    started = batch["started_at"]
-    months = pc.add(pc.multiply(pc.year(started), pa.scalar(12)), pc.subtract(pc.month(started), pa.scalar(1)))
-    groups = pa.table({"location": batch["location"], "months": months}).group_by(
-        ["location", "months"], use_threads=False
-    )
+    places, times = numbered(batch["location"])[0], milliseconds(batch["started_at"])
+    if not bool((np.diff(places) >= 0).all() and (np.diff(times)[np.diff(places) == 0] > 0).all()):
+        batch = batch.take(pc.sort_indices(batch, [("location", "ascending"), *SORT_KEYS]))
+        places, times = numbered(batch["location"])[0], milliseconds(batch["started_at"])
+    months = times.astype("M8[ms]").astype("M8[M]").astype("i8")  # since January 1970
     rows = batch.select(SCHEMA.names).replace_schema_metadata(SCHEMA.metadata)
-    first = 0
-    for group in groups.aggregate([([], "count_all")]).to_pylist():
-        year, month = divmod(group["months"], 12)
-        yield layout.month_file(group["location"], year, month + 1), rows.slice(first, group["count_all"])
-        first += group["count_all"]
-
-
-def _in_order(batch: pa.Table) -> bool:
-    """Whether locations come one after another and each one's times only grow: then there is nothing to sort."""
-    codes = pc.index_in(batch["location"], value_set=pc.unique(batch["location"])).to_numpy().astype("i8")
-    times = batch["started_at"].cast(pa.int64()).to_numpy()
-    return bool((np.diff(codes) >= 0).all() and (np.diff(times)[np.diff(codes) == 0] > 0).all())
+    ends = np.flatnonzero((np.diff(places) != 0) | (np.diff(months) != 0)) + 1
+    for first, end in pairwise([*([0] if batch.num_rows else []), *ends.tolist(), batch.num_rows]):
+        year, month = divmod(int(months[first]), 12)
+        yield (
+            layout.month_file(batch["location"][first].as_py(), 1970 + year, month + 1),
+            rows.slice(first, end - first),
+        )
 
 
 def write_month(file: Path, fresh: pa.Table) -> Written:
@@ -227,22 +227,23 @@ def write_month(file: Path, fresh: pa.Table) -> Written:
     schema = united(old.schema_arrow if old else SCHEMA)
     month.columns = schema.names
     touched = set(pc.unique(fresh["day"]).to_pylist())
-    try:
-        with (
-            month.temporary.open("wb") as stream,
-            pq.ParquetWriter(
-                stream, schema, compression="zstd", use_dictionary=REPEATED, column_encoding=ENCODINGS
-            ) as writer,
-        ):
-            for group in regular(of_days(merged(old, fresh, schema), touched, month.days)):
-                writer.write_table(group, ROW_GROUP)
-                month.rows += group.num_rows
-        with month.temporary.open("rb") as complete:
-            os.fsync(complete.fileno())
-    except OSError:
-        month.temporary.unlink(missing_ok=True)
-        raise
+    month.rows = fresh.num_rows + (old.metadata.num_rows if old else 0)
+    write_parquet(month.temporary, of_days(merged(old, fresh, schema), touched, month.days), schema, ROW_GROUP)
     return month
+
+
+def write_parquet(file: Path, pieces: Iterable[pa.Table], schema: pa.Schema, rows: int) -> None:
+    """Write a file in row groups of `rows`; it is on disk when this returns. Raises OSError and leaves nothing."""
+    try:
+        with file.open("wb") as stream:
+            with pq.ParquetWriter(stream, schema, **WRITING) as writer:
+                for group in regular(pieces, rows):
+                    writer.write_table(group, rows)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError:
+        file.unlink(missing_ok=True)
+        raise
 
 
 def make_folders(folder: Path) -> None:
@@ -290,10 +291,15 @@ def merged(old: pq.ParquetFile | None, fresh: pa.Table, schema: pa.Schema) -> It
         piece = aligned(old.read_row_group(group), schema) if old else fresh
         last = key(piece, piece.num_rows - 1)
         cut = bisect.bisect_right(range(fresh.num_rows), last, key=lambda place: key(fresh, place))
-        yield pa.concat_tables([piece, fresh.slice(0, cut)]).sort_by(SORT_KEYS) if cut else piece
+        yield in_order(pa.concat_tables([piece, fresh.slice(0, cut)])) if cut else piece
         fresh = fresh.slice(cut)
     if fresh.num_rows:
         yield fresh
+
+
+def in_order(table: pa.Table) -> pa.Table:
+    """A table's rows as a file has them."""
+    return table.take(pc.sort_indices(table, SORT_KEYS))
 
 
 def aligned(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -341,14 +347,14 @@ def of_days(
     close()
 
 
-def regular(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The same rows in groups of ROW_GROUP, so that many small changes do not leave many small groups."""
+def regular(pieces: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """The same rows in groups of `rows`, so that many small pieces do not leave many small groups."""
     carried: list[pa.Table] = []
     for piece in pieces:
         carried.append(piece)
-        while sum(table.num_rows for table in carried) >= ROW_GROUP:
+        while sum(table.num_rows for table in carried) >= rows:
             table = pa.concat_tables(carried)
-            yield table.slice(0, ROW_GROUP)
-            carried = [table.slice(ROW_GROUP)]
+            yield table.slice(0, rows)
+            carried = [table.slice(rows)]
     if rest := pa.concat_tables(carried):
         yield rest
