@@ -1,11 +1,13 @@
 """Queries against one perfectly sorted file, against SpeedSnake's layout and against PostgreSQL, all in one run.
 
-usage: python benchmarks/archive_query.py [NODES] [DAYS]   (default 100 nodes, 365 days: 10.5 million rows; 1000 365 is
-the full fleet: 105 million rows, about 5 GB twice and half an hour of generating)
+usage: python benchmarks/archive_query.py [NODES] [DAYS]   (default 200 nodes, 365 days: 21 million rows; 1000 365 is
+the full fleet: 105 million rows, about 15 GB of disk and half an hour)
 
-Nodes measure every five minutes, two of them in each location. SpeedSnake's layout (a file per location and day) and
-PostgreSQL (Debian's package, a server of its own that this starts and removes) hold a tenth of the nodes, and so does
-the archive that they are compared with. Times are the best of three; the page cache is warm for everybody.
+Nodes measure every five minutes, two of them in each location. The archive is asked as ingest leaves it, a file per
+location and month, and again as the nightly upkeep leaves it, with the fleet's months gathered. SpeedSnake's layout (a
+file per location and day) and PostgreSQL (Debian's package, a server of its own that this starts and removes) hold a
+tenth of the nodes, and so does the archive that they are compared with. Times are the best of three; the page cache is
+warm for everybody.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fleet_data import START, node_table
 
-from speedtest_logger.archive import open_archive, store
+from speedtest_logger.archive import gathered, open_archive, store
 from speedtest_logger.archive.layout import Layout
 
 DAY = 86_400
@@ -166,7 +168,15 @@ def compare(name: str, theirs: Queries, mine: dict[str, float], bytes_per_row: t
     for question, work in theirs.items():
         seconds = best(work)
         ratio = mine[question] / seconds
-        print(f"  {question:<13} archive {mine[question]:8.3f} s   {name} {seconds:8.3f} s   ratio {ratio:6.2f}")
+        print(
+            f"  {question:<13} archive {mine[question]:8.3f} s   {name} {seconds:8.3f} s   ratio {ratio:6.2f}",
+            flush=True,
+        )
+
+
+def measure(asked: Queries) -> dict[str, float]:
+    """Seconds of each question."""
+    return {question: best(work) for question, work in asked.items()}
 
 
 def size_of(folder: Path, rows: int) -> float:
@@ -174,7 +184,7 @@ def size_of(folder: Path, rows: int) -> float:
 
 
 def main() -> None:
-    nodes = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+    nodes = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     days = int(sys.argv[2]) if len(sys.argv) > 2 else 365
     folder = Path(tempfile.mkdtemp(prefix="speedtest-benchmark-", dir=os.environ.get("BENCHMARK_DIR")))
     folder.chmod(0o755)
@@ -185,18 +195,28 @@ def main() -> None:
         generate(layout, nodes, days)
         rows = nodes * days * 288
         print(
-            f"{nodes} nodes, {days} days, {rows:,} rows in {len(layout.month_files()):,} files, {os.cpu_count()} cores"
+            f"{nodes} nodes, {days} days, {rows:,} rows in {len(layout.month_files()):,} files, {os.cpu_count()} cores",
+            flush=True,
         )
         one_sorted_file(layout, folder / "sorted.parquet")
-        mine = {question: best(work) for question, work in ours(layout.root, "node-0007", since, since_unix).items()}
+        asked = ours(layout.root, "node-0007", since, since_unix)
+        limit = files(f"'{folder}/sorted.parquet'", "node-0007", since)
         sizes = (size_of(layout.archive, rows), (folder / "sorted.parquet").stat().st_size / rows)
-        compare("one sorted file", files(f"'{folder}/sorted.parquet'", "node-0007", since), mine, sizes)
+        compare("one sorted file", limit, measure(asked), sizes)
+        began = time.perf_counter()
+        months = gathered.gather(layout, time.time())
+        print(
+            f"\n{len(months)} months gathered in {time.perf_counter() - began:.0f} s, "
+            f"{size_of(layout.gathered, rows):.0f} bytes/row beside the archive's own",
+            flush=True,
+        )
+        compare("one sorted file", limit, measure(asked), sizes)
         (folder / "sorted.parquet").unlink()
         shutil.rmtree(layout.root)
         tenth = max(2, nodes // 20 * 2)
         rows = tenth * days * 288
         generate(layout, tenth, days)
-        mine = {question: best(work) for question, work in ours(layout.root, "node-0001", since, since_unix).items()}
+        mine = measure(ours(layout.root, "node-0001", since, since_unix))
         mine_size = size_of(layout.archive, rows)
         theirs = speedsnake(layout, folder / "snake")
         compare(

@@ -108,7 +108,7 @@ def up() -> None:
 def archived() -> dict[str, dict[str, Any]]:
     """What the archive holds of each node, the inbox ingested first."""
     lab("ssh", LAB, "archive", "sudo systemctl start speedtest-ingest.service")
-    found: dict[str, dict[str, Any]] = on("archive", "sudo speedtest-archive fleet")
+    found: dict[str, dict[str, Any]] = on("archive", "sudo speedtest-archive fleet")["nodes"]
     return found
 
 

@@ -264,11 +264,17 @@ def role_problems(values: Any, role: str) -> list[str]:
 
 def archive_problems(values: Any) -> list[str]:
     """What is wrong with the archive host's variables beyond their types."""
-    prefix = "speedtest_archive_backup_"
-    repository = values.get(f"{prefix}repository", "")
-    if repository and not values.get(f"{prefix}password", ""):
-        return [f"{prefix}password: seen nothing; backups to '{repository}' need one, keep it in a vault and elsewhere"]
-    return []
+    problems = []
+    backup = "speedtest_archive_backup_"
+    repository = values.get(f"{backup}repository", "")
+    if repository and not values.get(f"{backup}password", ""):
+        problems.append(
+            f"{backup}password: seen nothing; backups to '{repository}' need one, keep it in a vault and elsewhere"
+        )
+    size = str(values.get("speedtest_archive_keep_size", ""))
+    if size and not re.fullmatch(r"[1-9]\d*(MB|GB|TB)", size):
+        problems.append(f"speedtest_archive_keep_size: seen '{size}'; write it like 500MB or 20GB, or leave it empty")
+    return problems
 
 
 def fleet_problems(nodes: list[Vars]) -> list[str]:
@@ -331,6 +337,12 @@ def setting_problems(values: Vars) -> list[str]:
         problems.append(
             f"speedtest_logger_ookla_licence_accepted: seen {values['ookla_licence_accepted']!r} while "
             "speedtest_logger_engines names ookla; set true if you accept Ookla's licence, or leave ookla out"
+        )
+    if values["archive_raw"] and (values["external_ip"] != "full" or not values["isp_enabled"]):
+        problems.append(
+            "speedtest_logger_archive_raw: seen true; an engine's own words tell the public address and the provider, "
+            "which speedtest_logger_external_ip and speedtest_logger_isp_enabled keep from the archive: have the one "
+            "or the other"
         )
     if values["image_source"] == "pull" and "@sha256:" not in values["image"]:
         problems.append(

@@ -71,6 +71,16 @@ def node_row(host: str, seen: dict[str, Any] | None, archived: dict[str, Any], p
     }
 
 
+def backup_cell(host: str, backup: dict[str, Any], problems: list[str]) -> str:
+    """When the archive was last saved."""
+    if failure := backup.get("failure"):
+        problems.append(f"{host}: the backup of {failure['at'][:16]} failed: {failure['message']}")
+    if "at" not in backup:
+        problems.append(f"{host}: there is no backup yet: `systemctl start speedtest-backup` there makes the first")
+        return "backup:none"
+    return f"backup:{backup['at'][:16]}"
+
+
 def coverage_cells(archived: dict[str, Any]) -> Row:
     """The archive's view of a node's last 24 hours."""
     cover = archived.get("coverage")
@@ -100,7 +110,11 @@ def fleet_status(hostvars: Any, groups: dict[str, list[str]], hosts: list[str]) 
                 rows.append({**row, "status": "UNREACHABLE"})
                 continue
             rows.append({**row, "drift": drift_cell(host, seen, problems)})
-            archived |= program(seen, "/usr/local/bin/speedtest-archive")
+            if group == "speedtest_archive":
+                state = program(seen, "/usr/local/bin/speedtest-archive")
+                archived = state.get("nodes", {})
+                if hostvars[host].get("speedtest_archive_backup_repository"):
+                    rows[-1]["status"] = backup_cell(host, state.get("backup", {}), problems)
     for host in [host for host in groups.get("speedtest_nodes", []) if host in hosts]:
         rows.append(node_row(host, observed(hostvars, host, "logger"), archived, problems))
     problems += access_problems(hostvars, groups, hosts)

@@ -139,6 +139,7 @@ class Settings:
     archive_host: str | None = _option(str, None, "the archive host; unset: records stay on the node")
     archive_port: int = _option(_whole, 22, "its ssh port")
     archive_user: str = _option(str, "speedtest-archive", "its account that receives")
+    archive_raw: bool = _option(_boolean, False, "true: the engines' own words are delivered too")
     key_file: Path = _option(Path, Path("/etc/speedtest-telemetry/id_ed25519"), "this node's private key")
     known_hosts_file: Path = _option(Path, Path("/etc/speedtest-telemetry/known_hosts"), "the archive host's key")
     push_interval_seconds: int = _option(_interval, 300, "time between deliveries of what is left (runtime compose)")
@@ -236,4 +237,9 @@ def _contradictions(settings: Settings) -> list[str]:
         )
     if "iperf3" in settings.engines and not settings.engine["iperf3"].servers:
         problems.append("SPEEDTEST_IPERF3_SERVERS is not set: iperf3 has no public list, name your own host:port")
+    if settings.archive_raw and (settings.external_ip != "full" or not settings.isp_enabled):
+        problems.append(
+            "SPEEDTEST_ARCHIVE_RAW=true: an engine's own words tell the public address and the provider, which "
+            "SPEEDTEST_EXTERNAL_IP and SPEEDTEST_ISP_ENABLED keep from the archive: have the one or the other"
+        )
     return problems

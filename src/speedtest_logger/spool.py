@@ -111,7 +111,17 @@ class Spool:
 
     def write_raw(self, run_id: str, engine: str, content: bytes) -> None:
         """Keep an engine's own words."""
-        write_durably(self.directory / "raw" / f"{run_id}_{engine}.json", content)
+        write_durably(self._raw_file(run_id, engine), content)
+
+    def read_raw(self, run_id: str, engine: str) -> bytes | None:
+        """An engine's own words, None where they are not kept any more."""
+        try:
+            return self._raw_file(run_id, engine).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def _raw_file(self, run_id: str, engine: str) -> Path:
+        return self.directory / "raw" / f"{run_id}_{engine}.json"
 
     def waiting(self) -> list[Path]:
         """Files in the outbox, oldest first."""

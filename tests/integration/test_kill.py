@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -50,6 +52,7 @@ class Stage:
             "SPEEDTEST_ENGINES": "iperf3",
             "SPEEDTEST_IPERF3_SERVERS": "127.0.0.1:9",
             "SPEEDTEST_ARCHIVE_HOST": "archive.example.org",
+            "SPEEDTEST_ARCHIVE_RAW": "true",
             "SPEEDTEST_DISK_MIN_FREE_MB": "0",
             "SPEEDTEST_INTERVAL_SECONDS": "86400",
             "SPEEDTEST_OFFSET_SECONDS": str(int(time.time()) % 86_400),
@@ -77,12 +80,15 @@ class Stage:
         return subprocess.run(argv, capture_output=True, text=True, check=False, env=self.environment, timeout=60)
 
     def fill(self, count: int) -> set[str]:
-        """Put records into the outbox; returns their run_ids."""
+        """Put records into the outbox, with an engine's own words beside each; returns their run_ids."""
         settings = config.load({k: v for k, v in self.environment.items() if k.startswith("SPEEDTEST_")})
         spool = Spool(self.node)
         spool.prepare()
         for number in range(count):
-            spool.write(measure.begin(settings, None, time.time() - 1000 - number * 40 * 86_400))
+            record = measure.begin(settings, None, time.time() - 1000 - number * 40 * 86_400)
+            words = record.run_id.encode()
+            spool.write_raw(record.run_id, "iperf3", words)
+            spool.write(replace(record, engine="iperf3", raw_sha256=hashlib.sha256(words).hexdigest()))
         return self.outbox()
 
     def unfinished(self) -> bool:
@@ -103,6 +109,14 @@ class Stage:
         if not list((self.archive / "archive").glob("*/*/*/*.parquet")):
             return []
         return pd.read_parquet(self.archive / "archive")["run_id"].tolist()
+
+    def words(self) -> list[str]:
+        """Engines' own words in the archive: here each run's are its run_id."""
+        if not list((self.archive / "raw").glob("*/*/*/*/raw.parquet")):
+            return []
+        frame = pd.read_parquet(self.archive / "raw")
+        assert [content.decode() for content in frame["content"]] == frame["run_id"].tolist()
+        return frame["run_id"].tolist()
 
 
 @pytest.fixture
@@ -219,10 +233,11 @@ def test_ingest(stages, disk_full, step):
         assert len(readable) == len(set(readable))
         assert set(readable) | set(stage.inbox()) == sent, f"lost at {number}"
         everything_arrived(stage, sent, f"killed at {number}")
+        assert sorted(stage.words()) == sorted(sent), f"words lost or doubled at {number}"
         all_is_as_the_manifest_says(stage)
         return points
 
-    assert walk(stages, act, step=step) > 15
+    assert walk(stages, act, step=step) > 20
 
 
 @pytest.mark.parametrize(("disk_full", "step"), [("", 1), ("1", 2)], ids=["killed", "disk full"])

@@ -62,7 +62,9 @@ def test_a_slot_is_measured_once(hourly, program):
     assert outbox(here) == [first]
     history = list(here.state_dir.glob("results/year=*/month=*/day=*/speedtest_*.csv"))
     assert [record_from_csv(file.read_bytes()) for file in history] == [first]
-    assert b"sum_received" in (here.state_dir / "raw" / f"{first.run_id}_iperf3.json").read_bytes()
+    download, upload = json.loads((here.state_dir / "raw" / f"{first.run_id}_iperf3.json").read_bytes())
+    assert download["end"]["sum_received"]["bits_per_second"] == first.download_bps
+    assert upload["end"]["sum_received"]["bits_per_second"] == first.upload_bps
 
 
 def test_by_hand_is_no_slot(hourly, program, clock):

@@ -231,6 +231,33 @@ def test_the_status_table_names_what_is_wrong():
     assert all("  " not in column for column in status.COLUMNS)
 
 
+@pytest.mark.parametrize(
+    ("backup", "cell", "problem"),
+    [
+        ({}, "backup:none", "arc: there is no backup yet"),
+        ({"at": NOW}, f"backup:{NOW[:16]}", None),
+        (
+            {"at": NOW, "failure": {"at": LATER, "message": "no route to host"}},
+            f"backup:{NOW[:16]}",
+            f"arc: the backup of {LATER[:16]} failed: no route to host",
+        ),
+    ],
+)
+def test_the_status_table_tells_of_backups(backup, cell, problem):
+    seen = {
+        "plan": {"drift": []},
+        "programs": {"/usr/local/bin/speedtest-archive": json.dumps({"nodes": {}, "backup": backup})},
+    }
+    hostvars = {
+        "arc": {"__speedtest_archive_observed": seen, "speedtest_archive_backup_repository": "/srv/backup"},
+    }
+    found = status.fleet_status(hostvars, {"speedtest_archive": ["arc"]}, ["arc"])
+    assert any(cell in line for line in found["table"])
+    assert [text for text in found["problems"] if problem and text.startswith(problem)] == found["problems"]
+    hostvars["arc"]["speedtest_archive_backup_repository"] = ""
+    assert status.fleet_status(hostvars, {"speedtest_archive": ["arc"]}, ["arc"])["problems"] == []
+
+
 def test_status_of_a_limited_run_shows_those_hosts_only():
     groups = {"speedtest_nodes": ["a", "b"], "speedtest_archive": ["arc"]}
     found = status.fleet_status({"a": {}, "b": {}, "arc": {}}, groups, ["a"])

@@ -17,6 +17,7 @@ def test_units_are_enabled_and_elapse_next_within_a_minute(host):
         "speedtest-logger.timer",
         "speedtest-push.timer",
         "speedtest-ingest.timer",
+        "speedtest-upkeep.timer",
         "speedtest-stayawake.service",
     ):
         unit = host.service(name)
@@ -94,6 +95,24 @@ def test_the_journal_and_the_log_tell_the_same_story():
 def test_history_and_raw_output_are_kept():
     assert on(NODE, "ls /var/lib/speedtest-telemetry/results/year=*/month=*/day=*/speedtest_*.csv").strip()
     assert '"sum_received"' in on(NODE, "cat /var/lib/speedtest-telemetry/raw/*_iperf3.json")
+
+
+def test_raw_output_is_in_the_archive_beside_its_records():
+    sql = """
+        SELECT count(*) AS n, bool_and(sha256(content) = raw_sha256) AS alike,
+               bool_and((text ->> '$[0].end.sum_received.bits_per_second')::DOUBLE = download_bps) AS agrees
+        FROM raw JOIN records USING (run_id)"""
+    found = query(" ".join(sql.split()), NODE)[0]
+    assert found["n"] >= 2
+    assert found["alike"]
+    assert on(NODE, "speedtest-archive verify 2>&1").startswith("all is as the manifest says")
+
+
+def test_the_upkeep_of_every_night_does_its_work():
+    on(NODE, "systemctl start speedtest-upkeep.service")
+    said = on(NODE, "journalctl --no-pager -u speedtest-upkeep.service")
+    assert "0 files, 0.0 MB removed" in said
+    assert "0 months gathered" in said
 
 
 def test_pandas_reads_the_archive_as_it_lies():

@@ -28,6 +28,7 @@ UNITS = [
     "speedtest-logger.timer",
     "speedtest-push.timer",
     "speedtest-ingest.timer",
+    "speedtest-upkeep.timer",
     "speedtest-librespeed.service",
     "speedtest-iperf3@5201.service",
     "speedtest-iperf3@5202.service",

@@ -117,6 +117,14 @@ CASES = {
         node(speedtest_logger_engines=["ookla"]),
         ["speedtest_logger_ookla_licence_accepted", "seen False", "set true if you accept"],
     ),
+    "raw output that would tell what is to be kept": (
+        node(speedtest_logger_archive_raw=True, speedtest_logger_external_ip="none"),
+        ["speedtest_logger_archive_raw", "seen true", "speedtest_logger_external_ip", "have the one or the other"],
+    ),
+    "a size without its unit": (
+        node(speedtest_archive_keep_size="20"),
+        ["speedtest_archive_keep_size", "seen '20'", "500MB"],
+    ),
 }
 
 

@@ -28,13 +28,13 @@ VERSION_TIMEOUT = 20.0
 
 @dataclass
 class Answer:
-    """What an engine answered: raw holds (engine, its words) pairs."""
+    """What an engine answered; `raw` is its own words."""
 
     engine: str
     version: str
     attempt: int
     result: Result
-    raw: list[tuple[str, bytes]]
+    raw: bytes
 
 
 def measure(settings: Settings, spool: Spool, log: Log, environment: Mapping[str, str]) -> Answer:
@@ -134,7 +134,13 @@ def try_once(
             outputs.append(run(command, max(1.0, deadline - time.monotonic()), clean))
             if outputs[0].returncode != 0:
                 break
-    return Answer(name, version, 0, engine.parse(outputs), [(name, b"\n".join(output.stdout for output in outputs))])
+    return Answer(name, version, 0, engine.parse(outputs), own_words(outputs))
+
+
+def own_words(outputs: list[Output]) -> bytes:
+    """What an engine said; a JSON array where it was asked more than once (iperf3: download, then upload)."""
+    said = b",".join(output.stdout for output in outputs)
+    return said if len(outputs) == 1 else b"[" + said + b"]"
 
 
 def identify(spool: Spool, engine: Engine, own: EngineSettings, environment: Mapping[str, str]) -> str:

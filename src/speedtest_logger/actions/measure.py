@@ -154,8 +154,7 @@ def run_test(settings: Settings, spool: Spool, log: Log, record: Record, environ
             message=text_or_none(str(error), MAX_TEXT),
             attempt=None,
         )
-    for engine, content in answer.raw:
-        spool.write_raw(record.run_id, engine, content)
+    spool.write_raw(record.run_id, answer.engine, answer.raw)
     record = replace(
         record,
         status="ok",
@@ -164,7 +163,7 @@ def run_test(settings: Settings, spool: Spool, log: Log, record: Record, environ
         engine=answer.engine,
         engine_version=answer.version,
         attempt=answer.attempt,
-        raw_sha256=hashlib.sha256(b"".join(content for _, content in answer.raw)).hexdigest(),
+        raw_sha256=hashlib.sha256(answer.raw).hexdigest(),
         **measured(settings, answer.result),
     )
     return judge(with_background(record, before, network.counters(record.interface)))

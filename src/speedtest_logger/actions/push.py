@@ -1,7 +1,8 @@
 """push: deliver the outbox over one ssh connection and release exactly what the archive receipted.
 
 JSON lines up, one JSON receipt down:
-{"receipt": ID, "node": NAME, "accepted": [run_id …], "rejected": {run_id: reason}}.
+{"receipt": ID, "node": NAME, "accepted": [run_id …], "rejected": {run_id: reason}}. On request a record's line is
+followed by one with the engine's own words (raw_output).
 """
 
 from __future__ import annotations
@@ -13,15 +14,18 @@ import time
 from dataclasses import dataclass
 from typing import IO, Any
 
+from speedtest_logger import raw_output
 from speedtest_logger.config import Settings
 from speedtest_logger.errors import DeliveryError, RecordError
 from speedtest_logger.log import Log
-from speedtest_logger.record import utc_text
+from speedtest_logger.record import Record, utc_text
 from speedtest_logger.spool import Spool, record_from_csv
 
 TRIES = 3
 FIRST_WAIT_SECONDS = 2
 LONGEST_REST_SECONDS = 3600
+BATCH_BYTES = 16_000_000  # with raw output; the archive takes four times as much
+RAW_LINE_BYTES = 30_000  # a longer line would be refused, and all that came with it
 
 
 @dataclass
@@ -79,8 +83,9 @@ def resting(spool: Spool) -> bool:
 def next_batch(settings: Settings, spool: Spool, log: Log) -> dict[str, bytes]:
     """The oldest waiting records as JSON lines by run_id; a file that is no record goes to rejected/."""
     batch: dict[str, bytes] = {}
+    size = 0
     for file in spool.waiting():
-        if len(batch) == settings.push_batch_records:
+        if len(batch) == settings.push_batch_records or size > BATCH_BYTES:
             break
         try:
             record = record_from_csv(file.read_bytes())
@@ -90,8 +95,24 @@ def next_batch(settings: Settings, spool: Spool, log: Log) -> dict[str, bytes]:
             log.event("error", "unreadable_record", file=file.name, message=str(error))
             spool.reject(file, f"{error.reason}: {error}")
             continue
-        batch[record.run_id] = json.dumps(record.to_row(), ensure_ascii=False).encode()
+        lines = [json.dumps(record.to_row(), ensure_ascii=False).encode()]
+        if settings.archive_raw:
+            lines += raw_lines(spool, record, log)
+        batch[record.run_id] = b"\n".join(lines)
+        size += len(batch[record.run_id])
     return batch
+
+
+def raw_lines(spool: Spool, record: Record, log: Log) -> list[bytes]:
+    """The line with the engine's own words; none where there are none, or too many."""
+    words = spool.read_raw(record.run_id, record.engine) if record.raw_sha256 and record.engine else None
+    if words is None:
+        return []
+    line = raw_output.to_line(record.run_id, words)
+    if len(line) > RAW_LINE_BYTES:
+        log.event("warning", "raw_output_too_long", run_id=record.run_id, bytes=len(line), most=RAW_LINE_BYTES)
+        return []
+    return [line]
 
 
 def deliver(settings: Settings, spool: Spool, log: Log, batch: dict[str, bytes]) -> dict[str, Any]:

@@ -14,18 +14,19 @@ import shlex
 import shutil
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from speedtest_logger.archive import index, manifest, store, verify
 from speedtest_logger.archive.layout import Layout
-from speedtest_logger.errors import StorageError, UsageError
+from speedtest_logger.errors import SpeedtestError, StorageError, UsageError
 from speedtest_logger.record import utc_text
 from speedtest_logger.spool import write_durably
 
 TAG = "speedtest-archive"
-LINKED = ("archive", "inbox", "quarantine")
+LINKED = ("archive", "inbox", "raw", "raw-inbox", "quarantine")
 COPIED = ("manifest", "state")
 
 
@@ -39,10 +40,23 @@ class Keep:
 
 
 def backup(layout: Layout, keep: Keep) -> dict[str, Any]:
-    """Save one moment of the archive; returns the snapshot's id and what it holds.
+    """Save one moment of the archive; returns the snapshot's id and what it holds, as state/backup.json has it then.
 
-    Raises UsageError where restic or its repository is missing, StorageError with restic's own words.
+    Raises UsageError where restic or its repository is missing, StorageError with restic's own words; the failure is
+    kept too, until a backup succeeds.
     """
+    failure = layout.state / "backup-failure.json"
+    try:
+        outcome = _save(layout, keep)
+    except SpeedtestError as error:
+        write_durably(failure, json.dumps({"at": utc_text(time.time()), "message": str(error)}).encode())
+        raise
+    write_durably(layout.state / "backup.json", json.dumps(outcome).encode())
+    failure.unlink(missing_ok=True)
+    return outcome
+
+
+def _save(layout: Layout, keep: Keep) -> dict[str, Any]:
     began = time.monotonic()
     _initialise()
     folder = stage(layout)
@@ -54,7 +68,7 @@ def backup(layout: Layout, keep: Keep) -> dict[str, Any]:
         restic("check", "--quiet")
     finally:
         shutil.rmtree(folder)
-    outcome = {
+    return {
         "at": utc_text(time.time()),
         "snapshot": summary["snapshot_id"],
         "files": summary["total_files_processed"],
@@ -63,8 +77,15 @@ def backup(layout: Layout, keep: Keep) -> dict[str, Any]:
         "manifest_line": manifest.head(layout)[0],
         "seconds": round(time.monotonic() - began, 1),
     }
-    write_durably(layout.state / "backup.json", json.dumps(outcome).encode())
-    return outcome
+
+
+def last(layout: Layout) -> dict[str, Any]:
+    """The last backup, and its failure where one failed since: {"at": …, "failure": {"at": …, "message": …}}."""
+    found: dict[str, Any] = {}
+    for name, into in (("backup", found), ("backup-failure", found.setdefault("failure", {}))):
+        with suppress(FileNotFoundError, ValueError):
+            into.update(json.loads((layout.state / f"{name}.json").read_text(encoding="utf-8")))
+    return found
 
 
 def stage(layout: Layout) -> Path:

@@ -80,13 +80,13 @@ def do_ingest(args: argparse.Namespace) -> int:
     """Every minute there mostly is nothing: then not even the libraries are imported."""
     layout = Layout(args.root)
     waiting = sum(1 for _ in layout.inbox.glob("*/*.jsonl"))
-    if not waiting:
+    if not waiting and not any(layout.raw_inbox.glob("*/*.jsonl")):
         return EXIT_OK
     from speedtest_logger.archive import ingest
 
     ingest.clear_leftovers(layout)
     with progress(waiting, "ingest") as advance:
-        outcome = ingest.ingest(layout, advance)
+        outcome = ingest.ingest(layout, advance, wait=300)  # a backup's or a pruning's seconds
     if outcome.files:
         print(json.dumps(vars(outcome)))
     return EXIT_OK
@@ -219,15 +219,18 @@ def do_prune(args: argparse.Namespace) -> int:
     """Remove months, or say which."""
     from speedtest_logger.archive import prune
 
-    if args.older_than is None and args.max_size is None:
-        raise UsageError("prune needs --older-than, --max-size or both")
-    layout = Layout(args.root)
-    work = prune.prune if args.yes else prune.plan
-    going = work(layout, time.time(), args.older_than, args.max_size)
+    if (args.older_than, args.max_size, args.raw_older_than) == (None, None, None):
+        raise UsageError("prune needs --older-than, --max-size or --raw-older-than")
+    layout, now = Layout(args.root), time.time()
+    if args.yes:
+        going = prune.prune(layout, now, args.older_than, args.max_size, args.raw_older_than)
+    else:
+        going = prune.plan(layout, now, args.older_than, args.max_size)
+        going += prune.plan_raw(layout, now, args.raw_older_than)
     show(args, [old.to_row() for old in going], ["file", "size", "rows", "reason"])
     total = sum(old.size for old in going) / 1e6
     said = "removed" if args.yes else "would go; add --yes to remove them"
-    print(f"{len(going)} months, {total:.1f} MB {said}", file=sys.stderr)
+    print(f"{len(going)} files, {total:.1f} MB {said}", file=sys.stderr)
     return EXIT_OK
 
 
@@ -261,10 +264,11 @@ def do_restore(args: argparse.Namespace) -> int:
 
 def do_fleet(args: argparse.Namespace) -> int:
     """What playbooks/status.yml asks for."""
-    from speedtest_logger.archive import coverage
+    from speedtest_logger.archive import backup, coverage
     from speedtest_logger.archive.dataset import open_archive
 
-    print(json.dumps(coverage.fleet(open_archive(args.root)), indent=2))
+    state = {"nodes": coverage.fleet(open_archive(args.root)), "backup": backup.last(Layout(args.root))}
+    print(json.dumps(state, indent=2))
     return EXIT_OK
 
 

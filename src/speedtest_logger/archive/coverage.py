@@ -261,7 +261,7 @@ def _compare(outage: Outage, account: Account) -> None:
 
 
 def fleet(archive: Archive, now: float | None = None) -> dict[str, dict[str, Any]]:
-    """For each known node: its last archived record and the last 24 hours' coverage."""
+    """For each node of the last 30 days: its last archived record, medians, and the last 24 hours' coverage."""
     now = time.time() if now is None else now
     state: dict[str, dict[str, Any]] = {c.node: {"coverage": c.to_row()} for c in coverage(archive, now - 86_400, now)}
     sql = """
@@ -270,7 +270,7 @@ def fleet(archive: Archive, now: float | None = None) -> dict[str, dict[str, Any
                median(download_bps) AS median_download_bps, median(upload_bps) AS median_upload_bps,
                median(latency_ms) AS median_latency_ms FROM records GROUP BY node
     """
-    for row in archive.query(sql).to_pylist():
+    for row in archive.only(start=now - 30 * 86_400).query(sql).to_pylist():
         row["last_finished_at"] = utc_text(row["last_finished_at"].timestamp())
         state.setdefault(row.pop("node"), {}).update(row)
     return state

@@ -6,6 +6,7 @@ months.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING
 import duckdb
 import pyarrow as pa
 
-from speedtest_logger.archive import gathered, index, ingest, manifest, snapshot
-from speedtest_logger.archive.layout import Layout, default_root, month_of
+from speedtest_logger.archive import gathered, inbox, index, ingest, manifest, snapshot
+from speedtest_logger.archive.layout import RAW_FILE, Layout, default_root, month_of
+from speedtest_logger.archive.raw import SCHEMA as RAW_SCHEMA
 from speedtest_logger.archive.schema import BATCH_SCHEMA, SCHEMA
 from speedtest_logger.errors import StorageError, UsageError
 from speedtest_logger.record import COLUMNS, SCHEMA_VERSION, utc_text
@@ -30,6 +32,7 @@ ARRIVED = """
     UNION ALL BY NAME
     SELECT DISTINCT ON (run_id) *, year(started_at)::INTEGER AS year, month(started_at)::INTEGER AS month FROM arrived
     WHERE run_id NOT IN (SELECT run_id FROM stored WHERE started_at >= (SELECT min(started_at) FROM arrived))"""
+WORDS_SCHEMA = RAW_SCHEMA.append(pa.field("node", pa.string()))
 VIEW_COLUMNS = (*COLUMNS, "day", "year", "month")
 
 
@@ -77,22 +80,26 @@ class Sources:
 
     months: list[Path]
     gathered: list[Path]
-    alike: bool  # all have exactly today's columns: none must be opened to find out
+    raw: list[Path]
+    alike: bool  # all months have exactly today's columns: none must be opened to find out
 
     @classmethod
     def of(cls, layout: Layout, files: snapshot.Still) -> Sources:
         """What to read instead of an archive's files, and have the same rows."""
         alike = index.read(layout).columns == [SCHEMA.names]
-        taken = gathered.instead_of(layout, files.older) if alike else {}
+        older = {file: identity for file, identity in files.older.items() if file.name != RAW_FILE}
+        taken = gathered.instead_of(layout, older) if alike else {}
         covered = {file for months in taken.values() for file in months}
-        return cls(sorted([*(files.older.keys() - covered), *files.linked]), sorted(taken), alike)
+        found = sorted([*(files.older.keys() - covered), *files.linked])
+        months, raw = ([file for file in found if (file.name == RAW_FILE) == wanted] for wanted in (False, True))
+        return cls(months, sorted(taken), raw, alike)
 
     def outside(self, folder: Path) -> list[Path]:
         """The files that do not lie below a folder."""
-        return [file for file in (*self.months, *self.gathered) if not file.is_relative_to(folder)]
+        return [file for file in (*self.months, *self.gathered, *self.raw) if not file.is_relative_to(folder)]
 
-    def sql(self) -> str:
-        """Their rows: every column of today, NULL where a file lacks it, then what only files have."""
+    def records(self) -> str:
+        """SQL of the records: every column of today, NULL where a file lacks it, then what only files have."""
         if not self.months and not self.gathered:
             return "SELECT * FROM nothing"
         if not self.alike:
@@ -101,6 +108,11 @@ class Sources:
         parts = [_parquet(self.gathered, PARTS)] if self.gathered else []
         parts += [_parquet(self.months, LOCATED_PARTS)] if self.months else []
         return " UNION ALL ".join(f"SELECT {', '.join(VIEW_COLUMNS)} FROM {part}" for part in parts)
+
+    def words(self) -> str:
+        """SQL of the engines' own words: as bytes, and as text where they are text."""
+        found = _parquet(self.raw, f"'node': VARCHAR, {PARTS}, 'day': INTEGER") if self.raw else "no_words"
+        return f"SELECT node, started_at, run_id, TRY(decode(content)) AS text, content FROM {found}"
 
 
 def _parquet(files: list[Path], parts: str, options: str = "") -> str:
@@ -125,7 +137,7 @@ class Archive:
         return replace(self, scope=replace(given, **kept))
 
     def query(self, sql: str) -> pa.Table:
-        """The answer to SQL over the view `records`, times in UTC. It can read the archive and nothing else here.
+        """The answer to SQL over the views `records` and `raw`, times in UTC. It can read nothing but the archive.
 
         Raises UsageError with DuckDB's own words where the SQL is wrong.
         """
@@ -133,7 +145,7 @@ class Archive:
             arrived = (
                 self._arrived() if self.fresh else BATCH_SCHEMA.empty_table()
             )  # first: rows move from here to there
-            with snapshot.still(self.layout, self.files()) as files:
+            with snapshot.still(self.layout, [*self.files(), *self._raw_files(sql)]) as files:
                 try:
                     answer = self._answer(Sources.of(self.layout, files), arrived, sql)
                 except duckdb.Error as error:
@@ -148,6 +160,13 @@ class Archive:
         """The dataset's files that can hold its rows."""
         return self.scope.files(self.layout, index.read(self.layout))
 
+    def _raw_files(self, sql: str) -> list[Path]:
+        """Those with engines' own words; none where the question does not speak of them, for there may be many."""
+        if not re.search(r"\braw\b", sql, re.IGNORECASE):
+            return []
+        first, last = (utc_text(t)[:10] if t is not None else None for t in (self.scope.start, self.scope.end))
+        return self.layout.raw_files(self.scope.node, first or "", last or "9999")
+
     def _answer(self, sources: Sources, arrived: pa.Table, sql: str) -> pa.Table:
         with duckdb.connect() as connection:
             connection.execute("SET TimeZone = 'UTC'")
@@ -155,12 +174,14 @@ class Archive:
                 BATCH_SCHEMA.append(pa.field("year", pa.int32())).append(pa.field("month", pa.int32())).empty_table()
             )
             connection.register("nothing", empty.select(VIEW_COLUMNS))
-            connection.execute(f"CREATE VIEW stored AS {sources.sql()}")
+            connection.execute(f"CREATE VIEW stored AS {sources.records()}")
             rows = "SELECT * FROM stored"
             if arrived.num_rows:
                 connection.register("arrived", arrived)
                 rows += ARRIVED
             connection.execute(f"CREATE VIEW records AS SELECT * FROM ({rows}) WHERE {self.scope.condition()}")
+            connection.register("no_words", WORDS_SCHEMA.empty_table())
+            connection.execute(f"CREATE VIEW raw AS {sources.words()} SEMI JOIN records USING (run_id)")
             connection.execute(f"SET allowed_directories = [{literal(str(self.layout.archive))}]")
             linked = [literal(str(file)) for file in sources.outside(self.layout.archive)]
             connection.execute(f"SET allowed_paths = [{', '.join(linked)}]")
@@ -191,7 +212,7 @@ class Archive:
     def _arrived(self) -> pa.Table:
         """What lies in the inbox and is valid; what is not stays there for ingest to judge."""
         tables = [BATCH_SCHEMA.empty_table()]
-        for files, contents in ingest.chunks(self.layout):
+        for files, contents in inbox.chunks(self.layout.inbox, ingest.CHUNK_BYTES):
             table, _ = ingest.read(files, contents)
             tables.append(table)
         return pa.concat_tables(tables)

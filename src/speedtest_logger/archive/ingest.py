@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from speedtest_logger.archive import schema, store
-from speedtest_logger.archive.layout import Layout, ulid
+from speedtest_logger.archive import inbox, raw, schema, store
+from speedtest_logger.archive.layout import Layout
 from speedtest_logger.errors import RecordError
 from speedtest_logger.record import utc_text, validate
 from speedtest_logger.spool import write_durably
@@ -35,17 +34,18 @@ class Outcome:
     duplicates: int = 0
     quarantined: int = 0
     months: int = 0
+    raw: int = 0
 
 
-def ingest(layout: Layout, progress: Callable[[int], None] | None = None) -> Outcome:
+def ingest(layout: Layout, progress: Callable[[int], None] | None = None, wait: float = 0) -> Outcome:
     """Move everything in the inbox into the dataset; `progress` hears of each batch how many files it had.
 
-    Raises StorageError while another change of the archive is running.
+    Raises StorageError while another change of the archive is running, after `wait` seconds.
     """
     outcome = Outcome()
     with suppress(NotImplementedError):  # not built in everywhere; it gives memory back less eagerly: a fifth less CPU
         pa.set_memory_pool(pa.jemalloc_memory_pool())
-    with store.single_writer(layout, "ingest"):
+    with store.single_writer(layout, "ingest", wait):
         for files, table in ahead(batches(layout, outcome)):
             months = store.commit(layout, "ingest", table) if table.num_rows else []
             for file in files:
@@ -58,6 +58,7 @@ def ingest(layout: Layout, progress: Callable[[int], None] | None = None) -> Out
             outcome.months += len(months)
             if progress:
                 progress(len(files))
+        outcome.raw = raw.ingest(layout)
         state = {"at": utc_text(time.time()), **asdict(outcome)}
         write_durably(layout.state / "ingest.json", json.dumps(state).encode())
     return outcome
@@ -77,10 +78,10 @@ def batches(layout: Layout, outcome: Outcome) -> Iterator[Batch]:
     files: list[Path] = []
     tables: list[pa.Table] = []
     size = 0
-    for chunk, contents in chunks(layout):
+    for chunk, contents in inbox.chunks(layout.inbox, CHUNK_BYTES):
         table, damaged = read(chunk, contents)
         for entry in damaged:
-            quarantine_line(layout, entry)
+            inbox.keep_damaged(layout, entry)
         outcome.quarantined += len(damaged)
         tables.append(table)
         files += chunk
@@ -92,38 +93,11 @@ def batches(layout: Layout, outcome: Outcome) -> Iterator[Batch]:
         yield files, pa.concat_tables(tables)
 
 
-def chunks(layout: Layout) -> Iterator[tuple[list[Path], list[bytes]]]:
-    """A node's files and their contents, some CHUNK_BYTES at a time: many small files are judged as one."""
-    waiting = sorted(layout.inbox.glob("*/*.jsonl"))
-    for _, files in groupby(waiting, key=lambda file: file.parent):
-        chunk: list[Path] = []
-        contents: list[bytes] = []
-        size = 0
-        for file in files:
-            chunk.append(file)
-            contents.append(file.read_bytes())
-            size += len(contents[-1])
-            if size >= CHUNK_BYTES:
-                yield chunk, contents
-                chunk, contents, size = [], [], 0
-        if chunk:
-            yield chunk, contents
-
-
-@dataclass
-class Damaged:
-    """A line that is no record any more."""
-
-    file: Path
-    line: bytes
-    error: Exception
-
-
-def read(files: list[Path], contents: list[bytes]) -> tuple[pa.Table, list[Damaged]]:
+def read(files: list[Path], contents: list[bytes]) -> tuple[pa.Table, list[inbox.Damaged]]:
     """A node's files as one table, and what in them is no record any more (a torn or flipped disk)."""
     torn = any(content and not content.endswith(b"\n") for content in contents)
     table = None if torn else schema.read_lines(b"".join(contents), files[0].parent.name)
-    damaged: list[Damaged] = []
+    damaged: list[inbox.Damaged] = []
     if table is None:
         rows: list[dict[str, Any]] = []
         for file, content in zip(files, contents, strict=True):
@@ -132,7 +106,7 @@ def read(files: list[Path], contents: list[bytes]) -> tuple[pa.Table, list[Damag
     return table, damaged
 
 
-def judge(file: Path, content: bytes, rows: list[dict[str, Any]], damaged: list[Damaged]) -> None:
+def judge(file: Path, content: bytes, rows: list[dict[str, Any]], damaged: list[inbox.Damaged]) -> None:
     """Judge a receipted file line by line."""
     for line in content.splitlines():
         try:
@@ -143,34 +117,15 @@ def judge(file: Path, content: bytes, rows: list[dict[str, Any]], damaged: list[
             if record.node != file.parent.name:
                 raise RecordError("other_node", f"a row of node '{record.node}' in {file.parent.name}'s inbox")
         except (ValueError, RecursionError, RecordError) as error:
-            damaged.append(Damaged(file, line, error))
+            damaged.append(inbox.Damaged(file, line, error))
         else:
             rows.append(record.to_row())
-
-
-def quarantine_line(layout: Layout, damaged: Damaged) -> None:
-    """Keep a damaged line with its reason."""
-    folder = layout.quarantine / damaged.file.parent.name
-    folder.mkdir(mode=0o750, exist_ok=True)
-    entry = {
-        "at": utc_text(time.time()),
-        "file": damaged.file.name,
-        "reason": getattr(damaged.error, "reason", "bad_json"),
-        "message": str(damaged.error)[:300],
-        "line": damaged.line.decode(errors="backslashreplace"),
-    }
-    write_durably(folder / f"{ulid()}.jsonl", (json.dumps(entry) + "\n").encode())
-
-
-def waiting(layout: Layout) -> int:
-    """Files in the inbox."""
-    return sum(1 for _ in layout.inbox.glob("*/*.jsonl"))
 
 
 def clear_leftovers(layout: Layout) -> int:
     """Remove temporary files of deliveries that a crash left behind more than an hour ago."""
     limit, removed = time.time() - 3600, 0
-    for file in [*layout.inbox.glob("*/.*.tmp"), *layout.state.glob(".*.tmp")]:
+    for file in [*layout.inbox.glob("*/.*.tmp"), *layout.raw_inbox.glob("*/.*.tmp"), *layout.state.glob(".*.tmp")]:
         if file.stat().st_mtime < limit:
             file.unlink()
             removed += 1

@@ -14,6 +14,7 @@ MONTH_PATTERN = re.compile(
     r"location=(?P<location>[^/]+)/year=(?P<year>\d{4})/month=(?P<month>\d\d)/speedtest\.parquet"
 )
 MONTH_FILE = "speedtest.parquet"
+RAW_FILE = "raw.parquet"
 
 
 class Layout:
@@ -22,7 +23,9 @@ class Layout:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.inbox = root / "inbox"
+        self.raw_inbox = root / "raw-inbox"
         self.archive = root / "archive"
+        self.raw = root / "raw"
         self.manifest = root / "manifest"
         self.quarantine = root / "quarantine"
         self.state = root / "state"
@@ -30,7 +33,8 @@ class Layout:
 
     def prepare(self) -> None:
         """Make the directories that are missing."""
-        for folder in (self.inbox, self.archive, self.manifest, self.quarantine, self.state):
+        records, raw = (self.inbox, self.archive, self.manifest), (self.raw_inbox, self.raw)
+        for folder in (*records, *raw, self.quarantine, self.state):
             folder.mkdir(mode=0o750, parents=True, exist_ok=True)
 
     def month_file(self, location: str, year: int, month: int) -> Path:
@@ -43,6 +47,16 @@ class Layout:
         months = [m for place in places for year in _folders(place, "year=") for m in _folders(year, "month=")]
         return [Path(month, MONTH_FILE) for month in months if os.path.exists(f"{month}/{MONTH_FILE}")]
 
+    def raw_file(self, node: str, day: str) -> Path:
+        """The one file of a node and day (YYYY-MM-DD) with engines' own words."""
+        year, month, number = day.split("-")
+        return self.raw / f"node={node}" / f"year={year}" / f"month={month}" / f"day={number}" / RAW_FILE
+
+    def raw_files(self, node: str | None = None, first: str = "", last: str = "9999") -> list[Path]:
+        """Those of a node or of all from a day on to another, sorted."""
+        found = self.raw.glob(f"node={node or '*'}/year=*/month=*/day=*/{RAW_FILE}")
+        return sorted(file for file in found if first <= raw_day_of(file) <= last)
+
     def name(self, file: Path) -> str:
         """A file's name below the dataset, as the manifest writes it."""
         return file.relative_to(self.archive).as_posix()
@@ -53,6 +67,11 @@ def _folders(folder: str, prefix: str) -> list[str]:
         return sorted(entry.path for entry in os.scandir(folder) if entry.name.startswith(prefix))
     except (FileNotFoundError, NotADirectoryError):  # pruned meanwhile, or no folder of ours
         return []
+
+
+def raw_day_of(file: Path) -> str:
+    """The day of a file with engines' own words, YYYY-MM-DD."""
+    return "-".join(part.partition("=")[2] for part in file.parts[-4:-1])
 
 
 def month_of(name: str) -> tuple[str, int, int]:

@@ -43,7 +43,7 @@ VERBS = {
     ),
     "backup": ("save one moment of the archive with restic", "speedtest-archive backup --keep-monthly 36"),
     "restore": ("bring a backup into an empty archive and prove it", "speedtest-archive restore"),
-    "fleet": ("each node's last record and last 24 hours, as JSON", "speedtest-archive fleet"),
+    "fleet": ("each node's last record and last 24 hours, and the last backup, as JSON", "speedtest-archive fleet"),
 }
 FORMS = ("table", "csv", "json", "jsonl", "parquet")
 SIZES = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -125,6 +125,7 @@ def _add_own(made: dict[str, argparse.ArgumentParser]) -> None:
     made["report"].add_argument("out", type=Path, help="the HTML file")
     made["prune"].add_argument("--older-than", type=duration, help="months that ended longer ago, such as 1095d")
     made["prune"].add_argument("--max-size", type=size, help="the oldest months beyond it, such as 500MB or 20GB")
+    made["prune"].add_argument("--raw-older-than", type=duration, help="raw output of days that ended longer ago")
     made["prune"].add_argument("--yes", action="store_true", help="do it")
 
 

@@ -1,4 +1,7 @@
-"""prune: whole months leave the dataset by age or by size, oldest first. The manifest stays and says so."""
+"""prune: whole months leave the dataset by age or by size, oldest first. The manifest stays and says so.
+
+Engines' own words go by the day; the manifest does not name them.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from speedtest_logger.archive import gathered, index, manifest, store
 from speedtest_logger.archive.layout import Layout, month_of
+from speedtest_logger.record import utc_text
 
 
 @dataclass(frozen=True)
@@ -54,15 +60,32 @@ def plan(layout: Layout, now: float, older_than: float | None, max_bytes: int | 
     return going
 
 
-def prune(layout: Layout, now: float, older_than: float | None, max_bytes: int | None) -> list[Old]:
-    """Carry the plan out; returns what went. Raises StorageError while another change of the archive is running."""
-    with store.single_writer(layout, "prune"):
-        going = plan(layout, now, older_than, max_bytes)
-        if going:
-            files: manifest.Files = {old.file: None for old in going}
+def plan_raw(layout: Layout, now: float, older_than: float | None) -> list[Old]:
+    """The days of engines' own words to remove: over for longer than `older_than` (s)."""
+    if older_than is None:
+        return []
+    last = utc_text(now - older_than - 86_400)[:10]
+    return [
+        Old(file.relative_to(layout.root).as_posix(), file.stat().st_size, pq.read_metadata(file).num_rows, "age")
+        for file in layout.raw_files(last=last)
+    ]
+
+
+def prune(
+    layout: Layout, now: float, older_than: float | None, max_bytes: int | None, raw_older_than: float | None = None
+) -> list[Old]:
+    """Carry both plans out; returns what went. Raises StorageError while another change of the archive goes on."""
+    with store.single_writer(layout, "prune", wait=300):
+        months = plan(layout, now, older_than, max_bytes)
+        if months:
+            files: manifest.Files = {old.file: None for old in months}
             manifest.append(layout, "prune", files)
             store.settle(layout, files)
-            store.remove_empty_folders(layout, list(files))
+            store.remove_empty_folders(layout.archive, list(files))
             index.rebuild(layout)
             gathered.remove_stale(layout)
-    return going
+        days = plan_raw(layout, now, raw_older_than)
+        for old in days:
+            (layout.root / old.file).unlink()
+        store.remove_empty_folders(layout.root, [old.file for old in days])
+    return months + days

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from speedtest_logger import raw_output
 from speedtest_logger.archive.layout import Layout, default_root, ulid
 from speedtest_logger.errors import EXIT_OK, EXIT_USAGE, RecordError, RefusedError
 from speedtest_logger.record import is_id, unix_time, utc_text, validate
@@ -44,11 +46,12 @@ class Limits:
 
 @dataclass
 class Delivery:
-    """What came in: rows by run_id, and what was refused."""
+    """What came in: rows and engines' own words by run_id, and what was refused."""
 
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     rejected: dict[str, str] = field(default_factory=dict)
     refused_lines: list[dict[str, Any]] = field(default_factory=list)
+    raw: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def refuse(self, line: bytes, run_id: object, error: RecordError) -> None:
         """Keep a refused line with its reason."""
@@ -79,6 +82,8 @@ def receive(layout: Layout, node: str, stream: BinaryIO, limits: Limits) -> dict
             quarantine(layout, node, [{"reason": error.reason, "message": str(error)}], limits)
             raise
         name = ulid()
+        if delivery.raw:
+            store(layout.raw_inbox / node, name, delivery.raw.values())
         if delivery.rows:
             store(layout.inbox / node, name, delivery.rows.values())
         if delivery.refused_lines:
@@ -88,18 +93,18 @@ def receive(layout: Layout, node: str, stream: BinaryIO, limits: Limits) -> dict
 
 def read(stream: BinaryIO, node: str, limits: Limits) -> Delivery:
     """Read and judge line by line; memory is bounded by the limits. Raises RefusedError beyond them."""
-    delivery, size, rows = Delivery(), 0, 0
+    delivery, size, lines = Delivery(), 0, 0
     while line := stream.readline(limits.line_bytes + 1):
         size += len(line)
-        rows += 1
         if size > limits.payload_bytes:
             raise RefusedError("too_large", f"more than {limits.payload_bytes} bytes in one delivery")
-        if rows > limits.rows:
-            raise RefusedError("too_many_rows", f"more than {limits.rows} rows in one delivery")
+        lines += 1
         if len(line) > limits.line_bytes:
-            raise RefusedError("line_too_long", f"row {rows} is longer than {limits.line_bytes} bytes")
+            raise RefusedError("line_too_long", f"line {lines} is longer than {limits.line_bytes} bytes")
         if line.strip():
             judge(delivery, line, node, limits)
+        if len(delivery.rows) > limits.rows or lines > 2 * limits.rows:
+            raise RefusedError("too_many_rows", f"more than {limits.rows} rows in one delivery")
     return delivery
 
 
@@ -113,6 +118,9 @@ def judge(delivery: Delivery, line: bytes, node: str, limits: Limits) -> None:
             raise RecordError("bad_json", f"no JSON in UTF-8: {str(error)[:100]}") from error
         if not isinstance(row, dict):
             raise RecordError("bad_json", "a row is an object")
+        if "raw_of" in row:
+            take_raw(delivery, row)
+            return
         run_id = row.get("run_id")
         record = validate(row)
         if record.node != node:
@@ -126,6 +134,18 @@ def judge(delivery: Delivery, line: bytes, node: str, limits: Limits) -> None:
         delivery.refuse(line, run_id, error)
     else:
         delivery.rows.setdefault(record.run_id, row)
+
+
+def take_raw(delivery: Delivery, row: dict[str, Any]) -> None:
+    """Take an engine's own words of a run of the same delivery. Raises RecordError where they are not its own."""
+    run_id, content = row["raw_of"], row.get("content")
+    record = delivery.rows.get(run_id) if isinstance(run_id, str) else None
+    if record is None:
+        raise RecordError("bad_raw", "raw output of a run that did not come before it")
+    words = raw_output.unpacked(content)
+    if hashlib.sha256(words).hexdigest() != record.get("raw_sha256"):
+        raise RecordError("bad_raw", f"raw output of run {run_id} whose SHA-256 is not what its record says")
+    delivery.raw[run_id] = {"run_id": run_id, "started_at": record["started_at"], "content": content}
 
 
 @contextmanager
@@ -156,9 +176,9 @@ def take_tokens(layout: Layout, node: str, rows: int, limits: Limits) -> None:
 
 def store(folder: Path, name: str, rows: Any) -> None:
     """Write rows as JSON lines; they are on disk when this returns."""
-    if not folder.is_dir():
-        folder.mkdir(mode=0o750, exist_ok=True)
-        sync_directory(folder.parent)
+    for missing in [place for place in (folder.parent, folder) if not place.is_dir()]:
+        missing.mkdir(mode=0o750, exist_ok=True)
+        sync_directory(missing.parent)
     lines = (
         json.dumps({k: v for k, v in row.items() if v is not None}, ensure_ascii=False, separators=(",", ":"))
         for row in rows

@@ -135,8 +135,9 @@ def recover(layout: Layout) -> None:
     check_version({b"schema_version": str(last.get("schema_version", 1)).encode()}, layout.manifest)
     if (layout.state / "writing").exists():
         settle(layout, last.get("files", {}))
-        for leftover in layout.archive.glob("location=*/year=*/month=*/.*.tmp"):
-            leftover.unlink()
+        for dataset in (layout.archive, layout.raw):
+            for leftover in dataset.rglob(".*.tmp"):
+                leftover.unlink()
     if not last and (files := layout.month_files()):  # an archive from before there was a manifest
         manifest.append(layout, "adopt", {layout.name(file): describe(file) for file in files})
 
@@ -189,10 +190,12 @@ def settle(layout: Layout, files: dict[str, Any], *, promised: bool = True) -> N
             sync_directory(file.parent)
 
 
-def remove_empty_folders(layout: Layout, names: list[str]) -> None:
-    """Remove the folders that files left empty."""
+def remove_empty_folders(root: Path, names: list[str]) -> None:
+    """Remove the partitions that files left empty."""
     for name in names:
-        for folder in list((layout.archive / name).parents)[:3]:
+        for folder in (root / name).parents:
+            if "=" not in folder.name:
+                break
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from speedtest_logger.archive import digest, manifest, store
-from speedtest_logger.archive.layout import Layout
+from speedtest_logger.archive.dataset import open_archive
+from speedtest_logger.archive.layout import Layout, raw_day_of
 from speedtest_logger.archive.manifest import FileState
+
+DIGESTS = "SELECT run_id, raw_sha256 FROM records WHERE raw_sha256 IS NOT NULL"
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ def verify(layout: Layout, progress: Callable[[int], None] | None = None) -> lis
             wanted = manifest.state(layout)
             for name in suspects:
                 findings += look(layout, name, wanted.get(name))
-    return findings + strangers(layout)
+    return findings + strangers(layout) + wrong_words(layout)
 
 
 def broken_links(layout: Layout) -> list[Finding]:
@@ -106,6 +112,32 @@ def strangers(layout: Layout) -> list[Finding]:
     found = [file for file in sorted(layout.archive.rglob("*")) if not file.name.startswith(".") and file.is_file()]
     months = set(layout.month_files())
     return [Finding(layout.name(file), None, "added: no file of the dataset") for file in found if file not in months]
+
+
+def wrong_words(layout: Layout) -> list[Finding]:
+    """Engines' own words that are not what their records say."""
+    findings = []
+    for node, files in groupby(layout.raw_files(), key=lambda file: file.parts[-5].partition("=")[2]):
+        known = open_archive(layout.root).only(node=node).query(DIGESTS)
+        digests = dict(zip(known["run_id"].to_pylist(), known["raw_sha256"].to_pylist(), strict=True))
+        for file in files:
+            findings += [
+                Finding(file.relative_to(layout.root).as_posix(), raw_day_of(file), problem)
+                for problem in differences(file, digests)
+            ]
+    return findings
+
+
+def differences(file: Path, digests: dict[str, str]) -> Iterator[str]:
+    """What is wrong with a file of engines' own words; `digests` gives SHA-256 by run_id."""
+    try:
+        for batch in pq.ParquetFile(file).iter_batches():
+            for row in batch.to_pylist():
+                wanted = digests.get(row["run_id"])  # none where the record was pruned; then no query shows the words
+                if wanted and hashlib.sha256(row["content"]).hexdigest() != wanted:
+                    yield f"changed: the raw output of run {row['run_id']} is not what its record says"
+    except (OSError, pa.ArrowException, KeyError) as error:
+        yield f"changed: it cannot be read any more ({str(error)[:200]})"
 
 
 def sizes(layout: Layout) -> int:
