@@ -79,7 +79,8 @@ clean: ## remove environments and what was built
 	rm -rf .venv .venv-benchmark .cache dist
 
 # programs that tests and benchmarks drive for real; installed where they are missing
-TEST_PROGRAMS := iperf3:iperf3 speedtest-cli:speedtest-cli ssh:openssh-client systemd-analyze:systemd gpg:gnupg restic:restic
+TEST_PROGRAMS := iperf3:iperf3 speedtest-cli:speedtest-cli ssh:openssh-client systemd-analyze:systemd gpg:gnupg restic:restic \
+  Rscript:r-base-core
 PEERS := /usr/sbin/sshd:openssh-server psql:postgresql
 .PHONY: tools peers
 tools: PROGRAMS = $(TEST_PROGRAMS)

@@ -216,6 +216,14 @@ def test_the_how_tos_for_the_archive_run(name, tmp_path, monkeypatch, capsys):
         assert archive_cli.main(argv) == 0, argv
     for program in programs:
         exec(program.replace("/srv/speedtest-archive", str(tmp_path)), {})  # noqa: S102  our own page
+    for program in re.findall(r"```r\n(.*?)```", text, re.DOTALL):
+        done = subprocess.run(
+            ["Rscript", "--vanilla", "-e", program.replace('"/tmp/', f'"{tmp_path}/')],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert re.search(r"attic +100\b", done.stdout), done.stdout + done.stderr
     printed = capsys.readouterr()
     assert printed.out or printed.err
     assert (name != "analyse-with-pandas-duckdb-r") or printed.out.count("100.0") == 2
