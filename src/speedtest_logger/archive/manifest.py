@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,10 +48,11 @@ def _chain_file(layout: Layout) -> Path:
     return layout.manifest / "chain.jsonl"
 
 
-def _lines(file: Path) -> list[bytes]:
-    """The complete lines of a file; a torn last line never took effect."""
-    content = file.read_bytes() if file.exists() else b""
-    return content[: content.rfind(b"\n") + 1].splitlines()
+def _lines(file: Path) -> Iterator[bytes]:
+    """The complete lines of a file, one in memory at a time; a torn last line never took effect."""
+    if file.exists():
+        with file.open("rb") as stream:
+            yield from (line[:-1] for line in stream if line.endswith(b"\n"))
 
 
 def last_line(file: Path) -> bytes | None:
@@ -135,41 +137,47 @@ def _seal_earlier_day(layout: Layout) -> None:
     if last["seq"] > sealed["seq"]:
         if last["at"][:10] >= utc_text(time.time())[:10]:
             return
-        lines = [json.loads(each) for each in _lines(file)]
         previous = last_line(_chain_file(layout))
         content = {
             "seq": last["seq"],
-            "from": lines[0]["at"],
-            "at": last["at"],
             "previous": hashlib.sha256(previous).hexdigest() if previous else GENESIS,
-            "lines": len(lines),
             "last": hashlib.sha256(line).hexdigest(),
-            "verb": ",".join(sorted({each["verb"] for each in lines})),
-            "schema_version": max(each["schema_version"] for each in lines),
-            "files": _amount_to(lines),
+            **_condensed(file),
         }
         _write_line(_chain_file(layout), content)
     file.unlink()  # sealed now, or before a crash
     sync_directory(layout.manifest)
 
 
-def _amount_to(lines: list[dict[str, Any]]) -> Files:
-    """What several lines amount to."""
+def _condensed(file: Path) -> dict[str, Any]:
+    """What a file's lines amount to."""
+    count, version = 0, 0
+    verbs: set[str] = set()
+    times: list[str] = []
     files: Files = {}
-    for line in lines:
-        for name, entry in line["files"].items():
-            before = files.get(name)
-            if entry and before and not entry.get("new"):
-                days = {**before["days"], **entry["days"]}
-                files[name] = {**entry, "days": days, **({"new": True} if before.get("new") else {})}
-            else:
-                files[name] = entry
-    return files
+    for line in map(json.loads, _lines(file)):
+        count += 1
+        verbs.add(line["verb"])
+        version = max(version, line["schema_version"])
+        times = [*times[:1], line["at"]]
+        _add(files, line["files"])
+    about = {"from": times[0], "at": times[-1], "lines": count, "verb": ",".join(sorted(verbs))}
+    return {**about, "schema_version": version, "files": files}
 
 
-def history(layout: Layout) -> list[dict[str, Any]]:
+def _add(files: Files, later: Files) -> None:
+    """Add a later change to what earlier ones amount to."""
+    for name, entry in later.items():
+        before = files.get(name)
+        if entry and before and not entry.get("new"):
+            days = {**before["days"], **entry["days"]}
+            files[name] = {**entry, "days": days, **({"new": True} if before.get("new") else {})}
+        else:
+            files[name] = entry
+
+
+def history(layout: Layout) -> Iterator[dict[str, Any]]:
     """All lines, oldest first. Raises StorageError for one that cannot be read."""
-    found = []
     for file in (_chain_file(layout), _open_file(layout)):
         for number, line in enumerate(_lines(file), 1):
             try:
@@ -177,12 +185,14 @@ def history(layout: Layout) -> list[dict[str, Any]]:
                 content["files"].items()
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise StorageError(f"{file}, line {number} cannot be read: {error}") from error
-            found.append(content)
-    return found
+            yield content
 
 
 def state(layout: Layout) -> dict[str, FileState]:
     """What each file of the dataset should hold. Raises StorageError for a line that cannot be read."""
+    files: Files = {}
+    for line in history(layout):
+        _add(files, line["files"])
     return {
         name: FileState(
             entry["sha256"],
@@ -190,7 +200,7 @@ def state(layout: Layout) -> dict[str, FileState]:
             entry["rows"],
             {day: (rows, digest) for day, (rows, digest) in entry["days"].items()},
         )
-        for name, entry in _amount_to(history(layout)).items()
+        for name, entry in files.items()
         if entry
     }
 
