@@ -307,6 +307,8 @@ def in_order(table: pa.Table) -> pa.Table:
 
 def aligned(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """A table with a schema's columns; those that it lacks are NULL."""
+    if table.schema.equals(schema, check_metadata=False):
+        return table
     columns = [
         table[column.name].cast(column.type)
         if column.name in table.column_names
@@ -336,18 +338,26 @@ def of_days(
 
     for piece in pieces:
         table = pa.Table.from_batches([piece]) if isinstance(piece, pa.RecordBatch) else piece
-        canonical = None
-        first = 0
-        for ran in pc.value_counts(table["day"]).to_pylist():  # days in order, as the rows are
-            if ran["values"] != open_day:
+        runs = list(_runs(table["day"]))
+        chosen = [run for run in runs if wanted is None or run[0] in wanted]
+        start = chosen[0][1] if chosen else 0  # what nobody asked for is not turned into bytes
+        canonical = digest.Canonical(table.slice(start, chosen[-1][2] - start)) if chosen else None
+        for day, first, end in runs:
+            if day != open_day:
                 close()
-                open_day = ran["values"]
-            if wanted is None or open_day in wanted:
-                canonical = canonical or digest.Canonical(table)
-                held.append((canonical, first, first + ran["counts"]))
-            first += ran["counts"]
+                open_day = day
+            if canonical and (wanted is None or day in wanted):
+                held.append((canonical, first - start, end - start))
         yield table
     close()
+
+
+def _runs(days: pa.ChunkedArray) -> Iterator[tuple[date, int, int]]:
+    """Each day with its first row and the one after its last; days are in order, as the rows are."""
+    first = 0
+    for run in pc.value_counts(days).to_pylist():
+        yield run["values"], first, first + run["counts"]
+        first += run["counts"]
 
 
 def regular(pieces: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
