@@ -41,14 +41,15 @@ AVAILABLE = "SELECT day, count(*) FILTER (WHERE status = 'ok') * 100.0 / count(*
 LAST = "SELECT started_at, download_bps, upload_bps FROM {rows} WHERE node = '{node}' AND started_at >= '{since}'"
 
 
-def best(work: Callable[[], object]) -> float:
-    """Seconds, the best of some runs."""
-    times = []
+def best(*works: Callable[[], object]) -> list[float]:
+    """Seconds of each, the best of some runs, taken in turns: what else the machine does meets all alike."""
+    times: list[list[float]] = [[] for _ in works]
     for _ in range(RUNS):
-        began = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - began)
-    return min(times)
+        for work, taken in zip(works, times, strict=True):
+            began = time.perf_counter()
+            work()
+            taken.append(time.perf_counter() - began)
+    return [min(taken) for taken in times]
 
 
 def generate(layout: Layout, nodes: int, days: int) -> None:
@@ -162,21 +163,15 @@ def fill_postgresql(run: Callable[..., str], layout: Layout) -> float:
     return int(run("SELECT pg_total_relation_size('records')")) / count
 
 
-def compare(name: str, theirs: Queries, mine: dict[str, float], bytes_per_row: tuple[float, float]) -> None:
+def compare(name: str, theirs: Queries, mine: Queries, bytes_per_row: tuple[float, float]) -> None:
     """A line per question."""
     print(f"\nagainst {name} ({bytes_per_row[1]:.0f} bytes/row, the archive {bytes_per_row[0]:.0f}):")
     for question, work in theirs.items():
-        seconds = best(work)
-        ratio = mine[question] / seconds
+        own, other = best(mine[question], work)
         print(
-            f"  {question:<13} archive {mine[question]:8.3f} s   {name} {seconds:8.3f} s   ratio {ratio:6.2f}",
+            f"  {question:<13} archive {own:8.3f} s   {name} {other:8.3f} s   ratio {own / other:6.2f}",
             flush=True,
         )
-
-
-def measure(asked: Queries) -> dict[str, float]:
-    """Seconds of each question."""
-    return {question: best(work) for question, work in asked.items()}
 
 
 def size_of(folder: Path, rows: int) -> float:
@@ -202,7 +197,7 @@ def main() -> None:
         asked = ours(layout.root, "node-0007", since, since_unix)
         limit = files(f"'{folder}/sorted.parquet'", "node-0007", since)
         sizes = (size_of(layout.archive, rows), (folder / "sorted.parquet").stat().st_size / rows)
-        compare("one sorted file", limit, measure(asked), sizes)
+        compare("one sorted file", limit, asked, sizes)
         began = time.perf_counter()
         months = gathered.gather(layout, time.time())
         print(
@@ -210,13 +205,13 @@ def main() -> None:
             f"{size_of(layout.gathered, rows):.0f} bytes/row beside the archive's own",
             flush=True,
         )
-        compare("one sorted file", limit, measure(asked), sizes)
+        compare("one sorted file", limit, asked, sizes)
         (folder / "sorted.parquet").unlink()
         shutil.rmtree(layout.root)
         tenth = max(2, nodes // 20 * 2)
         rows = tenth * days * 288
         generate(layout, tenth, days)
-        mine = measure(ours(layout.root, "node-0001", since, since_unix))
+        mine = ours(layout.root, "node-0001", since, since_unix)
         mine_size = size_of(layout.archive, rows)
         theirs = speedsnake(layout, folder / "snake")
         compare(
