@@ -10,7 +10,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from conftest import REPLAY_IPERF3, recorded
+from conftest import FIXTURES, REPLAY_IPERF3, recorded
 
 from speedtest_logger import network, record
 from speedtest_logger.actions import chain, gates, measure
@@ -27,6 +27,9 @@ def clock(monkeypatch):
     hand = {"now": SLOT + 1.0}
     monkeypatch.setattr(time, "time", lambda: hand["now"])
     return hand
+
+
+BUSY = FIXTURES / "iperf3-3.18-busy.json"
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +95,24 @@ def test_no_route_is_what_the_kernel_knows_better(hourly, program, monkeypatch):
     assert run(hourly(), program("iperf3", 'echo \'{"error": "odd"}\'')).reason == "no_route"
 
 
+def test_an_upload_waits_for_a_server_that_was_taken_after_the_download(hourly, program, monkeypatch, tmp_path):
+    monkeypatch.setattr(chain, "BUSY_WAIT_SECONDS", 0.01)
+    busy = REPLAY_IPERF3.replace(
+        "  *) cat", f"  *) [ -e {tmp_path}/asked ] || {{ touch {tmp_path}/asked; cat {BUSY}; exit 1; }}; cat"
+    )
+    found = run(hourly(), program("iperf3", busy))
+    assert (found.status, found.attempt) == ("ok", 1)
+    assert found.upload_bps > 0
+    assert (tmp_path / "asked").exists()
+
+
+def test_a_server_that_stays_busy_leaves_the_download(hourly, program, monkeypatch):
+    monkeypatch.setattr(chain, "BUSY_WAIT_SECONDS", 0.2)
+    busy = REPLAY_IPERF3.replace("  *) cat", f"  *) cat {BUSY}; exit 1; cat")
+    found = run(hourly(measure_timeout_seconds="3", duration_seconds="2"), program("iperf3", busy))
+    assert (found.status, found.reason, found.upload_bps) == ("partial", "incomplete", None)
+
+
 def test_upload_missing_is_partial(hourly, program):
     script = REPLAY_IPERF3.replace("iperf3-3.12-upload.json", "iperf3-3.12-refused.json")
     found = run(hourly(), program("iperf3", script))
@@ -100,8 +121,8 @@ def test_upload_missing_is_partial(hourly, program):
 
 
 def test_the_second_engine_answers_and_the_record_says_so(hourly, program):
-    program("iperf3", "cat " + str(recorded.__globals__["FIXTURES"] / "iperf3-3.12-refused.json"))
-    path = program("speedtest-cli", f"cat {recorded.__globals__['FIXTURES']}/speedtest-cli-2.1.3-ok.json")
+    program("iperf3", "cat " + str(FIXTURES / "iperf3-3.12-refused.json"))
+    path = program("speedtest-cli", f"cat {FIXTURES}/speedtest-cli-2.1.3-ok.json")
     here = hourly(engines="iperf3 speedtest_cli")
     found = run(here, path)
     assert (found.engine_requested, found.engine, found.attempt, found.status) == ("iperf3", "speedtest_cli", 2, "ok")

@@ -131,7 +131,7 @@ def test_accounts():
     on(NODE, "systemctl stop speedtest-logger.timer speedtest-push.timer; userdel speedtest")
     status_names("account speedtest")
     put_right()
-    assert attempt(NODE, "speedtest-logger measure").returncode == 0
+    assert attempt(NODE, "speedtest-logger measure --wait").returncode == 0
 
 
 def test_foreign_and_missing_keys_in_the_archive():

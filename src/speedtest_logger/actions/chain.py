@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from speedtest_logger import engines, network
 from speedtest_logger.config import EngineSettings, Settings
-from speedtest_logger.engines.job import Command, Engine, Job, Output, Result, server_host
+from speedtest_logger.engines.job import Command, Engine, Job, Output, Result, is_busy, server_host
 from speedtest_logger.engines.process import run
 from speedtest_logger.errors import EngineError
 from speedtest_logger.log import Log
@@ -24,6 +24,7 @@ from speedtest_logger.spool import Spool
 REST_SECONDS = 15 * 60
 LONGEST_REST_SECONDS = 2 * 3600
 VERSION_TIMEOUT = 20.0
+BUSY_WAIT_SECONDS = 2
 
 
 @dataclass
@@ -129,12 +130,21 @@ def try_once(
             settings.source_address,
             settings.ip_family,
         )
-        outputs: list[Output] = []
-        for command in engine.commands(job):
-            outputs.append(run(command, max(1.0, deadline - time.monotonic()), clean))
-            if outputs[0].returncode != 0:
-                break
+        outputs = run_all(engine.commands(job), clean, deadline, settings.duration_seconds)
     return Answer(name, version, 0, engine.parse(outputs), own_words(outputs))
+
+
+def run_all(commands: list[Command], environment: Mapping[str, str], deadline: float, duration: int) -> list[Output]:
+    """One measurement's commands. Where another node took the server between two of them, the later one waits."""
+    outputs: list[Output] = []
+    for command in commands:
+        outputs.append(run(command, max(1.0, deadline - time.monotonic()), environment))
+        if outputs[0].returncode != 0 or is_busy(outputs[0]):
+            break
+        while is_busy(outputs[-1]) and deadline - time.monotonic() > BUSY_WAIT_SECONDS + duration:
+            time.sleep(BUSY_WAIT_SECONDS)
+            outputs[-1] = run(command, max(1.0, deadline - time.monotonic()), environment)
+    return outputs
 
 
 def own_words(outputs: list[Output]) -> bytes:

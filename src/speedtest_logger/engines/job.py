@@ -112,6 +112,11 @@ def fail(text: str, default: str = "engine_error") -> NoReturn:
     raise EngineError(default, message)
 
 
+def is_busy(output: Output) -> bool:
+    """Whether the server said that it is testing with somebody else."""
+    return re.search(dict(PATTERNS)["server_busy"], output.text) is not None
+
+
 def load_json(output: Output) -> Any:
     """The JSON on standard output. Raises EngineError: bad_output, or the reason that the text beside it gives."""
     if output.truncated:
