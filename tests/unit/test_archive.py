@@ -296,3 +296,19 @@ def test_ulids_sort_by_time(monkeypatch):
         names.append(layout.ulid())
     assert names == sorted(names)
     assert all(len(name) == 26 for name in names)
+
+
+def test_the_fleets_state_tells_of_nodes_and_of_a_backup_that_failed(archive, capsys, monkeypatch):
+    deliver(
+        archive, row(NOW - 100), row(NOW - 50, status="failed", reason="no_route", download_bps=None, upload_bps=None)
+    )
+    ingest.ingest(archive)
+    monkeypatch.setenv("RESTIC_REPOSITORY", str(archive.root / "repository"))
+    monkeypatch.setenv("PATH", str(archive.root))  # no restic there
+    assert cli.main(["--root", str(archive.root), "backup"]) == 2
+    assert "apt install restic" in capsys.readouterr().err
+    assert cli.main(["--root", str(archive.root), "fleet"]) == 0
+    state = json.loads(capsys.readouterr().out)
+    assert (state["nodes"]["attic"]["records"], state["nodes"]["attic"]["last_status"]) == (2, "failed")
+    assert "apt install restic" in state["backup"]["failure"]["message"]
+    assert "at" not in state["backup"]
