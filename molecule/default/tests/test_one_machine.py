@@ -105,6 +105,7 @@ def test_raw_output_is_in_the_archive_beside_its_records():
     found = query(" ".join(sql.split()), NODE)[0]
     assert found["n"] >= 2
     assert found["alike"]
+    assert found["agrees"]
     assert on(NODE, "speedtest-archive verify 2>&1").startswith("all is as the manifest says")
 
 

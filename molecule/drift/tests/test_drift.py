@@ -128,9 +128,8 @@ def test_accounts():
     status_names("account speedtest", "account speedtest-archive", "account speedtest-target")
     put_right()
     assert on(NODE, "getent passwd speedtest").strip().endswith("/usr/sbin/nologin")
-    on(
-        NODE, "systemctl stop 'speedtest-logger.*' 'speedtest-push.*' && userdel speedtest"
-    )  # no process of its own is left
+    # the services too: an account whose process runs cannot be removed
+    on(NODE, "systemctl stop 'speedtest-logger.*' 'speedtest-push.*' && userdel speedtest")
     status_names("account speedtest")
     put_right()
     assert attempt(NODE, "speedtest-logger measure --wait").returncode == 0
