@@ -11,6 +11,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,12 +124,14 @@ class Spool:
     def _raw_file(self, run_id: str, engine: str) -> Path:
         return self.directory / "raw" / f"{run_id}_{engine}.json"
 
-    def waiting(self) -> list[Path]:
-        """Files in the outbox, oldest first."""
-        return sorted(
-            (entry for entry in self.outbox.iterdir() if entry.suffix == ".csv"),
-            key=lambda file: (file.stat().st_mtime_ns, file.name),
-        )
+    def waiting(self) -> dict[Path, os.stat_result]:
+        """Files in the outbox, oldest first; a delivery under way can take any of them away at any time."""
+        found = {}
+        for file in self.outbox.iterdir():
+            if file.suffix == ".csv":
+                with suppress(FileNotFoundError):
+                    found[file] = file.stat()
+        return dict(sorted(found.items(), key=lambda entry: (entry[1].st_mtime_ns, entry[0].name)))
 
     def release(self, run_id: str) -> None:
         """Forget a record that the archive holds."""
@@ -140,17 +143,14 @@ class Spool:
         os.replace(file, self.rejected / file.name)
         sync_directory(self.rejected)
 
-    def outbox_bytes(self) -> int:
-        """Disk that the outbox takes, bytes."""
-        return sum(file.stat().st_blocks * 512 for file in self.waiting())
-
     def overflow(self, max_bytes: float) -> list[Path]:
         """The oldest files that must go for the outbox to stay below its cap."""
-        excess, going = self.outbox_bytes() - max_bytes, []
-        for file in self.waiting():
+        waiting, going = self.waiting(), []
+        excess = sum(map(_disk_bytes, waiting.values())) - max_bytes
+        for file, found in waiting.items():
             if excess <= 0:
                 break
-            excess -= file.stat().st_blocks * 512
+            excess -= _disk_bytes(found)
             going.append(file)
         return going
 
@@ -179,6 +179,10 @@ class Spool:
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
         return len(old)
+
+
+def _disk_bytes(found: os.stat_result) -> int:
+    return found.st_blocks * 512
 
 
 def _older(folder: Path, days: int) -> Iterator[Path]:

@@ -166,3 +166,20 @@ def test_a_receipt_for_something_else_releases_nothing(node, link, monkeypatch, 
     with pytest.raises(DeliveryError):
         run(node)
     assert len(Spool(node.state_dir).waiting()) == 1
+
+
+def test_a_record_that_is_dropped_while_others_are_delivered_stops_nothing(node, archive, link, monkeypatch):
+    fill(node, 2)
+    listed = Spool.waiting
+
+    def dropped_after_listing(spool):
+        found = listed(spool)
+        for file in list(found)[:1]:
+            file.unlink()
+        monkeypatch.setattr(Spool, "waiting", listed)
+        return found
+
+    monkeypatch.setattr(
+        push, "locked", lambda *_, **__: monkeypatch.setattr(Spool, "waiting", dropped_after_listing) or True
+    )
+    assert run(node).accepted == 1

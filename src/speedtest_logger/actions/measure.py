@@ -282,7 +282,7 @@ def keep_below_cap(settings: Settings, spool: Spool, log: Log) -> None:
     )
     spool.write(tombstone)
     for file in going:
-        file.unlink()
+        file.unlink(missing_ok=True)  # delivered meanwhile
     log.event("error", "outbox_dropped", records=len(going), cap_mb=settings.outbox_max_mb)
 
 

@@ -91,6 +91,8 @@ def next_batch(settings: Settings, spool: Spool, log: Log) -> dict[str, bytes]:
             record = record_from_csv(file.read_bytes())
             if file.stem != record.run_id:
                 raise RecordError("bad_file", f"holds run {record.run_id}")
+        except FileNotFoundError:  # dropped meanwhile: the outbox reached its cap
+            continue
         except RecordError as error:
             log.event("error", "unreadable_record", file=file.name, message=str(error))
             spool.reject(file, f"{error.reason}: {error}")

@@ -20,7 +20,7 @@ def status(settings: Settings, now: float | None = None) -> dict[str, Any]:
     spool = Spool(settings.state_dir)
     schedule = Schedule(settings.interval_seconds, settings.offset_seconds)
     last = spool.read_state("last_record") or {}
-    waiting = spool.waiting() if spool.outbox.is_dir() else []
+    waiting = spool.waiting() if spool.outbox.is_dir() else {}
     receipt = spool.read_state("last_receipt") or {}
     usage = spool.read_state("usage") or {}
     state = {
@@ -52,7 +52,7 @@ def status(settings: Settings, now: float | None = None) -> dict[str, Any]:
         "next_slot": utc_text(schedule.next_after(now)),
         "paused": settings.paused,
         "outbox_records": len(waiting),
-        "outbox_oldest_seconds": round(now - waiting[0].stat().st_mtime) if waiting else None,
+        "outbox_oldest_seconds": round(now - next(iter(waiting.values())).st_mtime) if waiting else None,
         "rejected_records": len(list(spool.rejected.glob("*.csv"))) if spool.rejected.is_dir() else 0,
         "last_receipt_at": receipt.get("at"),
         "month_bytes": usage.get("bytes", 0) if usage.get("month") == utc_text(now)[:7] else 0,

@@ -24,15 +24,21 @@ class Damaged:
 
 
 def chunks(inbox: Path, most: int) -> Iterator[tuple[list[Path], list[bytes]]]:
-    """A node's files and their contents, some `most` bytes at a time: many small files are judged as one."""
+    """A node's files and their contents, some `most` bytes at a time: many small files are judged as one.
+
+    For a reader beside a running ingest: what that takes away between listing and reading is in the dataset by then.
+    """
     waiting = sorted(inbox.glob("*/*.jsonl"))
     for _, files in groupby(waiting, key=lambda file: file.parent):
         chunk: list[Path] = []
         contents: list[bytes] = []
         size = 0
         for file in files:
+            try:
+                contents.append(file.read_bytes())
+            except FileNotFoundError:
+                continue
             chunk.append(file)
-            contents.append(file.read_bytes())
             size += len(contents[-1])
             if size >= most:
                 yield chunk, contents

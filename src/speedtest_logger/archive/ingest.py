@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pyarrow as pa
 
 from speedtest_logger.archive import inbox, raw, schema, store
 from speedtest_logger.archive.layout import Layout
+from speedtest_logger.archive.snapshot import identities
 from speedtest_logger.errors import RecordError
 from speedtest_logger.record import utc_text, validate
 from speedtest_logger.spool import write_durably
@@ -124,9 +126,10 @@ def judge(file: Path, content: bytes, rows: list[dict[str, Any]], damaged: list[
 
 def clear_leftovers(layout: Layout) -> int:
     """Remove temporary files of deliveries that a crash left behind more than an hour ago."""
-    limit, removed = time.time() - 3600, 0
-    for file in [*layout.inbox.glob("*/.*.tmp"), *layout.raw_inbox.glob("*/.*.tmp"), *layout.state.glob(".*.tmp")]:
-        if file.stat().st_mtime < limit:
-            file.unlink()
-            removed += 1
-    return removed
+    limit = (time.time() - 3600) * 1e9
+    folders = (layout.inbox.glob("*/.*.tmp"), layout.raw_inbox.glob("*/.*.tmp"), layout.state.glob(".*.tmp"))
+    found = identities(chain.from_iterable(folders))  # those of deliveries under way go while this looks
+    old = [file for file, identity in found.items() if identity.mtime_ns < limit]
+    for file in old:
+        file.unlink()
+    return len(old)

@@ -99,4 +99,5 @@ def _link(layout: Layout, file: Path, folder: Path) -> Path | None:
 
 def leftovers(layout: Layout) -> list[Path]:
     """Folders that a killed query left behind more than a day ago."""
-    return [folder for folder in layout.state.glob(f"{PREFIX}*") if folder.stat().st_mtime < time.time() - 86_400]
+    limit = (time.time() - 86_400) * 1e9
+    return [folder for folder, found in identities(layout.state.glob(f"{PREFIX}*")).items() if found.mtime_ns < limit]

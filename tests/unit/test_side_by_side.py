@@ -1,0 +1,74 @@
+"""Listings of places where another process takes files away at the same time: deliveries, ingest, other queries."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+
+from speedtest_logger.archive import inbox, ingest, snapshot
+from speedtest_logger.archive.layout import Layout
+from speedtest_logger.spool import Spool
+
+ROUNDS = 300
+COMING_AND_GOING = """
+import os, sys
+pattern, parent = sys.argv[1], os.getppid()
+print(flush=True)
+for n in range(10_000_000):
+    if n % 1000 == 0 and os.getppid() != parent:
+        break
+    os.close(os.open(pattern % (n % 7), os.O_CREAT, 0o640))
+    os.unlink(pattern % ((n + 4) % 7)) if n >= 4 else None
+"""
+
+
+@contextmanager
+def coming_and_going(pattern):
+    """Another process makes files and removes them as fast as it can."""
+    other = subprocess.Popen([sys.executable, "-c", COMING_AND_GOING, str(pattern)], stdout=subprocess.PIPE)
+    try:
+        other.stdout.readline()
+        yield
+        assert other.poll() is None, "it was to go on until now"
+    finally:
+        other.kill()
+        other.communicate()
+
+
+@pytest.fixture
+def archive(tmp_path):
+    made = Layout(tmp_path / "archive")
+    made.prepare()
+    (made.inbox / "attic").mkdir()
+    return made
+
+
+def test_the_outbox_while_a_delivery_empties_it(tmp_path):
+    spool = Spool(tmp_path)
+    spool.prepare()
+    with coming_and_going(spool.outbox / "%s.csv"):
+        assert max(len(spool.waiting()) for _ in range(ROUNDS)) > 0
+        for _ in range(ROUNDS):
+            spool.overflow(0)
+
+
+def test_the_inbox_while_ingest_empties_it(archive):
+    with coming_and_going(archive.inbox / "attic/%s.jsonl"):
+        seen = [
+            (len(files), len(contents)) for _ in range(ROUNDS) for files, contents in inbox.chunks(archive.inbox, 1)
+        ]
+    assert seen
+    assert all(files == contents for files, contents in seen)
+
+
+def test_temporary_files_of_deliveries_under_way(archive):
+    with coming_and_going(archive.inbox / "attic/.%s.tmp"):
+        assert {ingest.clear_leftovers(archive) for _ in range(ROUNDS)} == {0}
+
+
+def test_what_other_queries_link(archive):
+    with coming_and_going(archive.state / f"{snapshot.PREFIX}%s"):
+        assert all(snapshot.leftovers(archive) == [] for _ in range(ROUNDS))
