@@ -31,8 +31,8 @@ lint: .venv/complete ## ruff, yamllint, ansible-lint, shellcheck, hadolint
 types: .venv/complete ## mypy, strict
 	mypy
 
-unit: .venv/complete tools ## unit and integration tests
-	pytest
+unit: .venv/complete tools ## unit and integration tests, four at a time
+	pytest --numprocesses 4 --dist worksteal
 
 scenarios: .venv/complete tools ## every molecule scenario, four at a time (needs root)
 	$(PYTHON) -m lab images build

@@ -249,6 +249,7 @@ def main() -> int:
     if os.geteuid() != 0:
         print("lab: not root: run as root", file=sys.stderr)
         return 2
+    os.umask(0o022)  # the nodes' accounts read what is made here, whatever the caller's own files are to be
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a lab half up is removed again
     try:
         return int(args.action_function(args))

@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -86,7 +86,9 @@ class Lab:
     def save(self) -> None:
         """Remember the lab, so that `down` finds it after a crash."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        (self.directory / "lab.json").write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        new = self.directory / "lab.json.new"
+        new.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        new.replace(self.directory / "lab.json")
 
     def forget(self) -> None:
         """Remove the lab's folder."""
@@ -96,15 +98,20 @@ class Lab:
 def load(name: str) -> Lab:
     """A lab that exists; raises LabError where it does not."""
     file = images.HOME / "labs" / name / "lab.json"
-    if not file.exists():
-        raise LabError(f"there is no lab '{name}': `python3 -m lab list` shows those that there are")
-    saved = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        saved = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise LabError(f"there is no lab '{name}': `python3 -m lab list` shows those that there are") from None
     return Lab(saved["name"], saved["number"], [Node(**node) for node in saved["nodes"]])
 
 
 def load_all() -> list[Lab]:
-    """All labs on this machine."""
-    return [load(file.parent.name) for file in sorted((images.HOME / "labs").glob("*/lab.json"))]
+    """All labs on this machine; one that is removed meanwhile is none."""
+    labs = []
+    for file in sorted((images.HOME / "labs").glob("*/lab.json")):
+        with suppress(LabError):
+            labs.append(load(file.parent.name))
+    return labs
 
 
 def parse_node(text: str, index: int) -> Node:

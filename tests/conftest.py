@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,6 +31,15 @@ VERSIONS = {
 def recorded(name: str, returncode: int = 0) -> Output:
     """An engine's recorded words as its output."""
     return Output(returncode, (FIXTURES / name).read_bytes())
+
+
+@pytest.fixture(autouse=True)
+def umask() -> Iterator[None]:
+    """Entry points that tests call set the process's umask: the next test has it as it was."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture

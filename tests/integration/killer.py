@@ -11,6 +11,7 @@ import importlib
 import os
 import signal
 import sys
+import tempfile
 
 CHANGES = ("open", "fsync", "replace", "rename", "unlink", "mkdir", "rmdir", "write")
 NEED_SPACE = ("open", "fsync", "mkdir", "write")
@@ -38,8 +39,18 @@ def arm(deadly: int) -> None:
         setattr(os, name, watched(name, getattr(os, name)))
 
 
-def main() -> int:
-    deadly, module, *arguments = sys.argv[1:]
+def forked(argv: list[str], environment: dict[str, str], output: str) -> None:
+    """The same in a process that was forked from one that imported everything; both outputs go to a file."""
+    os.environ.clear()
+    os.environ.update(environment)
+    tempfile.tempdir = None  # as TMPDIR says now
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), stream.fileno())
+    sys.exit(main(argv))
+
+
+def main(argv: list[str]) -> int:
+    deadly, module, *arguments = argv
     program = importlib.import_module(module)
     arm(int(deadly))
     try:
@@ -49,4 +60,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import os
 import re
 import shutil
@@ -12,8 +13,10 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from multiprocessing import forkserver
 from pathlib import Path
 
+import killer
 import pandas as pd
 import pytest
 from conftest import REPLAY_IPERF3
@@ -24,8 +27,10 @@ from speedtest_logger.spool import Spool, record_from_csv
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLER = Path(__file__).with_name("killer.py")
+PARTS = [f"speedtest_logger.archive.{name}" for name in ("backup", "importers", "ingest", "prune", "verify")]
 LOGGER, RECEIVE, ARCHIVE = "speedtest_logger.cli", "speedtest_logger.archive.receive", "speedtest_logger.archive.cli"
 INGEST = ("ingest",)
+FORKS = multiprocessing.get_context("forkserver")
 
 
 class Stage:
@@ -62,23 +67,22 @@ class Stage:
 
     def run(self, module: str, *arguments: str, kill: int = 0, **environment: str) -> tuple[int, int]:
         """Run a program, killed before its Nth change of the disk; returns exit code and number of changes."""
-        done = subprocess.run(
-            [sys.executable, str(KILLER), str(kill), module, *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**self.environment, **environment},
-            timeout=60,
-        )
-        assert done.returncode in (0, 4, 5, -signal.SIGKILL), done.stderr
-        found = re.search(r"changes=(\d+)", done.stderr)
-        return done.returncode, int(found[1]) if found else 0
+        code, said = self.process(module, *arguments, kill=kill, **environment)
+        assert code in (0, 4, 5, -signal.SIGKILL), said
+        found = re.search(r"changes=(\d+)", said)
+        return code, int(found[1]) if found else 0
 
-    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """A verb of speedtest-archive, undisturbed."""
-        code = f"import sys; from {ARCHIVE} import main; sys.exit(main())"
-        argv = [sys.executable, "-c", code, "--root", str(self.archive), *words]
-        return subprocess.run(argv, capture_output=True, text=True, check=False, env=self.environment, timeout=60)
+    def process(self, module: str, *arguments: str, kill: int = 0, **environment: str) -> tuple[int | None, str]:
+        """A program in a process of its own; returns exit code (None: it did not end) and what it printed."""
+        output = self.folder / "output"
+        output.write_text("")
+        argv = [str(kill), module, *arguments]
+        process = FORKS.Process(target=killer.forked, args=(argv, {**self.environment, **environment}, str(output)))
+        process.start()
+        process.join(60)
+        if process.exitcode is None:
+            process.kill()
+        return process.exitcode, output.read_text()
 
     def fill(self, count: int) -> set[str]:
         """Put records into the outbox, with an engine's own words beside each; returns their run_ids."""
@@ -118,6 +122,15 @@ class Stage:
         frame = pd.read_parquet(self.archive / "raw")
         assert [content.decode() for content in frame["content"]] == frame["run_id"].tolist()
         return frame["run_id"].tolist()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def imported_once():
+    """Hundreds of processes are started here: none imports pyarrow and DuckDB anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT / "src"))
+        FORKS.set_forkserver_preload([LOGGER, ARCHIVE, *PARTS])
+        forkserver.ensure_running()
 
 
 @pytest.fixture
@@ -219,8 +232,8 @@ def test_receive(stages):
 
 
 def all_is_as_the_manifest_says(stage):
-    done = stage.command("verify")
-    assert done.returncode == 0, done.stdout
+    code, said = stage.process(ARCHIVE, "--root", str(stage.archive), "verify")
+    assert code == 0, said
 
 
 @pytest.mark.parametrize("disk_full", ["", "1"], ids=["killed", "disk full"])

@@ -14,7 +14,7 @@ import pytest
 from lab import images
 
 ROOT = Path(__file__).resolve().parents[2]
-LAB = "cleanup-test"
+LAB = f"cleanup-{os.environ.get('PYTEST_XDIST_WORKER', 'test')}"  # tests run side by side
 
 
 def lab(*words: str) -> subprocess.CompletedProcess[str]:
@@ -49,8 +49,9 @@ def image():
 
 
 def start_and_stop(signal_number: int, after: float) -> int:
+    """Returns the exit code; a shell's background job ignores SIGINT and so would what it starts."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "lab", "up", LAB, "one:bookworm", "two:bookworm"],
+        ["env", "--default-signal=INT", sys.executable, "-m", "lab", "up", LAB, "one:bookworm", "two:bookworm"],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -78,6 +79,7 @@ def test_a_killed_lab_is_cleared_by_down():
 
 
 def test_a_lab_of_the_same_name_is_replaced():
+    os.umask(0o077)  # of an administrator who keeps files to himself: the nodes boot all the same
     assert lab("up", LAB, "one:bookworm").returncode == 0
     done = lab("up", LAB, "two:trixie")
     assert done.returncode == 0, done.stderr
