@@ -1,7 +1,7 @@
 # Every verb here is what CI runs. `make help` lists them.
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
-LONGEST := compose site switch_runtime upgrade drift
+LONGEST := compose site switch_runtime upgrade drift parity remove
 SCENARIOS := $(LONGEST) $(filter-out $(LONGEST),$(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export NO_COLOR := 1

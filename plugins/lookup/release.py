@@ -79,6 +79,11 @@ def build(files: dict[str, tuple[bytes, bool]]) -> bytes:
     """The same bytes from the same source, whenever and wherever it is built."""
     packed = io.BytesIO()
     with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as stream, tarfile.open(fileobj=stream, mode="w") as archive:
+        for folder in sorted({str(parent) for name in files for parent in Path(name).parents[:-1]}):
+            entry = tarfile.TarInfo(folder)  # named, or tar would make it as the host's umask says
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+            entry.uname = entry.gname = "root"
+            archive.addfile(entry)
         for name, (content, executable) in sorted(files.items()):
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = len(content), 0o755 if executable else 0o644
