@@ -62,9 +62,7 @@ def test_the_inbox_while_ingest_empties_it(archive):
     staying.write_bytes(b"{}\n")
     with coming_and_going(archive.inbox / "attic/%s.jsonl"):
         for _ in range(ROUNDS):
-            found = [
-                pair for files, contents in inbox.chunks(archive.inbox, 1) for pair in zip(files, contents, strict=True)
-            ]
+            found = [pair for files in inbox.chunks(archive.inbox, 1) for pair in inbox.contents(files).items()]
             assert (staying, b"{}\n") in found
             assert {content for file, content in found if file != staying} <= {b""}
 

@@ -212,9 +212,7 @@ class Archive:
     def _arrived(self) -> pa.Table:
         """What lies in the inbox and is valid; what is not stays there for ingest to judge."""
         tables = [BATCH_SCHEMA.empty_table()]
-        for files, contents in inbox.chunks(self.layout.inbox, ingest.CHUNK_BYTES):
-            table, _ = ingest.read(files, contents)
-            tables.append(table)
+        tables += [chunk.table for chunk in ingest.ahead(inbox.chunks(self.layout.inbox, ingest.CHUNK_BYTES))]
         return pa.concat_tables(tables)
 
 

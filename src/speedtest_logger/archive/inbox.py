@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 from speedtest_logger.archive.layout import Layout, ulid
+from speedtest_logger.archive.snapshot import identities
 from speedtest_logger.record import utc_text
 from speedtest_logger.spool import write_durably
 
@@ -23,28 +25,29 @@ class Damaged:
     error: Exception
 
 
-def chunks(inbox: Path, most: int) -> Iterator[tuple[list[Path], list[bytes]]]:
-    """A node's files and their contents, some `most` bytes at a time: many small files are judged as one.
-
-    For a reader beside a running ingest: what that takes away between listing and reading is in the dataset by then.
-    """
-    waiting = sorted(inbox.glob("*/*.jsonl"))
-    for _, files in groupby(waiting, key=lambda file: file.parent):
+def chunks(inbox: Path, most: int) -> Iterator[list[Path]]:
+    """A node's files, oldest first and some `most` bytes at a time: many small files are judged as one."""
+    waiting = sorted(identities(inbox.glob("*/*.jsonl")).items())
+    for _, files in groupby(waiting, key=lambda entry: entry[0].parent):
         chunk: list[Path] = []
-        contents: list[bytes] = []
         size = 0
-        for file in files:
-            try:
-                contents.append(file.read_bytes())
-            except FileNotFoundError:
-                continue
+        for file, found in files:
             chunk.append(file)
-            size += len(contents[-1])
+            size += found.size
             if size >= most:
-                yield chunk, contents
-                chunk, contents, size = [], [], 0
+                yield chunk
+                chunk, size = [], 0
         if chunk:
-            yield chunk, contents
+            yield chunk
+
+
+def contents(files: list[Path]) -> dict[Path, bytes]:
+    """What is in files; one that a running ingest took away is left out, for its rows are in the dataset by then."""
+    found = {}
+    for file in files:
+        with suppress(FileNotFoundError):
+            found[file] = file.read_bytes()
+    return found
 
 
 def keep_damaged(layout: Layout, damaged: Damaged) -> None:

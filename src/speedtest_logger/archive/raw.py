@@ -38,11 +38,12 @@ ROW_GROUP = 256
 def ingest(layout: Layout) -> int:
     """Move what was delivered into the dataset, under the writer's lock; returns how many runs were new."""
     added = 0
-    for files, contents in inbox.chunks(layout.raw_inbox, CHUNK_BYTES):
-        rows = sorted(read(layout, files, contents), key=_day)
+    for files in inbox.chunks(layout.raw_inbox, CHUNK_BYTES):
+        contents = inbox.contents(files)
+        rows = sorted(read(layout, contents), key=_day)
         for day, runs in groupby(rows, key=_day):
             added += add(layout.raw_file(files[0].parent.name, day), list(runs))
-        for file in files:
+        for file in contents:
             file.unlink()
     return added
 
@@ -51,10 +52,10 @@ def _day(row: Row) -> str:
     return f"{row['started_at']:%Y-%m-%d}"
 
 
-def read(layout: Layout, files: list[Path], contents: list[bytes]) -> list[Row]:
+def read(layout: Layout, contents: dict[Path, bytes]) -> list[Row]:
     """What lies in deliveries, each run once; damaged lines go to quarantine."""
     rows: dict[str, Row] = {}
-    for file, content in zip(files, contents, strict=True):
+    for file, content in contents.items():
         for line in content.splitlines():
             try:
                 row = judged(line)

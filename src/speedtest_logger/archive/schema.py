@@ -84,7 +84,7 @@ def to_table(rows: list[dict[str, Any]]) -> pa.Table:
 def read_lines(content: bytes, node: str) -> pa.Table | None:
     """JSON lines of one node as a table of BATCH_SCHEMA, or None where a row is none or would not be valid."""
     options = pj.ParseOptions(explicit_schema=_LINE_SCHEMA, unexpected_field_behavior="error")
-    reading = pj.ReadOptions(block_size=1 << 20)
+    reading = pj.ReadOptions(block_size=1 << 20, use_threads=False)  # a fifth less CPU; ingest reads several at once
     try:
         table = pj.read_json(pa.BufferReader(content), read_options=reading, parse_options=options)
         if table.num_rows != content.count(b"\n") or not _are_valid(table, node):
@@ -128,7 +128,8 @@ def _is_valid(column: pa.ChunkedArray, kind: str) -> bool:
         return _all(pc.match_substring_regex(column, _PATTERNS[kind])) and (
             kind != "time" or _all(pc.greater(column, _EPOCH))
         )
-    return bool(pc.max(pc.utf8_length(column)).as_py() <= MAX_TEXT) and not _any(pc.match_substring(column, "\0"))
+    texts = pc.unique(column)  # most come again and again
+    return bool(pc.max(pc.utf8_length(texts)).as_py() <= MAX_TEXT) and not _any(pc.match_substring(texts, "\0"))
 
 
 def _fit_together(lines: pa.Table) -> bool:
