@@ -10,6 +10,7 @@ import pytest
 
 from speedtest_logger.archive import inbox, ingest, snapshot
 from speedtest_logger.archive.layout import Layout
+from speedtest_logger.archive.schema import BATCH_SCHEMA
 from speedtest_logger.spool import Spool
 
 ROUNDS = 300
@@ -65,6 +66,12 @@ def test_the_inbox_while_ingest_empties_it(archive):
             found = [pair for files in inbox.chunks(archive.inbox, 1) for pair in inbox.contents(files).items()]
             assert (staying, b"{}\n") in found
             assert {content for file, content in found if file != staying} <= {b""}
+
+
+def test_a_chunk_that_was_taken_as_a_whole_is_no_row(archive):
+    chunk = ingest.read([archive.inbox / "attic/gone.jsonl"])
+    assert (chunk.files, chunk.size, chunk.table.num_rows, chunk.damaged) == ([], 0, 0, [])
+    assert chunk.table.schema.equals(BATCH_SCHEMA)
 
 
 def test_temporary_files_of_deliveries_under_way(archive):
