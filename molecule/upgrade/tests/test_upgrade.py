@@ -26,6 +26,9 @@ def artifact(folder: Path, version: str, harm: str = "") -> None:
         tarfile.open(fileobj=stream, mode="w") as made,
     ):
         for entry in given:
+            if entry.isdir():
+                made.addfile(entry)
+                continue
             content = given.extractfile(entry).read()
             if entry.name == "speedtest_logger/__init__.py":
                 content = content.replace(OLD.encode(), version.encode())
