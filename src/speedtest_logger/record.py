@@ -25,7 +25,7 @@ REASONS = {
     "no_route": "the node had no default route or its interface was down",
     "dns_failed": "a name could not be resolved",
     "server_unreachable": "the measurement server did not answer",
-    "server_busy": "the measurement server was serving somebody else",
+    "server_busy": "the measurement server was serving somebody else for as long as the measurement could wait",
     "rate_limited": "the measurement service asked to come back later",
     "engine_missing": "no such program on the node, or another program under its name",
     "engine_error": "the engine ended with an error of its own",

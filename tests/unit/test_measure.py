@@ -113,6 +113,19 @@ def test_a_server_that_stays_busy_leaves_the_download(hourly, program, monkeypat
     assert (found.status, found.reason, found.upload_bps) == ("partial", "incomplete", None)
 
 
+def test_a_busy_server_is_asked_again_while_nothing_else_answers(hourly, program, monkeypatch, tmp_path):
+    monkeypatch.setattr(chain, "BUSY_WAIT_SECONDS", 0.01)
+    busy_twice = f"echo asked >> {tmp_path}/log; [ $(wc -l < {tmp_path}/log) -gt 2 ] || {{ cat {BUSY}; exit 1; }}"
+    found = run(hourly(), program("iperf3", f"{busy_twice}\n{REPLAY_IPERF3}"))
+    assert (found.status, found.engine, found.attempt) == ("ok", "iperf3", 3)
+
+
+def test_a_server_that_is_busy_all_the_time_is_the_reason(hourly, program, monkeypatch):
+    monkeypatch.setattr(chain, "BUSY_WAIT_SECONDS", 0.1)
+    found = run(hourly(measure_timeout_seconds="3", duration_seconds="1"), program("iperf3", f"cat {BUSY}; exit 1"))
+    assert (found.status, found.reason) == ("failed", "server_busy")
+
+
 def test_upload_missing_is_partial(hourly, program):
     script = REPLAY_IPERF3.replace("iperf3-3.12-upload.json", "iperf3-3.12-refused.json")
     found = run(hourly(), program("iperf3", script))

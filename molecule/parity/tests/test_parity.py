@@ -133,9 +133,9 @@ def test_the_same_lines_in_the_log():
     ],
 )
 def test_the_same_exit_codes(command, code):
-    assert {node: attempt(node, f"speedtest-logger {command}").returncode for node in NODES} == dict.fromkeys(
-        NODES, code
-    )
+    done = {node: attempt(node, f"speedtest-logger {command}") for node in NODES}
+    said = "\n".join(f"{node}: {answer.stdout}" for node, answer in done.items())
+    assert {node: answer.returncode for node, answer in done.items()} == dict.fromkeys(NODES, code), said
 
 
 def test_the_same_exit_code_where_nothing_answers():

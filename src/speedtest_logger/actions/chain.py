@@ -1,5 +1,6 @@
 """The ordered chain of engines and servers: the first that answers wins.
 
+A server that is testing with somebody else is left for the next one, and asked again while nothing else answers.
 An engine that is rate limited rests for 15 minutes, then twice as long each time, up to 2 hours, and is not asked
 meanwhile. One that failed in another way while a later engine answered rests likewise, but is asked again at once when
 nothing else answers: on an outage every slot tries everything.
@@ -24,7 +25,7 @@ from speedtest_logger.spool import Spool
 REST_SECONDS = 15 * 60
 LONGEST_REST_SECONDS = 2 * 3600
 VERSION_TIMEOUT = 20.0
-BUSY_WAIT_SECONDS = 2
+BUSY_WAIT_SECONDS = 5
 
 
 @dataclass
@@ -43,8 +44,9 @@ def measure(settings: Settings, spool: Spool, log: Log, environment: Mapping[str
     deadline = time.monotonic() + settings.measure_timeout_seconds
     rests = spool.read_state("rests") or {}
     errors: dict[str, EngineError] = {}
+    busy: set[tuple[str, str | None]] = set()
     attempt = 0
-    for name, server in plan(settings, rests):
+    for name, server in tries(settings, rests, busy, deadline):
         if time.monotonic() >= deadline:
             errors.setdefault(name, EngineError("engine_timeout", "no time was left for this try"))
             break
@@ -57,6 +59,8 @@ def measure(settings: Settings, spool: Spool, log: Log, environment: Mapping[str
             error = explain(error, server)
             log.event("warning", "try_failed", engine=name, server=server, reason=error.reason, message=str(error))
             errors[name] = error
+            if error.reason == "server_busy":
+                busy.add((name, server))
             continue
         answer.attempt = attempt
         remember(spool, rests, errors, answered=name)
@@ -83,6 +87,19 @@ def plan(settings: Settings, rests: dict[str, dict[str, float | str]]) -> Iterat
         allowed: list[str | None] = [server for server in own.servers if server not in own.blocked_servers]
         for server in allowed or ([] if own.servers else [None]):
             yield name, server
+
+
+def tries(
+    settings: Settings, rests: dict[str, dict[str, float | str]], busy: set[tuple[str, str | None]], deadline: float
+) -> Iterator[tuple[str, str | None]]:
+    """The plan; then those of it that the caller found busy, again and again while there is time for a test."""
+    pairs = list(plan(settings, rests))
+    yield from pairs
+    while busy and deadline - time.monotonic() > BUSY_WAIT_SECONDS + 2 * settings.duration_seconds:
+        time.sleep(BUSY_WAIT_SECONDS)
+        pairs = [pair for pair in pairs if pair in busy]
+        busy.clear()
+        yield from pairs
 
 
 def first_error(settings: Settings, errors: dict[str, EngineError]) -> EngineError:
