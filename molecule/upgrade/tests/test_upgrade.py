@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import json
-import tarfile
 from pathlib import Path
 
 import pytest
 from containers import inspect
-from fleet import ROOT, measure_by_hand, on, playbook, query, recap
+from fleet import measure_by_hand, on, playbook, query, recap
+
+from plugins.lookup import release
 
 NODES = ("attic", "porch", "shed")
 HUB = "hub"
@@ -19,24 +18,14 @@ OLD = "0.1.0"
 
 def artifact(folder: Path, version: str, harm: str = "") -> None:
     """The checkout's release under another version, and with a line at the end of its measure.py."""
-    packed = io.BytesIO()
-    with (
-        tarfile.open(ROOT / f"dist/speedtest-logger-{OLD}.tar.gz") as given,
-        gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as stream,
-        tarfile.open(fileobj=stream, mode="w") as made,
+    files = release.contents()
+    for name, change in (
+        ("speedtest_logger/__init__.py", lambda content: content.replace(OLD.encode(), version.encode())),
+        ("speedtest_logger/actions/measure.py", lambda content: content + harm.encode()),
     ):
-        for entry in given:
-            if entry.isdir():
-                made.addfile(entry)
-                continue
-            content = given.extractfile(entry).read()
-            if entry.name == "speedtest_logger/__init__.py":
-                content = content.replace(OLD.encode(), version.encode())
-            if entry.name == "speedtest_logger/actions/measure.py":
-                content += harm.encode()
-            entry.size = len(content)
-            made.addfile(entry, io.BytesIO(content))
-    (folder / f"speedtest-logger-{version}.tar.gz").write_bytes(packed.getvalue())
+        content, executable = files[name]
+        files[name] = change(content), executable
+    (folder / f"speedtest-logger-{version}.tar.gz").write_bytes(release.build(files))
 
 
 @pytest.fixture(scope="module")
