@@ -177,7 +177,7 @@ def _add(layout: Layout, rows: list[Row], seen: set[str], *, dry_run: bool) -> i
     new = 0
     for file, part in store.by_month(layout, store.first_of_each_run(table)):
         old = pq.ParquetFile(file) if file.exists() else None
-        runs = set(store.unknown_only(old, part)["run_id"].to_pylist()) - seen
+        runs = set(store.unknown_only(store.groups(old, ["run_id"]), part)["run_id"].to_pylist()) - seen
         seen |= runs
         new += len(runs)
     return new

@@ -222,7 +222,9 @@ def write_month(file: Path, fresh: pa.Table) -> Written:
     old = pq.ParquetFile(file) if file.exists() else None
     if old:
         check_version(old.schema_arrow.metadata, file)
-    fresh = unknown_only(old, fresh)
+    # most months are one row group, which is read once; of a longer one the runs first, then a group at a time
+    known = list(groups(old)) if old and old.num_row_groups == 1 else None
+    fresh = unknown_only(known or groups(old, ["run_id"]), fresh)
     month = Written(file, fresh.num_rows, new=old is None)
     if not month.added:
         return month
@@ -231,7 +233,9 @@ def write_month(file: Path, fresh: pa.Table) -> Written:
     month.columns = schema.names
     touched = set(pc.unique(fresh["day"]).to_pylist())
     month.rows = fresh.num_rows + (old.metadata.num_rows if old else 0)
-    write_parquet(month.temporary, of_days(merged(old, fresh, schema), touched, month.days), schema, ROW_GROUP)
+    write_parquet(
+        month.temporary, of_days(merged(known or groups(old), fresh, schema), touched, month.days), schema, ROW_GROUP
+    )
     return month
 
 
@@ -276,22 +280,26 @@ def first_of_each_run(batch: pa.Table) -> pa.Table:
     return batch.take(pa.array(places.values(), pa.int64()))
 
 
-def unknown_only(old: pq.ParquetFile | None, fresh: pa.Table) -> pa.Table:
+def groups(file: pq.ParquetFile | None, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """A file's row groups, one in memory at a time; none of no file."""
+    if file:
+        yield from (file.read_row_group(group, columns) for group in range(file.num_row_groups))
+
+
+def unknown_only(old: Iterable[pa.Table], fresh: pa.Table) -> pa.Table:
     """The rows whose run is not in the month yet."""
-    if old is None:
-        return fresh
     runs = fresh["run_id"].combine_chunks()
     known = pa.repeat(pa.scalar(False), len(runs))
-    for batch in old.iter_batches(ROW_GROUP, columns=["run_id"]):
-        known = pc.or_(known, pc.is_in(runs, value_set=batch["run_id"]))
+    for group in old:
+        known = pc.or_(known, pc.is_in(runs, value_set=group["run_id"]))
     return fresh.filter(pc.invert(known)) if pc.any(known, min_count=0).as_py() else fresh
 
 
-def merged(old: pq.ParquetFile | None, fresh: pa.Table, schema: pa.Schema) -> Iterator[pa.Table]:
+def merged(old: Iterable[pa.Table], fresh: pa.Table, schema: pa.Schema) -> Iterator[pa.Table]:
     """Old and fresh rows in order, a piece of the old file at a time."""
     fresh = aligned(fresh, schema)
-    for group in range(old.num_row_groups if old else 0):
-        piece = aligned(old.read_row_group(group), schema) if old else fresh
+    for group in old:
+        piece = aligned(group, schema)
         last = key(piece, piece.num_rows - 1)
         cut = bisect.bisect_right(range(fresh.num_rows), last, key=lambda place: key(fresh, place))
         yield in_order(pa.concat_tables([piece, fresh.slice(0, cut)])) if cut else piece
@@ -319,8 +327,9 @@ def aligned(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def key(table: pa.Table, place: int) -> tuple[Any, ...]:
-    """What rows are sorted by."""
-    return tuple(table[name][place].as_py() for name, _ in SORT_KEYS)
+    """What a row is sorted by; its time as a number, for which no time zone is looked up."""
+    (time_name, _), *names = SORT_KEYS
+    return table[time_name][place].value, *(table[name][place].as_py() for name, _ in names)
 
 
 def of_days(
@@ -354,10 +363,9 @@ def of_days(
 
 def _runs(days: pa.ChunkedArray) -> Iterator[tuple[date, int, int]]:
     """Each day with its first row and the one after its last; days are in order, as the rows are."""
-    first = 0
-    for run in pc.value_counts(days).to_pylist():
-        yield run["values"], first, first + run["counts"]
-        first += run["counts"]
+    ends = np.flatnonzero(np.diff(days.cast(pa.int32()).to_numpy())) + 1
+    for first, end in pairwise([*([0] if len(days) else []), *ends.tolist(), len(days)]):
+        yield days[first].as_py(), first, end
 
 
 def regular(pieces: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
