@@ -141,7 +141,8 @@ def test_a_bridge_instead_of_the_host_s_network():
     assert done.returncode == 0, done.stdout[-3000:]
     assert inspect(NODE)["HostConfig"]["NetworkMode"] == "bridge"
     assert "status=ok" in on(NODE, "speedtest-logger measure --wait")
-    assert playbook("site.yml").returncode == 0
+    done = playbook("site.yml")
+    assert done.returncode == 0, done.stdout[-3000:]
     assert inspect(NODE)["HostConfig"]["NetworkMode"] == "host"
 
 

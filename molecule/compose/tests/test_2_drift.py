@@ -68,7 +68,7 @@ def test_foreign_keys_in_daemon_json_stay_and_broken_json_is_left_alone():
     assert inspect(NODE)["State"]["Running"]
     on(NODE, f"cp /root/daemon.json {DAEMON}")
     done = playbook("site.yml")
-    assert done.returncode == 0
+    assert done.returncode == 0, done.stdout[-3000:]
     assert sum(counts["changed"] for counts in recap(done).values()) == 0
 
 

@@ -87,7 +87,8 @@ def test_it_is_pulled_by_its_digest(image_id):
         HUB,
         f"printf '%s' '{json.dumps(OPEN)}' >/etc/docker/registry/config.yml; systemctl restart docker-registry.service",
     )
-    assert site(DAEMON).returncode == 0
+    done = site(DAEMON)
+    assert done.returncode == 0, done.stdout[-3000:]
     pushed = on(
         NODE, f"docker tag {IMAGE} {REGISTRY}/speedtest-logger:x && docker push --quiet {REGISTRY}/speedtest-logger:x"
     )

@@ -26,7 +26,8 @@ def test_limit_to_one_node_leaves_the_others_slots_and_access_alone():
     assert 'RAW_DAYS="29"' in on("porch", "cat /etc/speedtest-telemetry/logger.env")
     assert schedule() == before
     assert on("archive", f"cat {KEYS}") == keys
-    assert playbook("site.yml", "--limit", "porch").returncode == 0
+    done = playbook("site.yml", "--limit", "porch")
+    assert done.returncode == 0, done.stdout[-3000:]
 
 
 def test_a_node_that_is_down_keeps_its_access_and_the_run_names_it():
@@ -46,7 +47,7 @@ def test_a_node_that_is_down_keeps_its_access_and_the_run_names_it():
         assert "shed: unreachable" in status.stdout
     finally:
         lab("start", LAB, "shed")
-    assert attempt("shed", "speedtest-logger push --force").returncode == 0
+    on("shed", "speedtest-logger push --force")
 
 
 @pytest.fixture
@@ -77,4 +78,4 @@ def test_a_node_that_leaves_the_inventory_can_no_longer_deliver(without_shed):
     assert {node: history for node, history in schedule().items() if node != "shed"} == {
         node: history for node, history in before.items() if node != "shed"
     }
-    assert attempt("porch", "speedtest-logger push --force").returncode == 0
+    on("porch", "speedtest-logger push --force")
