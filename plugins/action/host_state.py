@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import json
 from typing import Any
@@ -77,7 +78,7 @@ def plan(desired: Desired, observed: dict[str, Any]) -> dict[str, Any]:
             image for name in desired.get("absent_images", []) for image in images_left(drift, name, observed)
         ],
         "absent_paths": [path for path in desired.get("absent_paths", []) if differs(drift, path_gone(path, observed))],
-        "absent_units": [name for name in desired.get("absent_units", []) if differs(drift, unit_gone(name, observed))],
+        "absent_units": [name for name in unwanted(desired, observed) if differs(drift, unit_gone(name, observed))],
         "absent_accounts": [
             name for name in desired.get("absent_accounts", []) if differs(drift, account_gone(name, observed))
         ],
@@ -234,9 +235,18 @@ def path_gone(path: str, observed: dict[str, Any]) -> str | None:
     return f"{path} is still there" if observed["paths"].get(path) else None
 
 
+def unwanted(desired: Desired, observed: dict[str, Any]) -> list[str]:
+    """Units that must not be there; of a pattern all that were seen and are not desired."""
+    patterns, kept = desired.get("absent_units", []), [item["name"] for item in desired.get("units", [])]
+    names = [name for pattern in patterns for name in fnmatch.filter(sorted({pattern, *observed["units"]}), pattern)]
+    return [name for name in names if name not in kept and "*" not in name]
+
+
 def unit_gone(name: str, observed: dict[str, Any]) -> str | None:
+    """An instance of a template is gone when it neither runs nor starts again: its file is its template's."""
     seen = observed["units"].get(name, {})
-    return f"unit {name} is still there" if seen.get("active") or seen.get("present") else None
+    left = seen.get("enabled") if "@" in name else seen.get("present")
+    return f"unit {name} is still there" if seen.get("active") or left else None
 
 
 def account_gone(name: str, observed: dict[str, Any]) -> str | None:

@@ -31,8 +31,20 @@ def docker_members(names: list[str]) -> list[dict[str, Any]]:
     return [{"name": name, "groups": ["docker"]} for name in names]
 
 
+def other_images(listed: list[str], tags: list[str]) -> list[str]:
+    """Ids of the images that have none of the tags; listed are lines of id and tag."""
+    pairs = [line.split() for line in listed]
+    kept = {identity for identity, tag in pairs if tag in tags}
+    return sorted({identity for identity, _ in pairs} - kept)
+
+
 class FilterModule:
     """Ansible's entry."""
 
     def filters(self) -> dict[str, Any]:
-        return {"image_problem": image_problem, "version_number": version_number, "docker_members": docker_members}
+        return {
+            "image_problem": image_problem,
+            "version_number": version_number,
+            "docker_members": docker_members,
+            "other_images": other_images,
+        }

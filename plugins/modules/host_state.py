@@ -14,7 +14,7 @@ options:
   links: {type: list, elements: str, default: [], description: Symbolic links to look at.}
   trees: {type: list, elements: str, default: [], description: Directories to digest as a whole.}
   read: {type: list, elements: str, default: [], description: Files whose text is returned.}
-  units: {type: list, elements: str, default: [], description: systemd units to look at.}
+  units: {type: list, elements: str, default: [], description: "systemd units to look at, or patterns of their names."}
   accounts: {type: list, elements: str, default: [], description: Accounts to look up.}
   packages: {type: list, elements: str, default: [], description: Packages to look up with dpkg-query.}
   candidates: {type: list, elements: str, default: [], description: Missing packages to ask apt about.}
@@ -25,6 +25,7 @@ options:
   programs: {type: list, elements: list, default: [], description: Command lines whose output is returned.}
 """
 
+import glob
 import grp
 import hashlib
 import json
@@ -113,7 +114,15 @@ def output_of(argv: list[str]) -> str | None:
     return done.stdout.decode(errors="replace").strip()
 
 
-def unit_states(names: list[str]) -> dict[str, Any]:
+def units_like(pattern: str) -> list[str]:
+    """Units that systemd has loaded or starts when it boots."""
+    loaded = output_of(["systemctl", "list-units", "--all", "--plain", "--no-legend", pattern]) or ""
+    enabled = glob.glob("/etc/systemd/system/*.wants/" + pattern)
+    return sorted({line.split()[0] for line in loaded.splitlines()} | {os.path.basename(path) for path in enabled})
+
+
+def unit_states(wanted: list[str]) -> dict[str, Any]:
+    names = list(dict.fromkeys(name for word in wanted for name in (units_like(word) if "*" in word else [word])))
     if not names:
         return {}
     shown = output_of(["systemctl", "show", "--property=" + UNIT_PROPERTIES, *names]) or ""

@@ -125,6 +125,12 @@ def test_an_image_that_came_but_is_another_one_is_named():
     )
 
 
+def test_images_of_other_releases():
+    listed = ["a1 0.1.0", "a1 old-name", "b2 0.2.0", "c3 0.0.9", "c3 0.0.8"]
+    assert docker.other_images(listed, ["0.1.0", "0.2.0"]) == ["c3"]
+    assert docker.other_images([], ["0.1.0"]) == []
+
+
 def test_candidates_are_read_from_apt(monkeypatch):
     said = "docker.io:\n  Installed: (none)\n  Candidate: 26.1.5\n  Version table:\nnone:\n  Candidate: (none)\n"
     monkeypatch.setattr(module, "output_of", lambda _: said)

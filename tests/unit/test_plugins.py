@@ -262,3 +262,25 @@ def test_status_of_a_limited_run_shows_those_hosts_only():
     groups = {"speedtest_nodes": ["a", "b"], "speedtest_archive": ["arc"]}
     found = status.fleet_status({"a": {}, "b": {}, "arc": {}}, groups, ["a"])
     assert found["problems"] == ["a: unreachable"]
+
+
+def test_an_instance_that_the_inventory_names_no_longer_must_go(monkeypatch):
+    desired = {"units": [{"name": "server@1.service"}], "absent_units": ["server@*.service", "other.service"]}
+    assert action.request(desired, {})["units"] == ["server@1.service", "server@*.service", "other.service"]
+    running, stopped = {"present": True, "enabled": True, "active": True}, {"present": True, "active": False}
+    units = {
+        "server@1.service": running,
+        "server@2.service": running,
+        "server@3.service": stopped,
+        "server@x.timer": running,
+    }
+    made = action.plan(desired, seen(units=units))
+    assert made["absent_units"] == ["server@2.service"]
+    assert made["drift"] == ["unit server@2.service is still there"]
+
+
+def test_a_pattern_stands_for_units_that_are_loaded_or_enabled(monkeypatch):
+    monkeypatch.setattr(module.glob, "glob", lambda _: ["/etc/systemd/system/multi-user.target.wants/server@2.service"])
+    listed = "server@1.service loaded active running A server\n"
+    monkeypatch.setattr(module, "output_of", lambda argv: listed if argv[1] == "list-units" else None)
+    assert module.units_like("server@*.service") == ["server@1.service", "server@2.service"]

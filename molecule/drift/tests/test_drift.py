@@ -105,6 +105,39 @@ def test_units(verb, word):
     assert set(on(NODE, f"systemctl {word} {' '.join(UNITS)}").split()) <= {"active", "enabled"}
 
 
+def test_servers_that_the_inventory_names_no_longer():
+    on(NODE, "systemctl enable --quiet --now speedtest-iperf3@5299.service")
+    status_names("unit speedtest-iperf3@5299.service is still there")
+    put_right()
+    assert servers() == [
+        "speedtest-iperf3@5201.service",
+        "speedtest-iperf3@5202.service",
+        "speedtest-librespeed.service",
+    ]
+    fewer = '{"speedtest_target_iperf3_ports": [5202], "speedtest_target_librespeed_port": 0}'
+    for changed in (True, False):
+        done = playbook("playbooks/targets.yml", "--extra-vars", fewer)
+        assert done.returncode == 0, done.stdout[-3000:]
+        assert (recap(done)[NODE]["changed"] > 0) == changed
+    assert servers() == ["speedtest-iperf3@5202.service"]
+    assert on(NODE, "ls -A /srv/speedtest-target /etc/speedtest-target").split() == [
+        "/etc/speedtest-target:",
+        "/srv/speedtest-target:",
+    ]
+    put_right()
+    on(NODE, "systemctl is-active speedtest-librespeed.service speedtest-iperf3@5201.service")
+
+
+def servers() -> list[str]:
+    """iperf3 servers that run or start with the machine, and LibreSpeed's."""
+    names = "'speedtest-iperf3@*' speedtest-librespeed.service"
+    running = on(NODE, f"systemctl list-units --all --plain --no-legend {names}")
+    enabled = on(
+        NODE, "cd /etc/systemd/system/multi-user.target.wants && ls | grep -E 'speedtest-(iperf3@|librespeed)'"
+    )
+    return sorted({line.split()[0] for line in [*running.splitlines(), *enabled.splitlines()]})
+
+
 @pytest.mark.parametrize(
     "damage",
     [

@@ -87,9 +87,18 @@ def test_after_a_broken_release_nothing_differs():
 
 
 def test_a_good_release_lands_everywhere_and_each_node_has_measured_with_it(releases):
+    on("porch", "mkdir /opt/speedtest-telemetry/releases/0.0.9")
+    on(
+        "shed",
+        f"echo FROM speedtest-logger:{OLD} | docker build --quiet --label older=yes --tag speedtest-logger:0.0.9 -",
+    )
     done = site(releases, "0.2.2")
     assert done.returncode == 0, done.stdout[-3000:]
     assert_all_run("0.2.2")
+    for node in NODES:  # what broke before and what is older is gone, the way back stays
+        assert on(node, "ls /opt/speedtest-telemetry/releases").split() == [OLD, "0.2.2"]
+    tags = on("shed", "docker image ls --format '{{.Tag}}' speedtest-logger").split()
+    assert sorted(tags) == [OLD, "0.2.2"]
     for node in NODES:
         on(node, "speedtest-logger push --force")
     sql = "SELECT DISTINCT node FROM records WHERE logger_version = '0.2.2' AND status = 'ok' ORDER BY node"
@@ -110,6 +119,17 @@ def test_the_way_back_by_hand(releases):
     nowhere = playbook("playbooks/rollback.yml", "--limit", "attic")
     assert nowhere.returncode != 0
     assert "seen no release before 0.1.0" in " ".join(nowhere.stdout.split())
+
+
+def test_the_archive_keeps_its_way_back_and_nothing_older(releases):
+    on(HUB, "mkdir /opt/speedtest-archive/releases/0.0.9")
+    options = ("speedtest_archive_version=0.2.2", f"speedtest_archive_artifact_dir={releases}")
+    for changed in (True, False):
+        done = playbook("playbooks/archive.yml", *(f"--extra-vars={option}" for option in options))
+        assert done.returncode == 0, done.stdout[-3000:]
+        assert (recap(done)[HUB]["changed"] > 0) == changed
+    assert on(HUB, "ls /opt/speedtest-archive/releases").split() == [OLD, "0.2.2"]
+    assert on(HUB, "speedtest-archive --version").strip().endswith("0.2.2")
 
 
 def test_nothing_is_there_twice():
