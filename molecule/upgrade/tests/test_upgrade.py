@@ -144,6 +144,7 @@ def test_a_node_in_a_container_is_taken_off_and_its_data_stays():
     assert on("shed", "docker ps --all --quiet; docker image ls --quiet speedtest-logger") == ""
     assert on("shed", "ls -d /opt/speedtest* /etc/speedtest* /usr/local/bin/speedtest* 2>/dev/null", check=False) == ""
     kept = on("shed", f"sha256sum $({RESULTS})").splitlines()  # a slot can have come before the container went
+    assert on("shed", "ls /var/lib/speedtest-telemetry/outbox") == ""
     assert results
     assert set(results) <= set(kept)
     again = playbook("playbooks/remove.yml", "--limit", "shed")
