@@ -118,6 +118,7 @@ def test_a_busy_server_is_asked_again_while_nothing_else_answers(hourly, program
     busy_twice = f"echo asked >> {tmp_path}/log; [ $(wc -l < {tmp_path}/log) -gt 2 ] || {{ cat {BUSY}; exit 1; }}"
     found = run(hourly(), program("iperf3", f"{busy_twice}\n{REPLAY_IPERF3}"))
     assert (found.status, found.engine, found.attempt) == ("ok", "iperf3", 3)
+    assert Spool(hourly().state_dir).read_state("rests") is None  # it answered: it is asked first next time too
 
 
 def test_a_server_that_is_busy_all_the_time_is_the_reason(hourly, program, monkeypatch):

@@ -264,7 +264,7 @@ def test_status_of_a_limited_run_shows_those_hosts_only():
     assert found["problems"] == ["a: unreachable"]
 
 
-def test_an_instance_that_the_inventory_names_no_longer_must_go(monkeypatch):
+def test_an_instance_that_the_inventory_names_no_longer_must_go():
     desired = {"units": [{"name": "server@1.service"}], "absent_units": ["server@*.service", "other.service"]}
     assert action.request(desired, {})["units"] == ["server@1.service", "server@*.service", "other.service"]
     running, stopped = {"present": True, "enabled": True, "active": True}, {"present": True, "active": False}

@@ -116,10 +116,12 @@ def first_error(settings: Settings, errors: dict[str, EngineError]) -> EngineErr
 def remember(
     spool: Spool, rests: dict[str, dict[str, float | str]], errors: dict[str, EngineError], answered: str | None
 ) -> None:
-    """Let engines that failed rest; the one that answered is well again."""
+    """Let engines that failed rest; the one that answered is well again, whatever its earlier tries said."""
     before = dict(rests)
     rests.pop(answered or "", None)
     for name, error in errors.items():
+        if name == answered:
+            continue
         seconds = min(2 * float(rests.get(name, {}).get("seconds", REST_SECONDS / 2)), LONGEST_REST_SECONDS)
         rests[name] = {"until": time.time() + seconds, "seconds": seconds, "reason": error.reason}
     if rests != before:
