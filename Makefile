@@ -1,7 +1,7 @@
 # Every verb here is what CI runs. `make help` lists them.
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
-LONGEST := compose site switch_runtime upgrade drift parity remove
+LONGEST := compose site drift switch_runtime upgrade parity remove
 SCENARIOS := $(LONGEST) $(filter-out $(LONGEST),$(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export NO_COLOR := 1
@@ -63,7 +63,8 @@ image: ## the logger's image as a file, for nodes that can reach no registry (ne
 	mkdir -p dist
 	docker build --platform $(PLATFORM) --network host --file docker/Dockerfile.logger --build-arg VERSION=$(VERSION) \
 	  --tag speedtest-logger:$(VERSION) .
-	docker image save --output dist/speedtest-logger-$(VERSION).image.tar speedtest-logger:$(VERSION)
+	set -o pipefail; docker image save speedtest-logger:$(VERSION) | gzip --fast >dist/speedtest-logger-$(VERSION).image.tar.gz
+	@du --human-readable dist/speedtest-logger-$(VERSION).image.tar.gz
 	docker image ls --format '{{.Repository}}:{{.Tag}} {{.Size}}' speedtest-logger:$(VERSION)
 
 docs: .venv/complete ## write docs/reference and the roles' README tables again
