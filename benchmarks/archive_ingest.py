@@ -41,12 +41,25 @@ print(json.dumps({**vars(outcome), "seconds": seconds, "peak_mb": used.ru_maxrss
 """
 
 
-def ingest(layout: Layout) -> dict:
-    """Ingest in a process of its own, so that its peak of memory is its own."""
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURED, str(layout.root)], check=True, capture_output=True, text=True
-    )
+REWRITTEN = """
+import json, sys, time
+import pyarrow.parquet as pq
+began = time.perf_counter()
+table = pq.ParquetFile(sys.argv[1]).read()
+pq.write_table(table, sys.argv[2], compression="zstd")
+print(json.dumps({"seconds": time.perf_counter() - began}))
+"""
+
+
+def in_new_process(code: str, *arguments: Path) -> dict:
+    """What code prints in a process of its own, so that its peak of memory and what it does first are its own."""
+    done = subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True)
     return json.loads(done.stdout)
+
+
+def ingest(layout: Layout) -> dict:
+    """Ingest what waits."""
+    return in_new_process(MEASURED, layout.root)
 
 
 def fill(layout: Layout, records: int) -> int:
@@ -80,11 +93,38 @@ def plain_write(records: int, folder: Path) -> tuple[float, float]:
 def small(layout: Layout, months: int, turn: int) -> float:
     """Milliseconds per touched month when as many nodes deliver one record each; their months hold 8,640 rows."""
     for number in range(months):
-        rows = node_table(number, 30 * 288 + TURNS * SMALL_MONTHS.index(months) + turn, 1)  # still the same month
+        rows = node_table(number, 30 * 288 + len(SMALL_MONTHS) * turn + SMALL_MONTHS.index(months), 1)  # the newest
         (layout.inbox / f"node-{number:04d}" / f"{ulid()}.jsonl").write_bytes(as_lines(rows))
     outcome = ingest(layout)
     assert outcome["months"] == outcome["added"] == months, outcome
     return 1000 * outcome["seconds"] / months
+
+
+def small_batches(layout: Layout) -> None:
+    """Print what one record each for some months costs, next to pyarrow reading and writing one of them."""
+    layout.prepare()
+    for number in range(max(SMALL_MONTHS)):
+        (layout.inbox / f"node-{number:04d}").mkdir()
+        (layout.inbox / f"node-{number:04d}" / f"{ulid()}.jsonl").write_bytes(as_lines(node_table(number, 0, 30 * 288)))
+    ingest(layout)
+    rewrite, took = [], {}
+    for turn in range(TURNS):  # in turns: the machine's pace changes
+        there = layout.month_files()[0]
+        rewrite.append(1000 * in_new_process(REWRITTEN, there, layout.root / "rewritten.parquet")["seconds"])
+        for months in SMALL_MONTHS:
+            took.setdefault(months, []).append(small(layout, months, turn))
+    limit = statistics.median(rewrite)
+    ends = f"({min(rewrite):.1f} to {max(rewrite):.1f})"
+    print(f"pyarrow reads and writes one month of 8,640 rows: {limit:.1f} ms {ends}")
+    for months, found in took.items():
+        median = statistics.median(found)
+        print(
+            f"one record each for {months:>3} months of 8,640 rows: {median:6.1f} ms per month "
+            f"({min(found):.1f} to {max(found):.1f}), {median / limit:.2f} x pyarrow's"
+        )
+    one, many = (statistics.median(took[months]) * months for months in SMALL_MONTHS[::2])
+    each = (many - one) / (max(SMALL_MONTHS) - 1)
+    print(f"which is {one - each:.1f} ms for a run and {each:.1f} ms for each month that it touches")
 
 
 def main() -> None:
@@ -109,19 +149,7 @@ def main() -> None:
         print(f"pyarrow's write:   {count / seconds:>9,.0f} records/s, {plain_size:.0f} bytes/row")
         print(f"ratio:             {outcome['seconds'] / seconds:>9.2f} x the plain write's time")
         shutil.rmtree(layout.root)
-        layout.prepare()
-        for number in range(max(SMALL_MONTHS)):
-            (layout.inbox / f"node-{number:04d}").mkdir()
-            (layout.inbox / f"node-{number:04d}" / f"{ulid()}.jsonl").write_bytes(
-                as_lines(node_table(number, 0, 30 * 288))
-            )
-        ingest(layout)
-        for months in SMALL_MONTHS:
-            found = [small(layout, months, turn) for turn in range(TURNS)]
-            print(
-                f"one record each for {months:>3} months of 8,640 rows: {statistics.median(found):6.1f} ms per month "
-                f"({min(found):.1f} to {max(found):.1f})"
-            )
+        small_batches(layout)
     finally:
         shutil.rmtree(folder)
 
