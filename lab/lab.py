@@ -65,7 +65,7 @@ class Lab:
         raise LabError(f"lab '{self.name}' has no node '{name}': it has {', '.join(n.name for n in self.nodes)}")
 
     def ssh(self, node: Node) -> list[str]:
-        """The command line that logs into a node."""
+        """The command line that logs into a node; the connection serves later ones for a while."""
         return [
             "ssh",
             "-i",
@@ -80,6 +80,12 @@ class Lab:
             "ConnectTimeout=5",
             "-o",
             "LogLevel=ERROR",
+            "-o",
+            "ControlMaster=auto",
+            "-o",
+            "ControlPersist=60",
+            "-o",
+            f"ControlPath={self.directory}/ssh-%h",
             f"ops@{self.address(node)}",
         ]
 
@@ -91,7 +97,9 @@ class Lab:
         new.replace(self.directory / "lab.json")
 
     def forget(self) -> None:
-        """Remove the lab's folder."""
+        """Remove the lab's folder; connections to nodes that went remove their sockets in it at the same time."""
+        for socket in self.directory.glob("ssh-*"):
+            socket.unlink(missing_ok=True)
         shutil.rmtree(self.directory)
 
 

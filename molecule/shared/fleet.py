@@ -13,9 +13,12 @@ from typing import Any
 
 import pytest
 
+from lab.lab import load
+
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIO = os.environ.get("MOLECULE_SCENARIO_NAME", "default")
 LAB = "molecule-" + SCENARIO.replace("_", "-")
+POLL_SECONDS = 5  # most ask the archive, and scenarios share the machine
 
 
 def lab(*words: str, check: bool = True) -> str:
@@ -35,16 +38,20 @@ def on(node: str, command: str, *, check: bool = True) -> str:
 
 def attempt(node: str, command: str) -> subprocess.CompletedProcess[str]:
     """Run a shell command on a node as root and return how it ended; standard error is among the output."""
-    argv = [sys.executable, "-m", "lab", "ssh", LAB, node, "sudo sh -c " + quoted(command)]
     return subprocess.run(
-        argv,
-        cwd=ROOT,
+        [*login(node), "sudo sh -c " + quoted(command)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
     )
+
+
+def login(node: str) -> list[str]:
+    """The command line that logs into a node; a command for it goes after."""
+    machines = load(LAB)
+    return machines.ssh(machines.node(node))
 
 
 def quoted(text: str) -> str:
@@ -107,7 +114,7 @@ def wait_until(what: str, holds: Callable[[], bool], seconds: float, node: str |
     while not holds():
         if time.monotonic() > deadline:
             pytest.fail(f"waited {seconds:.0f} s in vain: {what}\n{journal(node) if node else ''}")
-        time.sleep(2)
+        time.sleep(POLL_SECONDS)
 
 
 def measure_by_hand(node: str) -> None:

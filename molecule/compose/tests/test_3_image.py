@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from containers import CONTAINER, inspect
-from fleet import LAB, ROOT, attempt, on, playbook, recap
+from fleet import attempt, login, on, playbook, recap
 
+pytestmark = pytest.mark.usefixtures("fast_line", "docker_may_restart")
 NODE, HUB = "shed", "hub"
 IMAGE = "speedtest-logger:0.1.0"
 REGISTRY = "hub:5000"
@@ -27,14 +27,14 @@ def forget_image() -> None:
     on(NODE, f"docker rm --force {CONTAINER}; docker image rm --force $(docker image ls --quiet speedtest-logger)")
 
 
-def site(*variables: str) -> subprocess.CompletedProcess[str]:
-    return playbook("site.yml", *(f"--extra-vars={variable}" for variable in variables))
+def nodes(*variables: str) -> subprocess.CompletedProcess[str]:
+    return playbook("playbooks/nodes.yml", *(f"--extra-vars={variable}" for variable in variables))
 
 
 def assert_runs(image_id: str, *variables: str) -> None:
     """The container has that image, and another run changes nothing."""
     assert inspect(NODE)["Image"] == image_id
-    again = site(*variables)
+    again = nodes(*variables)
     assert again.returncode == 0, again.stdout[-3000:]
     assert sum(counts["changed"] for counts in recap(again).values()) == 0
 
@@ -47,10 +47,9 @@ def image_id() -> str:
 @pytest.fixture(scope="module")
 def image_file(tmp_path_factory, image_id) -> Path:
     """The image as a file on the control machine."""
-    file = tmp_path_factory.mktemp("image") / "logger.image.tar"
+    file = tmp_path_factory.mktemp("image") / "logger.image.tar.gz"
     with file.open("wb") as stream:
-        argv = [sys.executable, "-m", "lab", "ssh", LAB, NODE, f"sudo docker image save {IMAGE}"]
-        subprocess.run(argv, cwd=ROOT, stdout=stream, check=True)
+        subprocess.run([*login(NODE), f"sudo docker image save {IMAGE} | gzip --fast"], stdout=stream, check=True)
     return file
 
 
@@ -60,7 +59,7 @@ def test_a_full_disk_stops_the_run_and_what_runs_goes_on(image_file, image_id):
     on(NODE, "systemctl stop docker.socket docker.service && mount -t tmpfs -o size=60m none /var/lib/docker")
     on(NODE, "systemctl start docker.service")
     try:
-        done = site("speedtest_logger_image_source=load", f"speedtest_logger_image_archive={image_file}")
+        done = nodes("speedtest_logger_image_source=load", f"speedtest_logger_image_archive={image_file}")
         assert done.returncode != 0
         said = " ".join(done.stdout.split())
         assert f"image {IMAGE} cannot be had" in said
@@ -75,10 +74,10 @@ def test_a_full_disk_stops_the_run_and_what_runs_goes_on(image_file, image_id):
 def test_it_is_loaded_from_a_file(image_file, image_id):
     forget_image()
     chosen = ("speedtest_logger_image_source=load", f"speedtest_logger_image_archive={image_file}")
-    done = site(*chosen)
+    done = nodes(*chosen)
     assert done.returncode == 0, done.stdout[-3000:]
     assert_runs(image_id, *chosen)
-    assert attempt(NODE, "ls /var/tmp/*.tar").returncode != 0
+    assert attempt(NODE, "ls /var/tmp/*.image").returncode != 0
 
 
 def test_it_is_pulled_by_its_digest(image_id):
@@ -87,7 +86,7 @@ def test_it_is_pulled_by_its_digest(image_id):
         HUB,
         f"printf '%s' '{json.dumps(OPEN)}' >/etc/docker/registry/config.yml; systemctl restart docker-registry.service",
     )
-    done = site(DAEMON)
+    done = nodes(DAEMON)
     assert done.returncode == 0, done.stdout[-3000:]
     pushed = on(
         NODE, f"docker tag {IMAGE} {REGISTRY}/speedtest-logger:x && docker push --quiet {REGISTRY}/speedtest-logger:x"
@@ -98,7 +97,7 @@ def test_it_is_pulled_by_its_digest(image_id):
     ).strip()
     forget_image()
     chosen = (DAEMON, "speedtest_logger_image_source=pull", f"speedtest_logger_image={digest}")
-    done = site(*chosen)
+    done = nodes(*chosen)
     assert done.returncode == 0, done.stdout[-3000:]
     assert_runs(image_id, *chosen)
 
@@ -106,7 +105,7 @@ def test_it_is_pulled_by_its_digest(image_id):
 def test_a_registry_that_does_not_have_it_is_named():
     missing = f"{REGISTRY}/speedtest-logger@sha256:{'0' * 64}"
     running = inspect(NODE)["Id"]
-    done = site(DAEMON, "speedtest_logger_image_source=pull", f"speedtest_logger_image={missing}")
+    done = nodes(DAEMON, "speedtest_logger_image_source=pull", f"speedtest_logger_image={missing}")
     assert done.returncode != 0
     said = " ".join(done.stdout.split())
     assert f"image {IMAGE} cannot be had" in said

@@ -9,12 +9,12 @@ import hashlib
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from fleet import LAB, ROOT, attempt, lab, on, playbook, recap
+from fleet import LAB, attempt, lab, login, on, playbook, recap
 
+pytestmark = pytest.mark.usefixtures("fast_line", "docker_may_restart")
 NODE = "shed"
 # the distribution's packages under the names that Docker's have
 NAMES = {
@@ -86,9 +86,7 @@ def key(tmp_path_factory) -> str:
     subprocess.run([*gpg, "--clearsign", "--output", release.with_name("InRelease"), release], check=True)
     with subprocess.Popen(["tar", "--create", "dists", "pool"], cwd=folder, stdout=subprocess.PIPE) as packed:
         command = "sudo sh -c 'mkdir -p /srv/docker-repository && tar --extract --directory /srv/docker-repository'"
-        subprocess.run(
-            [sys.executable, "-m", "lab", "ssh", LAB, NODE, command], cwd=ROOT, stdin=packed.stdout, check=True
-        )
+        subprocess.run([*login(NODE), command], stdin=packed.stdout, check=True)
     public = subprocess.run([*gpg, "--armor", "--export"], capture_output=True, text=True, check=True).stdout
     subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=True)
     return public
@@ -106,7 +104,7 @@ def chosen(key: str) -> str:
 
 def test_docker_is_installed_from_it_at_the_pinned_version(key):
     on(NODE, f"apt-get -qq -y purge {' '.join(NAMES)}")
-    done = playbook("site.yml", chosen(key))
+    done = playbook("playbooks/nodes.yml", chosen(key))
     assert done.returncode == 0, done.stdout[-3000:]
     shown = on(
         NODE, "dpkg-query --show --showformat '${Package}=${Version}\\n' docker-ce docker-ce-cli docker-compose-plugin"
@@ -117,7 +115,7 @@ def test_docker_is_installed_from_it_at_the_pinned_version(key):
         f"docker-compose-plugin={VERSIONS[1]}",
     ]
     assert on(NODE, "docker ps --format '{{.Names}}'").strip() == "speedtest-logger"
-    again = playbook("site.yml", chosen(key))
+    again = playbook("playbooks/nodes.yml", chosen(key))
     assert sum(counts["changed"] for counts in recap(again).values()) == 0
 
 
@@ -125,6 +123,6 @@ def test_docker_is_installed_from_it_at_the_pinned_version(key):
 def test_a_repository_that_somebody_else_signed_is_refused():
     on(NODE, f"apt-get -qq -y purge {' '.join(NAMES.values())}")
     other = "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nbm8ga2V5\n-----END PGP PUBLIC KEY BLOCK-----"
-    done = playbook("site.yml", chosen(other))
+    done = playbook("playbooks/nodes.yml", chosen(other))
     assert done.returncode != 0
     assert attempt(NODE, "dpkg-query --show docker-ce").returncode != 0

@@ -34,81 +34,102 @@ UNITS = [
     "speedtest-iperf3@5202.service",
     "speedtest-stayawake.service",
 ]
+ACCOUNTS = ["speedtest", "speedtest-archive", "speedtest-target"]
 KEYS = "/var/lib/speedtest-archive/.ssh/authorized_keys"
 SCHEDULE = "/srv/speedtest-archive/state/schedule.json"
 RELEASES = ["/opt/speedtest-telemetry/releases/0.1.0", "/opt/speedtest-archive/releases/0.1.0"]
+FOREIGN_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHVzZWQgYnkgbm9ib2R5IGF0IGFsbCwgYnkgaGFuZA by-hand"
+# what is done to which things at once; none of it hides another of the same round
+ROUNDS = {
+    "content": {
+        "files": "echo '# by hand' >>{}",
+        "releases": "echo 'raise SystemExit' >>{}/speedtest_logger/cli.py",
+        "keys": f"echo '{FOREIGN_KEY}' >>{{}}",
+    },
+    "mode": {
+        "files": "chmod 0666 {}",
+        "directories": "chmod 0777 {}",
+        "releases": "chmod 0777 {}/bin/speedtest-logger",
+        "schedule": "chmod 0644 {}",
+    },
+    "owner": {
+        "files": "chown nobody {}",
+        "directories": "chown nobody {}",
+        "releases": "touch {}/speedtest_logger/extra.py",
+    },
+    "missing": {"files": "rm {}", "releases": "rm {}/speedtest_logger/log.py", "keys": "rm {}"},
+    "links": {"links": "ln -sfn /nowhere {}"},
+    "stopped": {"units": "systemctl stop {}"},
+    "disabled": {"units": "systemctl disable --quiet {}", "accounts": "usermod --shell /bin/bash {}"},
+    "removed": {
+        # the services too: an account whose process runs cannot be removed
+        "account": "systemctl stop 'speedtest-logger.*' 'speedtest-push.*' && userdel {}",
+        "package": "systemctl stop 'speedtest-iperf3@*' && apt-get -qq -y remove {} >/dev/null",
+    },
+}
 
 
-def managed_files() -> list[str]:
-    """All files that say that they are managed, and the one whose format has no comments."""
-    found = on(NODE, f"grep -rlF '{MARK}' /etc /usr/local/bin").split()
-    assert len(found) >= 10, found
-    return [*found, "/etc/speedtest-telemetry/known_hosts"]
+@pytest.fixture(scope="module")
+def things() -> dict[str, dict[str, str]]:
+    """What is changed by hand, by kind, each with the words that status.yml has for it."""
+    says_so = on(NODE, f"grep -rlF '{MARK}' /etc /usr/local/bin").split()
+    assert len(says_so) >= 10, says_so
+    return {
+        "files": {file: f"inventory: {file}:" for file in [*says_so, "/etc/speedtest-telemetry/known_hosts"]},
+        "directories": {directory: f"inventory: {directory}:" for directory in DIRECTORIES},
+        "links": {link: f"inventory: {link}:" for link in LINKS},
+        "releases": {release: f"inventory: {release}" for release in RELEASES},
+        "units": {unit: f"inventory: unit {unit}" for unit in UNITS},
+        "accounts": {account: f"inventory: account {account}" for account in ACCOUNTS},
+        "account": {"speedtest": "inventory: account speedtest"},
+        "package": {"iperf3": "inventory: package iperf3 is missing"},
+        "keys": {KEYS: "inventory: authorized_keys"},
+        "schedule": {SCHEDULE: "inventory: schedule"},
+    }
 
 
-def state(paths: list[str]) -> str:
-    """Content digest, owner, group and mode of paths."""
-    words = " ".join(paths)
-    return on(NODE, f"stat -c '%n %F %U %G %a' {words}; sha256sum {words} 2>/dev/null; true")
+def state(files: list[str]) -> list[str]:
+    """Everything that the tests change: content, owner, group, mode, where links lead, what runs and is installed."""
+    paths = " ".join([*files, *DIRECTORIES, *LINKS, KEYS, SCHEDULE])
+    inside = f"find {' '.join(RELEASES)} -not -name __pycache__ -not -name '*.pyc'"
+    commands = (
+        f"stat --format '%N %F %U %G %a' {paths}",
+        f"sha256sum {' '.join(files)} {KEYS} {SCHEDULE}",
+        f"{inside} -printf '%p %u %g %m\\n' | sort",
+        f"{inside} -type f -exec sha256sum {{}} + | sort",
+        f"systemctl is-enabled {' '.join(UNITS)} | paste -s",
+        f"systemctl is-active {' '.join(UNITS)} | paste -s",
+        f"getent passwd {' '.join(ACCOUNTS)}",
+        "dpkg-query --show iperf3",
+    )
+    return on(NODE, " && ".join(commands)).splitlines()
 
 
-def status_names(*words: str) -> None:
-    """status.yml fails and names each of these."""
-    done = playbook("playbooks/status.yml")
-    assert done.returncode != 0, done.stdout
-    text = " ".join(done.stdout.split())
-    assert [word for word in words if f"inventory: {word}" not in text and f"{word}:" not in text] == []
+@pytest.mark.parametrize("harms", ROUNDS.values(), ids=ROUNDS)
+def test_what_is_changed_by_hand_is_named_and_put_right(things, harms):
+    before = state(list(things["files"]))
+    on(NODE, " && ".join(harm.format(thing) for kind, harm in harms.items() for thing in things[kind]))
+    named = playbook("playbooks/status.yml")
+    assert named.returncode != 0, named.stdout
+    said = " ".join(named.stdout.split())
+    assert [words for kind in harms for words in things[kind].values() if words not in said] == []
+    done = playbook("site.yml")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert state(list(things["files"])) == before
 
 
-def put_right() -> None:
-    """site.yml repairs, and then has nothing to do."""
-    first = playbook("site.yml")
-    assert first.returncode == 0, first.stdout[-3000:]
-    assert recap(first)[NODE]["changed"] > 0
-    again = playbook("site.yml")
-    assert recap(again)[NODE]["changed"] == 0, again.stdout[-3000:]
-
-
-@pytest.mark.parametrize("change", ["echo '# by hand' >>", "chmod 0666", "chown nobody", "rm"])
-def test_files(change):
-    files = managed_files()
-    before = state(files)
-    for file in files:
-        on(NODE, f"{change} {file}")
-    status_names(*files)
-    put_right()
-    assert state(files) == before
-
-
-def test_directories():
-    before = state(DIRECTORIES)
-    on(NODE, f"chmod 0777 {' '.join(DIRECTORIES)}; chown nobody {' '.join(DIRECTORIES)}")
-    status_names(*DIRECTORIES)
-    put_right()
-    assert state(DIRECTORIES) == before
-
-
-def test_links():
-    before = [on(NODE, f"readlink {link}") for link in LINKS]
-    for link in LINKS:
-        on(NODE, f"ln -sfn /nowhere {link}")
-    status_names(*LINKS)
-    put_right()
-    assert [on(NODE, f"readlink {link}") for link in LINKS] == before
-
-
-@pytest.mark.parametrize(("verb", "word"), [("stop", "is-active"), ("disable", "is-enabled")])
-def test_units(verb, word):
-    on(NODE, f"systemctl {verb} {' '.join(UNITS)}")
-    status_names(*(f"unit {unit}" for unit in UNITS))
-    put_right()
-    assert set(on(NODE, f"systemctl {word} {' '.join(UNITS)}").split()) <= {"active", "enabled"}
+def test_all_programs_work_and_another_run_changes_nothing():
+    on(NODE, "speedtest-logger --version && speedtest-archive --version && speedtest-logger measure --wait")
+    done = playbook("site.yml")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert recap(done)[NODE]["changed"] == 0, done.stdout[-3000:]
 
 
 def test_servers_that_the_inventory_names_no_longer():
     all_of_them = ["speedtest-iperf3@5201.service", "speedtest-iperf3@5202.service", "speedtest-librespeed.service"]
     on(NODE, "systemctl enable --quiet --now speedtest-iperf3@5299.service")
-    status_names("unit speedtest-iperf3@5299.service is still there")
+    named = playbook("playbooks/status.yml")
+    assert "unit speedtest-iperf3@5299.service is still there" in " ".join(named.stdout.split())
     assert targets() > 0
     assert servers() == all_of_them
     fewer = '{"speedtest_target_iperf3_ports": [5202], "speedtest_target_librespeed_port": 0}'
@@ -136,53 +157,3 @@ def servers() -> list[str]:
         NODE, "cd /etc/systemd/system/multi-user.target.wants && ls | grep -E 'speedtest-(iperf3@|librespeed)'"
     )
     return sorted({line.split()[0] for line in [*running.splitlines(), *enabled.splitlines()]})
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        "echo 'raise SystemExit' >> {}/speedtest_logger/cli.py",
-        "rm {}/speedtest_logger/log.py",
-        "touch {}/speedtest_logger/extra.py",
-        "chmod 0777 {}/bin/speedtest-logger",
-    ],
-)
-def test_releases(damage):
-    for release in RELEASES:
-        on(NODE, damage.format(release))
-    status_names(*RELEASES)
-    put_right()
-    on(NODE, "speedtest-logger --version && speedtest-archive --version")
-
-
-def test_accounts():
-    for account in ("speedtest", "speedtest-archive", "speedtest-target"):
-        on(NODE, f"usermod -s /bin/bash {account}")
-    status_names("account speedtest", "account speedtest-archive", "account speedtest-target")
-    put_right()
-    assert on(NODE, "getent passwd speedtest").strip().endswith("/usr/sbin/nologin")
-    # the services too: an account whose process runs cannot be removed
-    on(NODE, "systemctl stop 'speedtest-logger.*' 'speedtest-push.*' && userdel speedtest")
-    status_names("account speedtest")
-    put_right()
-    on(NODE, "speedtest-logger measure --wait")
-
-
-def test_foreign_and_missing_keys_in_the_archive():
-    before = on(NODE, f"cat {KEYS}")
-    on(NODE, f"echo 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHVzZWQgYnkgbm9ib2R5IGF0IGFsbCwgYnkgaGFuZA by-hand' >> {KEYS}")
-    status_names("authorized_keys")
-    put_right()
-    assert on(NODE, f"cat {KEYS}") == before
-    on(NODE, f"rm {KEYS}; chmod 0644 {SCHEDULE}")
-    status_names("authorized_keys", "schedule")
-    put_right()
-    assert on(NODE, f"cat {KEYS}") == before
-    assert on(NODE, f"stat -c %a {SCHEDULE}").strip() == "640"
-
-
-def test_a_package_that_was_removed_comes_back():
-    on(NODE, "systemctl stop 'speedtest-iperf3@*'; apt-get -qq -y remove iperf3 >/dev/null")
-    status_names("package iperf3 is missing")
-    put_right()
-    on(NODE, "iperf3 --version")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from fleet import attempt, measure_by_hand, on, playbook, query, recap, wait_until
 
 NODE = "homelab"
@@ -51,37 +54,39 @@ def test_3_site_brings_it_back_with_its_history():
     assert query("SELECT count(*) AS n FROM records", NODE)[0]["n"] > 0
 
 
-def test_4_purge_takes_the_data_too():
+MAY_READ_THE_KEY = "chgrp speedtest-archive /etc/backup_key && chmod 640 /etc/backup_key"
+EVERYTHING = "SELECT * FROM records ORDER BY started_at, run_id"
+
+
+@pytest.fixture(scope="module")
+def backed_up() -> tuple[list[dict[str, Any]], str]:
+    """Make a backup; the rows that it holds and what `verify` said of them."""
+    on(NODE, "ssh-keygen -q -t ed25519 -N '' -f /etc/backup_key")
+    on(NODE, "cat /etc/backup_key.pub >> /root/.ssh/authorized_keys")
+    on(NODE, MAY_READ_THE_KEY)
+    on(NODE, "systemctl stop 'speedtest-logger.*' 'speedtest-push.*'")
+    rows = query(EVERYTHING, NODE)
+    on(NODE, "systemctl start speedtest-backup.service")
+    return rows, on(NODE, "speedtest-archive verify")
+
+
+def test_4_purge_takes_the_data_too(backed_up):
+    _, said = backed_up
+    assert "all is as the manifest says" in said
     done = playbook("playbooks/remove.yml", "-e", "speedtest_purge=true")
     assert done.returncode == 0, done.stdout[-3000:]
     assert present([*PROGRAMS, *DATA, "/var/lib/speedtest-telemetry", "/srv/speedtest-archive"]) == []
     assert attempt(NODE, "getent passwd speedtest speedtest-archive speedtest-target").stdout.strip() == ""
 
 
-MAY_READ_THE_KEY = "chgrp speedtest-archive /etc/backup_key && chmod 640 /etc/backup_key"
-EVERYTHING = "SELECT * FROM records ORDER BY started_at, run_id"
-
-
-def test_5_a_backup_brings_it_all_back_into_an_empty_archive_host():
-    done = playbook("site.yml")
-    assert done.returncode == 0, done.stdout[-3000:]
-    on(NODE, "ssh-keygen -q -t ed25519 -N '' -f /etc/backup_key")
-    on(NODE, "cat /etc/backup_key.pub >> /root/.ssh/authorized_keys")
-    on(NODE, MAY_READ_THE_KEY)
-    wait_until("a record is archived", lambda: query("SELECT count(*) AS n FROM records", NODE)[0]["n"] > 0, 150)
-    on(NODE, "systemctl stop 'speedtest-logger.*' 'speedtest-push.*'")
-    rows = query(EVERYTHING, NODE)
-    on(NODE, "systemctl start speedtest-backup.service")
-    said = on(NODE, "speedtest-archive verify")
-    assert "all is as the manifest says" in said
-    done = playbook("playbooks/remove.yml", "-e", "speedtest_purge=true")
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert present(["/srv/speedtest-archive"]) == []
+def test_5_a_backup_brings_it_all_back_into_an_empty_archive_host(backed_up):
+    rows, said = backed_up
     done = playbook("playbooks/archive.yml")
     assert done.returncode == 0, done.stdout[-3000:]
     on(NODE, MAY_READ_THE_KEY)  # the account is another one
     done = playbook("playbooks/restore.yml")
     assert done.returncode == 0, done.stdout[-3000:]
+    assert rows
     assert query(EVERYTHING, NODE) == rows
     assert on(NODE, "speedtest-archive verify") == said
     assert on(NODE, "find /srv/speedtest-archive ! -user speedtest-archive").strip() == ""
