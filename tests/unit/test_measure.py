@@ -90,8 +90,10 @@ def test_nothing_answers(hourly):
     assert outbox(hourly()) == [found]
 
 
-def test_no_route_is_what_the_kernel_knows_better(hourly, program, monkeypatch):
-    monkeypatch.setattr(network, "outage_reason", lambda _: "no_route")
+@pytest.mark.parametrize("looks", [("no_route", "no_route"), ("no_route", None), (None, "no_route")])
+def test_no_route_is_what_the_kernel_knows_better(looks, hourly, program, monkeypatch):
+    seen = iter(looks)  # the line at the beginning and at the end
+    monkeypatch.setattr(network, "outage_reason", lambda _: next(seen))
     assert run(hourly(), program("iperf3", 'echo \'{"error": "odd"}\'')).reason == "no_route"
 
 

@@ -14,16 +14,16 @@ INTERVAL = 60
 @pytest.fixture(scope="module", autouse=True)
 def outage():
     """The archive's cable is out, and shed's for the same time; porch reboots meanwhile."""
-    began = time.time()
     lab("cut", LAB, "archive")
     lab("cut", LAB, "shed")
+    began = time.time()
     time.sleep(INTERVAL)
     lab("reboot", LAB, "porch")
     time.sleep((SLOTS - 1) * INTERVAL + 5)
     assert int(attempt("attic", "ls /var/lib/speedtest-telemetry/outbox | wc -l").stdout) >= SLOTS - 1
+    ended = time.time()
     lab("restore", LAB, "archive")
     lab("restore", LAB, "shed")
-    ended = time.time()
     wait_until("all outboxes are empty", all_delivered, 300)
     return began, ended
 
@@ -39,8 +39,8 @@ def all_delivered() -> bool:
 def test_the_cut_nodes_slots_failed_with_their_reason(outage):
     began, ended = outage
     rows = query(
-        f"SELECT status, reason FROM records WHERE node = 'shed' AND scheduled_at > to_timestamp({began + 20}) "
-        f"AND scheduled_at < to_timestamp({ended - 5})"
+        f"SELECT status, reason FROM records WHERE node = 'shed' AND started_at > to_timestamp({began}) "
+        f"AND started_at < to_timestamp({ended - 5})"
     )
     assert len(rows) >= SLOTS - 1
     assert {(row["status"], row["reason"]) for row in rows} == {("failed", "no_route")}
@@ -56,8 +56,7 @@ def test_the_others_went_on_measuring_and_lost_nothing(outage):
     assert {row["status"] for row in rows} == {"ok"}
 
 
-def test_every_slot_is_accounted_for_and_nothing_is_there_twice(outage):
-    began, _ = outage
+def test_every_slot_is_accounted_for_and_nothing_is_there_twice():
     for cover in coverage("--last", "20min", "--grace", "2min").values():
         assert cover["expected"] == sum(
             cover[name] for name in ("ok", "partial", "failed", "skipped", "missed", "pending")
@@ -68,4 +67,3 @@ def test_every_slot_is_accounted_for_and_nothing_is_there_twice(outage):
         == []
     )
     assert query("SELECT run_id FROM records GROUP BY ALL HAVING count(*) > 1") == []
-    assert began

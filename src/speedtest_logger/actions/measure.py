@@ -139,7 +139,11 @@ def recover(settings: Settings, spool: Spool, log: Log, current: Record) -> None
 
 
 def run_test(settings: Settings, spool: Spool, log: Log, record: Record, environment: Mapping[str, str]) -> Record:
-    """Measure, and count what else went over the line meanwhile."""
+    """Measure, and count what else went over the line meanwhile.
+
+    Where nothing answered, a line that was out at the beginning or at the end is the reason, whatever engines say.
+    """
+    outage = network.outage_reason(record.interface)
     before = network.counters(record.interface)
     try:
         with interruptible():
@@ -150,7 +154,7 @@ def run_test(settings: Settings, spool: Spool, log: Log, record: Record, environ
         return replace(
             record,
             status="failed",
-            reason=network.outage_reason(record.interface) or error.reason,
+            reason=outage or network.outage_reason(record.interface) or error.reason,
             message=text_or_none(str(error), MAX_TEXT),
             attempt=None,
         )
