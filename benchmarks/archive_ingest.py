@@ -15,14 +15,17 @@ import tempfile
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from fleet_data import as_lines, node_table
 
+from speedtest_logger.archive import store
 from speedtest_logger.archive.layout import Layout, ulid
 from speedtest_logger.archive.schema import BATCH_SCHEMA
 
 DELIVERY_ROWS = 10_000  # receive's limit
 SMALL_MONTHS = (1, 10, 100)
+LARGE_NODES = 100
 TURNS = 9  # of each small ingest, every one in a new process; the median counts
 MEASURED = """
 import json, resource, sys, time
@@ -127,6 +130,27 @@ def small_batches(layout: Layout) -> None:
     print(f"which is {one - each:.1f} ms for a run and {each:.1f} ms for each month that it touches")
 
 
+def large_month(layout: Layout) -> None:
+    """Print what one record costs in the month of a location with many nodes."""
+    layout.prepare()
+    with store.single_writer(layout, "the benchmark"):
+        tables = [node_table(number, 0, 30 * 288, location=0) for number in range(LARGE_NODES)]
+        store.commit(layout, "ingest", pa.concat_tables(tables))
+    (layout.inbox / "node-0000").mkdir()
+    took = []
+    for turn in range(TURNS):
+        rows = node_table(0, 30 * 288 + turn, 1, location=0)
+        (layout.inbox / "node-0000" / f"{ulid()}.jsonl").write_bytes(as_lines(rows))
+        outcome = ingest(layout)
+        assert outcome["added"] == 1, outcome
+        took.append(1000 * outcome["seconds"])
+    first, later = took[0], statistics.median(took[1:])
+    print(
+        f"one record for a month of {30 * 288 * LARGE_NODES:,} rows, {LARGE_NODES} nodes in one location: "
+        f"{first:.0f} ms for the first of a day, {later:.0f} ms for a later one"
+    )
+
+
 def main() -> None:
     records = int(sys.argv[1].replace(",", "")) if len(sys.argv) > 1 else 2_000_000
     folder = Path(tempfile.mkdtemp(prefix="speedtest-benchmark-", dir=os.environ.get("BENCHMARK_DIR")))
@@ -150,6 +174,7 @@ def main() -> None:
         print(f"ratio:             {outcome['seconds'] / seconds:>9.2f} x the plain write's time")
         shutil.rmtree(layout.root)
         small_batches(layout)
+        large_month(Layout(folder / "large"))
     finally:
         shutil.rmtree(folder)
 

@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fleet_data import START, node_table
@@ -53,16 +54,24 @@ def best(*works: Callable[[], object]) -> list[float]:
 
 
 def generate(layout: Layout, nodes: int, days: int) -> None:
-    """The fleet's archive, months as ingest writes them."""
+    """The fleet's archive, months as deliveries leave them: what each node measured last came in last."""
     layout.prepare()
     with store.single_writer(layout, "the benchmark"):
         for place in range(0, nodes, 2):
             pair = [node_table(number, 0, days * 288, location=place // 2) for number in (place, place + 1)]
-            store.commit(layout, "ingest", pa.concat_tables(pair))
+            rows, last = pa.concat_tables(pair), np.concatenate([last_of_months(table) for table in pair])
+            store.commit(layout, "ingest", rows.filter(pa.array(~last)))
+            store.commit(layout, "ingest", rows.filter(pa.array(last)))
             if sys.stderr.isatty():
                 print(f"\rgenerating: node {place + 2} of {nodes}", end="", file=sys.stderr)
     for file in layout.month_files():  # the months of a year are not all of this minute
         os.utime(file, (START, START))
+
+
+def last_of_months(rows: pa.Table) -> np.ndarray:
+    """Which of a node's rows are the last of their month."""
+    months = rows["started_at"].to_numpy().astype("M8[M]")
+    return np.append(months[1:] != months[:-1], True)
 
 
 def one_sorted_file(layout: Layout, file: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speedtest_logger.archive import cli, ingest, open_archive, render, schema, store
+from speedtest_logger.archive import cli, ingest, month, open_archive, render, schema
 from speedtest_logger.archive.layout import Layout, month_of, ulid
 from speedtest_logger.errors import RecordError
 from speedtest_logger.record import COLUMNS, Record, utc_text, validate
@@ -80,8 +80,8 @@ def test_each_run_is_there_once_in_order_and_in_its_month(tmp_path_factory, batc
 
 @given(groups=st.lists(st.lists(MOMENTS, min_size=1, max_size=30), min_size=1, max_size=4))
 def test_a_month_that_is_larger_than_memory_is_merged_piece_by_piece(tmp_path_factory, groups):
-    layout, old = fresh(tmp_path_factory), store.ROW_GROUP
-    store.ROW_GROUP = 4
+    layout, old = fresh(tmp_path_factory), month.ROW_GROUP
+    month.ROW_GROUP = 4
     try:
         for moments in groups:
             put_in_inbox(layout, [row(moment) for moment in moments])
@@ -93,7 +93,7 @@ def test_a_month_that_is_larger_than_memory_is_merged_piece_by_piece(tmp_path_fa
             sizes = [source.metadata.row_group(n).num_rows for n in range(source.num_row_groups)]
             assert sizes[:-1] == [4] * (len(sizes) - 1)
     finally:
-        store.ROW_GROUP = old
+        month.ROW_GROUP = old
     assert sum(pq.ParquetFile(file).metadata.num_rows for file in layout.month_files()) == sum(map(len, groups))
 
 

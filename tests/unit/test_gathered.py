@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from speedtest_logger.archive import cli, gathered, layout, open_archive, prune, schema, store
+from speedtest_logger.archive import cli, gathered, layout, open_archive, parquet, prune, schema, store
 from speedtest_logger.record import Record, unix_time, utc_text
 
 JANUARY, FEBRUARY = unix_time("2026-01-05T00:00:00.000Z"), unix_time("2026-02-05T00:00:00.000Z")
@@ -103,13 +103,13 @@ def test_what_is_young_or_small_is_left_as_it_is(archive, monkeypatch):
 
 
 def test_a_month_that_changes_while_it_is_gathered_is_not_gathered(archive, monkeypatch):
-    original = store.write_parquet
+    original = parquet.write
 
-    def while_another_writes(file, *args):
-        original(file, *args)
+    def while_another_writes(*args):
         os.utime(archive.month_files()[0])
+        return original(*args)
 
-    monkeypatch.setattr(store, "write_parquet", while_another_writes)
+    monkeypatch.setattr(parquet, "write", while_another_writes)
     assert len(gathered.gather(archive, LATER)) == 1
     assert len(list(archive.gathered.rglob("*.parquet"))) == 1
 

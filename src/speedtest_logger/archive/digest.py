@@ -60,27 +60,35 @@ class _Values:
 
 def _canonical(column: pa.ChunkedArray | pa.Array) -> _Values:
     column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
-    valid, known = memoryview(b"\1" * len(column)), None
+    valid, known, mask = memoryview(b"\1" * len(column)), None, None
     if column.null_count:
-        mask = np.ascontiguousarray(column.is_valid().cast(pa.uint8()).to_numpy(zero_copy_only=False))
-        valid, known = mask.data, np.concatenate([[0], np.cumsum(mask, dtype="i8")])
+        mask = column.is_valid().to_numpy(zero_copy_only=False)
+        valid, known = mask.view("u1").data, np.concatenate([[0], np.cumsum(mask, dtype="i8")])
     kind = column.type
     if pa.types.is_floating(kind):
-        return _Values(valid, known, _fixed(column.cast(pa.float64()), "<f8"), 8)
-    if pa.types.is_integer(kind) or pa.types.is_timestamp(kind):
-        return _Values(valid, known, _fixed(column.cast(pa.int64()), "<i8"), 8)
+        return _Values(valid, known, _fixed(_as(column, pa.float64()), "<f8", mask), 8)
+    if pa.types.is_timestamp(kind):
+        return _Values(valid, known, _fixed(column.view(pa.int64()), "<i8", mask), 8)
+    if pa.types.is_integer(kind):
+        return _Values(valid, known, _fixed(_as(column, pa.int64()), "<i8", mask), 8)
     if pa.types.is_date32(kind):
-        return _Values(valid, known, _fixed(column.cast(pa.int32()), "<i8"), 8)
-    text = column.cast(pa.string())
+        return _Values(valid, known, _fixed(column, "<i4", mask), 8)
+    text = _as(column, pa.string())
     text = pc.fill_null(text, pa.scalar("")) if text.null_count else text
     offsets = np.frombuffer(text.buffers()[1], "<i4")[text.offset : text.offset + len(text) + 1]
     lengths = memoryview(np.diff(offsets).astype("<i4").data).cast("B")
     return _Values(valid, known, lengths, 4, offsets, memoryview(text.buffers()[2] or b""))
 
 
-def _fixed(column: pa.Array, form: str) -> memoryview:
-    filled = pc.fill_null(column, pa.scalar(0, column.type)) if column.null_count else column
-    return memoryview(np.ascontiguousarray(filled.to_numpy(zero_copy_only=False), form).data).cast("B")
+def _as(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    return column if column.type == kind else column.cast(kind)
+
+
+def _fixed(column: pa.Array, form: str, mask: np.ndarray[Any, Any] | None) -> memoryview:
+    """Values as they lie in memory, 8 bytes each, and 0 where there is none."""
+    values = np.frombuffer(column.buffers()[1], form)[column.offset : column.offset + len(column)]
+    values = values if mask is None else np.where(mask, values, values.dtype.type(0))
+    return memoryview(np.ascontiguousarray(values, f"{form[:2]}8").data).cast("B")
 
 
 def digest_of_rows(parts: list[tuple[Canonical, int, int]]) -> str:

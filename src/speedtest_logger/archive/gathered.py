@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from speedtest_logger.archive import index, store
+from speedtest_logger.archive import index, parquet
 from speedtest_logger.archive.layout import Layout
 from speedtest_logger.archive.schema import SCHEMA
 from speedtest_logger.archive.snapshot import Files, Identity, identities
@@ -86,7 +86,8 @@ def place_of(layout: Layout, files: Files) -> Path:
 def write(target: Path, files: list[Path], progress: Callable[[int], None] | None) -> None:
     """One file of many, by location and start; it is complete when it has its name."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    store.write_parquet(temporary, _pieces(sorted(files), progress), GATHERED_SCHEMA, ROW_GROUP)
+    with parquet.new_file(temporary) as stream:
+        parquet.write(stream, _pieces(sorted(files), progress), GATHERED_SCHEMA, ROW_GROUP)
     os.replace(temporary, target)
     sync_directory(target.parent)
 

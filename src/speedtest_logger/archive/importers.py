@@ -27,7 +27,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from speedtest_logger.archive import render, schema, store
+from speedtest_logger.archive import month, parquet, render, schema, store
 from speedtest_logger.archive.layout import Layout
 from speedtest_logger.engines import ookla, speedtest_cli
 from speedtest_logger.engines.job import Output
@@ -173,11 +173,11 @@ def _add(layout: Layout, rows: list[Row], seen: set[str], *, dry_run: bool) -> i
     table = schema.to_table(rows)
     if not dry_run:
         with store.single_writer(layout, "import", wait=60):
-            return sum(month.added for month in store.commit(layout, "import", table))
+            return sum(changed.added for changed in store.commit(layout, "import", table))
     new = 0
     for file, part in store.by_month(layout, store.first_of_each_run(table)):
         old = pq.ParquetFile(file) if file.exists() else None
-        runs = set(store.unknown_only(store.groups(old, ["run_id"]), part)["run_id"].to_pylist()) - seen
+        runs = set(month.unknown_only(parquet.groups(old, ["run_id"]), part)["run_id"].to_pylist()) - seen
         seen |= runs
         new += len(runs)
     return new

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from speedtest_logger import raw_output
-from speedtest_logger.archive import inbox, store
+from speedtest_logger.archive import inbox, parquet
 from speedtest_logger.archive.layout import Layout
 from speedtest_logger.archive.schema import check_version
 from speedtest_logger.errors import RecordError
@@ -83,8 +83,9 @@ def add(file: Path, runs: list[Row]) -> int:
     fresh = [row for row in runs if row["run_id"] not in known]
     if fresh:
         rows = pa.concat_tables([old, pa.Table.from_pylist(fresh, SCHEMA)])
-        store.make_folders(file.parent)
-        store.write_parquet(store.beside(file), [rows.sort_by("started_at")], SCHEMA, ROW_GROUP)
-        os.replace(store.beside(file), file)
+        parquet.make_folders(file.parent)
+        with parquet.new_file(parquet.beside(file)) as stream:
+            parquet.write(stream, [rows.sort_by("started_at")], SCHEMA, ROW_GROUP)
+        os.replace(parquet.beside(file), file)
         sync_directory(file.parent)
     return len(fresh)

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from speedtest_logger.archive import digest, manifest, store
+from speedtest_logger.archive import digest, manifest, month, store
 from speedtest_logger.archive.dataset import open_archive
 from speedtest_logger.archive.layout import Layout, raw_day_of
 from speedtest_logger.archive.manifest import FileState
@@ -84,7 +84,7 @@ def look(layout: Layout, name: str, wanted: FileState | None) -> list[Finding]:
     if is_as(file, wanted):
         return []
     try:
-        days_now = store.describe(file)["days"]
+        days_now = month.describe(file)["days"]
     except (OSError, pa.ArrowException, KeyError) as error:
         days = f"{min(wanted.days)} to {max(wanted.days)}" if wanted.days else None
         return [Finding(name, days, f"changed: it cannot be read any more ({str(error)[:200]})")]

@@ -1,0 +1,225 @@
+"""One month of a location: its rows in order, what is new merged in, and the file that takes the place of the old one.
+
+Where a few rows come to a month, its newest day gets row groups of its own, behind a beginning with all earlier days.
+While new rows are of that day, the beginning is copied as it is and only the day is written again. A row that belongs
+further up, or begins another day, has the whole month written anew.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from itertools import chain, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from speedtest_logger.archive import digest, parquet
+from speedtest_logger.archive.schema import SCHEMA, SORT_KEYS, check_version
+
+ROW_GROUP = 65_536  # rows that are in memory at once while a month is written, whatever its size
+WORTH_APART = 2048  # rows of a month whose newest day gets row groups of its own
+FEW = 1 / 4  # of a month's rows: with more at once it is written as a whole
+
+
+@dataclass
+class Written:
+    """A month that lies beside its file, ready to take its place."""
+
+    file: Path
+    added: int
+    rows: int = 0
+    days: dict[str, tuple[int, str]] = field(default_factory=dict)
+    columns: list[str] = field(default_factory=list)
+    new: bool = False
+
+    @property
+    def temporary(self) -> Path:
+        """Where it lies; readers skip names with a leading dot."""
+        return parquet.beside(self.file)
+
+    def entry(self) -> dict[str, Any]:
+        """What the manifest says of it."""
+        facts = {
+            "sha256": digest.sha256_of(self.temporary),
+            "bytes": self.temporary.stat().st_size,
+            "rows": self.rows,
+            "days": self.days,
+        }
+        return {**facts, "new": True} if self.new else facts
+
+
+def write(file: Path, fresh: pa.Table) -> Written:
+    """Write a month with what is new in `fresh` beside its file; one that would not change is not written.
+
+    Raises StorageError for a file of a later version, and OSError.
+    """
+    old = pq.ParquetFile(file) if file.exists() else None
+    if old:
+        check_version(old.schema_arrow.metadata, file)
+    # most months are one row group, which is read once; of a longer one the runs first, then a group at a time
+    known = list(parquet.groups(old)) if old and old.num_row_groups == 1 else None
+    fresh = unknown_only(known or parquet.groups(old, ["run_id"]), fresh)
+    month = Written(file, fresh.num_rows, new=old is None)
+    if not month.added:
+        return month
+    parquet.make_folders(file.parent)
+    schema = united(old.schema_arrow if old else SCHEMA)
+    month.columns = schema.names
+    touched = set(pc.unique(fresh["day"]).to_pylist())
+    month.rows = fresh.num_rows + (old.metadata.num_rows if old else 0)
+    beginning = earlier_days(file, old, schema, touched) if old else None
+    rest = known or parquet.groups(old, first=beginning.row_groups if beginning else 0)
+    pieces = of_days(merged(rest, fresh, schema), touched, month.days)
+    with parquet.new_file(month.temporary) as stream:
+        if beginning:
+            beginning.copy(stream)
+            parquet.go_on(stream, beginning.metadata, pieces, schema, ROW_GROUP)
+        elif old and (newest := worth_apart(old, month, touched)):
+            later: list[pa.Table] = []
+            footer = parquet.write(stream, before(newest, pieces, later), schema, ROW_GROUP)
+            parquet.go_on(stream, footer, chain(later, pieces), schema, ROW_GROUP)
+        else:
+            parquet.write(stream, pieces, schema, ROW_GROUP)
+    return month
+
+
+def earlier_days(file: Path, old: pq.ParquetFile, schema: pa.Schema, touched: set[date]) -> parquet.Beginning | None:
+    """What a month's file begins with, where it stays as it is: all new rows are of the day behind it."""
+    beginning = parquet.beginning_of(file, old.metadata)
+    if beginning is None or not old.schema_arrow.equals(schema) or old.schema_arrow.metadata != schema.metadata:
+        return None
+    newest = parquet.ends(old.metadata, "day", beginning.row_groups)
+    return beginning if newest and touched == set(newest) else None
+
+
+def worth_apart(old: pq.ParquetFile, month: Written, touched: set[date]) -> date | None:
+    """The newest day, where it is worth row groups of its own; None where it is not, or is the only one."""
+    known = parquet.ends(old.metadata, "day")
+    if known is None or month.rows < WORTH_APART or month.added > FEW * month.rows:
+        return None
+    newest = max(*known, *touched)
+    return newest if min(*known, *touched) < newest else None
+
+
+def before(day: date, pieces: Iterator[pa.Table], later: list[pa.Table]) -> Iterator[pa.Table]:
+    """The rows before a day; stops there, and what was read of that day is put in `later`."""
+    for piece in pieces:
+        cut = bisect.bisect_left(range(piece.num_rows), day, key=lambda place: piece["day"][place].as_py())
+        if cut:
+            yield piece.slice(0, cut)
+        if cut < piece.num_rows:
+            later.append(piece.slice(cut))
+            return
+
+
+def united(schema: pa.Schema) -> pa.Schema:
+    """A month's columns: those of today in their order, then those that only the file knows."""
+    others = [column for column in schema if column.name not in SCHEMA.names]
+    return pa.schema([*SCHEMA, *others], metadata=SCHEMA.metadata)
+
+
+def unknown_only(old: Iterable[pa.Table], fresh: pa.Table) -> pa.Table:
+    """The rows whose run is not in the month yet."""
+    runs = fresh["run_id"].combine_chunks()
+    known = pa.repeat(pa.scalar(False), len(runs))
+    for group in old:
+        there = group["run_id"]
+        if len(runs) * 10 < len(there):  # a small table to look things up in is made sooner than a large one
+            there = there.filter(pc.is_in(there, value_set=runs))
+        known = pc.or_(known, pc.is_in(runs, value_set=there))
+    return fresh.filter(pc.invert(known)) if pc.any(known, min_count=0).as_py() else fresh
+
+
+def merged(old: Iterable[pa.Table], fresh: pa.Table, schema: pa.Schema) -> Iterator[pa.Table]:
+    """Old and fresh rows in order, a piece of the old file at a time; what comes after all old rows is in the last."""
+    fresh = aligned(fresh, schema)
+    pieces = iter(old)
+    group = next(pieces, None)
+    while group is not None:
+        piece, group = aligned(group, schema), next(pieces, None)
+        last = key(piece, piece.num_rows - 1)
+        cut = bisect.bisect_right(range(fresh.num_rows), last, key=lambda place: key(fresh, place))
+        ahead = cut if group is not None else fresh.num_rows
+        both = pa.concat_tables([piece, fresh.slice(0, ahead)])
+        yield in_order(both) if cut else both
+        fresh = fresh.slice(ahead)
+    if fresh.num_rows:
+        yield fresh
+
+
+def in_order(table: pa.Table) -> pa.Table:
+    """A table's rows as a file has them."""
+    return table.take(pc.sort_indices(table, SORT_KEYS))
+
+
+def aligned(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """A table with a schema's columns; those that it lacks are NULL."""
+    if table.schema.equals(schema, check_metadata=False):
+        return table
+    columns = [
+        table[column.name].cast(column.type)
+        if column.name in table.column_names
+        else pa.nulls(table.num_rows, column.type)
+        for column in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def key(table: pa.Table, place: int) -> tuple[Any, ...]:
+    """What a row is sorted by; its time as a number, for which no time zone is looked up."""
+    (time_name, _), *names = SORT_KEYS
+    return table[time_name][place].value, *(table[name][place].as_py() for name, _ in names)
+
+
+def of_days(
+    pieces: Iterable[pa.Table | pa.RecordBatch], wanted: set[date] | None, days: dict[str, tuple[int, str]]
+) -> Iterator[pa.Table]:
+    """Pass pieces on and note rows and digest of the wanted days (None: all) in `days` as each day ends."""
+    open_day: date | None = None
+    held: list[tuple[digest.Canonical, int, int]] = []
+
+    def close() -> None:
+        if held and open_day:
+            rows = sum(last - first for _, first, last in held)
+            days[open_day.isoformat()] = (rows, digest.digest_of_rows(held))
+        held.clear()
+
+    for piece in pieces:
+        table = pa.Table.from_batches([piece]) if isinstance(piece, pa.RecordBatch) else piece
+        runs = list(_runs(table["day"]))
+        chosen = [run for run in runs if wanted is None or run[0] in wanted]
+        start = chosen[0][1] if chosen else 0  # what nobody asked for is not turned into bytes
+        canonical = digest.Canonical(table.slice(start, chosen[-1][2] - start)) if chosen else None
+        for day, first, end in runs:
+            if day != open_day:
+                close()
+                open_day = day
+            if canonical and (wanted is None or day in wanted):
+                held.append((canonical, first - start, end - start))
+        yield table
+    close()
+
+
+def _runs(days: pa.ChunkedArray) -> Iterator[tuple[date, int, int]]:
+    """Each day with its first row and the one after its last; days are in order, as the rows are."""
+    ends = np.flatnonzero(np.diff(days.cast(pa.int32()).to_numpy())) + 1
+    for first, end in pairwise([*([0] if len(days) else []), *ends.tolist(), len(days)]):
+        yield days[first].as_py(), first, end
+
+
+def describe(file: Path) -> dict[str, Any]:
+    """A file's entry for the manifest, from its content."""
+    days: dict[str, tuple[int, str]] = {}
+    source = pq.ParquetFile(file)
+    for _ in of_days(source.iter_batches(ROW_GROUP), None, days):
+        pass
+    size = file.stat().st_size
+    rows = source.metadata.num_rows
+    return {"sha256": digest.sha256_of(file), "bytes": size, "rows": rows, "days": days, "new": True}
