@@ -133,6 +133,76 @@ def test_a_day_that_is_over_is_condensed_and_still_explains(archive, monkeypatch
     assert told[-1]["sha256"] == digest.sha256_of(archive.archive / JANUARY)
 
 
+def with_one_value_changed(file, place):
+    table = pq.ParquetFile(file).read()
+    values = table["download_bps"].to_pylist()
+    values[place] = 9e8
+    column = table.column_names.index("download_bps")
+    pq.write_table(table.set_column(column, "download_bps", pa.array(values)), file)
+
+
+def later_days(monkeypatch):
+    """Each call is a day later, so that the manifest condenses what was before."""
+    for day in range(1, 100):
+        monkeypatch.setattr("time.time", lambda day=day: 1_800_000_000.0 + day * DAY)
+        yield
+
+
+@pytest.mark.parametrize("condensed", [False, True])
+def test_a_changed_value_is_found_though_the_month_was_written_again_since(archive, monkeypatch, condensed):
+    days = later_days(monkeypatch)
+    with_one_value_changed(archive.archive / JANUARY, 3)
+    for number in range(2):
+        if condensed:
+            next(days)
+        put(archive, rows(1, START + (20 + number) * DAY))
+        assert problems(archive) == [(JANUARY, "2026-01-02", "changed")]
+
+
+@pytest.mark.parametrize("condensed", [False, True])
+def test_a_day_that_was_written_again_on_a_changed_file_is_doubtful(archive, monkeypatch, condensed):
+    days = later_days(monkeypatch)
+    with_one_value_changed(archive.archive / JANUARY, 3)
+    for number in range(3):
+        if condensed:
+            next(days)
+        put(archive, rows(1, START + DAY + 60 * (number + 1)))  # the changed value's own day
+        assert problems(archive) == [(JANUARY, "2026-01-02", "changed")]
+
+
+@pytest.mark.parametrize("condensed", [False, True])
+def test_a_file_that_went_is_missed_though_its_month_came_again(archive, monkeypatch, condensed):
+    days = later_days(monkeypatch)
+    (archive.archive / JANUARY).unlink()
+    for number in range(3):
+        if condensed and number != 1:
+            next(days)
+        put(archive, rows(1, START + (20 + number) * DAY))
+        gone = [(JANUARY, f"2026-01-0{day}", "missing") for day in (1, 2, 3)]
+        assert problems(archive) == gone
+
+
+@pytest.mark.parametrize("condensed", [False, True])
+def test_a_month_that_was_pruned_and_came_again_is_as_it_should_be(archive, monkeypatch, condensed):
+    days = later_days(monkeypatch)
+    if condensed:
+        next(days)
+    put(archive, rows(1, START + 400 * DAY))
+    assert len(prune.prune(archive, 1.8e9, 0, None)) == 2
+    for number in range(4):
+        if condensed and number > 1:
+            next(days)
+        put(archive, rows(1, START + (20 + number) * DAY))
+        assert problems(archive) == []
+
+
+def test_other_bytes_with_the_same_rows_are_forgotten_with_the_next_change(archive):
+    file = archive.archive / JANUARY
+    pq.write_table(pq.ParquetFile(file).read(), file, compression="none")
+    put(archive, rows(1, START + 20 * DAY))
+    assert problems(archive) == []
+
+
 def test_a_clock_that_goes_back_and_forth_breaks_nothing(archive, monkeypatch):
     for number, moment in enumerate([1.8e9, 1.7e9, 1.8e9 + 3 * DAY, 1.6e9, 1.9e9]):
         monkeypatch.setattr("time.time", lambda moment=moment: moment)

@@ -6,8 +6,9 @@ altered or taken out without breaking all later ones. A line is written before i
 
     {"seq", "at", "previous", "verb", "schema_version", "files": {NAME: {"sha256", "bytes", "rows", "days"} or null}}
 
-`days` gives rows and SHA-256 of the days that the change touched, `new` marks a file that was not there before; null is
-a file that was pruned.
+`days` gives rows and SHA-256 of the days that the change touched; `was` is the SHA-256 that the file had before, `new`
+marks one that was not there; null is a file that was pruned. Where `was` is not what the line before left, the file had
+been changed by somebody else: `altered` names the days that were written again on that, which proves them no more.
 """
 
 from __future__ import annotations
@@ -32,12 +33,17 @@ Files = dict[str, dict[str, Any] | None]
 
 @dataclass
 class FileState:
-    """What the manifest says that a file holds now."""
+    """What the manifest says that a file holds now.
+
+    `altered` is None, or the file was not always as it had been left: then it has days, each with the time (ISO 8601,
+    UTC) at which it was written again on what nothing proved. The other days' digests hold as they are.
+    """
 
     sha256: str
     size: int
     rows: int
     days: dict[str, tuple[int, str]] = field(default_factory=dict)
+    altered: dict[str, str] | None = None
 
 
 def _open_file(layout: Layout) -> Path:
@@ -160,20 +166,35 @@ def _condensed(file: Path) -> dict[str, Any]:
         verbs.add(line["verb"])
         version = max(version, line["schema_version"])
         times = [*times[:1], line["at"]]
-        _add(files, line["files"])
+        _add(files, line)
     about = {"from": times[0], "at": times[-1], "lines": count, "verb": ",".join(sorted(verbs))}
     return {**about, "schema_version": version, "files": files}
 
 
-def _add(files: Files, later: Files) -> None:
-    """Add a later change to what earlier ones amount to."""
-    for name, entry in later.items():
+def _add(files: Files, line: dict[str, Any]) -> None:
+    """Add a later line to what earlier ones amount to."""
+    for name, entry in line["files"].items():
         before = files.get(name)
-        if entry and before and not entry.get("new"):
-            days = {**before["days"], **entry["days"]}
-            files[name] = {**entry, "days": days, **({"new": True} if before.get("new") else {})}
+        if entry and before and not entry.get("pruned"):
+            files[name] = _together(before, entry, line["at"])
+        elif entry and name in files:
+            files[name] = {**entry, "pruned": True}  # and new since: what was before is forgotten by right
         else:
             files[name] = entry
+
+
+def _together(before: dict[str, Any], entry: dict[str, Any], at: str) -> dict[str, Any]:
+    """What a file's entry and the next one amount to."""
+    both = {**before, **entry, "days": {**before["days"], **entry["days"]}}
+    if "was" in before:
+        both["was"] = before["was"]
+    altered = {**before.get("altered", {}), **entry.get("altered", {})}
+    as_it_was_left = not entry.get("new") and entry.get("was", before["sha256"]) == before["sha256"]
+    if not as_it_was_left:
+        altered |= {day: at for day in entry["days"] if day in before["days"]}
+    if not as_it_was_left or "altered" in before or "altered" in entry:
+        both["altered"] = altered
+    return both
 
 
 def history(layout: Layout) -> Iterator[dict[str, Any]]:
@@ -192,13 +213,14 @@ def state(layout: Layout) -> dict[str, FileState]:
     """What each file of the dataset should hold. Raises StorageError for a line that cannot be read."""
     files: Files = {}
     for line in history(layout):
-        _add(files, line["files"])
+        _add(files, line)
     return {
         name: FileState(
             entry["sha256"],
             entry["bytes"],
             entry["rows"],
             {day: (rows, digest) for day, (rows, digest) in entry["days"].items()},
+            entry.get("altered"),
         )
         for name, entry in files.items()
         if entry

@@ -52,7 +52,7 @@ class Written:
             "rows": self.rows,
             "days": self.days,
         }
-        return {**facts, "new": True} if self.new else facts
+        return {**facts, "new": True} if self.new else {**facts, "was": digest.sha256_of(self.file)}
 
 
 def write(file: Path, fresh: pa.Table) -> Written:
