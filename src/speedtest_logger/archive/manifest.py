@@ -119,11 +119,11 @@ def _write_line(file: Path, content: dict[str, Any]) -> None:
             stream.write(json.dumps(content, separators=(",", ":")).encode() + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
-        except OSError:
+            if new:
+                sync_directory(file.parent)
+        except OSError:  # whoever hears of it takes the change back
             os.ftruncate(stream.fileno(), end)
             raise
-    if new:
-        sync_directory(file.parent)
 
 
 def _ends_with_a_line(file: Path, size: int) -> bool:
