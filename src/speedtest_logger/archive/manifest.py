@@ -109,7 +109,6 @@ def append(layout: Layout, verb: str, files: Files) -> None:
 
 
 def _write_line(file: Path, content: dict[str, Any]) -> None:
-    new = not file.exists()
     with file.open("ab") as stream:
         end = stream.tell()
         if end and not _ends_with_a_line(file, end):  # a line that was torn never took effect
@@ -119,7 +118,7 @@ def _write_line(file: Path, content: dict[str, Any]) -> None:
             stream.write(json.dumps(content, separators=(",", ":")).encode() + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
-            if new:
+            if end == 0:  # a new file's name must last too
                 sync_directory(file.parent)
         except OSError:  # whoever hears of it takes the change back
             os.ftruncate(stream.fileno(), end)
