@@ -152,9 +152,9 @@ def by_month(layout: Layout, batch: pa.Table) -> Iterator[tuple[Path, pa.Table]]
     rows = batch.select(SCHEMA.names).replace_schema_metadata(SCHEMA.metadata)
     ends = np.flatnonzero((np.diff(places) != 0) | (np.diff(months) != 0)) + 1
     for first, end in pairwise([*([0] if batch.num_rows else []), *ends.tolist(), batch.num_rows]):
-        year, place = divmod(int(months[first]), 12)
+        year, number = divmod(int(months[first]), 12)
         yield (
-            layout.month_file(batch["location"][first].as_py(), 1970 + year, place + 1),
+            layout.month_file(batch["location"][first].as_py(), 1970 + year, number + 1),
             rows.slice(first, end - first),
         )
 
