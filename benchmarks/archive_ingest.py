@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from fleet_data import as_lines, node_table
 
 from speedtest_logger.archive import store
-from speedtest_logger.archive.layout import Layout, ulid
+from speedtest_logger.archive.layout import Layout, sealed_name, ulid
 from speedtest_logger.archive.schema import BATCH_SCHEMA
 
 DELIVERY_ROWS = 10_000  # receive's limit
@@ -65,16 +65,21 @@ def ingest(layout: Layout) -> dict:
     return in_new_process(MEASURED, layout.root)
 
 
+def deliver(layout: Layout, number: int, rows: pa.Table) -> None:
+    """Put rows where receive puts what a node delivers."""
+    content = as_lines(rows)
+    folder = layout.inbox / f"node-{number:04d}"
+    folder.mkdir(exist_ok=True)
+    (folder / sealed_name(ulid(), content)).write_bytes(content)
+
+
 def fill(layout: Layout, records: int) -> int:
     """A backlog: nodes that each deliver what they measured since the start of the year."""
     nodes = max(1, records // 60_000)
     each = records // nodes
     for number in range(nodes):
-        folder = layout.inbox / f"node-{number:04d}"
-        folder.mkdir()
         for first in range(0, each, DELIVERY_ROWS):
-            rows = node_table(number, first, min(DELIVERY_ROWS, each - first))
-            (folder / f"{ulid()}.jsonl").write_bytes(as_lines(rows))
+            deliver(layout, number, node_table(number, first, min(DELIVERY_ROWS, each - first)))
         if sys.stderr.isatty():
             print(f"\rgenerating: node {number + 1} of {nodes}", end="", file=sys.stderr)
     return nodes * each
@@ -96,8 +101,8 @@ def plain_write(records: int, folder: Path) -> tuple[float, float]:
 def small(layout: Layout, months: int, turn: int) -> float:
     """Milliseconds per touched month when as many nodes deliver one record each; their months hold 8,640 rows."""
     for number in range(months):
-        rows = node_table(number, 30 * 288 + len(SMALL_MONTHS) * turn + SMALL_MONTHS.index(months), 1)  # the newest
-        (layout.inbox / f"node-{number:04d}" / f"{ulid()}.jsonl").write_bytes(as_lines(rows))
+        newest = 30 * 288 + len(SMALL_MONTHS) * turn + SMALL_MONTHS.index(months)
+        deliver(layout, number, node_table(number, newest, 1))
     outcome = ingest(layout)
     assert outcome["months"] == outcome["added"] == months, outcome
     return 1000 * outcome["seconds"] / months
@@ -107,8 +112,7 @@ def small_batches(layout: Layout) -> None:
     """Print what one record each for some months costs, next to pyarrow reading and writing one of them."""
     layout.prepare()
     for number in range(max(SMALL_MONTHS)):
-        (layout.inbox / f"node-{number:04d}").mkdir()
-        (layout.inbox / f"node-{number:04d}" / f"{ulid()}.jsonl").write_bytes(as_lines(node_table(number, 0, 30 * 288)))
+        deliver(layout, number, node_table(number, 0, 30 * 288))
     ingest(layout)
     rewrite, took = [], {}
     for turn in range(TURNS):  # in turns: the machine's pace changes
@@ -136,11 +140,9 @@ def large_month(layout: Layout) -> None:
     with store.single_writer(layout, "the benchmark"):
         tables = [node_table(number, 0, 30 * 288, location=0) for number in range(LARGE_NODES)]
         store.commit(layout, "ingest", pa.concat_tables(tables))
-    (layout.inbox / "node-0000").mkdir()
     took = []
     for turn in range(TURNS):
-        rows = node_table(0, 30 * 288 + turn, 1, location=0)
-        (layout.inbox / "node-0000" / f"{ulid()}.jsonl").write_bytes(as_lines(rows))
+        deliver(layout, 0, node_table(0, 30 * 288 + turn, 1, location=0))
         outcome = ingest(layout)
         assert outcome["added"] == 1, outcome
         took.append(1000 * outcome["seconds"])

@@ -161,6 +161,41 @@ def test_a_damaged_inbox_file_goes_to_quarantine_and_blocks_nothing(archive, dam
     assert json.loads(next(archive.quarantine.glob("attic/*.jsonl")).read_text())["line"]
 
 
+def test_a_row_altered_to_another_valid_one_is_taken_in_and_said(archive):
+    deliver(archive, row(), row())
+    file = next(archive.inbox.glob("attic/*.jsonl"))
+    altered = file.read_text().replace("100000000.0", "900000000.0", 1)
+    file.write_text(altered)
+    outcome = ingest.ingest(archive)
+    assert (outcome.added, outcome.quarantined) == (2, 1)
+    entry = json.loads(next(archive.quarantine.glob("attic/*.jsonl")).read_text())
+    assert (entry["reason"], entry["file"], entry["line"]) == ("altered", file.name, altered)
+
+
+def test_an_inbox_of_a_version_that_sealed_nothing_is_taken_in(archive):
+    deliver(archive, row())
+    file = next(archive.inbox.glob("attic/*.jsonl"))
+    file.rename(file.with_name("01M85J774G5YM3DC8DA29QNV92.jsonl"))
+    outcome = ingest.ingest(archive)
+    assert (outcome.added, outcome.quarantined) == (1, 0)
+
+
+def test_large_deliveries_are_the_same_rows_and_a_damaged_one_loses_its_line_only(archive, monkeypatch):
+    monkeypatch.setattr(ingest, "LARGE_BYTES", 1)
+    sent = [row(NOW - 10 * n, server_name=f'Zürich \x1b\u2028"{n}", =1+1') for n in range(1, 40)]
+    deliver(archive, *sent[:30])
+    assert ingest.ingest(archive).added == 30
+    deliver(archive, *sent[30:])
+    file = next(archive.inbox.glob("attic/*.jsonl"))
+    file.write_bytes(file.read_bytes().replace(b'"server_name"', b'"server_mane"', 1))
+    outcome = ingest.ingest(archive)
+    assert (outcome.added, outcome.quarantined) == (8, 1)
+    stored = rows(archive, "SELECT run_id, server_name FROM records")
+    names = {each["run_id"]: each["server_name"] for each in sent}
+    assert len(stored) == 38
+    assert all(names[each["run_id"]] == each["server_name"] for each in stored)
+
+
 def test_one_writer_at_a_time(archive):
     with store.single_writer(archive, "a test"), pytest.raises(StorageError):
         ingest.ingest(archive)

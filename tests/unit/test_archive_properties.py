@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speedtest_logger.archive import cli, ingest, month, open_archive, render, schema
+from speedtest_logger.archive import cli, ingest, json_lines, month, open_archive, receive, render
 from speedtest_logger.archive.layout import Layout, month_of, ulid
 from speedtest_logger.errors import RecordError
 from speedtest_logger.record import COLUMNS, Record, utc_text, validate
@@ -120,21 +120,52 @@ VALUES = st.one_of(st.none(), st.booleans(), NUMBERS, st.text(max_size=12), st.s
 def test_a_file_that_is_believed_at_once_would_pass_line_by_line(changes):
     changed = {**row(EDGES[0]), **changes}
     line = json.dumps(changed).encode() + b"\n"
-    table = schema.read_lines(line, "attic")
+    table = json_lines.read_lines(line, "attic")
     try:
         record = validate(json.loads(line)) if json.loads(line)["node"] == "attic" else None
     except (RecordError, KeyError):
         record = None
     if table is not None:
         assert record is not None, changes
-        assert table.equals(schema.to_table([record.to_row()]))
+        assert table.equals(json_lines.to_table([record.to_row()]))
+
+
+@given(
+    texts=st.lists(st.tuples(st.text(max_size=30), st.floats(0, 2**52), st.integers(0, 2**52)), min_size=1, max_size=5)
+)
+def test_a_delivery_is_read_as_its_rows_are(tmp_path_factory, texts):
+    folder = tmp_path_factory.mktemp("location=elsewhere")  # which is no column
+    rows = [
+        row(EDGES[0], server_name=text.replace("\0", ""), jitter_ms=number, bytes_sent=whole)
+        for text, number, whole in texts
+    ]
+    (folder / "[1]*.jsonl").write_bytes(receive.as_lines(rows))
+    expected = json_lines.to_table([validate(each).to_row() for each in rows])
+    assert json_lines.read_deliveries([folder / "[1]*.jsonl"], len(rows), "attic").equals(expected)
+
+
+@pytest.mark.parametrize(
+    ("content", "rows"),
+    [
+        (lambda good: good[:-9] + b"\n", 1),
+        (lambda good: good.replace(b'"schema_version":1', b'"schema_version":2'), 1),
+        (lambda good: good.replace(b"attic", b"porch"), 1),
+        (lambda good: good + b"\n", 2),
+    ],
+    ids=["torn", "later version", "other node", "fewer rows than lines"],
+)
+def test_a_delivery_that_is_another_than_expected_is_not_believed(tmp_path, content, rows):
+    file = tmp_path / "delivery.jsonl"
+    file.write_bytes(content(receive.as_lines([row(EDGES[0])])))
+    assert json_lines.read_deliveries([file], rows, "attic") is None
+    assert json_lines.read_deliveries([tmp_path / "gone.jsonl"], 1, "attic") is None
 
 
 @pytest.mark.parametrize("line", [b"", b"\n", b"{}", b"[]", b"null", b'{"a":1}{"b":2}', b"\xff", b"{" * 5000, b"\0"])
 def test_what_is_no_line_is_never_believed(line):
     good = json.dumps(row(EDGES[0])).encode() + b"\n"
-    assert schema.read_lines(good + line + b"\n" + good, "attic") is None
-    assert schema.read_lines(good, "porch") is None
+    assert json_lines.read_lines(good + line + b"\n" + good, "attic") is None
+    assert json_lines.read_lines(good, "porch") is None
 
 
 @given(data=st.data())

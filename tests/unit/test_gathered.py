@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from speedtest_logger.archive import cli, gathered, layout, open_archive, parquet, prune, schema, store
+from speedtest_logger.archive import cli, gathered, json_lines, layout, open_archive, parquet, prune, store
 from speedtest_logger.record import Record, unix_time, utc_text
 
 JANUARY, FEBRUARY = unix_time("2026-01-05T00:00:00.000Z"), unix_time("2026-02-05T00:00:00.000Z")
@@ -36,7 +36,7 @@ def measured(place, moment, **changes):
 
 def add(archive, *rows):
     with store.single_writer(archive, "test"):
-        store.commit(archive, "ingest", schema.to_table(list(rows)))
+        store.commit(archive, "ingest", json_lines.to_table(list(rows)))
 
 
 def age(archive):

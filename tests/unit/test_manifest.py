@@ -9,7 +9,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from speedtest_logger.archive import cli, digest, index, manifest, open_archive, prune, schema, store, verify
+from speedtest_logger.archive import (
+    cli,
+    digest,
+    index,
+    json_lines,
+    manifest,
+    open_archive,
+    prune,
+    schema,
+    store,
+    verify,
+)
 from speedtest_logger.archive.layout import Layout
 from speedtest_logger.errors import StorageError
 from speedtest_logger.record import Record, run_id_of_slot, utc_text
@@ -37,7 +48,7 @@ def rows(count=6, start=START, step=DAY / 2, **changes):
 
 def put(layout, batch, verb="ingest"):
     with store.single_writer(layout, verb):
-        return store.commit(layout, verb, schema.to_table(batch))
+        return store.commit(layout, verb, json_lines.to_table(batch))
 
 
 @pytest.fixture
@@ -89,7 +100,7 @@ def test_a_row_taken_out_and_a_row_put_in_are_found(archive):
     table = pq.ParquetFile(file).read()
     pq.write_table(table.slice(1), file)
     assert problems(archive) == [(JANUARY, "2026-01-01", "changed")]
-    more = schema.to_table(rows(1, START + 20 * DAY)).select(schema.SCHEMA.names)
+    more = json_lines.to_table(rows(1, START + 20 * DAY)).select(schema.SCHEMA.names)
     pq.write_table(pa.concat_tables([table, more.replace_schema_metadata(table.schema.metadata)]), file)
     assert problems(archive) == [(JANUARY, "2026-01-21", "added")]
 
@@ -294,13 +305,13 @@ def test_the_digest_is_of_values_not_of_how_they_were_made():
     def of(*tables):
         return digest.digest_of_rows([(digest.Canonical(t), 0, t.num_rows) for t in tables])
 
-    table = schema.to_table([*rows(4), *rows(1, START + 9 * DAY, message="late")])
+    table = json_lines.to_table([*rows(4), *rows(1, START + 9 * DAY, message="late")])
     chunked = pa.concat_tables([table.slice(0, 2), table.slice(2)])
     without = table.drop_columns(["jitter_ms"])
     assert of(table) == of(chunked) == of(without) == of(table.slice(0, 2), table.slice(2))
     shorter = [{**row, "message": text} for row, text in zip(rows(2), ["ab", "c"], strict=True)]
     longer = [{**row, "message": text} for row, text in zip(rows(2), ["a", "bc"], strict=True)]
-    assert of(schema.to_table(shorter)) != of(schema.to_table(longer))
+    assert of(json_lines.to_table(shorter)) != of(json_lines.to_table(longer))
 
 
 def test_verify_while_the_archive_changes_finds_nothing(archive):

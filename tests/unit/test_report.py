@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from test_archive import write_schedule
 
-from speedtest_logger.archive import cli, coverage, open_archive, report, schema, store
+from speedtest_logger.archive import cli, coverage, json_lines, open_archive, report, store
 from speedtest_logger.archive.layout import Layout
 from speedtest_logger.record import Record, run_id_of_slot, utc_text
 
@@ -36,7 +36,7 @@ def archive(tmp_path):
     both += [slot("attic", 30, "skipped", "line_busy"), slot("attic", 5, "failed", "no_route")]
     both += [slot("porch", n) for n in range(48) if n not in (5, 6, 20)]
     with store.single_writer(layout, "ingest"):
-        store.commit(layout, "ingest", schema.to_table(both))
+        store.commit(layout, "ingest", json_lines.to_table(both))
     entry = {"valid_from": utc_text(START), "valid_to": None, "interval_seconds": HOUR, "offset_seconds": 0,
              "location": "home", "plan_download_mbps": 100, "plan_upload_mbps": 0}  # fmt: skip
     write_schedule(layout, attic=[entry], porch=[entry])

@@ -27,7 +27,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from speedtest_logger.archive import month, parquet, render, schema, store
+from speedtest_logger.archive import json_lines, month, parquet, render, store
 from speedtest_logger.archive.layout import Layout
 from speedtest_logger.engines import ookla, speedtest_cli
 from speedtest_logger.engines.job import Output
@@ -170,7 +170,7 @@ def run(
 
 def _add(layout: Layout, rows: list[Row], seen: set[str], *, dry_run: bool) -> int:
     """How many of the rows are new; they are in the dataset when this returns, unless it is a rehearsal."""
-    table = schema.to_table(rows)
+    table = json_lines.to_table(rows)
     if not dry_run:
         with store.single_writer(layout, "import", wait=60):
             return sum(changed.added for changed in store.commit(layout, "import", table))

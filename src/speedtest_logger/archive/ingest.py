@@ -16,14 +16,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from speedtest_logger.archive import inbox, raw, schema, store
-from speedtest_logger.archive.layout import Layout
+from speedtest_logger.archive import inbox, json_lines, raw, store
+from speedtest_logger.archive.layout import Layout, is_sealed
 from speedtest_logger.archive.snapshot import identities
 from speedtest_logger.errors import RecordError
 from speedtest_logger.record import utc_text, validate
 from speedtest_logger.spool import write_durably
 
 CHUNK_BYTES = 8_000_000  # read and judged at once
+LARGE_BYTES = 1_000_000  # of files: worth a reader that takes some time to start
 BATCH_BYTES = 32_000_000  # added to the dataset at once: about 45,000 records
 READERS = min(4, os.cpu_count() or 2)  # chunks that are read at the same time
 READ_AHEAD = 4  # chunks that are read while a batch is written
@@ -114,20 +115,30 @@ def ahead(found: Iterator[list[Path]]) -> Iterator[Chunk]:
 def read(files: list[Path]) -> Chunk:
     """A node's files as one table, and what in them is no record any more (a torn or flipped disk)."""
     contents = inbox.contents(files)
-    whole = b"".join(contents.values())
-    torn = any(content and not content.endswith(b"\n") for content in contents.values())
-    table = None if torn else schema.read_lines(whole, files[0].parent.name)
+    table = read_at_once(contents, files[0].parent.name)
     damaged: list[inbox.Damaged] = []
     if table is None:
         rows: list[dict[str, Any]] = []
         for file, content in contents.items():
             judge(file, content, rows, damaged)
-        table = schema.to_table(rows)
-    return Chunk(list(contents), len(whole), table, damaged)
+        table = json_lines.to_table(rows)
+    return Chunk(list(contents), sum(map(len, contents.values())), table, damaged)
+
+
+def read_at_once(contents: dict[Path, bytes], node: str) -> pa.Table | None:
+    """A node's files as one table, or None where something in them is not as receive would have it."""
+    seals = {is_sealed(file.name, content) for file, content in contents.items()}
+    if False in seals or any(content and not content.endswith(b"\n") for content in contents.values()):
+        return None
+    if seals == {True} and sum(map(len, contents.values())) >= LARGE_BYTES:
+        lines = sum(content.count(b"\n") for content in contents.values())
+        return json_lines.read_deliveries(list(contents), lines, node)
+    return json_lines.read_lines(b"".join(contents.values()), node)
 
 
 def judge(file: Path, content: bytes, rows: list[dict[str, Any]], damaged: list[inbox.Damaged]) -> None:
-    """Judge a receipted file line by line."""
+    """Judge a receipted file line by line; one that was altered to other valid rows is kept in the quarantine too."""
+    before = len(damaged)
     for line in content.splitlines():
         try:
             row = json.loads(line.decode())
@@ -140,6 +151,9 @@ def judge(file: Path, content: bytes, rows: list[dict[str, Any]], damaged: list[
             damaged.append(inbox.Damaged(file, line, error))
         else:
             rows.append(record.to_row())
+    if len(damaged) == before and is_sealed(file.name, content) is False:
+        altered = RecordError("altered", "not the bytes that were receipted; its rows are valid and were taken in")
+        damaged.append(inbox.Damaged(file, content, altered))
 
 
 def clear_leftovers(layout: Layout) -> int:

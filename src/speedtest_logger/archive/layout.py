@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import secrets
@@ -18,7 +19,10 @@ RAW_FILE = "raw.parquet"
 
 
 class Layout:
-    """inbox/<node>/<ulid>.jsonl, archive/location=…/year=…/month=…/speedtest.parquet and what is kept beside them."""
+    """inbox/<node>/<ulid>.<sha256>.jsonl, archive/location=…/year=…/month=…/speedtest.parquet, and what is beside them.
+
+    The SHA-256 in the name of a delivery is of its bytes.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -80,6 +84,17 @@ def month_of(name: str) -> tuple[str, int, int]:
     if not found:
         raise ValueError(f"'{name}' is no file of the dataset")
     return found["location"], int(found["year"]), int(found["month"])
+
+
+def sealed_name(name: str, content: bytes) -> str:
+    """The name of a delivery's file, which says what its bytes are."""
+    return f"{name}.{hashlib.sha256(content).hexdigest()}.jsonl"
+
+
+def is_sealed(file_name: str, content: bytes) -> bool | None:
+    """Whether a delivery's bytes are still what its file's name says; None where that says nothing of them."""
+    name, *seal, _ = file_name.split(".")
+    return sealed_name(name, content) == file_name if seal else None
 
 
 def default_root() -> Path:

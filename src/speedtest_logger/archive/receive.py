@@ -15,14 +15,14 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from speedtest_logger import raw_output
-from speedtest_logger.archive.layout import Layout, default_root, ulid
+from speedtest_logger.archive.layout import Layout, default_root, sealed_name, ulid
 from speedtest_logger.errors import EXIT_OK, EXIT_USAGE, RecordError, RefusedError
 from speedtest_logger.record import is_id, unix_time, utc_text, validate
 from speedtest_logger.spool import sync_directory, write_durably
@@ -83,9 +83,10 @@ def receive(layout: Layout, node: str, stream: BinaryIO, limits: Limits) -> dict
             raise
         name = ulid()
         if delivery.raw:
-            store(layout.raw_inbox / node, name, delivery.raw.values())
+            store(layout.raw_inbox / node, f"{name}.jsonl", as_lines(delivery.raw.values()))
         if delivery.rows:
-            store(layout.inbox / node, name, delivery.rows.values())
+            content = as_lines(delivery.rows.values())
+            store(layout.inbox / node, sealed_name(name, content), content)
         if delivery.refused_lines:
             quarantine(layout, node, delivery.refused_lines, limits)
         return {"receipt": name, "node": node, "accepted": list(delivery.rows), "rejected": delivery.rejected}
@@ -174,17 +175,21 @@ def take_tokens(layout: Layout, node: str, rows: int, limits: Limits) -> None:
         write_durably(file, json.dumps({"tokens": tokens, "at": now, "last_rows": rows}).encode())
 
 
-def store(folder: Path, name: str, rows: Any) -> None:
-    """Write rows as JSON lines; they are on disk when this returns."""
-    for missing in [place for place in (folder.parent, folder) if not place.is_dir()]:
-        missing.mkdir(mode=0o750, exist_ok=True)
-        sync_directory(missing.parent)
+def as_lines(rows: Iterable[dict[str, Any]]) -> bytes:
+    """Rows as JSON lines, without what is None."""
     lines = (
         json.dumps({k: v for k, v in row.items() if v is not None}, ensure_ascii=False, separators=(",", ":"))
         for row in rows
     )
-    content = "".join(line + "\n" for line in lines)
-    write_durably(folder / f"{name}.jsonl", content.encode(errors="backslashreplace"))
+    return "".join(line + "\n" for line in lines).encode(errors="backslashreplace")
+
+
+def store(folder: Path, name: str, content: bytes) -> None:
+    """Write a file; it is on disk when this returns, as are the folders that it needed."""
+    for missing in [place for place in (folder.parent, folder) if not place.is_dir()]:
+        missing.mkdir(mode=0o750, exist_ok=True)
+        sync_directory(missing.parent)
+    write_durably(folder / name, content)
 
 
 def quarantine(layout: Layout, node: str, entries: list[dict[str, Any]], limits: Limits) -> None:
@@ -193,7 +198,7 @@ def quarantine(layout: Layout, node: str, entries: list[dict[str, Any]], limits:
     if folder.is_dir() and sum(1 for _ in folder.iterdir()) >= limits.quarantine_files:
         return
     stamped = [{"at": utc_text(time.time()), "node": node, **entry} for entry in entries]
-    store(folder, ulid(), stamped)
+    store(folder, f"{ulid()}.jsonl", as_lines(stamped))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
