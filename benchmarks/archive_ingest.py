@@ -31,7 +31,7 @@ MEASURED = """
 import json, resource, sys, time
 from pathlib import Path
 from speedtest_logger.archive import cli
-sys.meta_path.insert(0, cli.WithoutPandas)
+cli.start_light()
 from speedtest_logger.archive import ingest
 from speedtest_logger.archive.layout import Layout
 base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -116,6 +116,14 @@ NUMBERS = st.one_of(st.integers(-10, 2**60), st.floats())
 VALUES = st.one_of(st.none(), st.booleans(), NUMBERS, st.text(max_size=12), st.sampled_from(ODD), st.just([1]))
 
 
+def test_judged_lines_are_read_and_not_judged_again():
+    line = receive.as_lines([row(EDGES[0], status="odd")])
+    assert json_lines.read_lines(line, "attic") is None
+    assert json_lines.read_lines(line, "attic", judged=True).num_rows == 1
+    assert json_lines.read_lines(line, "porch", judged=True) is None
+    assert json_lines.read_lines(line.replace(b'"node"', b'"mode"'), "attic", judged=True) is None
+
+
 @given(changes=st.dictionaries(st.sampled_from([*COLUMNS, "unknown"]), VALUES, max_size=3))
 def test_a_file_that_is_believed_at_once_would_pass_line_by_line(changes):
     changed = {**row(EDGES[0]), **changes}

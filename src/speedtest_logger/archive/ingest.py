@@ -130,10 +130,11 @@ def read_at_once(contents: dict[Path, bytes], node: str) -> pa.Table | None:
     seals = {is_sealed(file.name, content) for file, content in contents.items()}
     if False in seals or any(content and not content.endswith(b"\n") for content in contents.values()):
         return None
-    if seals == {True} and sum(map(len, contents.values())) >= LARGE_BYTES:
+    judged = seals == {True}
+    if judged and sum(map(len, contents.values())) >= LARGE_BYTES:
         lines = sum(content.count(b"\n") for content in contents.values())
         return json_lines.read_deliveries(list(contents), lines, node)
-    return json_lines.read_lines(b"".join(contents.values()), node)
+    return json_lines.read_lines(b"".join(contents.values()), node, judged=judged)
 
 
 def judge(file: Path, content: bytes, rows: list[dict[str, Any]], damaged: list[inbox.Damaged]) -> None:

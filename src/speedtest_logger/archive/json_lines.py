@@ -1,9 +1,9 @@
 """Records as JSON lines turned into tables of BATCH_SCHEMA: validated rows, a few lines, or whole deliveries.
 
-read_lines believes lines only where every row would pass record.validate; for anything else it says None, and the
-caller goes line by line to find out which row is wrong and why. It is strict but slow. read_deliveries is DuckDB's
-reader, less than half the CPU, which would overlook a column that nobody knows: it is for files that are, byte by byte,
-what receive has judged and written.
+read_lines believes lines only where every row would pass record.validate, or has been judged by receive already; for
+anything else it says None, and the caller goes line by line to find out which row is wrong and why. It starts at once,
+but is slow. read_deliveries is DuckDB's reader, less than half the CPU, which would overlook a column that nobody
+knows: it is for files that are, byte by byte, what receive has judged and written.
 """
 
 from __future__ import annotations
@@ -48,15 +48,17 @@ def to_table(rows: list[dict[str, Any]]) -> pa.Table:
     return _typed(pa.Table.from_arrays(arrays, schema=_LINE_SCHEMA))
 
 
-def read_lines(content: bytes, node: str) -> pa.Table | None:
-    """JSON lines of one node as a table of BATCH_SCHEMA, or None where a row is none or would not be valid."""
+def read_lines(content: bytes, node: str, *, judged: bool = False) -> pa.Table | None:
+    """JSON lines of one node as a table of BATCH_SCHEMA, or None where a row is none or would not be valid.
+
+    `judged` lines are what receive wrote: they are only read.
+    """
     options = pj.ParseOptions(explicit_schema=_LINE_SCHEMA, unexpected_field_behavior="error")
     reading = pj.ReadOptions(block_size=1 << 20, use_threads=False)  # a fifth less CPU; ingest reads several at once
     try:
         table = pj.read_json(pa.BufferReader(content), read_options=reading, parse_options=options)
-        if table.num_rows != content.count(b"\n") or not _are_valid(table, node):
-            return None
-        return _typed(table)
+        rows = content.count(b"\n")
+        return _typed(table) if _are_ours(table, rows, node) and (judged or _are_valid(table)) else None
     except (pa.ArrowException, UnicodeDecodeError):
         return None
 
@@ -71,7 +73,7 @@ def read_deliveries(files: list[Path], rows: int, node: str) -> pa.Table | None:
             table: pa.Table = cursor.sql(_READ, params=[names]).to_arrow_table()
         except duckdb.Error:
             return None
-    return _typed(table) if table.num_rows == rows and _are_ours(table, node) else None
+    return _typed(table) if _are_ours(table, rows, node) else None
 
 
 @cache
@@ -92,20 +94,19 @@ def _typed(lines: pa.Table) -> pa.Table:
     return pa.Table.from_arrays([columns[field.name] for field in BATCH_SCHEMA], schema=BATCH_SCHEMA)
 
 
-def _are_valid(lines: pa.Table, node: str) -> bool:
-    """Whether record.validate would take every row, and each is of this node."""
+def _are_valid(lines: pa.Table) -> bool:
+    """Whether record.validate would take every row."""
     return (
-        _are_ours(lines, node)
-        and not any(lines[name].null_count for name in REQUIRED)
+        not any(lines[name].null_count for name in REQUIRED)
         and all(_is_valid(lines[name], kind) for name, kind in COLUMNS.items())
         and _fit_together(lines)
     )
 
 
-def _are_ours(lines: pa.Table, node: str) -> bool:
-    """Whether all rows are of this node and of the version that this program knows."""
+def _are_ours(lines: pa.Table, rows: int, node: str) -> bool:
+    """Whether there are as many rows as lines, all of this node and of the version that this program knows."""
     wanted: dict[str, list[Any]] = {"schema_version": [SCHEMA_VERSION], "node": [node]}
-    return all(pc.unique(lines[name]).to_pylist() == values for name, values in wanted.items())
+    return lines.num_rows == rows and all(pc.unique(lines[name]).to_pylist() == v for name, v in wanted.items())
 
 
 def _is_valid(column: pa.ChunkedArray, kind: str) -> bool:

@@ -181,7 +181,8 @@ def regular(pieces: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
 def groups(file: pq.ParquetFile | None, columns: list[str] | None = None, first: int = 0) -> Iterator[pa.Table]:
     """A file's row groups from the first that is wanted on, one in memory at a time; none of no file."""
     if file:
-        yield from (file.read_row_group(group, columns) for group in range(first, file.num_row_groups))
+        for group in range(first, file.num_row_groups):
+            yield file.read_row_group(group, columns, use_threads=False)  # months are read side by side already
 
 
 def ends(metadata: pq.FileMetaData, column: str, first: int = 0) -> tuple[Any, Any] | None:
