@@ -159,8 +159,9 @@ def test_a_delivery_is_read_as_its_rows_are(tmp_path_factory, texts):
         (lambda good: good.replace(b'"schema_version":1', b'"schema_version":2'), 1),
         (lambda good: good.replace(b"attic", b"porch"), 1),
         (lambda good: good + b"\n", 2),
+        (lambda good: good.replace(b"00:00:00.000Z", b"noon"), 1),
     ],
-    ids=["torn", "later version", "other node", "fewer rows than lines"],
+    ids=["torn", "later version", "other node", "fewer rows than lines", "no time"],
 )
 def test_a_delivery_that_is_another_than_expected_is_not_believed(tmp_path, content, rows):
     file = tmp_path / "delivery.jsonl"

@@ -71,9 +71,9 @@ def read_deliveries(files: list[Path], rows: int, node: str) -> pa.Table | None:
     with _database().cursor() as cursor:
         try:
             table: pa.Table = cursor.sql(_READ, params=[names]).to_arrow_table()
-        except duckdb.Error:
+            return _typed(table) if _are_ours(table, rows, node) else None
+        except (duckdb.Error, pa.ArrowException):
             return None
-    return _typed(table) if _are_ours(table, rows, node) else None
 
 
 @cache
