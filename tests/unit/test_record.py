@@ -85,6 +85,7 @@ def test_a_good_row_is_a_record():
         ({"location": ".."}, "bad_id"),
         ({"started_at": "yesterday"}, "bad_time"),
         ({"started_at": "2026-13-01T00:00:00.000Z"}, "bad_time"),
+        ({"finished_at": "２０２６-11-21T12:00:00.000Z"}, "bad_time"),  # noqa: RUF001  digits, but not ours
         ({"finished_at": "2026-11-21T09:00:00.000Z"}, "bad_time"),
         ({"status": "fine"}, "bad_status"),
         ({"status": "failed", "reason": "magic"}, "bad_reason"),
