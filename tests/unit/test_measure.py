@@ -246,14 +246,37 @@ def test_a_busy_line_is_left_alone(hourly, monkeypatch):
     assert gates.busy(hourly(busy_mbps="50", busy_window_seconds="0"))[0] == "line_busy"
 
 
-def test_two_measurements_do_not_meet(hourly):
+@pytest.fixture
+def running(hourly):
+    """A measurement is running."""
     here = hourly()
     spool = Spool(here.state_dir)
     spool.prepare()
     with (here.state_dir / "state/measure.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        found = run(here)
-    assert (found.status, found.reason) == ("skipped", "locked")
+        yield spool
+
+
+def test_two_measurements_do_not_meet(hourly, running):
+    found = run(hourly())
+    assert (found.status, found.reason, found.scheduled_at) == ("skipped", "locked", record.utc_text(SLOT))
+
+
+@pytest.mark.parametrize("marked", [True, False])  # the one that runs may not have said yet whose slot it is
+def test_by_hand_while_the_slot_is_measured_says_so_and_leaves_the_slot_alone(hourly, running, marked, capfd):
+    if marked:
+        running.write_state("measuring", measure.begin(hourly(), SLOT, SLOT).to_row())
+    found = run(hourly(), timer=False)
+    assert (found.status, found.reason, found.scheduled_at) == ("skipped", "locked", None)
+    assert outbox(hourly()) == [found]
+    assert "another measurement is still running" in capfd.readouterr().err
+
+
+def test_a_timer_leaves_a_slot_that_is_being_measured_alone(hourly, running, capfd):
+    running.write_state("measuring", measure.begin(hourly(), SLOT, SLOT).to_row())
+    assert run(hourly()) is None
+    assert outbox(hourly()) == []
+    assert "slot_is_being_measured" in capfd.readouterr().err
 
 
 def test_what_was_killed_leaves_a_record_at_the_next_start(hourly, clock):

@@ -10,6 +10,8 @@ import pytest
 import yaml
 from fleet import LAB, attempt, lab, on, playbook, recap
 
+from speedtest_logger import errors
+
 SCHEDULE = "/srv/speedtest-archive/state/schedule.json"
 KEYS = "/var/lib/speedtest-archive/.ssh/authorized_keys"
 
@@ -72,7 +74,8 @@ def test_a_node_that_leaves_the_inventory_can_no_longer_deliver(without_shed):
     done = playbook("site.yml")
     assert done.returncode == 0, done.stdout[-3000:]
     assert "--node shed" not in on("archive", f"cat {KEYS}")
-    refused = attempt("shed", "speedtest-logger measure; speedtest-logger push --force")
+    refused = attempt("shed", "speedtest-logger measure --wait; speedtest-logger push --force")
+    assert refused.returncode == errors.EXIT_DELIVERY, refused.stdout
     assert "Permission denied" in refused.stdout
     assert schedule()["shed"][-1]["valid_to"] is not None
     assert {node: history for node, history in schedule().items() if node != "shed"} == {

@@ -49,10 +49,11 @@ class InterruptedMeasurementError(Exception):
 def measure(
     settings: Settings, log: Log, environment: Mapping[str, str], *, timer: bool = False, wait: bool = False
 ) -> Record | None:
-    """Account for the current slot, or measure unscheduled where none is due; None where it is accounted for.
+    """Account for the current slot, or measure unscheduled where none is due.
 
-    `timer`: a timer started this, so a slot that is due too late is skipped, not measured as if by hand. `wait`: a
-    measurement that is running is waited for; otherwise this one is skipped (locked).
+    `timer`: a timer started this, so a slot that is due too late is skipped, not measured as if by hand, and nothing is
+    done (None) where the slot is accounted for. `wait`: a measurement that is running is waited for; otherwise this one
+    is skipped (locked).
     Raises StorageError or OSError where nothing can be written.
     """
     spool = Spool(settings.state_dir)
@@ -63,10 +64,13 @@ def measure(
         if timer and slot is None:
             log.event("info", "slot_already_accounted_for")
             return None
+        if not locked and not timer:
+            slot = None  # it is the running measurement's, or the timer's
         record = begin(settings, slot, now)
         if not locked:
             if (spool.read_state("measuring") or {}).get("run_id") == record.run_id:
-                return None  # the measurement that holds the lock is this slot's
+                log.event("info", "slot_is_being_measured")
+                return None
             return finish(settings, spool, log, skipped(record, "locked", "another measurement is still running"))
         recover(settings, spool, log, record)
         spool.write_state("measuring", record.to_row())
