@@ -113,6 +113,8 @@ def fleet_status(hostvars: Any, groups: dict[str, list[str]], hosts: list[str]) 
             if group == "speedtest_archive":
                 state = program(seen, "/usr/local/bin/speedtest-archive")
                 archived = state.get("nodes", {})
+                found = state.get("problems", []) if state else ["the archive is not installed or does not answer"]
+                problems += [f"{host}: {words}" for words in found]
                 if hostvars[host].get("speedtest_archive_backup_repository"):
                     rows[-1]["status"] = backup_cell(host, state.get("backup", {}), problems)
     for host in [host for host in groups.get("speedtest_nodes", []) if host in hosts]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 EXIT_OK = 0
 EXIT_UNHEALTHY = 1
 EXIT_USAGE = 2
@@ -63,6 +65,15 @@ class StorageError(SpeedtestError):
     """A disk said no: full, read-only or broken."""
 
     exit_code = EXIT_STORAGE
+
+
+class DamagedFileError(StorageError):
+    """A file of the archive cannot be read any more; `file` is its path, `why` what its reader said."""
+
+    def __init__(self, file: Path, why: object) -> None:
+        self.file = file
+        self.why = str(why)[:200]
+        super().__init__(f"{file} cannot be read any more ({self.why}): `speedtest-archive verify` says more")
 
 
 class RefusedError(SpeedtestError):

@@ -33,7 +33,7 @@ def deliver(layout, *rows):
 def beginning(layout):
     """The bytes that the only month's file keeps; None where it is of one piece."""
     (file,) = layout.month_files()
-    found = parquet.beginning_of(file, pq.read_metadata(file))
+    found = parquet.beginning_of(parquet.ParquetFile(file))
     return file.read_bytes()[: found.size] if found else None
 
 
@@ -158,7 +158,7 @@ def test_a_text_that_ends_as_a_parquet_file_does_is_a_text(tmp_path, ending):
     pq.write_table(table, file, compression="none", use_dictionary=False, row_group_size=2)
     second = pq.read_metadata(file).row_group(1).column(0).data_page_offset
     assert file.read_bytes()[:second].endswith(b"PAR1")
-    assert parquet.beginning_of(file, pq.read_metadata(file)) is None
+    assert parquet.beginning_of(parquet.ParquetFile(file)) is None
 
 
 def test_a_file_whose_footer_says_nothing_of_days_is_of_one_piece(layout):

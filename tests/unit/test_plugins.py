@@ -222,6 +222,7 @@ def test_the_status_table_names_what_is_wrong():
     }
     found = status.fleet_status(hostvars, groups, ["a", "b", "arc"])
     assert found["problems"] == [
+        "arc: the archive is not installed or does not answer",
         "a: the last one failed",
         "a: differs from the inventory: /etc/x: missing",
         "b: unreachable",
@@ -256,6 +257,14 @@ def test_the_status_table_tells_of_backups(backup, cell, problem):
     assert [text for text in found["problems"] if problem and text.startswith(problem)] == found["problems"]
     hostvars["arc"]["speedtest_archive_backup_repository"] = ""
     assert status.fleet_status(hostvars, {"speedtest_archive": ["arc"]}, ["arc"])["problems"] == []
+
+
+def test_the_status_names_what_is_wrong_with_the_archive():
+    state = {"nodes": {}, "backup": {}, "problems": ["a month cannot be read any more"]}
+    programs = {"/usr/local/bin/speedtest-archive": json.dumps(state)}
+    hostvars = {"arc": {"__speedtest_archive_observed": {"plan": {"drift": []}, "programs": programs}}}
+    found = status.fleet_status(hostvars, {"speedtest_archive": ["arc"]}, ["arc"])
+    assert found["problems"] == ["arc: a month cannot be read any more"]
 
 
 def test_status_of_a_limited_run_shows_those_hosts_only():

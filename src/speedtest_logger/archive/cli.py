@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from speedtest_logger.archive.layout import Layout, month_of
 from speedtest_logger.archive.options import parser
 from speedtest_logger.cli import become_owner
-from speedtest_logger.errors import EXIT_OK, EXIT_STORAGE, EXIT_UNHEALTHY, SpeedtestError, UsageError
+from speedtest_logger.errors import EXIT_OK, EXIT_STORAGE, EXIT_UNHEALTHY, SpeedtestError, StorageError, UsageError
 
 if TYPE_CHECKING:
     from importlib.abc import MetaPathFinder
@@ -93,8 +93,10 @@ def do_ingest(args: argparse.Namespace) -> int:
     ingest.clear_leftovers(layout)
     with progress(waiting, "ingest") as advance:
         outcome = ingest.ingest(layout, advance, wait=300)  # a backup's or a pruning's seconds
-    if outcome.files:
+    if outcome.files or outcome.damaged:
         print(json.dumps(vars(outcome)))
+    if outcome.damaged:
+        raise StorageError("what belongs there waits in the inbox: " + "; ".join(outcome.damaged))
     return EXIT_OK
 
 
@@ -270,10 +272,15 @@ def do_restore(args: argparse.Namespace) -> int:
 
 def do_fleet(args: argparse.Namespace) -> int:
     """What playbooks/status.yml asks for."""
-    from speedtest_logger.archive import backup, coverage
+    from speedtest_logger.archive import backup, coverage, ingest
     from speedtest_logger.archive.dataset import open_archive
 
-    state = {"nodes": coverage.fleet(open_archive(args.root)), "backup": backup.last(Layout(args.root))}
+    layout = Layout(args.root)
+    state: dict[str, Any] = {"nodes": {}, "backup": backup.last(layout), "problems": ingest.problems(layout)}
+    try:
+        state["nodes"] = coverage.fleet(open_archive(args.root))
+    except StorageError as error:
+        state["problems"].append(str(error))
     print(json.dumps(state, indent=2))
     return EXIT_OK
 

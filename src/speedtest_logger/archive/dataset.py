@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import duckdb
 import pyarrow as pa
 
-from speedtest_logger.archive import gathered, inbox, index, ingest, manifest, snapshot
+from speedtest_logger.archive import digest, gathered, inbox, index, ingest, manifest, snapshot
 from speedtest_logger.archive.layout import RAW_FILE, Layout, default_root, month_of
 from speedtest_logger.archive.raw import SCHEMA as RAW_SCHEMA
 from speedtest_logger.archive.schema import BATCH_SCHEMA, SCHEMA
-from speedtest_logger.errors import StorageError, UsageError
+from speedtest_logger.errors import DamagedFileError, StorageError, UsageError
 from speedtest_logger.record import COLUMNS, SCHEMA_VERSION, utc_text
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 PARTS = "'year': INTEGER, 'month': INTEGER"  # of a path; the location may look like a number and is none
 LOCATED_PARTS = f"'location': VARCHAR, {PARTS}"
 TRIES = 5
+OF_DAMAGE = (duckdb.IOException, duckdb.InvalidInputException, RuntimeError)  # what DuckDB raises over damaged bytes
 # what nodes delivered since the last ingest, each run once
 ARRIVED = """
     UNION ALL BY NAME
@@ -139,7 +140,7 @@ class Archive:
     def query(self, sql: str) -> pa.Table:
         """The answer to SQL over the views `records` and `raw`, times in UTC. It can read nothing but the archive.
 
-        Raises UsageError with DuckDB's own words where the SQL is wrong.
+        Raises UsageError with DuckDB's own words where the SQL is wrong, DamagedFileError where a file is.
         """
         for _ in range(TRIES):
             arrived = (
@@ -148,13 +149,26 @@ class Archive:
             with snapshot.still(self.layout, [*self.files(), *self._raw_files(sql)]) as files:
                 try:
                     answer = self._answer(Sources.of(self.layout, files), arrived, sql)
-                except duckdb.Error as error:
+                except (duckdb.Error, RuntimeError) as error:  # the latter where its words are no text
                     if files.are_as_they_were():
+                        self._look_for_damage(error)
                         raise UsageError(str(error)) from error
                 else:
                     if files.are_as_they_were():
                         return answer
         raise StorageError(f"the archive's old months changed {TRIES} times while they were read: try again later")
+
+    def _look_for_damage(self, error: Exception) -> None:
+        """Raise DamagedFileError where what DuckDB could not read is a month that is not as it was left."""
+        if not isinstance(error, OF_DAMAGE) and type(error) is not duckdb.Error:
+            return
+        damaged: list[Path] = []
+        for _ in range(2):  # an ingest may have been replacing one
+            left = {self.layout.archive / name: state.sha256 for name, state in manifest.state(self.layout).items()}
+            damaged = [file for file in self.files() if file in left and not digest.is_of(file, left[file])]
+            if not damaged:
+                return
+        raise DamagedFileError(damaged[0], error) from error
 
     def files(self) -> list[Path]:
         """The dataset's files that can hold its rows."""

@@ -18,6 +18,14 @@ def sha256_of(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def is_of(file: Path, sha256: str) -> bool:
+    """Whether a file can be read and its bytes have this SHA-256 (hexadecimal)."""
+    try:
+        return sha256_of(file) == sha256
+    except OSError:
+        return False
+
+
 class Canonical:
     """A table's values as bytes that do not depend on what wrote them, for the digest of some of its rows.
 

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from speedtest_logger.archive import index, parquet
 from speedtest_logger.archive.layout import Layout
@@ -94,10 +93,9 @@ def write(target: Path, files: list[Path], progress: Callable[[int], None] | Non
 
 def _pieces(files: list[Path], progress: Callable[[int], None] | None) -> Iterator[pa.Table]:
     for file in files:
-        source = pq.ParquetFile(file)
+        source = parquet.ParquetFile(file)
         location = pa.scalar(file.parts[-4].partition("=")[2])
-        for group in range(source.num_row_groups):
-            rows = source.read_row_group(group)
+        for rows in parquet.groups(source):
             named = pa.field("location", pa.string())
             yield rows.add_column(0, named, pa.repeat(location, rows.num_rows)).replace_schema_metadata(
                 GATHERED_SCHEMA.metadata

@@ -176,7 +176,7 @@ def _add(layout: Layout, rows: list[Row], seen: set[str], *, dry_run: bool) -> i
             return sum(changed.added for changed in store.commit(layout, "import", table))
     new = 0
     for file, part in store.by_month(layout, store.first_of_each_run(table)):
-        old = pq.ParquetFile(file) if file.exists() else None
+        old = parquet.ParquetFile(file) if file.exists() else None
         runs = set(month.unknown_only(parquet.groups(old, ["run_id"]), part)["run_id"].to_pylist()) - seen
         seen |= runs
         new += len(runs)

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from speedtest_logger.archive import parquet
 from speedtest_logger.archive.layout import Layout, month_of
 from speedtest_logger.archive.schema import milliseconds, numbered
 from speedtest_logger.record import utc_text
@@ -79,7 +79,7 @@ def build(layout: Layout) -> Index:
     """The index of what the dataset holds."""
     index = Index()
     for file in layout.month_files():
-        source = pq.ParquetFile(file)
+        source = parquet.ParquetFile(file)
         index.take_columns(source.schema_arrow.names)
         location, _, _ = month_of(layout.name(file))
         for batch in source.iter_batches(columns=["node", "started_at"]):

@@ -9,17 +9,18 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from speedtest_logger.archive import inbox, json_lines, raw, store
+from speedtest_logger.archive import inbox, json_lines, month, raw, store
 from speedtest_logger.archive.layout import Layout, is_sealed
 from speedtest_logger.archive.snapshot import identities
-from speedtest_logger.errors import RecordError
+from speedtest_logger.errors import DamagedFileError, RecordError
 from speedtest_logger.record import utc_text, validate
 from speedtest_logger.spool import write_durably
 
@@ -43,7 +44,7 @@ class Chunk:
 
 @dataclass
 class Outcome:
-    """What an ingest did."""
+    """What an ingest did; `waiting` files stay in the inbox, for records of theirs belong in `damaged` months."""
 
     files: int = 0
     rows: int = 0
@@ -52,11 +53,14 @@ class Outcome:
     quarantined: int = 0
     months: int = 0
     raw: int = 0
+    waiting: int = 0
+    damaged: list[str] = field(default_factory=list)
 
 
 def ingest(layout: Layout, progress: Callable[[int], None] | None = None, wait: float = 0) -> Outcome:
     """Move everything in the inbox into the dataset; `progress` hears of each batch how many files it had.
 
+    What belongs in a month that cannot be read any more stays in the inbox, and the month is named in the outcome.
     Raises StorageError while another change of the archive is running, after `wait` seconds.
     """
     outcome = Outcome()
@@ -64,21 +68,43 @@ def ingest(layout: Layout, progress: Callable[[int], None] | None = None, wait: 
         pa.set_memory_pool(pa.jemalloc_memory_pool())
     with store.single_writer(layout, "ingest", wait):
         for files, table in batches(layout, outcome):
-            months = store.commit(layout, "ingest", table) if table.num_rows else []
-            for file in files:
-                file.unlink()
-            added = sum(month.added for month in months)
-            outcome.files += len(files)
-            outcome.rows += table.num_rows
-            outcome.added += added
-            outcome.duplicates += table.num_rows - added
-            outcome.months += len(months)
+            take(layout, files, table, outcome)
             if progress:
                 progress(len(files))
-        outcome.raw = raw.ingest(layout)
+        outcome.raw, damaged = raw.ingest(layout)
+        outcome.damaged += damaged
         state = {"at": utc_text(time.time()), **asdict(outcome)}
         write_durably(layout.state / "ingest.json", json.dumps(state).encode())
     return outcome
+
+
+def take(layout: Layout, files: list[Path], table: pa.Table, outcome: Outcome) -> None:
+    """Add a batch's rows to the dataset and remove its files, but those of nodes some of whose rows must wait."""
+    months: list[month.Written] = []
+    waiting: set[str] = set()
+    while table.num_rows:
+        try:
+            months = store.commit(layout, "ingest", table)
+        except DamagedFileError as error:
+            theirs = store.rows_of(layout, table, error.file)
+            if not pc.any(theirs).as_py():  # no month that these rows belong in
+                raise
+            waiting |= set(table.filter(theirs)["node"].to_pylist())
+            table = table.filter(pc.invert(theirs))
+            if str(error) not in outcome.damaged:
+                outcome.damaged.append(str(error))
+        else:
+            break
+    staying = [file for file in files if file.parent.name in waiting]
+    for file in set(files) - set(staying):
+        file.unlink()
+    added = sum(written.added for written in months)
+    outcome.files += len(files) - len(staying)
+    outcome.waiting += len(staying)
+    outcome.rows += table.num_rows
+    outcome.added += added
+    outcome.duplicates += table.num_rows - added
+    outcome.months += len(months)
 
 
 def batches(layout: Layout, outcome: Outcome) -> Iterator[Batch]:
@@ -155,6 +181,14 @@ def judge(file: Path, content: bytes, rows: list[dict[str, Any]], damaged: list[
     if len(damaged) == before and is_sealed(file.name, content) is False:
         altered = RecordError("altered", "not the bytes that were receipted; its rows are valid and were taken in")
         damaged.append(inbox.Damaged(file, content, altered))
+
+
+def problems(layout: Layout) -> list[str]:
+    """What the last ingest could not write to, in words."""
+    try:
+        return [str(words) for words in json.loads((layout.state / "ingest.json").read_text())["damaged"]]
+    except (OSError, ValueError, KeyError, TypeError):  # none yet, or an earlier version's
+        return []
 
 
 def clear_leftovers(layout: Layout) -> int:

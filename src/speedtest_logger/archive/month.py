@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from speedtest_logger.archive import digest, parquet
 from speedtest_logger.archive.schema import SCHEMA, SORT_KEYS, check_version
+from speedtest_logger.errors import DamagedFileError
 
 ROW_GROUP = 65_536  # rows that are in memory at once while a month is written, whatever its size
 WORTH_APART = 2048  # rows of a month whose newest day gets row groups of its own
@@ -52,15 +52,25 @@ class Written:
             "rows": self.rows,
             "days": self.days,
         }
-        return {**facts, "new": True} if self.new else {**facts, "was": digest.sha256_of(self.file)}
+        if self.new:
+            return {**facts, "new": True}
+        with parquet.reading(self.file):
+            return {**facts, "was": digest.sha256_of(self.file)}
 
 
 def write(file: Path, fresh: pa.Table) -> Written:
     """Write a month with what is new in `fresh` beside its file; one that would not change is not written.
 
-    Raises StorageError for a file of a later version, and OSError.
+    Raises StorageError for a file of a later version, DamagedFileError for one that cannot be read, and OSError.
     """
-    old = pq.ParquetFile(file) if file.exists() else None
+    try:
+        return _write(file, fresh)
+    except parquet.NONSENSE as error:
+        raise DamagedFileError(file, error) from error
+
+
+def _write(file: Path, fresh: pa.Table) -> Written:
+    old = parquet.ParquetFile(file) if file.exists() else None
     if old:
         check_version(old.schema_arrow.metadata, file)
     # most months are one row group, which is read once; of a longer one the runs first, then a group at a time
@@ -74,7 +84,7 @@ def write(file: Path, fresh: pa.Table) -> Written:
     month.columns = schema.names
     touched = set(pc.unique(fresh["day"]).to_pylist())
     month.rows = fresh.num_rows + (old.metadata.num_rows if old else 0)
-    beginning = earlier_days(file, old, schema, touched) if old else None
+    beginning = earlier_days(old, schema, touched) if old else None
     rest = known or parquet.groups(old, first=beginning.row_groups if beginning else 0)
     pieces = of_days(merged(rest, fresh, schema), touched, month.days)
     with parquet.new_file(month.temporary) as stream:
@@ -90,16 +100,16 @@ def write(file: Path, fresh: pa.Table) -> Written:
     return month
 
 
-def earlier_days(file: Path, old: pq.ParquetFile, schema: pa.Schema, touched: set[date]) -> parquet.Beginning | None:
+def earlier_days(old: parquet.ParquetFile, schema: pa.Schema, touched: set[date]) -> parquet.Beginning | None:
     """What a month's file begins with, where it stays as it is: all new rows are of the day behind it."""
-    beginning = parquet.beginning_of(file, old.metadata)
+    beginning = parquet.beginning_of(old)
     if beginning is None or not old.schema_arrow.equals(schema) or old.schema_arrow.metadata != schema.metadata:
         return None
     newest = parquet.ends(old.metadata, "day", beginning.row_groups)
     return beginning if newest and touched == set(newest) else None
 
 
-def worth_apart(old: pq.ParquetFile, month: Written, touched: set[date]) -> date | None:
+def worth_apart(old: parquet.ParquetFile, month: Written, touched: set[date]) -> date | None:
     """The newest day, where it is worth row groups of its own; None where it is not, or is the only one."""
     known = parquet.ends(old.metadata, "day")
     if known is None or month.rows < WORTH_APART or month.added > FEW * month.rows:
@@ -215,11 +225,12 @@ def _runs(days: pa.ChunkedArray) -> Iterator[tuple[date, int, int]]:
 
 
 def describe(file: Path) -> dict[str, Any]:
-    """A file's entry for the manifest, from its content."""
+    """A file's entry for the manifest, from its content. Raises DamagedFileError."""
     days: dict[str, tuple[int, str]] = {}
-    source = pq.ParquetFile(file)
-    for _ in of_days(source.iter_batches(ROW_GROUP), None, days):
-        pass
-    size = file.stat().st_size
-    rows = source.metadata.num_rows
-    return {"sha256": digest.sha256_of(file), "bytes": size, "rows": rows, "days": days, "new": True}
+    with parquet.reading(file):
+        source = parquet.ParquetFile(file)
+        for _ in of_days(source.iter_batches(ROW_GROUP), None, days):
+            pass
+        size = file.stat().st_size
+        rows = source.metadata.num_rows
+        return {"sha256": digest.sha256_of(file), "bytes": size, "rows": rows, "days": days, "new": True}

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from speedtest_logger.errors import DamagedFileError
 from speedtest_logger.record import COLUMNS
 from speedtest_logger.spool import sync_directory
 
@@ -36,8 +37,39 @@ WRITING: dict[str, Any] = {
     "column_encoding": {name: "DELTA_BINARY_PACKED" for name, kind in COLUMNS.items() if kind == "time"},
     "max_rows_per_page": 1 << 20,
     "store_schema": False,
+    "write_page_checksum": True,  # or a flipped bit may be read as another value
 }
 COPIED_BYTES = 1 << 20  # at once
+# what is raised over bytes that are no values any more; an OSError may also come from what is written
+NONSENSE = (pa.ArrowException, ValueError, LookupError, OverflowError)
+
+
+@contextmanager
+def reading(file: Path) -> Iterator[None]:
+    """Raise DamagedFileError where a file of the archive turns out to be damaged, or its disk."""
+    try:
+        yield
+    except (*NONSENSE, OSError) as error:
+        raise DamagedFileError(file, error) from error
+
+
+class ParquetFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no types
+    """A Parquet file of the archive. Opening and reading raise DamagedFileError; pages' checksums are looked at."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with reading(path):
+            super().__init__(path, page_checksum_verification=True)
+
+    def read_row_group(self, *args: Any, **options: Any) -> pa.Table:
+        """As pyarrow's."""
+        with reading(self.path):
+            return super().read_row_group(*args, **options)
+
+    def iter_batches(self, *args: Any, **options: Any) -> Iterator[pa.RecordBatch]:
+        """As pyarrow's."""
+        with reading(self.path):
+            yield from super().iter_batches(*args, **options)
 
 
 def beside(file: Path) -> Path:
@@ -95,18 +127,21 @@ class Beginning:
         """Write it anew as it is."""
         with self.file.open("rb") as source:
             for place in range(0, self.size, COPIED_BYTES):
-                stream.write(source.read(min(COPIED_BYTES, self.size - place)))
+                with reading(self.file):
+                    content = source.read(min(COPIED_BYTES, self.size - place))
+                stream.write(content)
 
 
-def beginning_of(file: Path, metadata: pq.FileMetaData) -> Beginning | None:
-    """The Parquet file that a file with this footer begins with; None where it does not."""
-    with file.open("rb") as stream:
+def beginning_of(source: ParquetFile) -> Beginning | None:
+    """The Parquet file that a longer one begins with; None where it begins with none."""
+    metadata = source.metadata
+    with reading(source.path), source.path.open("rb") as stream:
         for group in range(metadata.num_row_groups - 1, 0, -1):
             column = metadata.row_group(group).column(0)
             end = column.dictionary_page_offset or column.data_page_offset
             footer = _footer(stream, end)
             if footer and footer.num_row_groups == group:
-                return Beginning(file, end, footer)
+                return Beginning(source.path, end, footer)
     return None
 
 
@@ -178,7 +213,7 @@ def regular(pieces: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
         yield rest
 
 
-def groups(file: pq.ParquetFile | None, columns: list[str] | None = None, first: int = 0) -> Iterator[pa.Table]:
+def groups(file: ParquetFile | None, columns: list[str] | None = None, first: int = 0) -> Iterator[pa.Table]:
     """A file's row groups from the first that is wanted on, one in memory at a time; none of no file."""
     if file:
         for group in range(first, file.num_row_groups):

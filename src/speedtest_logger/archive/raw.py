@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from speedtest_logger import raw_output
 from speedtest_logger.archive import inbox, parquet
 from speedtest_logger.archive.layout import Layout
 from speedtest_logger.archive.schema import check_version
-from speedtest_logger.errors import RecordError
+from speedtest_logger.errors import DamagedFileError, RecordError
 from speedtest_logger.record import unix_time
 from speedtest_logger.spool import sync_directory
 
@@ -35,17 +34,25 @@ CHUNK_BYTES = 4_000_000  # taken in at once; ten times as much or more when unpa
 ROW_GROUP = 256
 
 
-def ingest(layout: Layout) -> int:
-    """Move what was delivered into the dataset, under the writer's lock; returns how many runs were new."""
+def ingest(layout: Layout) -> tuple[int, list[str]]:
+    """Move what was delivered into the dataset, under the writer's lock; returns how many runs were new.
+
+    And what is wrong with days that cannot be read any more: what belongs in these stays in the inbox.
+    """
     added = 0
+    damaged: list[str] = []
     for files in inbox.chunks(layout.raw_inbox, CHUNK_BYTES):
         contents = inbox.contents(files)
         rows = sorted(read(layout, contents), key=_day)
-        for day, runs in groupby(rows, key=_day):
-            added += add(layout.raw_file(files[0].parent.name, day), list(runs))
+        try:
+            for day, runs in groupby(rows, key=_day):
+                added += add(layout.raw_file(files[0].parent.name, day), list(runs))
+        except DamagedFileError as error:
+            damaged.append(str(error))
+            continue
         for file in contents:
             file.unlink()
-    return added
+    return added, damaged
 
 
 def _day(row: Row) -> str:
@@ -76,13 +83,17 @@ def judged(line: bytes) -> Row:
 
 
 def add(file: Path, runs: list[Row]) -> int:
-    """Add runs to a day, each once; returns how many were new. Durable when this returns."""
-    old = pq.ParquetFile(file).read() if file.exists() else SCHEMA.empty_table()
-    check_version(old.schema.metadata, file)
-    known = set(old["run_id"].to_pylist())
+    """Add runs to a day, each once; returns how many were new. Durable when this returns. Raises DamagedFileError."""
+    old = [SCHEMA.empty_table()]
+    if file.exists():
+        with parquet.reading(file):
+            source = parquet.ParquetFile(file)
+            check_version(source.schema_arrow.metadata, file)
+            old += parquet.groups(source)
+    known = {run_id for rows in old for run_id in rows["run_id"].to_pylist()}
     fresh = [row for row in runs if row["run_id"] not in known]
     if fresh:
-        rows = pa.concat_tables([old, pa.Table.from_pylist(fresh, SCHEMA)])
+        rows = pa.concat_tables([*old, pa.Table.from_pylist(fresh, SCHEMA)])
         parquet.make_folders(file.parent)
         with parquet.new_file(parquet.beside(file)) as stream:
             parquet.write(stream, [rows.sort_by("started_at")], SCHEMA, ROW_GROUP)

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from speedtest_logger.archive import digest, index, manifest, month, parquet
 from speedtest_logger.archive.layout import Layout, month_of
 from speedtest_logger.archive.schema import SCHEMA, SORT_KEYS, check_version, milliseconds, numbered
-from speedtest_logger.errors import StorageError
+from speedtest_logger.errors import DamagedFileError, StorageError
 from speedtest_logger.spool import sync_directory
 
 THREADS = min(4, os.cpu_count() or 2)
@@ -98,7 +98,8 @@ def recover(layout: Layout) -> None:
 def commit(layout: Layout, verb: str, batch: pa.Table) -> list[month.Written]:
     """Add a batch's rows to their months, each run once: its first row stands. Durable when this returns.
 
-    `batch` has BATCH_SCHEMA. Returns the months that changed. Raises StorageError and OSError; nothing is half done.
+    `batch` has BATCH_SCHEMA. Returns the months that changed. Raises StorageError, DamagedFileError for a month that
+    cannot be read any more, and OSError; nothing is half done.
     """
     pieces = list(by_month(layout, first_of_each_run(batch)))
     try:
@@ -109,7 +110,7 @@ def commit(layout: Layout, verb: str, batch: pa.Table) -> list[month.Written]:
             )
         if entries:
             manifest.append(layout, verb, entries)
-    except OSError:
+    except (OSError, DamagedFileError):
         for file, _ in pieces:
             parquet.beside(file).unlink(missing_ok=True)
         raise
@@ -157,6 +158,14 @@ def by_month(layout: Layout, batch: pa.Table) -> Iterator[tuple[Path, pa.Table]]
             layout.month_file(batch["location"][first].as_py(), 1970 + year, number + 1),
             rows.slice(first, end - first),
         )
+
+
+def rows_of(layout: Layout, batch: pa.Table, file: Path) -> pa.ChunkedArray:
+    """Which of a batch's rows belong in a month's file."""
+    location, year, number = month_of(layout.name(file))
+    days = batch["day"]
+    there = pc.and_(pc.equal(pc.year(days), year), pc.equal(pc.month(days), number))
+    return pc.and_(there, pc.equal(batch["location"], location))
 
 
 def first_of_each_run(batch: pa.Table) -> pa.Table:

@@ -9,13 +9,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from speedtest_logger.archive import digest, manifest, month, store
+from speedtest_logger.archive import digest, manifest, month, parquet, store
 from speedtest_logger.archive.dataset import open_archive
 from speedtest_logger.archive.layout import Layout, raw_day_of
 from speedtest_logger.archive.manifest import FileState
+from speedtest_logger.errors import DamagedFileError
 
 DOUBTFUL = "changed: the file was not as the manifest had left it when this day was written again at {}"
 DIGESTS = "SELECT run_id, raw_sha256 FROM records WHERE raw_sha256 IS NOT NULL"
@@ -46,7 +44,7 @@ def verify(layout: Layout, progress: Callable[[int], None] | None = None) -> lis
     found = {layout.name(file) for file in layout.month_files()}
     suspects = sorted(found ^ set(wanted))
     for name in sorted(found & set(wanted)):
-        if wanted[name].altered is not None or not is_as(layout.archive / name, wanted[name]):
+        if wanted[name].altered is not None or not digest.is_of(layout.archive / name, wanted[name].sha256):
             suspects.append(name)
         if progress:
             progress(wanted[name].size)
@@ -66,14 +64,6 @@ def broken_links(layout: Layout) -> list[Finding]:
         return [Finding("manifest", None, problem) for problem in manifest.broken_links(layout)]
 
 
-def is_as(file: Path, wanted: FileState) -> bool:
-    """Whether a file has the bytes that the manifest wants."""
-    try:
-        return digest.sha256_of(file) == wanted.sha256
-    except OSError:
-        return False
-
-
 def look(layout: Layout, name: str, wanted: FileState | None) -> list[Finding]:
     """What is wrong with a file, by day."""
     file = layout.archive / name
@@ -82,14 +72,14 @@ def look(layout: Layout, name: str, wanted: FileState | None) -> list[Finding]:
     if not file.exists():
         days = f"{min(wanted.days)} to {max(wanted.days)}" if wanted.days else None
         return [Finding(name, days, f"missing: {wanted.rows} rows")]
-    untouched = is_as(file, wanted)
+    untouched = digest.is_of(file, wanted.sha256)
     if untouched and wanted.altered is None:
         return []
     try:
         days_now = month.describe(file)["days"]
-    except (OSError, pa.ArrowException, KeyError) as error:
+    except DamagedFileError as error:
         days = f"{min(wanted.days)} to {max(wanted.days)}" if wanted.days else None
-        return [Finding(name, days, f"changed: it cannot be read any more ({str(error)[:200]})")]
+        return [Finding(name, days, f"changed: it cannot be read any more ({error.why})")]
     findings = [
         Finding(name, day, difference)
         for day in sorted({*wanted.days, *days_now})
@@ -136,13 +126,14 @@ def wrong_words(layout: Layout) -> list[Finding]:
 def differences(file: Path, digests: dict[str, str]) -> Iterator[str]:
     """What is wrong with a file of engines' own words; `digests` gives SHA-256 by run_id."""
     try:
-        for batch in pq.ParquetFile(file).iter_batches():
-            for row in batch.to_pylist():
-                wanted = digests.get(row["run_id"])  # none where the record was pruned; then no query shows the words
-                if wanted and hashlib.sha256(row["content"]).hexdigest() != wanted:
-                    yield f"changed: the raw output of run {row['run_id']} is not what its record says"
-    except (OSError, pa.ArrowException, KeyError) as error:
-        yield f"changed: it cannot be read any more ({str(error)[:200]})"
+        with parquet.reading(file):
+            for batch in parquet.ParquetFile(file).iter_batches():
+                for row in batch.to_pylist():
+                    wanted = digests.get(row["run_id"])  # none where the record was pruned: no query shows the words
+                    if wanted and hashlib.sha256(row["content"]).hexdigest() != wanted:
+                        yield f"changed: the raw output of run {row['run_id']} is not what its record says"
+    except DamagedFileError as error:
+        yield f"changed: it cannot be read any more ({error.why})"
 
 
 def sizes(layout: Layout) -> int:
