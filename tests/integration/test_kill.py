@@ -27,7 +27,7 @@ from speedtest_logger.spool import Spool, record_from_csv
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLER = Path(__file__).with_name("killer.py")
-PARTS = [f"speedtest_logger.archive.{name}" for name in ("backup", "importers", "ingest", "prune", "verify")]
+PARTS = [f"speedtest_logger.archive.{name}" for name in ("backup", "importers", "ingest", "mend", "prune", "verify")]
 LOGGER, RECEIVE, ARCHIVE = "speedtest_logger.cli", "speedtest_logger.archive.receive", "speedtest_logger.archive.cli"
 INGEST = ("ingest",)
 FORKS = multiprocessing.get_context("forkserver")
@@ -320,6 +320,31 @@ def test_backup_and_restore(stages, killed, disk_full):
 
     every = int(os.environ.get("BACKUP_STEP", "9"))  # restic takes a second for every password; 1 walks all points
     assert walk(stages, act, step=every) > 6
+
+
+@pytest.mark.parametrize("disk_full", ["", "1"], ids=["killed", "disk full"])
+def test_a_month_from_a_backup(stages, disk_full):
+    def act(stage, number):
+        stage.environment["RESTIC_REPOSITORY"] = str(stage.folder / "repository")
+        stage.environment["RESTIC_PASSWORD"] = "example"
+        shutil.rmtree(stage.folder / "repository", ignore_errors=True)  # not there for the first
+        sent = stage.fill(1)
+        for verb in ("ingest", "backup"):
+            stage.run(LOGGER, "push", "--force")
+            assert stage.run(ARCHIVE, "--root", str(stage.archive), verb)[0] == 0
+        (month,) = (stage.archive / "archive").glob("*/*/*/*.parquet")
+        month.write_bytes(month.read_bytes()[:-1])
+        name = str(month.relative_to(stage.archive / "archive"))
+        words = ("--root", str(stage.archive), "restore", "--file", name)
+        _, points = stage.run(ARCHIVE, *words, kill=number, DISK_FULL=disk_full)
+        code, said = stage.process(ARCHIVE, *words)
+        assert code == 0 or "is as the manifest says" in said, said
+        all_is_as_the_manifest_says(stage)
+        everything_arrived(stage, sent, f"killed at {number}")
+        assert not (stage.archive / "restore-month").exists()
+        return points
+
+    assert walk(stages, act, step=int(os.environ.get("BACKUP_STEP", "9"))) > 6
 
 
 def test_a_crash_leaves_no_temporary_file_for_ever(stages):

@@ -1,4 +1,4 @@
-"""A month that a disk spoiled: it is named, nothing is lost, and the rest of the fleet goes on."""
+"""A month that a disk or a hand spoiled: it is named, nothing is lost, the fleet goes on, and there is a way back."""
 
 from __future__ import annotations
 
@@ -11,14 +11,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from speedtest_logger import raw_output
-from speedtest_logger.archive import cli, ingest, open_archive, parquet, receive, verify
+from speedtest_logger.archive import backup, cli, ingest, manifest, mend, open_archive, parquet, receive, verify
 from speedtest_logger.archive.layout import Layout
-from speedtest_logger.errors import DamagedFileError
+from speedtest_logger.errors import DamagedFileError, UsageError
 from speedtest_logger.record import Record, run_id_of_slot, utc_text
 
 START = 1_767_225_600  # 2026-01-01
+MONTH = "location=home/year=2026/month=01/speedtest.parquet"
 ZSTD_FRAME = b"\x28\xb5\x2f\xfd"  # RFC 8878
 LIMITS = receive.Limits(free_bytes=0)
+
+
+def run(archive, *words):
+    """speedtest-archive; returns its exit code."""
+    return cli.main(["--root", str(archive.root), *words])
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +89,7 @@ def counts(archive, location):
 
 def test_its_records_wait_while_the_others_are_taken_in(archive, capsys):
     good = spoil(home(archive))
-    assert cli.main(["--root", str(archive.root), "ingest"]) == 5
+    assert run(archive, "ingest") == 5
     said = capsys.readouterr()
     assert f"what belongs there waits in the inbox: {home(archive)} cannot be read any more" in said.err
     assert "speedtest-archive verify" in said.err
@@ -92,7 +98,7 @@ def test_its_records_wait_while_the_others_are_taken_in(archive, capsys):
     assert counts(archive, "garden") == 55
     assert [file.parent.name for file in archive.inbox.glob("*/*")] == ["attic"]
     home(archive).write_bytes(good)
-    assert cli.main(["--root", str(archive.root), "ingest"]) == 0
+    assert run(archive, "ingest") == 0
     assert (counts(archive, "home"), counts(archive, "garden")) == (55, 55)
     assert not list(archive.inbox.glob("*/*"))
     assert verify.verify(archive) == []
@@ -151,18 +157,18 @@ def test_a_flipped_bit_of_a_page_is_noticed_by_who_reads(archive):
 @pytest.mark.parametrize("of", [b"PAR1", ZSTD_FRAME])
 def test_a_question_about_it_names_it_and_others_are_answered(archive, of, capsys):
     spoil(home(archive), home(archive).read_bytes().rindex(of))
-    assert cli.main(["--root", str(archive.root), "query", "SELECT * FROM records"]) == 5
+    assert run(archive, "query", "SELECT * FROM records") == 5
     assert f"{home(archive)} cannot be read any more" in capsys.readouterr().err
     assert counts(archive, "garden") == 50
-    assert cli.main(["--root", str(archive.root), "query", "--location", "garden", "SELECT error('x')"]) == 2
-    assert cli.main(["--root", str(archive.root), "query", "--location", "garden", "SELECT nothing"]) == 2
+    assert run(archive, "query", "--location", "garden", "SELECT error('x')") == 2
+    assert run(archive, "query", "--location", "garden", "SELECT nothing") == 2
 
 
 def test_the_fleets_state_names_it(archive, capsys):
     spoil(home(archive))
-    cli.main(["--root", str(archive.root), "ingest"])
+    run(archive, "ingest")
     capsys.readouterr()
-    assert cli.main(["--root", str(archive.root), "fleet"]) == 0
+    assert run(archive, "fleet") == 0
     problems = json.loads(capsys.readouterr().out)["problems"]
     assert problems
     assert all(str(home(archive)) in words for words in problems)
@@ -186,3 +192,125 @@ def test_a_day_of_raw_output_that_cannot_be_read_keeps_its_own_waiting_only(arch
     archive.raw_file("attic", "2026-01-01").write_bytes(good)
     assert ingest.ingest(archive).damaged == []
     assert not list(archive.raw_inbox.glob("*/*"))
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    monkeypatch.setenv("RESTIC_REPOSITORY", str(tmp_path / "repository"))
+    monkeypatch.setenv("RESTIC_PASSWORD", "example")
+
+
+def halve(file):
+    """Somebody changes all values by hand."""
+    source = pq.ParquetFile(file).read()
+    place = source.schema.get_field_index("download_bps")
+    halves = [value / 2 for value in source["download_bps"].to_pylist()]
+    pq.write_table(source.set_column(place, "download_bps", [halves]), file)
+
+
+@pytest.mark.usefixtures("repository")
+def test_a_month_that_has_not_changed_since_the_backup_is_as_it_was(archive, capsys):
+    backup.backup(archive, backup.Keep())
+    good = spoil(home(archive))
+    assert run(archive, "ingest") == 5
+    capsys.readouterr()
+    assert run(archive, "restore", "--file", MONTH) == 0
+    done = json.loads(capsys.readouterr().out)
+    assert (done["rows"], done["taken_over"], done["days"]) == (50, 0, {})
+    assert home(archive).read_bytes() == good
+    assert verify.verify(archive) == []
+    assert run(archive, "ingest") == 0
+    assert counts(archive, "home") == 55
+
+
+@pytest.mark.usefixtures("repository")
+def test_what_came_after_the_backup_is_named_and_comes_back_from_the_nodes_history(archive, tmp_path, capsys):
+    backup.backup(archive, backup.Keep())
+    run(archive, "ingest")
+    everything = open_archive(archive.root).only(location="home").query("SELECT * EXCLUDE (year, month) FROM records")
+    spoil(home(archive))
+    deliver(archive, "attic", "home", 80)
+    capsys.readouterr()
+    assert run(archive, "restore", "--file", MONTH) == 0
+    assert json.loads(capsys.readouterr().out)["days"] == {"2026-01-03": "changed: 2 rows instead of 7"}
+    assert run(archive, "ingest") == 0
+    assert counts(archive, "home") == 55
+    pq.write_table(everything, tmp_path / "history.parquet")
+    assert run(archive, "import", str(tmp_path / "history.parquet")) == 0
+    assert counts(archive, "home") == 60
+    (finding,) = verify.verify(archive)  # it was missing once: a person has to say so
+    assert (finding.day, finding.problem[:8]) == ("2026-01-03", "changed:")
+    assert run(archive, "accept", "--why", "the disk failed; the node still had these", MONTH) == 0
+    assert verify.verify(archive) == []
+
+
+@pytest.mark.usefixtures("repository")
+def test_values_that_were_changed_go_and_rows_that_only_the_file_has_stay(archive, capsys):
+    backup.backup(archive, backup.Keep())
+    run(archive, "ingest")
+    halve(home(archive))
+    capsys.readouterr()
+    assert run(archive, "restore", "--file", MONTH) == 0
+    done = json.loads(capsys.readouterr().out)
+    assert (done["rows"], done["taken_over"]) == (55, 5)
+    assert list(done["days"]) == ["2026-01-03"]
+    sql = "SELECT download_bps FROM records WHERE location = 'home' AND download_bps < 9e7"
+    rows = open_archive(archive.root).query(sql)
+    assert sorted(rows["download_bps"].to_pylist()) == [5e7 + n / 2 for n in range(5)]
+    (spoiled,) = (archive.quarantine / "months").iterdir()
+    assert pq.read_metadata(spoiled).num_rows == 55
+
+
+@pytest.mark.usefixtures("repository")
+def test_a_month_that_is_gone_comes_back(archive):
+    backup.backup(archive, backup.Keep())
+    home(archive).unlink()
+    assert mend.restore_month(archive, MONTH)["rows"] == 50
+    assert verify.verify(archive) == []
+
+
+@pytest.mark.usefixtures("repository")
+def test_nothing_is_restored_where_nothing_is_wrong_or_nothing_is_there(archive):
+    backup.backup(archive, backup.Keep())
+    for name in (MONTH, "location=home/year=2025/month=01/speedtest.parquet", "../../etc/passwd"):
+        before = manifest.head(archive)
+        with pytest.raises(UsageError):
+            mend.restore_month(archive, name)
+        assert manifest.head(archive) == before
+        assert not (archive.root / "restore-month").exists()
+
+
+@pytest.mark.parametrize("condensed", [False, True])
+@pytest.mark.parametrize("harm", [halve, lambda file: file.unlink()], ids=["changed", "gone"])
+def test_what_cannot_be_mended_is_accepted_for_good_and_the_chain_says_why(
+    archive, monkeypatch, capsys, harm, condensed
+):
+    run(archive, "ingest")
+    harm(home(archive))
+    assert run(archive, "verify") == 1
+    assert run(archive, "accept", "--why", "a hand\x1b[31m", MONTH) == 0
+    deliver(archive, "attic", "home", 80)
+    run(archive, "ingest")
+    if condensed:
+        monkeypatch.setattr("time.time", lambda: START + 21.5 * 86_400)
+        deliver(archive, "attic", "home", 90)
+        run(archive, "ingest")
+    capsys.readouterr()
+    assert run(archive, "verify") == 0
+    assert ("accepted as it was found" in capsys.readouterr().err) == (harm is halve)
+    assert run(archive, "verify", "--explain", MONTH) == 0
+    said = capsys.readouterr().out
+    assert "accept" in said
+    assert "a hand" in said
+    assert "\x1b" not in said
+    halve(home(archive))  # and what comes after is found as ever
+    assert run(archive, "verify") == 1
+
+
+def test_what_is_as_it_should_be_and_what_cannot_be_read_is_not_accepted(archive):
+    with pytest.raises(UsageError, match="nothing to accept"):
+        mend.accept(archive, MONTH, "why not")
+    spoil(home(archive))
+    with pytest.raises(DamagedFileError):
+        mend.accept(archive, MONTH, "it is broken")
+    assert run(archive, "accept", "--why", "x", "nonsense") == 2

@@ -118,9 +118,11 @@ def test_examples_of_the_archive_run(verb, argv, tmp_path, monkeypatch, capsys):
         (tmp_path / name).mkdir()
     monkeypatch.setenv("SPEEDTEST_ARCHIVE_DIR", str(tmp_path))
     rows = tmp_path / "rows.csv"
-    now = datetime.now(timezone.utc).isoformat()
-    rows.write_text(f"sponsor,server name,distance,timestamp,ping,download,upload\na,b,1,{now},9,1e8,5e7\n")
+    at = "2026-01-15T00:00:00Z" if verb == "accept" else datetime.now(timezone.utc).isoformat()
+    rows.write_text(f"sponsor,server name,distance,timestamp,ping,download,upload\na,b,1,{at},9,1e8,5e7\n")
     assert archive_cli.main(["import", "--node", "attic", "--location", "home", str(rows)]) == 0
+    if verb == "accept":
+        (tmp_path / "archive" / argv[-1]).unlink()
     if verb == "restore":
         assert archive_cli.main(["backup"]) == 0
         monkeypatch.setenv("SPEEDTEST_ARCHIVE_DIR", str(tmp_path / "new"))

@@ -71,7 +71,20 @@ def backed_up() -> tuple[list[dict[str, Any]], str]:
     return rows, on(NODE, "speedtest-archive verify")
 
 
-def test_4_purge_takes_the_data_too(backed_up):
+def test_4_a_spoiled_month_is_named_and_comes_back_from_the_backup(backed_up):
+    rows, _ = backed_up
+    month = on(NODE, "cd /srv/speedtest-archive/archive && ls */*/*/speedtest.parquet").split()[0]
+    on(NODE, f"truncate --size=-1 /srv/speedtest-archive/archive/{month}")
+    named = playbook("playbooks/status.yml")
+    assert named.returncode != 0
+    assert f"{month} cannot be read any more" in " ".join(named.stdout.split())
+    on(NODE, f"speedtest-archive restore --file {month}")
+    assert query(EVERYTHING, NODE) == rows
+    assert "all is as the manifest says" in on(NODE, "speedtest-archive verify")
+    assert on(NODE, "find /srv/speedtest-archive ! -user speedtest-archive").strip() == ""
+
+
+def test_5_purge_takes_the_data_too(backed_up):
     _, said = backed_up
     assert "all is as the manifest says" in said
     done = playbook("playbooks/remove.yml", "-e", "speedtest_purge=true")
@@ -80,7 +93,7 @@ def test_4_purge_takes_the_data_too(backed_up):
     assert attempt(NODE, "getent passwd speedtest speedtest-archive speedtest-target").stdout.strip() == ""
 
 
-def test_5_a_backup_brings_it_all_back_into_an_empty_archive_host(backed_up):
+def test_6_a_backup_brings_it_all_back_into_an_empty_archive_host(backed_up):
     rows, said = backed_up
     done = playbook("playbooks/archive.yml")
     assert done.returncode == 0, done.stdout[-3000:]
@@ -93,14 +106,14 @@ def test_5_a_backup_brings_it_all_back_into_an_empty_archive_host(backed_up):
     assert on(NODE, "find /srv/speedtest-archive ! -user speedtest-archive").strip() == ""
 
 
-def test_6_a_restore_into_an_archive_with_records_is_refused():
+def test_7_a_restore_into_an_archive_with_records_is_refused():
     done = playbook("playbooks/restore.yml")
     assert done.returncode != 0
     assert "holds records: nothing was changed" in " ".join(done.stdout.split())
     assert on(NODE, "systemctl is-active speedtest-ingest.timer").strip() == "active"
 
 
-def test_7_after_site_the_restored_archive_takes_deliveries():
+def test_8_after_site_the_restored_archive_takes_deliveries():
     before = query("SELECT count(*) AS n FROM records", NODE)[0]["n"]
     done = playbook("site.yml")
     assert done.returncode == 0, done.stdout[-3000:]

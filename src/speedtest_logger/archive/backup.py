@@ -92,7 +92,7 @@ def stage(layout: Layout) -> Path:
     """One moment of the archive as links and copies in a folder of its own."""
     folder = layout.root / "backup"
     with store.single_writer(layout, "backup", wait=300):
-        _make_empty(folder)
+        make_empty(folder)
         for name in LINKED:
             shutil.copytree(layout.root / name, folder / name, copy_function=_link, ignore=_unfinished)
         for name in COPIED:  # the manifest is added to in place: a link would go on changing
@@ -100,7 +100,8 @@ def stage(layout: Layout) -> Path:
     return folder
 
 
-def _make_empty(folder: Path) -> None:
+def make_empty(folder: Path) -> None:
+    """A folder of the owner's with nothing in it."""
     if folder.exists():  # a crash left it
         shutil.rmtree(folder)
     folder.mkdir(mode=0o700)
@@ -131,12 +132,10 @@ def restore(layout: Layout, snapshot: str = "latest") -> dict[str, Any]:
             f"{layout.archive} holds records: nothing was changed. To have both, export them (speedtest-archive "
             "export --format parquet FILE), remove archive/ and manifest/, restore, then import FILE"
         )
-    found = json.loads(restic("snapshots", "--json", "--host", TAG, "--tag", TAG, snapshot))
-    if not found:
-        raise UsageError(f"the repository has no snapshot '{snapshot}' of an archive")
+    found = find(snapshot)
     layout.prepare()
-    _make_empty(folder)
-    restic("restore", "--quiet", found[-1]["id"], "--target", str(folder))
+    make_empty(folder)
+    restic("restore", "--quiet", found["id"], "--target", str(folder))
     _take_place(folder, layout)
     shutil.rmtree(folder)
     index.rebuild(layout)
@@ -144,12 +143,20 @@ def restore(layout: Layout, snapshot: str = "latest") -> dict[str, Any]:
     if findings:
         raise StorageError(f"what was restored is not as its manifest says: {findings[0].file}: {findings[0].problem}")
     return {
-        "snapshot": found[-1]["short_id"],
-        "of": found[-1]["time"],
+        "snapshot": found["short_id"],
+        "of": found["time"],
         "months": len(layout.month_files()),
         "rows": sum(state.rows for state in manifest.state(layout).values()),
         "inbox_files": sum(1 for _ in layout.inbox.glob("*/*.jsonl")),
     }
+
+
+def find(snapshot: str) -> dict[str, Any]:
+    """A snapshot's `id`, `short_id` and `time`, as restic says them. Raises UsageError where there is none."""
+    found: list[dict[str, Any]] = json.loads(restic("snapshots", "--json", "--host", TAG, "--tag", TAG, snapshot))
+    if not found:
+        raise UsageError(f"the repository has no snapshot '{snapshot}' of an archive")
+    return found[-1]
 
 
 def _take_place(source: Path, layout: Layout) -> None:

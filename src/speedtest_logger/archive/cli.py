@@ -188,7 +188,18 @@ def do_verify(args: argparse.Namespace) -> int:
     if findings:
         show(args, [finding.to_row() for finding in findings], [])
         return EXIT_UNHEALTHY
+    for name, state in manifest.state(layout).items():
+        if state.accepted:
+            print(f"{name} was accepted as it was found: verify --explain {name} says why", file=sys.stderr)
     print(f"all is as the manifest says; its line {number} has SHA-256 {digest}", file=sys.stderr)
+    return EXIT_OK
+
+
+def do_accept(args: argparse.Namespace) -> int:
+    """Go on from what was found."""
+    from speedtest_logger.archive import mend
+
+    print(json.dumps(mend.accept(Layout(args.root), args.file, args.why)))
     return EXIT_OK
 
 
@@ -263,10 +274,14 @@ def do_backup(args: argparse.Namespace) -> int:
 
 
 def do_restore(args: argparse.Namespace) -> int:
-    """What playbooks/restore.yml runs."""
-    from speedtest_logger.archive import backup
+    """What playbooks/restore.yml runs; or one month's file only."""
+    from speedtest_logger.archive import backup, mend
 
-    print(json.dumps(backup.restore(Layout(args.root), args.snapshot)))
+    layout = Layout(args.root)
+    if args.file:
+        print(json.dumps(mend.restore_month(layout, args.file, args.snapshot)))
+    else:
+        print(json.dumps(backup.restore(layout, args.snapshot)))
     return EXIT_OK
 
 

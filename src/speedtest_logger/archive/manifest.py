@@ -9,6 +9,7 @@ altered or taken out without breaking all later ones. A line is written before i
 `days` gives rows and SHA-256 of the days that the change touched; `was` is the SHA-256 that the file had before, `new`
 marks one that was not there; null is a file that was pruned. Where `was` is not what the line before left, the file had
 been changed by somebody else: `altered` names the days that were written again on that, which proves them no more.
+`accepted` marks a file that a person had the chain go on from as it was found; `why` is what the person said.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class FileState:
     rows: int
     days: dict[str, tuple[int, str]] = field(default_factory=dict)
     altered: dict[str, str] | None = None
+    accepted: bool = False
 
 
 def _open_file(layout: Layout) -> Path:
@@ -93,7 +95,7 @@ def head(layout: Layout) -> tuple[int, str, dict[str, Any]]:
         ) from error
 
 
-def append(layout: Layout, verb: str, files: Files) -> None:
+def append(layout: Layout, verb: str, files: Files, why: str | None = None) -> None:
     """Add a line; it is durable when this returns. Raises OSError and leaves no half line."""
     _seal_earlier_day(layout)
     number, previous, _ = head(layout)
@@ -103,6 +105,7 @@ def append(layout: Layout, verb: str, files: Files) -> None:
         "previous": previous,
         "verb": verb,
         "schema_version": SCHEMA_VERSION,
+        **({"why": why} if why else {}),
         "files": files,
     }
     _write_line(_open_file(layout), line)
@@ -159,24 +162,26 @@ def _condensed(file: Path) -> dict[str, Any]:
     count, version = 0, 0
     verbs: set[str] = set()
     times: list[str] = []
+    why: list[str] = []
     files: Files = {}
     for line in map(json.loads, _lines(file)):
         count += 1
         verbs.add(line["verb"])
         version = max(version, line["schema_version"])
         times = [*times[:1], line["at"]]
+        why += [line["why"]] if "why" in line else []
         _add(files, line)
     about = {"from": times[0], "at": times[-1], "lines": count, "verb": ",".join(sorted(verbs))}
-    return {**about, "schema_version": version, "files": files}
+    return {**about, "schema_version": version, **({"why": "; ".join(why)} if why else {}), "files": files}
 
 
 def _add(files: Files, line: dict[str, Any]) -> None:
     """Add a later line to what earlier ones amount to."""
     for name, entry in line["files"].items():
         before = files.get(name)
-        if entry and before and not entry.get("pruned"):
+        if entry and before and not (entry.get("pruned") or entry.get("accepted")):
             files[name] = _together(before, entry, line["at"])
-        elif entry and name in files:
+        elif entry and name in files and not entry.get("accepted"):
             files[name] = {**entry, "pruned": True}  # and new since: what was before is forgotten by right
         else:
             files[name] = entry
@@ -190,7 +195,7 @@ def _together(before: dict[str, Any], entry: dict[str, Any], at: str) -> dict[st
     altered = {**before.get("altered", {}), **entry.get("altered", {})}
     as_it_was_left = not entry.get("new") and entry.get("was", before["sha256"]) == before["sha256"]
     if not as_it_was_left:
-        altered |= {day: at for day in entry["days"] if day in before["days"]}
+        altered |= {day: at for day, now in entry["days"].items() if before["days"].get(day, now) != now}
     if not as_it_was_left or "altered" in before or "altered" in entry:
         both["altered"] = altered
     return both
@@ -220,6 +225,7 @@ def state(layout: Layout) -> dict[str, FileState]:
             entry["rows"],
             {day: (rows, digest) for day, (rows, digest) in entry["days"].items()},
             entry.get("altered"),
+            bool(entry.get("accepted")),
         )
         for name, entry in files.items()
         if entry

@@ -31,6 +31,10 @@ VERBS = {
         "speedtest-archive report --location home --last 30d /tmp/home.html",
     ),
     "verify": ("compare every byte with the manifest", "speedtest-archive verify"),
+    "accept": (
+        "where a file is not as the manifest says and cannot be mended: go on from it as it is",
+        'speedtest-archive accept --why "the disk failed" location=home/year=2026/month=01/speedtest.parquet',
+    ),
     "import": (
         "take in what other programs measured",
         "speedtest-archive import --node attic --location home --dry-run /tmp/rows.csv",
@@ -42,9 +46,10 @@ VERBS = {
         "speedtest-archive gather",
     ),
     "backup": ("save one moment of the archive with restic", "speedtest-archive backup --keep-monthly 36"),
-    "restore": ("bring a backup into an empty archive and prove it", "speedtest-archive restore"),
+    "restore": ("bring a backup into an empty archive and prove it, or one file back", "speedtest-archive restore"),
     "fleet": ("each node's last record and last 24 hours, and the last backup, as JSON", "speedtest-archive fleet"),
 }
+MONTH = "location=home/year=2026/month=01/speedtest.parquet"
 FORMS = ("table", "csv", "json", "jsonl", "parquet")
 SIZES = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
 
@@ -106,7 +111,7 @@ def _add_own(made: dict[str, argparse.ArgumentParser]) -> None:
     made["verify"].add_argument(
         "--explain",
         metavar="FILE",
-        help="how a file became what it is, such as location=home/year=2026/month=01/speedtest.parquet",
+        help=f"how a file became what it is, such as {MONTH}",
     )
     made["import"].add_argument("--node", help="the node that measured, where the rows do not say it")
     made["import"].add_argument("--location", help="its location; default what the rows say, or unknown-location")
@@ -116,6 +121,9 @@ def _add_own(made: dict[str, argparse.ArgumentParser]) -> None:
     for name, count in (("daily", 7), ("weekly", 5), ("monthly", 24)):
         made["backup"].add_argument(f"--keep-{name}", type=int, default=count, metavar="N", help="default %(default)s")
     made["restore"].add_argument("--snapshot", default="latest", help="restic's id of it, default %(default)s")
+    made["restore"].add_argument("--file", metavar="FILE", help=f"this month only, such as {MONTH}")
+    made["accept"].add_argument("--why", required=True, metavar="TEXT", help="what the manifest will say of it")
+    made["accept"].add_argument("file", metavar="FILE", help=f"such as {MONTH}")
     made["export"].add_argument("--format", choices=["csv", "jsonl", "json", "parquet", "speedsnake"], default="csv")
     made["export"].add_argument("out", type=Path, help="a file; a new folder for speedsnake")
     for name in ("download", "upload"):

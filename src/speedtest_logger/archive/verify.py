@@ -153,9 +153,10 @@ def explain(layout: Layout, name: str) -> list[dict[str, Any]]:
                     "seq": line["seq"],
                     "verb": line["verb"],
                     "changes": line.get("lines", 1),
+                    "why": line.get("why"),
                     "rows": entry["rows"] if entry else 0,
                     "sha256": entry["sha256"] if entry else None,
-                    "days": ", ".join(sorted(entry["days"])) if entry else "pruned",
+                    "days": ", ".join(sorted(entry["days"])) if entry else "gone",
                 }
             )
     return rows
