@@ -257,7 +257,7 @@ def test_values_that_were_changed_go_and_rows_that_only_the_file_has_stay(archiv
     sql = "SELECT download_bps FROM records WHERE location = 'home' AND download_bps < 9e7"
     rows = open_archive(archive.root).query(sql)
     assert sorted(rows["download_bps"].to_pylist()) == [5e7 + n / 2 for n in range(5)]
-    (spoiled,) = (archive.quarantine / "months").iterdir()
+    (spoiled,) = (archive.quarantine / "spoiled_months").iterdir()
     assert pq.read_metadata(spoiled).num_rows == 55
 
 
@@ -267,6 +267,15 @@ def test_a_month_that_is_gone_comes_back(archive):
     home(archive).unlink()
     assert mend.restore_month(archive, MONTH)["rows"] == 50
     assert verify.verify(archive) == []
+
+
+@pytest.mark.usefixtures("repository")
+def test_of_two_spoiled_months_each_comes_back_by_itself(archive):
+    backup.backup(archive, backup.Keep())
+    for file in archive.month_files():
+        spoil(file)
+    assert mend.restore_month(archive, MONTH)["rows"] == 50
+    assert [finding.file for finding in verify.verify(archive)] == [MONTH.replace("home", "garden")]
 
 
 @pytest.mark.usefixtures("repository")

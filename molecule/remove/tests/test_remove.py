@@ -81,7 +81,8 @@ def test_4_a_spoiled_month_is_named_and_comes_back_from_the_backup(backed_up):
     on(NODE, f"speedtest-archive restore --file {month}")
     assert query(EVERYTHING, NODE) == rows
     assert "all is as the manifest says" in on(NODE, "speedtest-archive verify")
-    assert on(NODE, "cd /srv/speedtest-archive && find archive manifest quarantine ! -user speedtest-archive").strip() == ""
+    places = "/srv/speedtest-archive/archive /srv/speedtest-archive/manifest /srv/speedtest-archive/quarantine"
+    assert on(NODE, f"find {places} ! -user speedtest-archive") == ""
 
 
 def test_5_purge_takes_the_data_too(backed_up):

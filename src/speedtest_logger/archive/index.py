@@ -66,6 +66,13 @@ def note(layout: Layout, rows: pa.Table, columns: list[list[str]]) -> None:
         write(layout, index)
 
 
+def note_file(layout: Layout, file: Path) -> None:
+    """Take a file in that came by another way than a batch."""
+    index = read(layout)
+    _take_file(index, layout, file)
+    write(layout, index)
+
+
 def read(layout: Layout) -> Index:
     """What is known, made from the dataset where it is missing or damaged."""
     try:
@@ -79,13 +86,17 @@ def build(layout: Layout) -> Index:
     """The index of what the dataset holds."""
     index = Index()
     for file in layout.month_files():
-        source = parquet.ParquetFile(file)
-        index.take_columns(source.schema_arrow.names)
-        location, _, _ = month_of(layout.name(file))
-        for batch in source.iter_batches(columns=["node", "started_at"]):
-            rows = pa.Table.from_batches([batch])
-            index.take(rows.append_column("location", pa.array([location] * rows.num_rows)))
+        _take_file(index, layout, file)
     return index
+
+
+def _take_file(index: Index, layout: Layout, file: Path) -> None:
+    source = parquet.ParquetFile(file)
+    index.take_columns(source.schema_arrow.names)
+    location, _, _ = month_of(layout.name(file))
+    for batch in source.iter_batches(columns=["node", "started_at"]):
+        rows = pa.Table.from_batches([batch])
+        index.take(rows.append_column("location", pa.array([location] * rows.num_rows)))
 
 
 def write(layout: Layout, index: Index) -> None:
@@ -94,7 +105,7 @@ def write(layout: Layout, index: Index) -> None:
 
 
 def rebuild(layout: Layout) -> None:
-    """Make it anew: files went, or came by another way than a batch."""
+    """Make it anew: many files went or came."""
     write(layout, build(layout))
 
 

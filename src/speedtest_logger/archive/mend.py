@@ -32,7 +32,8 @@ def accept(layout: Layout, name: str, why: str) -> dict[str, Any]:
         file = layout.archive / name
         entry = {**month.describe(file), "accepted": True} if file.exists() else None
         manifest.append(layout, "accept", {name: entry}, why)
-        index.rebuild(layout)
+        if entry:
+            index.note_file(layout, file)
     return {"file": name, "rows": entry["rows"] if entry else 0, "was": [found.problem for found in findings]}
 
 
@@ -74,7 +75,7 @@ def _put_back(layout: Layout, name: str, source: Path) -> dict[str, Any]:
     sync_directory(file.parent)
     manifest.append(layout, "restore", {name: entry})
     store.settle(layout, {name: entry})
-    index.rebuild(layout)
+    index.note_file(layout, file)
     before = wanted.days if wanted else {}
     differences = {day: verify.compare(before.get(day), entry["days"].get(day)) for day in {*before, *entry["days"]}}
     return {
@@ -89,7 +90,7 @@ def _kept(layout: Layout, file: Path) -> Path | None:
     """Another name for a spoiled file, in the quarantine: it stays when another takes its place. None for no file."""
     if not file.exists():
         return None
-    other = layout.quarantine / "months" / f"{ulid()}.parquet"
+    other = layout.quarantine / "spoiled_months" / f"{ulid()}.parquet"
     parquet.make_folders(other.parent)
     os.link(file, other)
     sync_directory(other.parent)
