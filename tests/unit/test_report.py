@@ -63,6 +63,14 @@ def test_outages_tell_the_line_from_the_node(archive):
     assert [o.reason for o in coverage.outages(found)] == ["no_route", "missed", "missed"]
 
 
+def test_a_label_at_the_right_end_is_not_cut(archive, tmp_path):
+    assert command(archive, tmp_path / "home.html") == 0
+    page = (tmp_path / "home.html").read_text(encoding="utf-8")
+    labels = re.findall(r'<text x="([0-9.]+)" y="184" text-anchor="(\w+)">', page)
+    assert {anchor for x, anchor in labels if float(x) > 370} == {"end"}
+    assert {anchor for x, anchor in labels if float(x) <= 370} == {"middle", "start"}
+
+
 def test_nodes_that_take_turns_see_the_same_outage(archive):
     def account(node, offset, down):
         slots = [coverage.Slot(n * 600 + offset, "missed" if n in down else "ok", None) for n in range(20)]
