@@ -68,7 +68,7 @@ def test_a_label_at_the_right_end_is_not_cut(archive, tmp_path):
     page = (tmp_path / "home.html").read_text(encoding="utf-8")
     labels = re.findall(r'<text x="([0-9.]+)" y="184" text-anchor="(\w+)">', page)
     assert {anchor for x, anchor in labels if float(x) > 370} == {"end"}
-    assert {anchor for x, anchor in labels if float(x) <= 370} == {"middle", "start"}
+    assert {anchor for x, anchor in labels if float(x) <= 370} == {"middle"}
 
 
 def test_nodes_that_take_turns_see_the_same_outage(archive):

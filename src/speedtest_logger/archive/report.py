@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -268,7 +269,7 @@ def stacked(days: list[Cover]) -> dict[str, Any]:
                 )
             base += height
         if place % max(1, len(by_day) // 5) == 0:
-            labels.append((left, f"{day_name[8:]}/{day_name[5:7]}"))
+            labels.append((round(left + width / 2, 1), f"{date.fromisoformat(day_name):%d %b}"))
     return {"bars": bars, "labels": labels}
 
 
