@@ -174,6 +174,22 @@ def test_the_fleets_state_names_it(archive, capsys):
     assert all(str(home(archive)) in words for words in problems)
 
 
+def test_what_verify_found_is_in_the_fleets_state_until_it_finds_nothing(archive, capsys):
+    def problems():
+        capsys.readouterr()
+        assert run(archive, "fleet") == 0
+        return json.loads(capsys.readouterr().out)["problems"]
+
+    good = home(archive).read_bytes()
+    halve(home(archive))
+    assert problems() == []  # nobody has looked yet
+    assert run(archive, "verify") == 1
+    assert problems() == [f"{MONTH} 2026-01-{day:02d} changed: the rows' values differ" for day in (1, 2, 3)]
+    home(archive).write_bytes(good)
+    assert run(archive, "verify") == 0
+    assert problems() == []
+
+
 def test_a_day_of_raw_output_that_cannot_be_read_keeps_its_own_waiting_only(archive):
     def words(node, day):
         line = {"run_id": f"{node}-{day}", "started_at": f"2026-01-{day:02d}T00:00:00.000Z"}

@@ -113,6 +113,7 @@ def test_the_upkeep_of_every_night_does_its_work():
     on(NODE, "systemctl start speedtest-upkeep.service")
     said = on(NODE, "journalctl --no-pager -u speedtest-upkeep.service")
     assert "0 files, 0.0 MB removed" in said
+    assert "all is as the manifest says" in said
     assert "0 months gathered" in said
 
 

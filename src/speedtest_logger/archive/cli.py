@@ -184,6 +184,7 @@ def do_verify(args: argparse.Namespace) -> int:
         return EXIT_OK
     with progress(verify.sizes(layout), "verify") as advance:
         findings = verify.verify(layout, advance)
+    verify.keep(layout, findings)
     number, digest, _ = manifest.head(layout)
     if findings:
         show(args, [finding.to_row() for finding in findings], [])
@@ -287,11 +288,12 @@ def do_restore(args: argparse.Namespace) -> int:
 
 def do_fleet(args: argparse.Namespace) -> int:
     """What playbooks/status.yml asks for."""
-    from speedtest_logger.archive import backup, coverage, ingest
+    from speedtest_logger.archive import backup, coverage, ingest, verify
     from speedtest_logger.archive.dataset import open_archive
 
     layout = Layout(args.root)
-    state: dict[str, Any] = {"nodes": {}, "backup": backup.last(layout), "problems": ingest.problems(layout)}
+    problems = ingest.problems(layout) + verify.problems(layout)
+    state: dict[str, Any] = {"nodes": {}, "backup": backup.last(layout), "problems": problems}
     try:
         state["nodes"] = coverage.fleet(open_archive(args.root))
     except StorageError as error:

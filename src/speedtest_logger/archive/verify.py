@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -14,8 +17,11 @@ from speedtest_logger.archive.dataset import open_archive
 from speedtest_logger.archive.layout import Layout, raw_day_of
 from speedtest_logger.archive.manifest import FileState
 from speedtest_logger.errors import DamagedFileError
+from speedtest_logger.record import utc_text
+from speedtest_logger.spool import write_durably
 
 DOUBTFUL = "changed: the file was not as the manifest had left it when this day was written again at {}"
+MOST_KEPT = 5  # of what was found: enough to know that `verify` has to be asked
 DIGESTS = "SELECT run_id, raw_sha256 FROM records WHERE raw_sha256 IS NOT NULL"
 
 
@@ -134,6 +140,27 @@ def differences(file: Path, digests: dict[str, str]) -> Iterator[str]:
                         yield f"changed: the raw output of run {row['run_id']} is not what its record says"
     except DamagedFileError as error:
         yield f"changed: it cannot be read any more ({error.why})"
+
+
+def keep(layout: Layout, findings: list[Finding]) -> None:
+    """Remember what was found, for `problems`."""
+    state = {
+        "at": utc_text(time.time()),
+        "count": len(findings),
+        "findings": [f.to_row() for f in findings[:MOST_KEPT]],
+    }
+    with suppress(OSError), store.as_owner(layout.root):  # who may only read, or a disk that is full, gets the answer
+        write_durably(layout.state / "verify.json", json.dumps(state).encode())
+
+
+def problems(layout: Layout) -> list[str]:
+    """What the last verify found, in words; nothing where there was none yet."""
+    try:
+        state = json.loads((layout.state / "verify.json").read_text(encoding="utf-8"))
+        found = [" ".join(filter(None, (row["file"], row["day"], row["problem"]))) for row in state["findings"]]
+        return [*found, *([f"and {state['count'] - len(found)} more"] if state["count"] > len(found) else [])]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def sizes(layout: Layout) -> int:
