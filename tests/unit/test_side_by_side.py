@@ -26,10 +26,22 @@ for n in range(10_000_000):
 """
 
 
+REPLACED = """
+import os, sys
+file, parent = sys.argv[1], os.getppid()
+print(flush=True)
+for n in range(10_000_000):
+    if n % 1000 == 0 and os.getppid() != parent:
+        break
+    os.close(os.open(file + ".tmp", os.O_CREAT, 0o640))
+    os.replace(file + ".tmp", file)
+"""
+
+
 @contextmanager
-def coming_and_going(pattern):
-    """Another process makes files and removes them as fast as it can."""
-    other = subprocess.Popen([sys.executable, "-c", COMING_AND_GOING, str(pattern)], stdout=subprocess.PIPE)
+def coming_and_going(pattern, how=COMING_AND_GOING):
+    """Another process makes files and removes them, or replaces one, as fast as it can."""
+    other = subprocess.Popen([sys.executable, "-c", how, str(pattern)], stdout=subprocess.PIPE)
     try:
         other.stdout.readline()
         yield
@@ -82,3 +94,23 @@ def test_temporary_files_of_deliveries_under_way(archive):
 def test_what_other_queries_link(archive):
     with coming_and_going(archive.state / f"{snapshot.PREFIX}%s"):
         assert all(snapshot.leftovers(archive) == [] for _ in range(ROUNDS))
+
+
+def test_a_month_that_is_replaced_all_the_time_is_never_left_out(archive):
+    month = archive.month_file("home", 2026, 1)
+    month.parent.mkdir(parents=True)
+    month.touch()
+    with coming_and_going(month, REPLACED):
+        for _ in range(ROUNDS):
+            with snapshot.still(archive, [month]) as files:
+                assert len(files.linked) == 1
+                assert files.linked[0].exists()
+
+
+def test_a_month_that_was_pruned_meanwhile_is_left_out(archive, monkeypatch):
+    gone = archive.month_file("home", 2026, 1)
+    identity = snapshot.Identity(1, 2**62, 1)
+    monkeypatch.setattr(snapshot, "identities", lambda files: dict.fromkeys(files, identity))
+    monkeypatch.setattr(snapshot, "leftovers", lambda _: [])
+    with snapshot.still(archive, [gone]) as files:
+        assert (files.linked, dict(files.older)) == ([], {})

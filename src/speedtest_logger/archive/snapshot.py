@@ -21,6 +21,7 @@ from speedtest_logger.archive.layout import Layout
 
 RECENT_SECONDS = 600
 PREFIX = "reading-"
+LINK_TRIES = 5
 
 
 class Identity(NamedTuple):
@@ -86,14 +87,21 @@ def _folder(layout: Layout) -> Path:
 
 
 def _link(layout: Layout, file: Path, folder: Path) -> Path | None:
+    """The file under a name of our own; None where it was pruned."""
     target = folder / file.relative_to(layout.root)
     target.parent.mkdir(parents=True)
+    for _ in range(LINK_TRIES):
+        try:
+            os.link(file, target)
+        except FileNotFoundError:  # replaced while the kernel was at it, though there always is one: link again
+            continue
+        except OSError:  # another file system, or a file that is not ours
+            break
+        return target
     try:
-        os.link(file, target)
-    except FileNotFoundError:
-        return None
-    except OSError:  # another file system, or a file that is not ours
         shutil.copyfile(file, target)
+    except FileNotFoundError:  # pruned
+        return None
     return target
 
 
