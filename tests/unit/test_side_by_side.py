@@ -14,27 +14,21 @@ from speedtest_logger.archive.schema import BATCH_SCHEMA
 from speedtest_logger.spool import Spool
 
 ROUNDS = 300
-COMING_AND_GOING = """
+AS_FAST_AS_IT_CAN = """
 import os, sys
-pattern, parent = sys.argv[1], os.getppid()
+name, parent = sys.argv[1], os.getppid()
 print(flush=True)
 for n in range(10_000_000):
     if n % 1000 == 0 and os.getppid() != parent:
         break
-    os.close(os.open(pattern % (n % 7), os.O_CREAT, 0o640))
-    os.unlink(pattern % ((n + 4) % 7)) if n >= 4 else None
 """
-
-
-REPLACED = """
-import os, sys
-file, parent = sys.argv[1], os.getppid()
-print(flush=True)
-for n in range(10_000_000):
-    if n % 1000 == 0 and os.getppid() != parent:
-        break
-    os.close(os.open(file + ".tmp", os.O_CREAT, 0o640))
-    os.replace(file + ".tmp", file)
+COMING_AND_GOING = f"""{AS_FAST_AS_IT_CAN}
+    os.close(os.open(name % (n % 7), os.O_CREAT, 0o640))
+    os.unlink(name % ((n + 4) % 7)) if n >= 4 else None
+"""
+REPLACED = f"""{AS_FAST_AS_IT_CAN}
+    os.close(os.open(name + ".tmp", os.O_CREAT, 0o640))
+    os.replace(name + ".tmp", name)
 """
 
 
