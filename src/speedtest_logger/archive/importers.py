@@ -94,6 +94,8 @@ SIVEL_CSV = {
     "share": "share",
     "ip_address": "client.ip",
 }
+# A foreign row may hold any type anywhere: what a parser stumbles over is a row of another form than it looked.
+MISFITS = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
 SIVEL_SECTIONS = ("server", "client")
 OOKLA_SECTIONS = ("ping", "download", "upload", "interface", "server", "result")
 
@@ -196,6 +198,9 @@ def records(file: Path, source: Source, outcome: Imported) -> Iterator[Row]:
             record = validate(_to_record(raw, form, file, source))
         except (RecordError, EngineError) as error:
             outcome.refuse(file, place, str(error)[:200])
+            continue
+        except MISFITS as error:
+            outcome.refuse(file, place, f"its values do not fit its columns: {str(error)[:160]}")
             continue
         outcome.formats[form] = outcome.formats.get(form, 0) + 1
         yield record.to_row()

@@ -1,0 +1,102 @@
+"""Whatever a file holds, an import takes valid records, refuses the rest by name, and neither crashes nor grows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+from conftest import FIXTURES
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from speedtest_logger.archive import importers
+from speedtest_logger.archive.layout import Layout
+from speedtest_logger.errors import UsageError
+from speedtest_logger.record import COLUMNS, validate
+
+NAMES = sorted(
+    {
+        *COLUMNS,
+        *importers.OOKLA_CSV,
+        *importers.TRACKER_CSV,
+        *importers.SIVEL_CSV,
+        *("type", "server", "client", "ping", "timestamp", "created_at", "date", "time", "status", "sponsor"),
+        *("speedtest_address", "client_ip", "download_bandwidth", "service", "data", "result", "distance"),
+    }
+)
+ODD_NUMBERS = ("1e400", "-1", "NaN", "Infinity", "1_000", "94,3", "9" * 400)
+ODD_TIMES = ("2026-01-31T12:00:00Z", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "1970-01-01", "12:00")
+ODD_WORDS = ("result", "log", "completed", "failed", "\0", "=")
+TEXTS = st.one_of(st.text(max_size=40), st.sampled_from([*ODD_NUMBERS, *ODD_TIMES, *ODD_WORDS]))
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), TEXTS),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(NAMES), inner, max_size=4)),
+    max_leaves=8,
+)
+ROWS = st.lists(st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=12), min_size=1, max_size=4)
+RECORDED = [
+    file.read_bytes()
+    for file in sorted(FIXTURES.iterdir())
+    if file.name.startswith(("ookla", "speedtest-cli", "librespeed", "iperf3"))
+]
+BUDGET = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture
+def bring(tmp_path):
+    """Import a file's bytes as a rehearsal; returns the records, all of them valid, and what was counted."""
+    layout = Layout(tmp_path / "archive")
+    layout.prepare()
+
+    def run(name: str, content: bytes) -> None:
+        file = tmp_path / name
+        file.write_bytes(content)
+        before = sorted(layout.root.rglob("*"))
+        outcome = importers.Imported()
+        for row in importers.records(file, importers.Source("attic", "home", None), outcome):
+            assert validate(row).node
+        assert len(outcome.problems) <= 20
+        importers.run(layout, [file], importers.Source("attic"), dry_run=True)
+        assert sorted(layout.root.rglob("*")) == before
+
+    return run
+
+
+@BUDGET
+@given(st.binary(max_size=2000), st.sampled_from([".csv", ".json", ".jsonl", ".parquet"]))
+def test_bytes(bring, content, suffix):
+    bring("anything" + suffix, content)
+
+
+@BUDGET
+@given(ROWS)
+def test_json_of_any_shape(bring, rows):
+    bring("rows.json", json.dumps(rows).encode())
+    bring("rows.jsonl", "\n".join(map(json.dumps, rows)).encode())
+
+
+@BUDGET
+@given(st.lists(st.sampled_from(NAMES), min_size=1, max_size=15, unique=True), st.data())
+def test_csv_of_any_columns(bring, names, data):
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(names)
+    for _ in range(data.draw(st.integers(1, 3))):
+        writer.writerow([data.draw(TEXTS) for _ in names])
+    bring("rows.csv", text.getvalue().encode(errors="surrogatepass"))
+
+
+@BUDGET
+@given(st.sampled_from(RECORDED), st.integers(0, 10_000), st.binary(max_size=12), st.integers(0, 60))
+def test_recorded_output_with_a_piece_replaced(bring, content, place, piece, length):
+    place %= len(content) or 1
+    bring("spoiled.json", content[:place] + piece + content[place + length :])
+
+
+def test_a_node_that_is_not_named_is_asked_for(tmp_path):
+    file = tmp_path / "rows.json"
+    file.write_bytes((FIXTURES / "ookla-1.2.0-ok.json").read_bytes())
+    with pytest.raises(UsageError, match="--node NAME"):
+        list(importers.records(file, importers.Source(None), importers.Imported()))
