@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from speedtest_logger import __version__, config, errors
+from speedtest_logger import __version__, accounts, config, errors, files
 from speedtest_logger.log import Log
 
 JUST_NOW_SECONDS = 10
@@ -84,8 +84,7 @@ def act(args: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """Load the settings, run the verb, print, and say the exit code."""
     environment = environment_with_file(args.env_file, environment)
     settings = config.load(environment)
-    if args.verb in ("measure", "push", "doctor", "loop"):
-        become_owner(settings.state_dir)
+    become_owner(settings.state_dir)
     actions = {
         "measure": run_measure,
         "push": run_push,
@@ -120,16 +119,16 @@ def started_by_timer(environment: Mapping[str, str]) -> bool:
     return triggered.isdigit() and abs(time.time() - int(triggered) / 1e6) < JUST_NOW_SECONDS
 
 
-def become_owner(directory: Path) -> None:
-    """As root, go on as the state directory's owner.
+def become_owner(state_dir: Path) -> None:
+    """As root, go on as the owner of what lies in the state directory.
 
-    The service must be able to read and replace what is written by hand, and ssh refuses root a key that its group may
-    read.
+    The service must be able to read and replace what is written by hand, ssh refuses root a key that its group may
+    read, and what the service has put there must not be followed or obeyed with root's rights.
     """
-    if os.geteuid() == 0 and directory.exists() and (owner := directory.stat()).st_uid != 0:
-        os.setgroups([])
-        os.setgid(owner.st_gid)
-        os.setuid(owner.st_uid)
+    for directory in (state_dir / "state", state_dir):
+        if files.kind_of(directory):
+            accounts.become(accounts.owner_of(directory))
+            return
 
 
 def run_push(args: argparse.Namespace, settings: config.Settings, _: Mapping[str, str]) -> int:

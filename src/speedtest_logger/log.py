@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from speedtest_logger import files
 from speedtest_logger.record import utc_text
 
 MAX_BYTES = 5_000_000
@@ -41,14 +42,17 @@ class Log:
                 self.file = None
 
     def _append(self, file: Path, line: str) -> None:
-        if file.exists() and file.stat().st_size + len(line) > MAX_BYTES:
-            self._rotate(file)
-        with file.open("a", encoding="utf-8") as stream:
-            stream.write(line + "\n")
+        with files.open_to_append(file) as stream:
+            if os.fstat(stream.fileno()).st_size + len(line) <= MAX_BYTES:
+                stream.write(line.encode() + b"\n")
+                return
+        self._rotate(file)
+        with files.open_to_append(file) as stream:
+            stream.write(line.encode() + b"\n")
 
     def _rotate(self, file: Path) -> None:
         """Shift name.log to name.log.1 and so on up to name.log.9."""
         for number in range(KEEP - 1, 0, -1):
             newer = file if number == 1 else file.with_name(f"{file.name}.{number - 1}")
-            if newer.exists():
+            if files.is_regular(newer):
                 newer.replace(file.with_name(f"{file.name}.{number}"))

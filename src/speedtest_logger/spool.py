@@ -13,38 +13,20 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from speedtest_logger import files
 from speedtest_logger.errors import RecordError
 from speedtest_logger.record import COLUMNS, Record, from_text, unix_time, validate
 
 DAY_SECONDS = 86_400
-
-
-def write_durably(file: Path, content: bytes, mode: int = 0o640) -> None:
-    """Replace a file as a whole; it is on disk when this returns. Raises OSError."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, file)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_directory(file.parent)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make names in a directory durable."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+sync_directory, write_durably = files.sync_directory, files.write_durably
+FOLDERS = ("outbox", "results", "raw", "rejected", "state")
+RECORD_BYTES = 1_000_000  # most that a record's file may have
+RAW_BYTES = 16_000_000  # most that one run's engine may have said
+MOST_WAITING = 200_000  # files of the outbox that are looked at at once
 
 
 def record_to_csv(record: Record) -> bytes:
@@ -67,6 +49,16 @@ def record_from_csv(content: bytes) -> Record:
     return validate(from_text(rows[0]))
 
 
+def read_record(file: Path) -> Record:
+    """What is in a file of the outbox. Raises RecordError for what is no record, FileNotFoundError for what is gone."""
+    try:
+        return record_from_csv(files.read_bounded(file, RECORD_BYTES))
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise RecordError("bad_file", f"no record: {error.strerror}") from error
+
+
 @dataclass
 class Spool:
     """The node's state directory."""
@@ -85,7 +77,7 @@ class Spool:
 
     def prepare(self) -> None:
         """Make the directories that are missing."""
-        for name in ("outbox", "results", "raw", "rejected", "state"):
+        for name in FOLDERS:
             (self.directory / name).mkdir(mode=0o750, parents=True, exist_ok=True)
 
     def write(self, record: Record) -> bool:
@@ -94,10 +86,10 @@ class Spool:
         last = self.read_state("last_record") or {}
         if record.scheduled_at and last.get("run_id") == record.run_id:  # written before, perhaps delivered since
             return False
-        known = file.exists()
+        known = files.is_regular(file)
         if not known:
             write_durably(file, record_to_csv(record))
-        content = file.read_bytes()
+        content = files.read_bounded(file, RECORD_BYTES)
         self._write_history(record_from_csv(content) if known else record, content)
         return not known
 
@@ -106,7 +98,7 @@ class Spool:
         folder = self.directory / f"results/year={stamp[:4]}/month={stamp[5:7]}/day={stamp[8:10]}"
         folder.mkdir(mode=0o750, parents=True, exist_ok=True)
         file = folder / f"speedtest_{stamp[11:19].replace(':', '-')}.csv"
-        if file.exists() and file.read_bytes() != content:  # two records of one second
+        if files.is_regular(file) and files.read_bounded(file, RECORD_BYTES) != content:  # two records of one second
             file = file.with_name(f"{file.stem}_{record.run_id[:8]}.csv")
         write_durably(file, content)
 
@@ -115,10 +107,10 @@ class Spool:
         write_durably(self._raw_file(run_id, engine), content)
 
     def read_raw(self, run_id: str, engine: str) -> bytes | None:
-        """An engine's own words, None where they are not kept any more."""
+        """An engine's own words, None where they are not kept any more, or something else lies there."""
         try:
-            return self._raw_file(run_id, engine).read_bytes()
-        except FileNotFoundError:
+            return files.read_bounded(self._raw_file(run_id, engine), RAW_BYTES)
+        except OSError:
             return None
 
     def _raw_file(self, run_id: str, engine: str) -> Path:
@@ -127,10 +119,11 @@ class Spool:
     def waiting(self) -> dict[Path, os.stat_result]:
         """Files in the outbox, oldest first; a delivery under way can take any of them away at any time."""
         found = {}
-        for file in self.outbox.iterdir():
-            if file.suffix == ".csv":
+        with os.scandir(self.outbox) as entries:
+            for entry in islice((entry for entry in entries if entry.name.endswith(".csv")), MOST_WAITING):
                 with suppress(FileNotFoundError):
-                    found[file] = file.stat()
+                    if entry.is_file(follow_symlinks=False):
+                        found[Path(entry.path)] = entry.stat(follow_symlinks=False)
         return dict(sorted(found.items(), key=lambda entry: (entry[1].st_mtime_ns, entry[0].name)))
 
     def release(self, run_id: str) -> None:
@@ -154,10 +147,14 @@ class Spool:
             going.append(file)
         return going
 
+    def strangers(self) -> list[str]:
+        """What lies where this program's files lie and is none, in words; it is neither read nor followed."""
+        return [words for name in FOLDERS for words in files.strangers(self.directory / name)]
+
     def read_state(self, name: str) -> dict[str, Any] | None:
-        """A small state file, None where it is missing or torn."""
+        """A small state file, None where it is missing or torn, or something else lies there."""
         try:
-            content = json.loads((self.directory / "state" / f"{name}.json").read_text(encoding="utf-8"))
+            content = json.loads(files.read_bounded(self.directory / "state" / f"{name}.json"))
         except (OSError, ValueError):
             return None
         return content if isinstance(content, dict) else None
@@ -187,7 +184,7 @@ def _disk_bytes(found: os.stat_result) -> int:
 
 def _older(folder: Path, days: int) -> Iterator[Path]:
     limit = time.time() - days * DAY_SECONDS
-    return (file for file in folder.rglob("*") if file.is_file() and file.stat().st_mtime < limit)
+    return (file for file in folder.rglob("*") if files.is_regular(file) and file.lstat().st_mtime < limit)
 
 
 def age_of(record: dict[str, Any]) -> float:

@@ -131,10 +131,10 @@ def disk(settings: Settings) -> Finding:
         free = shutil.disk_usage(settings.state_dir).free / 1e6
     except OSError as error:
         return Finding("DISK_UNUSABLE", False, f"{settings.state_dir}: {error.strerror}")
-    if not os.access(settings.state_dir, os.W_OK):
-        return Finding(
-            "DISK_UNUSABLE", False, f"{settings.state_dir} cannot be written: run this as the logger's account"
-        )
+    outbox = Spool(settings.state_dir).outbox  # what is above it is root's, where roles made it
+    place = outbox if outbox.is_dir() else settings.state_dir
+    if not os.access(place, os.W_OK):
+        return Finding("DISK_UNUSABLE", False, f"{place} cannot be written: run this as the logger's account")
     if free < settings.disk_min_free_mb:
         return Finding("DISK_FULL", False, f"{free:.0f} MB free, {settings.disk_min_free_mb:g} wanted")
     return Finding("DISK", True, f"{free:.0f} MB free")

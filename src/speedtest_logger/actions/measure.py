@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
-from speedtest_logger import __version__, network
+from speedtest_logger import __version__, files, network
 from speedtest_logger.actions import chain, gates
 from speedtest_logger.config import Settings
 from speedtest_logger.engines.job import Result, text_or_none
@@ -125,7 +125,7 @@ def skipped(record: Record, reason: str, message: str) -> Record:
 @contextmanager
 def measuring_lock(spool: Spool, *, wait: bool) -> Iterator[bool]:
     """Keeps two measurements on one node apart; yields whether it was free. The kernel frees it on any death."""
-    with (spool.directory / "state" / "measure.lock").open("w") as file:
+    with files.open_lock(spool.directory / "state" / "measure.lock") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:

@@ -12,14 +12,14 @@ import json
 import subprocess
 import time
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any, BinaryIO
 
-from speedtest_logger import raw_output
+from speedtest_logger import files, raw_output
 from speedtest_logger.config import Settings
 from speedtest_logger.errors import DeliveryError, RecordError
 from speedtest_logger.log import Log
 from speedtest_logger.record import Record, utc_text
-from speedtest_logger.spool import Spool, record_from_csv
+from speedtest_logger.spool import Spool, read_record
 
 TRIES = 3
 FIRST_WAIT_SECONDS = 2
@@ -49,7 +49,7 @@ def push(settings: Settings, log: Log, *, force: bool = False) -> Delivery:
     delivery = Delivery()
     if not settings.archive_host or not spool.waiting():
         return delivery
-    with (spool.directory / "state" / "push.lock").open("w") as lock:
+    with files.open_lock(spool.directory / "state" / "push.lock") as lock:
         if not locked(lock, log, wait=force) or (resting(spool) and not force):
             delivery.waiting = len(spool.waiting())
             return delivery
@@ -61,7 +61,7 @@ def push(settings: Settings, log: Log, *, force: bool = False) -> Delivery:
     return delivery
 
 
-def locked(lock: IO[str], log: Log, *, wait: bool) -> bool:
+def locked(lock: BinaryIO, log: Log, *, wait: bool) -> bool:
     """Whether this process is now the only one that delivers; `wait` for the other one to end."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -88,7 +88,7 @@ def next_batch(settings: Settings, spool: Spool, log: Log) -> dict[str, bytes]:
         if len(batch) == settings.push_batch_records or size > BATCH_BYTES:
             break
         try:
-            record = record_from_csv(file.read_bytes())
+            record = read_record(file)
             if file.stem != record.run_id:
                 raise RecordError("bad_file", f"holds run {record.run_id}")
         except FileNotFoundError:  # dropped meanwhile: the outbox reached its cap

@@ -53,14 +53,14 @@ def status(settings: Settings, now: float | None = None) -> dict[str, Any]:
         "paused": settings.paused,
         "outbox_records": len(waiting),
         "outbox_oldest_seconds": round(now - next(iter(waiting.values())).st_mtime) if waiting else None,
-        "rejected_records": len(list(spool.rejected.glob("*.csv"))) if spool.rejected.is_dir() else 0,
+        "rejected_records": sum(1 for _ in spool.rejected.glob("*.csv")) if spool.rejected.is_dir() else 0,
         "last_receipt_at": receipt.get("at"),
         "month_bytes": usage.get("bytes", 0) if usage.get("month") == utc_text(now)[:7] else 0,
         "engines_resting": sorted(
             name for name, rest in (spool.read_state("rests") or {}).items() if rest.get("until", 0) > now
         ),
     }
-    return {**state, "problems": problems(settings, state, last, now)}
+    return {**state, "problems": problems(settings, state, last, now) + spool.strangers()}
 
 
 def problems(settings: Settings, state: dict[str, Any], last: dict[str, Any], now: float) -> list[str]:
