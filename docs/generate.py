@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
 from speedtest_logger import cli, config, record  # noqa: E402  (found only after the line above)
-from speedtest_logger.archive import options  # noqa: E402
+from speedtest_logger.archive import limits, options  # noqa: E402
 
 os.environ["COLUMNS"] = "100"  # argparse wraps its help at the terminal's width
 ROLES = ("speedtest_logger", "docker_host", "speedtest_archive", "speedtest_target", "managed_host")
@@ -71,7 +71,26 @@ def settings() -> str:
                 (f"`SPEEDTEST_{engine.upper()}_{option.name.upper()}`", shown(default), option.metadata["text"])
             )
     head = "# Settings of a node\n\n`/etc/speedtest-telemetry/logger.env`, written by the role `speedtest_logger`.\n\n"
-    return NOTE + head + table(("variable", "default", "effect"), rows)
+    return NOTE + head + table(("variable", "default", "effect"), rows) + "\n" + archive_limits()
+
+
+def archive_limits() -> str:
+    """Every variable of limits.env."""
+    rows = [
+        (
+            f"`{limits.PREFIX}{limit.name.upper()}`",
+            shown(limit.default),
+            f"{limit.metadata['least']} to {limit.metadata['most']}",
+            limit.metadata["text"],
+        )
+        for limit in dataclasses.fields(limits.Limits)
+    ]
+    head = (
+        "## Limits of the archive host\n\n`fleet/limits.env` in the archive's directory, written by the role "
+        "`speedtest_archive`: what one delivery and one node may cost. A node that is over one of them is refused with "
+        "the reason, keeps its records and tries again; no other node notices.\n\n"
+    )
+    return head + table(("variable", "default", "from, to", "effect"), rows)
 
 
 def columns() -> str:

@@ -1,25 +1,23 @@
 """coverage: every slot that a node should have had, and what became of it; outages made of them.
 
-state/schedule.json holds, for each node, the schedules that Ansible deployed and from when to when each was in force:
-{"nodes": {NAME: [{"valid_from": TIME, "valid_to": TIME or null, "interval_seconds": N, "offset_seconds": N, …}]}}.
+The registry holds, for each node, the schedules that Ansible deployed and from when to when each was in force.
 """
 
 from __future__ import annotations
 
 import bisect
-import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from speedtest_logger import registry
 from speedtest_logger.archive.dataset import Archive
 from speedtest_logger.archive.layout import Layout
 from speedtest_logger.archive.render import rows_of
-from speedtest_logger.errors import StorageError
-from speedtest_logger.record import UNKNOWN_LOCATION, unix_time, utc_text
-from speedtest_logger.schedule import Schedule
+from speedtest_logger.record import UNKNOWN_LOCATION, utc_text
+from speedtest_logger.registry import expected_slots
 
 GRACE_SECONDS = 900
 OUTCOMES = ("ok", "partial", "failed", "skipped", "missed", "pending")
@@ -123,27 +121,10 @@ class Outage:
         }
 
 
-def read_schedules(layout: Layout) -> dict[str, list[dict[str, Any]]]:
+def read_schedules(layout: Layout) -> dict[str, registry.History]:
     """The fleet's schedules with their history. Raises StorageError for a file that cannot be read."""
-    file = layout.state / "schedule.json"
-    if not file.exists():
-        return {}
-    try:
-        nodes: dict[str, list[dict[str, Any]]] = json.loads(file.read_text(encoding="utf-8"))["nodes"]
-    except (ValueError, KeyError) as error:
-        raise StorageError(f"{file} cannot be read ({error}): restore it, or remove it and run site.yml") from error
-    return nodes
-
-
-def expected_slots(history: list[dict[str, Any]], start: float, end: float) -> list[int]:
-    """The slots (Unix time, s) in start <= slot < end of a node's schedules, each while it was in force."""
-    slots: set[int] = set()
-    for entry in history:
-        first = max(start, unix_time(entry["valid_from"]))
-        last = min(end, unix_time(entry["valid_to"])) if entry.get("valid_to") else end
-        if first < last:
-            slots.update(Schedule(entry["interval_seconds"], entry["offset_seconds"]).between(first, last))
-    return sorted(slots)
+    found = registry.read(layout.root)
+    return found.nodes if found else {}
 
 
 @dataclass

@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import time
+from contextlib import suppress
 from pathlib import Path
 
 DEFAULT_ROOT = Path("/srv/speedtest-archive")
@@ -34,12 +35,18 @@ class Layout:
         self.quarantine = root / "quarantine"
         self.state = root / "state"
         self.gathered = root / "gathered"
+        self.work = root / "work"  # what is being made: staging folders of backups and restores
+        self.fleet = root / "fleet"  # root writes it: what is known of the nodes, and their limits
+        self.backups = root / "backups"  # the backup account writes it
 
     def prepare(self) -> None:
         """Make the directories that are missing."""
         records, raw = (self.inbox, self.archive, self.manifest), (self.raw_inbox, self.raw)
         for folder in (*records, *raw, self.quarantine, self.state):
             folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+        for folder in (self.work, self.fleet):
+            with suppress(PermissionError):  # on a host only root can make them: the role does
+                folder.mkdir(mode=0o750, exist_ok=True)
 
     def month_file(self, location: str, year: int, month: int) -> Path:
         """The one file of a location and month."""
