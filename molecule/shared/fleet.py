@@ -18,6 +18,7 @@ from lab.lab import load
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIO = os.environ.get("MOLECULE_SCENARIO_NAME", "default")
 LAB = "molecule-" + SCENARIO.replace("_", "-")
+SSH_FAILED = 255  # ssh(1): its own errors
 POLL_SECONDS = 5  # most ask the archive, and scenarios share the machine
 
 
@@ -37,15 +38,19 @@ def on(node: str, command: str, *, check: bool = True) -> str:
 
 
 def attempt(node: str, command: str) -> subprocess.CompletedProcess[str]:
-    """Run a shell command on a node as root and return how it ended; standard error is among the output."""
-    return subprocess.run(
-        [*login(node), "sudo sh -c " + quoted(command)],
+    """Run a shell command on a node as root and return how it ended; the command's standard error is in the output.
+
+    What ssh itself says is not, unless it could not connect: it also complains where a shared connection just ended.
+    """
+    done = subprocess.run(
+        [*login(node), "sudo sh -c " + quoted(f"exec 2>&1; {command}")],
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        capture_output=True,
         text=True,
         check=False,
     )
+    done.stdout += done.stderr if done.returncode == SSH_FAILED else ""
+    return done
 
 
 def login(node: str) -> list[str]:
