@@ -11,13 +11,12 @@ a node that has just moved is ever foreign. The version before had `nodes` only,
 from __future__ import annotations
 
 import json
-import os
-import stat
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from speedtest_logger.errors import StorageError
+from speedtest_logger.files import read_bounded
 from speedtest_logger.record import unix_time
 from speedtest_logger.schedule import DAY, Schedule
 
@@ -94,7 +93,7 @@ def read(root: Path) -> Registry | None:
     for place in PLACES:
         file = root / place
         try:
-            content = json.loads(_read(file))
+            content = json.loads(read_bounded(file, MOST_BYTES))
         except FileNotFoundError:
             continue
         except (OSError, ValueError, RecursionError) as error:
@@ -105,16 +104,6 @@ def read(root: Path) -> Registry | None:
             raise cannot_be_read(file, "it has no nodes by name")
         return Registry(file, nodes, inventory)
     return None
-
-
-def _read(file: Path) -> bytes:
-    """The bytes of a regular file that is no link: the old place belongs to a service account."""
-    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as stream:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode) or found.st_size > MOST_BYTES:
-            raise ValueError(f"no regular file of at most {MOST_BYTES // 1_000_000} MB")
-        return stream.read(MOST_BYTES)
 
 
 def cannot_be_read(file: Path, why: object) -> StorageError:

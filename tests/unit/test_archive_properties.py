@@ -123,7 +123,7 @@ VALUES = st.one_of(st.none(), st.booleans(), NUMBERS, st.text(max_size=12), st.s
 
 
 def test_judged_lines_are_read_and_not_judged_again():
-    line = receive.as_lines([row(EDGES[0], status="odd")])
+    line = receive.as_line(row(EDGES[0], status="odd"))
     assert json_lines.read_lines(line, "attic") is None
     assert json_lines.read_lines(line, "attic", judged=True).num_rows == 1
     assert json_lines.read_lines(line, "porch", judged=True) is None
@@ -153,7 +153,7 @@ def test_a_delivery_is_read_as_its_rows_are(tmp_path_factory, texts):
         row(EDGES[0], server_name=text.replace("\0", ""), jitter_ms=number, bytes_sent=whole)
         for text, number, whole in texts
     ]
-    (folder / "[1]*.jsonl").write_bytes(receive.as_lines(rows))
+    (folder / "[1]*.jsonl").write_bytes(b"".join(map(receive.as_line, rows)))
     expected = json_lines.to_table([validate(each).to_row() for each in rows])
     assert json_lines.read_deliveries([folder / "[1]*.jsonl"], len(rows), "attic").equals(expected)
 
@@ -171,7 +171,7 @@ def test_a_delivery_is_read_as_its_rows_are(tmp_path_factory, texts):
 )
 def test_a_delivery_that_is_another_than_expected_is_not_believed(tmp_path, content, rows):
     file = tmp_path / "delivery.jsonl"
-    file.write_bytes(content(receive.as_lines([row(EDGES[0])])))
+    file.write_bytes(content(receive.as_line(row(EDGES[0]))))
     assert json_lines.read_deliveries([file], rows, "attic") is None
     assert json_lines.read_deliveries([tmp_path / "gone.jsonl"], 1, "attic") is None
 

@@ -144,7 +144,7 @@ def imported(file: Path) -> set[str]:
     return found
 
 
-GROUND = ("schedule", "registry", "spool", "network", "config", "record", "errors", "log")
+GROUND = ("schedule", "registry", "spool", "files", "network", "config", "record", "errors", "log")
 LEVELS = (("cli",), ("actions",), ("engines",), GROUND)
 
 
@@ -164,7 +164,7 @@ def test_imports_point_one_way():
                 assert its >= mine, f"{module} imports {other}"
 
 
-RECEIVING = ("receive", "layout", "limits")
+RECEIVING = ("receive", "incoming", "judge", "layout", "limits", "quarantine", "standing")
 
 
 def test_the_node_side_and_receive_use_the_standard_library_only():

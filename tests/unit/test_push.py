@@ -6,6 +6,7 @@ import io
 import json
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -16,7 +17,7 @@ from speedtest_logger.errors import DeliveryError
 from speedtest_logger.log import Log
 from speedtest_logger.spool import Spool
 
-LIMITS = receive.Limits(free_bytes=0)
+LIMITS = receive.Limits(free_mb=0, low_disk_mb=0, oldest_days=36_500)
 
 
 @pytest.fixture
@@ -112,12 +113,12 @@ def test_no_archive_no_release_and_a_rest(node, monkeypatch, link):
 
 def test_refused_records_are_put_aside_with_their_reason(node, archive, link, monkeypatch):
     fill(node, 2)
-    monkeypatch.setattr(receive.time, "time", lambda: 1_600_000_000.0)
+    monkeypatch.setitem(globals(), "LIMITS", replace(LIMITS, oldest_days=1))
     delivery = run(node)
     assert (delivery.accepted, delivery.rejected) == (0, 2)
     reasons = list((node.state_dir / "rejected").glob("*.reason"))
     assert len(reasons) == 2
-    assert "from_the_future" in reasons[0].read_text()
+    assert "too_old" in reasons[0].read_text()
 
 
 def test_a_forced_push_waits_for_the_one_that_runs(node, archive, link, monkeypatch):

@@ -22,7 +22,7 @@ from speedtest_logger.errors import ConfigError, RecordError
 from speedtest_logger.log import Log
 from speedtest_logger.spool import Spool
 
-LIMITS = receive.Limits(free_bytes=0)
+LIMITS = receive.Limits(free_mb=0, low_disk_mb=0, oldest_days=36_500)
 MOMENT = 1_700_000_000
 WORDS = b'{"server": {"name": "Example Town"}, "download": 96.5}'
 

@@ -81,7 +81,7 @@ def test_links_and_pipes_in_its_place_are_refused_at_once(tmp_path):
         registry.read(tmp_path)
     (tmp_path / "state/schedule.json").unlink()
     os.mkfifo(tmp_path / "state/schedule.json")
-    with pytest.raises(StorageError, match="no regular file"):
+    with pytest.raises(StorageError, match="a pipe where a file should be"):
         registry.read(tmp_path)
 
 

@@ -7,8 +7,11 @@ import os
 import re
 import secrets
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+
+from speedtest_logger.files import sync_directory
 
 DEFAULT_ROOT = Path("/srv/speedtest-archive")
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -17,6 +20,7 @@ MONTH_PATTERN = re.compile(
 )
 MONTH_FILE = "speedtest.parquet"
 RAW_FILE = "raw.parquet"
+BLOCK = 4_096  # a file takes no less on a disk
 
 
 class Layout:
@@ -93,9 +97,34 @@ def month_of(name: str) -> tuple[str, int, int]:
     return found["location"], int(found["year"]), int(found["month"])
 
 
+def files_in(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """The files of a folder, which others may be taking away meanwhile; none where there is no folder."""
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                yield entry.path, entry.stat(follow_symlinks=False)
+
+
+def bytes_in(folder: Path) -> int:
+    """What the files of a folder take on a disk at least."""
+    return sum(max(BLOCK, found.st_size) for _, found in files_in(folder))
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and the one that it is in where they are missing; they are on disk when this returns."""
+    for missing in [place for place in (folder.parent, folder) if not place.is_dir()]:
+        missing.mkdir(mode=0o750, exist_ok=True)
+        sync_directory(missing.parent)
+
+
 def sealed_name(name: str, content: bytes) -> str:
     """The name of a delivery's file, which says what its bytes are."""
-    return f"{name}.{hashlib.sha256(content).hexdigest()}.jsonl"
+    return name_with_seal(name, hashlib.sha256(content).hexdigest())
+
+
+def name_with_seal(name: str, digest: str) -> str:
+    """The same from the SHA-256 of the bytes."""
+    return f"{name}.{digest}.jsonl"
 
 
 def is_sealed(file_name: str, content: bytes) -> bool | None:
