@@ -20,11 +20,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from fleet_data import as_lines, node_table
+import pyarrow as pa
+from fleet_data import SLOT_SECONDS, START, as_lines, node_table
 from node_cost import PYTHON, install
 
 from speedtest_logger.archive import ingest, open_archive
 from speedtest_logger.archive.layout import Layout
+from speedtest_logger.record import run_id_of_slot, utc_text
 
 PORT = 22822
 ROWS = 12  # an hour of five-minute slots
@@ -55,6 +57,14 @@ def keys(folder: Path, root: Path, programs: Path, nodes: int) -> None:
         command = f"{PYTHON} -I {programs}/speedtest-receive --root {root} --node node-{number:04d}"
         lines.append(f'restrict,command="{command}" {public}\n')
     (folder / "authorized_keys").write_text("".join(lines))
+
+
+def payload(number: int) -> bytes:
+    """A node's last hour as a delivery that receive takes: slots of now, each with its run's id."""
+    table = node_table(number, int(time.time() - START) // SLOT_SECONDS - ROWS - 1, ROWS)
+    slots = [utc_text(at.timestamp()) for at in table["scheduled_at"].to_pylist()]
+    runs = [run_id_of_slot(f"node-{number:04d}", slot) for slot in slots]
+    return as_lines(table.set_column(table.column_names.index("run_id"), "run_id", pa.array(runs)))
 
 
 def deliver(folder: Path, number: int, payload: bytes, together: threading.Barrier) -> tuple[float, dict]:
@@ -98,7 +108,7 @@ def measure(nodes: int, folder: Path, programs: Path) -> str:
     layout.prepare()
     keys(place, layout.root, programs, nodes)
     (place / "sshd_config").write_text(CONFIG.format(port=PORT, folder=place))
-    payloads = [as_lines(node_table(number, 0, ROWS)) for number in range(nodes)]
+    payloads = [payload(number) for number in range(nodes)]
     host = subprocess.Popen(["/usr/sbin/sshd", "-D", "-e", "-f", place / "sshd_config"])
     peak = [0.0]
     over = threading.Event()

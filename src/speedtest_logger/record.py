@@ -45,7 +45,7 @@ REASONS = {
 }
 
 ID_PATTERN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-TIME_PATTERN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
+TIME_PATTERN = re.compile(r"\d{4}-\d\d-\d\dT(?!24)\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 UNKNOWN_LOCATION = "unknown-location"
 
 
@@ -122,7 +122,7 @@ def unix_time(text: str) -> float:
     """Unix time in seconds from what utc_text wrote. Raises ValueError for anything else."""
     if not TIME_PATTERN.fullmatch(text):
         raise ValueError(f"'{text}' is no time of the form 2026-01-31T23:59:59.000Z")
-    return datetime.strptime(text[:-1] + "+0000", "%Y-%m-%dT%H:%M:%S.%f%z").timestamp()
+    return datetime.fromisoformat(text[:-1] + "+00:00").timestamp()  # a tenth of what strptime costs
 
 
 def run_id_of_slot(node: str, scheduled_at: str) -> str:

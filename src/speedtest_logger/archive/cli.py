@@ -288,11 +288,12 @@ def do_restore(args: argparse.Namespace) -> int:
 
 def do_fleet(args: argparse.Namespace) -> int:
     """What playbooks/status.yml asks for."""
-    from speedtest_logger.archive import backup, coverage, ingest, verify
+    from speedtest_logger.archive import backup, coverage, ingest, limits, standing, verify
     from speedtest_logger.archive.dataset import open_archive
 
     layout = Layout(args.root)
     problems = ingest.problems(layout) + verify.problems(layout)
+    problems += standing.problems(layout, time.time()) + limits.load(layout)[1]
     state: dict[str, Any] = {"nodes": {}, "backup": backup.last(layout), "problems": problems}
     try:
         state["nodes"] = coverage.fleet(open_archive(args.root))

@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import resource
-import shutil
 import signal
 import sys
 import time
@@ -126,7 +125,7 @@ class Delivery:
         if len(self.entries) < quarantine.KEPT_LINES:
             whole = error.reason == "different_record"
             most = quarantine.KEPT_OF_A_RECORD if whole else quarantine.KEPT_BYTES
-            self.entries.append(quarantine.entry(error.reason, str(error), line, most))
+            self.entries.append(quarantine.entry(error.reason, str(error), line.rstrip(), most))
         self.no_objects += error.reason == "bad_json"
         if self.no_objects > NO_OBJECTS:
             raise RefusedError(
@@ -194,7 +193,7 @@ def receive(layout: Layout, node: str, stream: BinaryIO, limits: Limits) -> dict
 
 def admit(layout: Layout, delivery: Delivery, stands: Standing, limits: Limits) -> None:
     """Raise RefusedError where nothing can be taken now: before a byte is read."""
-    free = shutil.disk_usage(layout.root).free
+    free = free_bytes(layout.root)
     if free < limits.free_mb * MB:
         raise RefusedError("disk_full", f"the archive host's disk is full: {free // MB} MB are free")
     if free < limits.low_disk_mb * MB and stands.bytes < limits.bytes_burst_mb * MB / 2:
@@ -205,6 +204,12 @@ def admit(layout: Layout, delivery: Delivery, stands: Standing, limits: Limits) 
         )
     delivery.inbox.check()
     delivery.raw_inbox.check()
+
+
+def free_bytes(folder: Path) -> int:
+    """What is free on a folder's disk for accounts other than root."""
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize
 
 
 def read(stream: BinaryIO, delivery: Delivery, stands: Standing, limits: Limits) -> None:
