@@ -87,7 +87,7 @@ def test_the_same_record_counts_once_and_the_first_stands(archive):
     deliver(archive, {**first, "download_bps": 1.0}, first)
     deliver(archive, first)
     outcome = ingest.ingest(archive)
-    assert (outcome.added, outcome.duplicates) == (0, 2)
+    assert (outcome.added, outcome.duplicates, outcome.different) == (0, 1, 1)
     assert rows(archive, "SELECT download_bps FROM records") == [{"download_bps": 1e8}]
 
 

@@ -111,7 +111,7 @@ def test_a_run_that_is_there_is_found_in_either_part(layout):
     runs = content(file)["run_id"].to_pylist()
     again = [row(at(2, 50)) | {"run_id": run} for run in (runs[0], runs[-1])]
     outcome = deliver(layout, *again, row(at(2, 51)))
-    assert (outcome.added, outcome.duplicates) == (1, 2)
+    assert (outcome.added, outcome.different) == (1, 2)
     assert pq.read_metadata(file).num_rows == 32
 
 

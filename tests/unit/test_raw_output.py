@@ -214,4 +214,4 @@ def test_a_raw_file_of_a_later_version_is_left_as_it_is(node, archive):
     with pytest.raises(Exception, match="schema version 99"):
         raw.add(file, [])
     with pytest.raises(RecordError):
-        raw.judged(b"{}")
+        raw.parsed(b"{}")

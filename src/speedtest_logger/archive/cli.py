@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -82,6 +83,15 @@ def start_light() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
+def bound_memory(layout: Layout) -> None:
+    """What would need too much fails by itself: the machine's other programs are not to pay for it."""
+    from speedtest_logger.archive import limits
+
+    most = limits.load(layout)[0].ingest_memory_mb * 1_000_000
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
 def do_ingest(args: argparse.Namespace) -> int:
     """Every minute there mostly is nothing: then not even the libraries are imported."""
     layout = Layout(args.root)
@@ -90,6 +100,8 @@ def do_ingest(args: argparse.Namespace) -> int:
         return EXIT_OK
     from speedtest_logger.archive import ingest
 
+    if args.own_process:
+        bound_memory(layout)
     ingest.clear_leftovers(layout)
     with progress(waiting, "ingest") as advance:
         outcome = ingest.ingest(layout, advance, wait=300)  # a backup's or a pruning's seconds
@@ -109,13 +121,19 @@ def do_query(args: argparse.Namespace) -> int:
 
 
 def do_nodes(args: argparse.Namespace) -> int:
-    """A row per node and location."""
-    args.sql = """
+    """A row per node and location; `aside` is what ingest set aside of the node as a whole."""
+    from speedtest_logger.archive import aside, render
+
+    sql = """
         SELECT node, location, count(*) AS records, count(*) FILTER (status = 'ok') AS ok, min(started_at) AS first,
                max(started_at) AS last, round(median(download_bps) / 1e6, 1) AS download_mbps,
                round(median(upload_bps) / 1e6, 1) AS upload_mbps, round(median(latency_ms), 1) AS latency_ms
         FROM records GROUP BY node, location ORDER BY node, location"""
-    return do_query(args)
+    rows = narrowed(args).query(sql)
+    lies = aside.of(Layout(args.root))
+    counts = [found.different + found.failed if (found := lies.get(node)) else 0 for node in rows["node"].to_pylist()]
+    render.write(rows.append_column("aside", [counts]), args.format, args.out)
+    return EXIT_OK
 
 
 def do_latest(args: argparse.Namespace) -> int:
@@ -165,14 +183,17 @@ def do_report(args: argparse.Namespace) -> int:
     archive = narrowed(args)
     known = report.planned(archive, args.location)
     plan = report.Plan(args.plan_download or known.download, args.plan_upload or known.upload)
-    rows = report.write(archive, start, end, args.out, plan)
+    archive, left_out = report.trusted(archive, start, end)
+    rows = report.write(archive, start, end, args.out, plan, left_out)
+    for node, count in left_out.items():
+        print(f"speedtest-archive: left out {count} records of node '{node}': not of this location", file=sys.stderr)
     print(f"{args.out} is ready, its rows are in {rows}", file=sys.stderr)
     return EXIT_OK
 
 
 def do_verify(args: argparse.Namespace) -> int:
     """What differs from the manifest."""
-    from speedtest_logger.archive import manifest, verify
+    from speedtest_logger.archive import audit, index, manifest, verify
 
     layout = Layout(args.root)
     if args.explain:
@@ -185,6 +206,9 @@ def do_verify(args: argparse.Namespace) -> int:
     with progress(verify.sizes(layout), "verify") as advance:
         findings = verify.verify(layout, advance)
     verify.keep(layout, findings)
+    with progress(len(index.read(layout).nodes), "audit") as advance:
+        for problem in audit.once(layout, advance):
+            print(f"speedtest-archive: {problem}", file=sys.stderr)
     number, digest, _ = manifest.head(layout)
     if findings:
         show(args, [finding.to_row() for finding in findings], [])
@@ -288,11 +312,11 @@ def do_restore(args: argparse.Namespace) -> int:
 
 def do_fleet(args: argparse.Namespace) -> int:
     """What playbooks/status.yml asks for."""
-    from speedtest_logger.archive import backup, coverage, ingest, limits, standing, verify
+    from speedtest_logger.archive import aside, audit, backup, coverage, ingest, limits, standing, verify
     from speedtest_logger.archive.dataset import open_archive
 
     layout = Layout(args.root)
-    problems = ingest.problems(layout) + verify.problems(layout)
+    problems = [problem for of in (ingest, aside, verify, audit) for problem in of.problems(layout)]
     problems += standing.problems(layout, time.time()) + limits.load(layout)[1]
     state: dict[str, Any] = {"nodes": {}, "backup": backup.last(layout), "problems": problems}
     try:
@@ -312,7 +336,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.umask(0o027)
         if args.verb in ("backup", "restore", "gather"):
             become_owner(args.root)  # restic and its ssh too
-        if argv is None and args.verb == "ingest":  # a process of its own
+        args.own_process = argv is None
+        if args.own_process and args.verb == "ingest":
             start_light()
         code: int = globals()[f"do_{args.verb}"](args)
         return code

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from speedtest_logger import registry
+from speedtest_logger.archive import aside
 from speedtest_logger.archive.dataset import Archive
 from speedtest_logger.archive.layout import Layout
 from speedtest_logger.archive.render import rows_of
@@ -165,14 +166,19 @@ def recorded(archive: Archive, start: float, end: float) -> dict[str, dict[tuple
     """By node: (slot, 0) or, for a record without a slot, (its start, a number) -> status, reason, location."""
     sql = f"""
         SELECT node, CAST(floor(epoch(coalesce(scheduled_at, started_at))) AS BIGINT) AS moment,
-               CASE WHEN scheduled_at IS NULL THEN row_number() OVER () ELSE 0 END AS number, status, reason, location
+               CASE WHEN scheduled_at IS NULL THEN run_id END AS run, status, reason, location
         FROM records WHERE coalesce(scheduled_at, started_at) >= to_timestamp({float(start)})
-        AND coalesce(scheduled_at, started_at) < to_timestamp({float(end)})
+        AND coalesce(scheduled_at, started_at) < to_timestamp({float(end)}) ORDER BY started_at, location
     """
     found: dict[str, dict[tuple[int, int], tuple[Any, ...]]] = {}
+    runs: dict[str, set[str]] = {}  # without a slot; an archive of earlier versions may have one twice
     day = 86_400  # a record starts soon after its slot, on whichever side of midnight
-    for node, moment, number, *outcome in rows_of(archive.only(start=start - day, end=end + day).query(sql)):
-        found.setdefault(node, {})[(moment, number)] = tuple(outcome)
+    for node, moment, run, *outcome in rows_of(archive.only(start=start - day, end=end + day).query(sql)):
+        known = runs.setdefault(node, set())
+        if run not in known:
+            found.setdefault(node, {}).setdefault((moment, len(known) + 1 if run else 0), tuple(outcome))
+        if run:
+            known.add(run)
     return found
 
 
@@ -254,4 +260,7 @@ def fleet(archive: Archive, now: float | None = None) -> dict[str, dict[str, Any
     for row in archive.only(start=now - 30 * 86_400).query(sql).to_pylist():
         row["last_finished_at"] = utc_text(row["last_finished_at"].timestamp())
         state.setdefault(row.pop("node"), {}).update(row)
+    for node, lies in aside.of(archive.layout).items():
+        if node in state:
+            state[node]["aside"] = lies.different + lies.failed
     return state

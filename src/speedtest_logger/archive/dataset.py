@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import duckdb
 import pyarrow as pa
 
-from speedtest_logger.archive import digest, gathered, inbox, index, ingest, manifest, snapshot
+from speedtest_logger.archive import digest, doubles, gathered, inbox, index, ingest, manifest, snapshot
 from speedtest_logger.archive.layout import RAW_FILE, Layout, default_root, month_of
 from speedtest_logger.archive.raw import SCHEMA as RAW_SCHEMA
-from speedtest_logger.archive.schema import BATCH_SCHEMA, SCHEMA
+from speedtest_logger.archive.schema import BATCH_SCHEMA, SCHEMA, milliseconds
 from speedtest_logger.errors import DamagedFileError, StorageError, UsageError
 from speedtest_logger.record import COLUMNS, SCHEMA_VERSION, utc_text
 
@@ -28,11 +28,11 @@ PARTS = "'year': INTEGER, 'month': INTEGER"  # of a path; the location may look 
 LOCATED_PARTS = f"'location': VARCHAR, {PARTS}"
 TRIES = 5
 OF_DAMAGE = (duckdb.IOException, duckdb.InvalidInputException, RuntimeError)  # what DuckDB raises over damaged bytes
-# what nodes delivered since the last ingest, each run once
+# what nodes delivered since the last ingest
 ARRIVED = """
     UNION ALL BY NAME
-    SELECT DISTINCT ON (run_id) *, year(started_at)::INTEGER AS year, month(started_at)::INTEGER AS month FROM arrived
-    WHERE run_id NOT IN (SELECT run_id FROM stored WHERE started_at >= (SELECT min(started_at) FROM arrived))"""
+    SELECT *, year(started_at)::INTEGER AS year, month(started_at)::INTEGER AS month FROM arrived
+    ANTI JOIN (SELECT node, run_id FROM stored WHERE started_at >= {since}) USING (node, run_id)"""
 WORDS_SCHEMA = RAW_SCHEMA.append(pa.field("node", pa.string()))
 VIEW_COLUMNS = (*COLUMNS, "day", "year", "month")
 
@@ -116,6 +116,14 @@ class Sources:
         return f"SELECT node, started_at, run_id, TRY(decode(content)) AS text, content FROM {found}"
 
 
+def _since(arrived: pa.Table, sources: Sources) -> str:
+    """From when on (SQL) runs are looked for that have arrived: a slot's start is near it, other runs lie anywhere."""
+    if arrived["scheduled_at"].null_count and sources.months:
+        return "TIMESTAMPTZ '1970-01-01'"
+    first = min(int(milliseconds(arrived[name].drop_null()).min()) for name in ("started_at", "scheduled_at"))
+    return f"TIMESTAMPTZ {literal(utc_text((first - doubles.NEAR_MS) / 1000))}"
+
+
 def _parquet(files: list[Path], parts: str, options: str = "") -> str:
     names = ", ".join(literal(str(file)) for file in files)
     return f"read_parquet([{names}], hive_partitioning = true, hive_types = {{{parts}}}{options})"
@@ -128,6 +136,7 @@ class Archive:
     layout: Layout
     fresh: bool = False
     scope: Scope = field(default_factory=Scope)
+    besides: str = ""  # more SQL that the rows have to satisfy
 
     def only(
         self, node: str | None = None, location: str | None = None, start: float | None = None, end: float | None = None
@@ -146,26 +155,27 @@ class Archive:
             arrived = (
                 self._arrived() if self.fresh else BATCH_SCHEMA.empty_table()
             )  # first: rows move from here to there
-            with snapshot.still(self.layout, [*self.files(), *self._raw_files(sql)]) as files:
+            months = [*self.files(), *self._other_months(arrived)]
+            with snapshot.still(self.layout, [*months, *self._raw_files(sql)]) as files:
                 try:
                     answer = self._answer(Sources.of(self.layout, files), arrived, sql)
                 except (duckdb.Error, RuntimeError) as error:  # the latter where its words are no text
                     if files.are_as_they_were():
-                        self._look_for_damage(error)
+                        self._look_for_damage(error, months)
                         raise UsageError(str(error)) from error
                 else:
                     if files.are_as_they_were():
                         return answer
         raise StorageError(f"the archive's old months changed {TRIES} times while they were read: try again later")
 
-    def _look_for_damage(self, error: Exception) -> None:
+    def _look_for_damage(self, error: Exception, months: list[Path]) -> None:
         """Raise DamagedFileError where what DuckDB could not read is a month that is not as it was left."""
         if not isinstance(error, OF_DAMAGE) and type(error) is not duckdb.Error:
             return
         damaged: list[Path] = []
         for _ in range(2):  # an ingest may have been replacing one
             left = {self.layout.archive / name: state.sha256 for name, state in manifest.state(self.layout).items()}
-            damaged = [file for file in self.files() if file in left and not digest.is_of(file, left[file])]
+            damaged = [file for file in months if file in left and not digest.is_of(file, left[file])]
             if not damaged:
                 return
         raise DamagedFileError(damaged[0], error) from error
@@ -173,6 +183,12 @@ class Archive:
     def files(self) -> list[Path]:
         """The dataset's files that can hold its rows."""
         return self.scope.files(self.layout, index.read(self.layout))
+
+    def _other_months(self, arrived: pa.Table) -> list[Path]:
+        """Where else runs can lie that have arrived, whatever was asked for."""
+        if not arrived.num_rows:
+            return []
+        return list(doubles.candidates(self.layout, arrived, index.read(self.layout)))
 
     def _raw_files(self, sql: str) -> list[Path]:
         """Those with engines' own words; none where the question does not speak of them, for there may be many."""
@@ -192,8 +208,9 @@ class Archive:
             rows = "SELECT * FROM stored"
             if arrived.num_rows:
                 connection.register("arrived", arrived)
-                rows += ARRIVED
-            connection.execute(f"CREATE VIEW records AS SELECT * FROM ({rows}) WHERE {self.scope.condition()}")
+                rows += ARRIVED.format(since=_since(arrived, sources))
+            condition = f"{self.scope.condition()} {self.besides}"
+            connection.execute(f"CREATE VIEW records AS SELECT * FROM ({rows}) WHERE {condition}")
             connection.register("no_words", WORDS_SCHEMA.empty_table())
             connection.execute(f"CREATE VIEW raw AS {sources.words()} SEMI JOIN records USING (run_id)")
             connection.execute(f"SET allowed_directories = [{literal(str(self.layout.archive))}]")
@@ -226,8 +243,8 @@ class Archive:
     def _arrived(self) -> pa.Table:
         """What lies in the inbox and is valid; what is not stays there for ingest to judge."""
         tables = [BATCH_SCHEMA.empty_table()]
-        tables += [chunk.table for chunk in ingest.ahead(inbox.chunks(self.layout.inbox, ingest.CHUNK_BYTES))]
-        return pa.concat_tables(tables)
+        tables += [chunk.table for chunk in ingest.ahead(inbox.waiting(self.layout.inbox, ingest.CHUNK_BYTES))]
+        return doubles.first_of_each_run(pa.concat_tables(tables))
 
 
 def open_archive(path: Path | str | None = None, *, fresh: bool = False) -> Archive:

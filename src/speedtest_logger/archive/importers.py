@@ -27,7 +27,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from speedtest_logger.archive import json_lines, month, parquet, render, store
+from speedtest_logger.archive import doubles, index, json_lines, month, parquet, render, store
 from speedtest_logger.archive.layout import Layout
 from speedtest_logger.engines import ookla, speedtest_cli
 from speedtest_logger.engines.job import Output
@@ -47,6 +47,7 @@ from speedtest_logger.record import (
 Row = dict[str, Any]
 SUFFIXES = (".csv", ".json", ".jsonl", ".parquet")
 BATCH_ROWS = 20_000
+MOST_PROBLEMS = 20  # that are named
 OOKLA_CSV = {
     "idle_latency": "ping.latency",
     "latency": "ping.latency",
@@ -117,6 +118,7 @@ class Imported:
     rows: int = 0
     added: int = 0
     duplicates: int = 0
+    different: int = 0
     refused: int = 0
     formats: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
@@ -124,7 +126,7 @@ class Imported:
     def refuse(self, file: Path, place: int, problem: str) -> None:
         """Count a refused row and keep the first problems."""
         self.refused += 1
-        if len(self.problems) < 20:
+        if len(self.problems) < MOST_PROBLEMS:
             self.problems.append(f"{file}, row {place}: {problem}")
 
 
@@ -148,16 +150,17 @@ def run(
     """
     outcome = Imported()
     rows: list[Row] = []
-    seen: set[str] = set()
+    seen: set[tuple[str, str]] = set()
 
     def flush() -> None:
         if not rows:
             return
         outcome.rows += len(rows)
-        added = _add(layout, rows, seen, dry_run=dry_run)
-        outcome.added += added
-        outcome.duplicates += len(rows) - added
+        table = json_lines.to_table(rows)
         rows.clear()
+        added = _rehearse(layout, table, seen) if dry_run else _add(layout, table, outcome)
+        outcome.added += added
+        outcome.duplicates += table.num_rows - added
 
     for file in files:
         rows += records(file, source, outcome)
@@ -170,16 +173,26 @@ def run(
     return outcome
 
 
-def _add(layout: Layout, rows: list[Row], seen: set[str], *, dry_run: bool) -> int:
-    """How many of the rows are new; they are in the dataset when this returns, unless it is a rehearsal."""
-    table = json_lines.to_table(rows)
-    if not dry_run:
-        with store.single_writer(layout, "import", wait=60):
-            return sum(changed.added for changed in store.commit(layout, "import", table))
-    new = 0
-    for file, part in store.by_month(layout, store.first_of_each_run(table)):
+def _add(layout: Layout, table: pa.Table, outcome: Imported) -> int:
+    """How many of the rows are new; they are in the dataset when this returns.
+
+    What is there of a run stands; rows that are not the same are named.
+    """
+    with store.single_writer(layout, "import", wait=60):
+        done = store.commit(layout, "import", table)
+    outcome.different += len(done.different)
+    for record in done.different[: max(0, MOST_PROBLEMS - len(outcome.problems))]:
+        outcome.problems.append(f"run {record.run_id} of node '{record.node}' is there already: {record.message}")
+    return done.added
+
+
+def _rehearse(layout: Layout, table: pa.Table, seen: set[tuple[str, str]]) -> int:
+    """How many of the rows would be new; `seen` are the runs of those before them."""
+    known = index.read(layout)
+    rows, new = doubles.elsewhere(layout, doubles.first_of_each_run(table), known), 0
+    for file, part in store.by_month(layout, rows):
         old = parquet.ParquetFile(file) if file.exists() else None
-        runs = set(month.unknown_only(parquet.groups(old, ["run_id"]), part)["run_id"].to_pylist()) - seen
+        runs = set(doubles.keys(month.unknown_only(old, part))) - seen
         seen |= runs
         new += len(runs)
     return new

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 from speedtest_logger.archive.layout import Layout, ulid
-from speedtest_logger.archive.snapshot import identities
+from speedtest_logger.archive.snapshot import Identity, identities
 from speedtest_logger.record import utc_text
 from speedtest_logger.spool import write_durably
 
@@ -25,20 +25,46 @@ class Damaged:
     error: Exception
 
 
-def chunks(inbox: Path, most: int) -> Iterator[list[Path]]:
-    """A node's files, oldest first and some `most` bytes at a time: many small files are judged as one."""
-    waiting = sorted(identities(inbox.glob("*/*.jsonl")).items())
-    for _, files in groupby(waiting, key=lambda entry: entry[0].parent):
-        chunk: list[Path] = []
-        size = 0
-        for file, found in files:
-            chunk.append(file)
-            size += found.size
-            if size >= most:
-                yield chunk
-                chunk, size = [], 0
-        if chunk:
+@dataclass
+class Waiting:
+    """Files of a node that are judged as one, and their bytes."""
+
+    files: list[Path]
+    size: int
+
+
+def chunks(inbox: Path, most: int, without: Collection[Path] = ()) -> Iterator[list[Path]]:
+    """As `waiting`, the files only."""
+    return (chunk.files for chunk in waiting(inbox, most, without))
+
+
+def waiting(inbox: Path, most: int, without: Collection[Path] = (), turn: int = 1 << 62) -> Iterator[Waiting]:
+    """A node's files, oldest first and some `most` bytes at a time: many small files are judged as one.
+
+    Nodes take turns of some `turn` bytes, and who has least to say is first: nobody waits for another one's flood.
+    """
+    found = sorted((f, i) for f, i in identities(inbox.glob("*/*.jsonl")).items() if f not in without)
+    nodes = [list(_cut(files, most)) for _, files in groupby(found, key=lambda entry: entry[0].parent)]
+    nodes.sort(key=lambda chunks: sum(chunk.size for chunk in chunks))
+    while nodes:
+        for chunks in nodes:
+            size = 0
+            while chunks and size < turn:
+                size += chunks[0].size
+                yield chunks.pop(0)
+        nodes = [chunks for chunks in nodes if chunks]
+
+
+def _cut(files: Iterable[tuple[Path, Identity]], most: int) -> Iterator[Waiting]:
+    chunk = Waiting([], 0)
+    for file, found in files:
+        chunk.files.append(file)
+        chunk.size += found.size
+        if chunk.size >= most:
             yield chunk
+            chunk = Waiting([], 0)
+    if chunk.files:
+        yield chunk
 
 
 def contents(files: list[Path]) -> dict[Path, bytes]:

@@ -55,9 +55,8 @@ class Index:
         return json.dumps(vars(self), indent=0)
 
 
-def note(layout: Layout, rows: pa.Table, columns: list[list[str]]) -> None:
-    """Take a batch in that is in the dataset now."""
-    index = read(layout)
+def note(layout: Layout, rows: pa.Table, columns: list[list[str]], index: Index) -> None:
+    """Take a batch in that is in the dataset now; `index` is what was known before."""
     index.take(rows)
     for names in columns:
         index.take_columns(names)

@@ -14,13 +14,18 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from speedtest_logger.archive import inbox, json_lines, month, raw, store
+from speedtest_logger.archive import aside, doubles, inbox, json_lines, raw, store
+from speedtest_logger.archive.attempts import Attempts, UnreadableError, cause
 from speedtest_logger.archive.layout import Layout, is_sealed
+from speedtest_logger.archive.limits import Limits
+from speedtest_logger.archive.limits import load as load_limits
+from speedtest_logger.archive.schema import BATCH_SCHEMA, milliseconds, numbered
 from speedtest_logger.archive.snapshot import identities
-from speedtest_logger.errors import DamagedFileError, RecordError
+from speedtest_logger.errors import DamagedFileError, RecordError, StorageError
 from speedtest_logger.record import utc_text, validate
 from speedtest_logger.spool import write_durably
 
@@ -28,7 +33,11 @@ CHUNK_BYTES = 8_000_000  # read and judged at once
 LARGE_BYTES = 1_000_000  # of files: worth a reader that takes some time to start
 BATCH_BYTES = 32_000_000  # added to the dataset at once: about 45,000 records
 READERS = min(4, os.cpu_count() or 2)  # chunks that are read at the same time
-READ_AHEAD = 4  # chunks that are read while a batch is written
+READ_AHEAD = 4  # chunks that are read while a batch is written, and not more bytes than AHEAD_BYTES
+AHEAD_BYTES = 64_000_000
+MANY_MONTHS = 64  # that a node touches at once: it is taken in after all others, some months at a time
+SLICE_MONTHS = 250
+MB = 1_000_000
 Batch = tuple[list[Path], pa.Table]
 
 
@@ -40,6 +49,7 @@ class Chunk:
     size: int
     table: pa.Table
     damaged: list[inbox.Damaged]
+    failure: str | None = None
 
 
 @dataclass
@@ -50,11 +60,26 @@ class Outcome:
     rows: int = 0
     added: int = 0
     duplicates: int = 0
+    different: int = 0
     quarantined: int = 0
     months: int = 0
     raw: int = 0
     waiting: int = 0
     damaged: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Work:
+    """A run of ingest: what it did so far, and the files that it passes over for now."""
+
+    layout: Layout
+    limits: Limits
+    attempts: Attempts
+    progress: Callable[[int], None] | None = None
+    outcome: Outcome = field(default_factory=Outcome)
+    held: set[Path] = field(default_factory=set)
+    floods: list[list[Path]] = field(default_factory=list)
+    other_words: dict[tuple[str, str], set[str]] = field(default_factory=dict)
 
 
 def ingest(layout: Layout, progress: Callable[[int], None] | None = None, wait: float = 0) -> Outcome:
@@ -63,28 +88,114 @@ def ingest(layout: Layout, progress: Callable[[int], None] | None = None, wait: 
     What belongs in a month that cannot be read any more stays in the inbox, and the month is named in the outcome.
     Raises StorageError while another change of the archive is running, after `wait` seconds.
     """
-    outcome = Outcome()
     with suppress(NotImplementedError):  # not built in everywhere; it gives memory back less eagerly: a fifth less CPU
         pa.set_memory_pool(pa.jemalloc_memory_pool())
     with store.single_writer(layout, "ingest", wait):
-        for files, table in batches(layout, outcome):
-            take(layout, files, table, outcome)
-            if progress:
-                progress(len(files))
-        outcome.raw, damaged = raw.ingest(layout)
-        outcome.damaged += damaged
-        state = {"at": utc_text(time.time()), **asdict(outcome)}
+        attempts = Attempts(layout)
+        work = Work(layout, load_limits(layout)[0], attempts, progress, held=attempts.suspects())
+        try:
+            everything(work)
+        except (StorageError, OSError):  # no file's fault
+            attempts.done()
+            raise
+        state = {"at": utc_text(time.time()), **asdict(work.outcome)}
         write_durably(layout.state / "ingest.json", json.dumps(state).encode())
-    return outcome
+    return work.outcome
 
 
-def take(layout: Layout, files: list[Path], table: pa.Table, outcome: Outcome) -> None:
+def everything(work: Work) -> None:
+    """Records, raw output, then what would hold up others: floods of months, and files at which an ingest failed."""
+    layout, outcome, attempts = work.layout, work.outcome, work.attempts
+    newcomers(work)
+    words = raw.Taking(layout, raw.Bounds.of(work.limits), work.other_words)
+    outcome.damaged += raw.ingest(words, attempts)
+    while work.floods:
+        flood(work, work.floods.pop(0))
+    outcome.damaged += attempts.retry(layout.inbox, lambda files: in_slices(work, files), work.limits.inbox_mb * MB)
+    outcome.damaged += attempts.retry(layout.raw_inbox, words.take, work.limits.raw_inbox_mb * MB)
+    outcome.raw = words.added
+
+
+def flood(work: Work, files: list[Path]) -> None:
+    """Take files in that touch many months."""
+    work.attempts.done()
+    work.attempts.at(files)
+    try:
+        in_slices(work, files)
+    except (StorageError, OSError):
+        raise
+    except Exception as error:  # as in newcomers
+        fail(work, files, cause(error))
+
+
+def newcomers(work: Work) -> None:
+    """Take in what waits and holds up nobody."""
+    for files, table in batches(work):
+        try:
+            take(work, files, table)
+        except (StorageError, OSError):
+            raise
+        except Exception as error:  # whatever it is: others are not to wait for it
+            fail(work, files, cause(error))
+        if work.progress:
+            work.progress(len(files))
+
+
+def fail(work: Work, files: list[Path], why: str) -> None:
+    """Leave files for later at which the run failed."""
+    work.attempts.failed(files, why)
+    work.held |= set(files)
+
+
+def in_slices(work: Work, files: list[Path]) -> None:
+    """Take a node's files in some months at a time; what other nodes deliver meanwhile comes in between."""
+    chunk = judged(work, read_alone(files))
+    waiting: set[str] = set()
+    for number, rows in enumerate(slices(chunk.table)):
+        if number:
+            newcomers(work)
+        waiting |= add(work, rows)
+    remove(work, chunk.files, waiting)
+
+
+def slices(table: pa.Table) -> Iterator[pa.Table]:
+    """Rows by months, SLICE_MONTHS at a time."""
+    numbers = month_numbers(table)
+    known = np.unique(numbers)
+    for first in range(0, len(known), SLICE_MONTHS):
+        yield table.filter(pa.array(np.isin(numbers, known[first : first + SLICE_MONTHS])))
+
+
+def month_numbers(table: pa.Table) -> np.ndarray[Any, Any]:
+    """A number for each row's location and month."""
+    months = doubles.months(milliseconds(table["started_at"]))
+    numbers: np.ndarray[Any, Any] = numbered(table["location"])[0] * 100_000 + months
+    return numbers
+
+
+def take(work: Work, files: list[Path], table: pa.Table) -> None:
     """Add a batch's rows to the dataset and remove its files, but those of nodes some of whose rows must wait."""
-    months: list[month.Written] = []
+    remove(work, files, add(work, table))
+
+
+def remove(work: Work, files: list[Path], waiting: set[str]) -> None:
+    """Remove files whose rows are in the dataset, but those of nodes that must wait."""
+    staying = {file for file in files if file.parent.name in waiting}
+    for file in set(files) - staying:
+        file.unlink()
+    work.held |= staying
+    work.outcome.files += len(files) - len(staying)
+    work.outcome.waiting += len(staying)
+
+
+def add(work: Work, table: pa.Table) -> set[str]:
+    """Add rows to the dataset; returns the nodes some of whose rows must wait for a month that cannot be read."""
+    outcome, layout = work.outcome, work.layout
+    done = store.Committed()
     waiting: set[str] = set()
     while table.num_rows:
         try:
-            months = store.commit(layout, "ingest", table)
+            done = store.commit(layout, "ingest", table)
         except DamagedFileError as error:
             theirs = store.rows_of(layout, table, error.file)
             if not pc.any(theirs).as_py():  # no month that these rows belong in
@@ -95,28 +206,32 @@ def take(layout: Layout, files: list[Path], table: pa.Table, outcome: Outcome) -
                 outcome.damaged.append(str(error))
         else:
             break
-    staying = [file for file in files if file.parent.name in waiting]
-    for file in set(files) - set(staying):
-        file.unlink()
-    added = sum(written.added for written in months)
-    outcome.files += len(files) - len(staying)
-    outcome.waiting += len(staying)
+    aside.keep(layout, done.different, work.limits.quarantine_mb * MB)
+    for record in done.different:
+        if record.words:
+            work.other_words.setdefault((record.node, record.run_id), set()).add(record.words)
     outcome.rows += table.num_rows
-    outcome.added += added
-    outcome.duplicates += table.num_rows - added
-    outcome.months += len(months)
+    outcome.added += done.added
+    outcome.different += len(done.different)
+    outcome.duplicates += table.num_rows - done.added - len(done.different)
+    outcome.months += len(done.months)
+    return waiting
 
 
-def batches(layout: Layout, outcome: Outcome) -> Iterator[Batch]:
-    """Inbox files with their rows, node by node and each node's oldest first; bounded in memory."""
+def batches(work: Work) -> Iterator[Batch]:
+    """Inbox files with their rows, each node's oldest first and nobody's flood before others; bounded in memory."""
     files: list[Path] = []
     tables: list[pa.Table] = []
     size = 0
-    for chunk in ahead(inbox.chunks(layout.inbox, CHUNK_BYTES)):
-        for entry in chunk.damaged:
-            inbox.keep_damaged(layout, entry)
-        outcome.quarantined += len(chunk.damaged)
-        tables.append(chunk.table)
+    for chunk in ahead(inbox.waiting(work.layout.inbox, CHUNK_BYTES, work.held, BATCH_BYTES), work.attempts):
+        if chunk.failure:
+            fail(work, chunk.files, chunk.failure)
+            continue
+        if len(np.unique(month_numbers(chunk.table))) > MANY_MONTHS:
+            work.floods.append(chunk.files)
+            work.held |= set(chunk.files)
+            continue
+        tables.append(judged(work, chunk).table)
         files += chunk.files
         size += chunk.size
         if size >= BATCH_BYTES:
@@ -126,16 +241,43 @@ def batches(layout: Layout, outcome: Outcome) -> Iterator[Batch]:
         yield files, pa.concat_tables(tables)
 
 
-def ahead(found: Iterator[list[Path]]) -> Iterator[Chunk]:
+def judged(work: Work, chunk: Chunk) -> Chunk:
+    """A chunk, when what is damaged in it is kept."""
+    for entry in chunk.damaged:
+        inbox.keep_damaged(work.layout, entry)
+    work.outcome.quarantined += len(chunk.damaged)
+    return chunk
+
+
+def ahead(found: Iterator[inbox.Waiting], attempts: Attempts | None = None) -> Iterator[Chunk]:
     """Files as chunks in their order; some are read while those before are written."""
     with ThreadPoolExecutor(READERS) as pool:
-        coming: deque[Future[Chunk]] = deque()
-        for files in found:
-            coming.append(pool.submit(read, files))
+        coming: deque[tuple[inbox.Waiting, Future[Chunk]]] = deque()
+        for waiting in found:
+            while coming and sum(chunk.size for chunk, _ in coming) + waiting.size > AHEAD_BYTES:
+                yield _arrived(*coming.popleft())
+            if attempts:
+                attempts.at(waiting.files)
+            coming.append((waiting, pool.submit(read, waiting.files)))
             if len(coming) > READ_AHEAD:
-                yield coming.popleft().result()
+                yield _arrived(*coming.popleft())
         while coming:
-            yield coming.popleft().result()
+            yield _arrived(*coming.popleft())
+
+
+def _arrived(waiting: inbox.Waiting, chunk: Future[Chunk]) -> Chunk:
+    try:
+        return chunk.result()
+    except Exception as error:  # whatever it is: others are not to wait for it
+        return Chunk(waiting.files, 0, BATCH_SCHEMA.empty_table(), [], cause(error))
+
+
+def read_alone(files: list[Path]) -> Chunk:
+    """The same at once. Raises UnreadableError."""
+    try:
+        return read(files)
+    except OSError as error:
+        raise UnreadableError(cause(error)) from error
 
 
 def read(files: list[Path]) -> Chunk:

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from speedtest_logger.archive import digest, parquet
+from speedtest_logger.archive import digest, doubles, parquet
 from speedtest_logger.archive.schema import SCHEMA, SORT_KEYS, check_version
 from speedtest_logger.errors import DamagedFileError
 
@@ -38,6 +38,7 @@ class Written:
     days: dict[str, tuple[int, str]] = field(default_factory=dict)
     columns: list[str] = field(default_factory=list)
     new: bool = False
+    pairs: list[doubles.Pairs] = field(default_factory=list)
 
     @property
     def temporary(self) -> Path:
@@ -58,25 +59,26 @@ class Written:
             return {**facts, "was": digest.sha256_of(self.file)}
 
 
-def write(file: Path, fresh: pa.Table) -> Written:
+def write(file: Path, fresh: pa.Table, *, paired: bool = False) -> Written:
     """Write a month with what is new in `fresh` beside its file; one that would not change is not written.
 
-    Raises StorageError for a file of a later version, DamagedFileError for one that cannot be read, and OSError.
+    `paired` keeps what is not new beside what the month has of it. Raises StorageError for a file of a later version,
+    DamagedFileError for one that cannot be read, and OSError.
     """
     try:
-        return _write(file, fresh)
+        return _write(file, fresh, [] if paired else None)
     except parquet.NONSENSE as error:
         raise DamagedFileError(file, error) from error
 
 
-def _write(file: Path, fresh: pa.Table) -> Written:
+def _write(file: Path, fresh: pa.Table, pairs: list[doubles.Pairs] | None) -> Written:
     old = parquet.ParquetFile(file) if file.exists() else None
     if old:
         check_version(old.schema_arrow.metadata, file)
     # most months are one row group, which is read once; of a longer one the runs first, then a group at a time
     known = list(parquet.groups(old)) if old and old.num_row_groups == 1 else None
-    fresh = unknown_only(known or parquet.groups(old, ["run_id"]), fresh)
-    month = Written(file, fresh.num_rows, new=old is None)
+    fresh = unknown_only(old, fresh, known, pairs)
+    month = Written(file, fresh.num_rows, new=old is None, pairs=pairs or [])
     if not month.added:
         return month
     parquet.make_folders(file.parent)
@@ -135,16 +137,18 @@ def united(schema: pa.Schema) -> pa.Schema:
     return pa.schema([*SCHEMA, *others], metadata=SCHEMA.metadata)
 
 
-def unknown_only(old: Iterable[pa.Table], fresh: pa.Table) -> pa.Table:
-    """The rows whose run is not in the month yet."""
-    runs = fresh["run_id"].combine_chunks()
-    known = pa.repeat(pa.scalar(False), len(runs))
-    for group in old:
-        there = group["run_id"]
-        if len(runs) * 10 < len(there):  # a small table to look things up in is made sooner than a large one
-            there = there.filter(pc.is_in(there, value_set=runs))
-        known = pc.or_(known, pc.is_in(runs, value_set=there))
-    return fresh.filter(pc.invert(known)) if pc.any(known, min_count=0).as_py() else fresh
+def unknown_only(
+    old: parquet.ParquetFile | None,
+    fresh: pa.Table,
+    known: list[pa.Table] | None = None,
+    pairs: list[doubles.Pairs] | None = None,
+) -> pa.Table:
+    """The rows whose run is not in the month yet; `known` is the month's only row group, where it has been read."""
+    if old is None:
+        return fresh
+    groups = dict.fromkeys(range(old.num_row_groups)) if known is None else dict(enumerate(known))
+    there = doubles.look(old, fresh, groups, pairs)
+    return fresh.filter(pa.array(~there)) if there.any() else fresh
 
 
 def merged(old: Iterable[pa.Table], fresh: pa.Table, schema: pa.Schema) -> Iterator[pa.Table]:

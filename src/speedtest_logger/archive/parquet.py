@@ -40,6 +40,7 @@ WRITING: dict[str, Any] = {
     "write_page_checksum": True,  # or a flipped bit may be read as another value
 }
 COPIED_BYTES = 1 << 20  # at once
+GROUP_BYTES = 64 << 20  # of a row group in memory at most; rows as nodes send them are far from it
 # what is raised over bytes that are no values any more; an OSError may also come from what is written
 NONSENSE = (pa.ArrowException, ValueError, LookupError, OverflowError)
 
@@ -108,6 +109,14 @@ def write(stream: BinaryIO, pieces: Iterable[pa.Table], schema: pa.Schema, rows:
         writer.add_key_value_metadata(schema.metadata)
         _write_groups(writer, pieces, rows)
     return footers[0]
+
+
+def write_groups(stream: BinaryIO, groups: Iterable[pa.Table], schema: pa.Schema) -> None:
+    """Write a Parquet file whose row groups are these. Raises OSError."""
+    with pq.ParquetWriter(stream, schema, **WRITING) as writer:
+        writer.add_key_value_metadata(schema.metadata)
+        for group in groups:
+            writer.write_table(group, max(1, group.num_rows))
 
 
 @dataclass(frozen=True)
@@ -205,12 +214,18 @@ def regular(pieces: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
     carried: list[pa.Table] = []
     for piece in pieces:
         carried.append(piece)
-        while sum(table.num_rows for table in carried) >= rows:
+        while (count := sum(table.num_rows for table in carried)) >= (most := min(rows, _that_fit(carried, count))):
             table = pa.concat_tables(carried)
-            yield table.slice(0, rows)
-            carried = [table.slice(rows)]
+            yield table.slice(0, most)
+            carried = [table.slice(most)]
     if rest := pa.concat_tables(carried):
         yield rest
+
+
+def _that_fit(tables: list[pa.Table], rows: int) -> int:
+    """How many of some rows fit into GROUP_BYTES; more than there are where all do."""
+    size = sum(table.nbytes for table in tables)
+    return rows + 1 if size <= GROUP_BYTES else max(1, rows * GROUP_BYTES // size)
 
 
 def groups(file: ParquetFile | None, columns: list[str] | None = None, first: int = 0) -> Iterator[pa.Table]:
@@ -220,10 +235,11 @@ def groups(file: ParquetFile | None, columns: list[str] | None = None, first: in
             yield file.read_row_group(group, columns, use_threads=False)  # months are read side by side already
 
 
-def ends(metadata: pq.FileMetaData, column: str, first: int = 0) -> tuple[Any, Any] | None:
-    """A column's least and greatest value in the row groups from the first on; None where the footer does not say."""
+def ends(metadata: pq.FileMetaData, column: str, first: int = 0, end: int | None = None) -> tuple[Any, Any] | None:
+    """A column's least and greatest value in row groups, first to end; None where the footer does not say."""
     place = metadata.schema.names.index(column)
-    known = [metadata.row_group(group).column(place).statistics for group in range(first, metadata.num_row_groups)]
+    groups = range(first, metadata.num_row_groups if end is None else end)
+    known = [metadata.row_group(group).column(place).statistics for group in groups]
     if not all(found and found.has_min_max for found in known) or not known:
         return None
     return min(found.min for found in known), max(found.max for found in known)

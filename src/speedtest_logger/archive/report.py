@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 
 from speedtest_logger import __version__
-from speedtest_logger.archive import coverage, manifest, render
+from speedtest_logger.archive import audit, coverage, index, manifest, render
 from speedtest_logger.archive.coverage import Account, Cover
 from speedtest_logger.archive.dataset import Archive
 from speedtest_logger.errors import UsageError
@@ -40,7 +40,25 @@ class Series:
     points: list[tuple[float, float, float] | None]
 
 
-def write(archive: Archive, start: float, end: float, out: Path, plan: Plan) -> Path:
+def trusted(archive: Archive, start: float, end: float) -> tuple[Archive, dict[str, int]]:
+    """The archive without records of nodes that the registry does not know at its location, and how many of whom.
+
+    And with each run once, also where an earlier version stored one twice.
+    """
+    location, layout = str(archive.scope.location), archive.layout
+    nodes = sorted({*index.read(layout).nodes, *coverage.read_schedules(layout)})
+    condition = audit.at_home(layout, location, nodes)
+    sql = f"SELECT node, count(*) AS n FROM records WHERE NOT {condition} GROUP BY node ORDER BY node"
+    left_out = [] if condition == "true" else archive.only(start=start, end=end).query(sql).to_pylist()
+    besides = f"AND {condition}"
+    if audit.may_be_doubled(layout):
+        besides += " QUALIFY row_number() OVER (PARTITION BY node, run_id ORDER BY started_at) = 1"
+    return replace(archive, besides=besides), {row["node"]: row["n"] for row in left_out}
+
+
+def write(
+    archive: Archive, start: float, end: float, out: Path, plan: Plan, left_out: dict[str, int] | None = None
+) -> Path:
     """Write the report of an archive that is narrowed to a location; returns the CSV's path.
 
     `start` and `end` are Unix times (s). Raises UsageError where the location has neither records nor slots in the
@@ -53,7 +71,7 @@ def write(archive: Archive, start: float, end: float, out: Path, plan: Plan) -> 
     if not tests and not any(account.slots for account in accounts):
         known = ", ".join(archive.locations()) or "none"
         raise UsageError(f"location '{location}' has no tests in this period; known here: {known}")
-    facts = gather(scoped, accounts, start, end, plan)
+    facts = {**gather(scoped, accounts, start, end, plan), "left_out": left_out or {}}
     rows_file = out.with_suffix(".csv")
     render.write(scoped.to_arrow(), "csv", rows_file)
     loader = jinja2.PackageLoader("speedtest_logger.archive", ".")

@@ -11,7 +11,8 @@ import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from speedtest_logger.archive import digest, index, manifest, month, parquet
+from speedtest_logger.archive import digest, doubles, index, manifest, month, parquet
 from speedtest_logger.archive.layout import Layout, month_of
 from speedtest_logger.archive.schema import SCHEMA, SORT_KEYS, check_version, milliseconds, numbered
 from speedtest_logger.errors import DamagedFileError, StorageError
@@ -88,6 +89,10 @@ def recover(layout: Layout) -> None:
     check_version({b"schema_version": str(last.get("schema_version", 1)).encode()}, layout.manifest)
     if (layout.state / "writing").exists():
         settle(layout, last.get("files", {}))
+        for name in last.get("files", {}):  # which the crash may have kept from the index
+            if (layout.archive / name).exists():
+                with suppress(DamagedFileError):
+                    index.note_file(layout, layout.archive / name)
         for dataset in (layout.archive, layout.raw):
             for leftover in dataset.rglob(".*.tmp"):
                 leftover.unlink()
@@ -95,28 +100,57 @@ def recover(layout: Layout) -> None:
         manifest.append(layout, "adopt", {layout.name(file): month.describe(file) for file in files})
 
 
-def commit(layout: Layout, verb: str, batch: pa.Table) -> list[month.Written]:
-    """Add a batch's rows to their months, each run once: its first row stands. Durable when this returns.
+@dataclass
+class Committed:
+    """What a batch did: the months that changed, and its records that are not what the dataset has of their runs."""
 
-    `batch` has BATCH_SCHEMA. Returns the months that changed. Raises StorageError, DamagedFileError for a month that
-    cannot be read any more, and OSError; nothing is half done.
+    months: list[month.Written] = field(default_factory=list)
+    different: list[doubles.Different] = field(default_factory=list)
+
+    @property
+    def added(self) -> int:
+        """How many rows were new."""
+        return sum(written.added for written in self.months)
+
+
+def commit(layout: Layout, verb: str, batch: pa.Table) -> Committed:
+    """Add a batch's rows to their months, each run of a node once: its first row stands. Durable when this returns.
+
+    `batch` has BATCH_SCHEMA. Raises StorageError, DamagedFileError for a month that cannot be read any more, and
+    OSError; nothing is half done.
     """
-    pieces = list(by_month(layout, first_of_each_run(batch)))
+    known = index.read(layout)
+    parts = doubles.split(batch)
+    pairs: list[doubles.Pairs] = []
+    rows = doubles.elsewhere(layout, parts.firsts, known, pairs)
+    pieces = list(by_month(layout, rows))
     try:
         with ThreadPoolExecutor(THREADS) as pool:
-            written = [found for found in pool.map(lambda piece: month.write(*piece), pieces) if found.added]
+            looked = list(pool.map(lambda piece: month.write(*piece, paired=True), pieces))
+            written = [found for found in looked if found.added]
             entries: manifest.Files = dict(
                 zip((layout.name(new.file) for new in written), pool.map(month.Written.entry, written), strict=True)
             )
+        for found in looked:
+            pairs += doubles.located(found.pairs, month_of(layout.name(found.file))[0])
+        different = doubles.different(pairs, parts)
         if entries:
             manifest.append(layout, verb, entries)
-    except (OSError, DamagedFileError):
+    except Exception:  # whatever it is: what the manifest does not know is not there
         for file, _ in pieces:
             parquet.beside(file).unlink(missing_ok=True)
         raise
-    index.note(layout, batch, [new.columns for new in written])
-    settle(layout, dict.fromkeys(entries), promised=False)
-    return written
+    finish(layout, rows, written, known)
+    return Committed(written, different)
+
+
+def finish(layout: Layout, rows: pa.Table, written: list[month.Written], known: index.Index) -> None:
+    """Put months in their places that the manifest has. Raises StorageError: the next writer finishes it then."""
+    try:
+        index.note(layout, rows, [new.columns for new in written], known)
+        settle(layout, dict.fromkeys(layout.name(new.file) for new in written), promised=False)
+    except Exception as error:
+        raise StorageError(f"a change that is in the manifest already is to be finished: {error!r:.200}") from error
 
 
 def settle(layout: Layout, files: dict[str, Any], *, promised: bool = True) -> None:
@@ -166,13 +200,3 @@ def rows_of(layout: Layout, batch: pa.Table, file: Path) -> pa.ChunkedArray:
     days = batch["day"]
     there = pc.and_(pc.equal(pc.year(days), year), pc.equal(pc.month(days), number))
     return pc.and_(there, pc.equal(batch["location"], location))
-
-
-def first_of_each_run(batch: pa.Table) -> pa.Table:
-    """The batch without rows whose run came further up."""
-    if pc.count_distinct(batch["run_id"]).as_py() == batch.num_rows:
-        return batch
-    places: dict[str, int] = {}
-    for place, run_id in enumerate(batch["run_id"].to_pylist()):
-        places.setdefault(run_id, place)
-    return batch.take(pa.array(places.values(), pa.int64()))
