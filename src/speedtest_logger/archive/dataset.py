@@ -116,9 +116,9 @@ class Sources:
         return f"SELECT node, started_at, run_id, TRY(decode(content)) AS text, content FROM {found}"
 
 
-def _since(arrived: pa.Table, sources: Sources) -> str:
+def _since(arrived: pa.Table) -> str:
     """From when on (SQL) runs are looked for that have arrived: a slot's start is near it, other runs lie anywhere."""
-    if arrived["scheduled_at"].null_count and sources.months:
+    if arrived["scheduled_at"].null_count:
         return "TIMESTAMPTZ '1970-01-01'"
     first = min(int(milliseconds(arrived[name].drop_null()).min()) for name in ("started_at", "scheduled_at"))
     return f"TIMESTAMPTZ {literal(utc_text((first - doubles.NEAR_MS) / 1000))}"
@@ -208,7 +208,7 @@ class Archive:
             rows = "SELECT * FROM stored"
             if arrived.num_rows:
                 connection.register("arrived", arrived)
-                rows += ARRIVED.format(since=_since(arrived, sources))
+                rows += ARRIVED.format(since=_since(arrived))
             condition = f"{self.scope.condition()} {self.besides}"
             connection.execute(f"CREATE VIEW records AS SELECT * FROM ({rows}) WHERE {condition}")
             connection.register("no_words", WORDS_SCHEMA.empty_table())

@@ -173,7 +173,8 @@ def _in_other_file(
     known = np.zeros(rows.num_rows, bool)
     rows = rows.filter(pa.array(asked))
     found: list[Pairs] | None = None if pairs is None else []
-    known[asked] = look(source, rows, dict.fromkeys(_near(source, rows)), found)
+    if rows.num_rows:
+        known[asked] = look(source, rows, dict.fromkeys(_near(source, rows)), found)
     if pairs is not None and found:
         location, *_ = month_of(layout.name(file))
         pairs += [Pairs(pair.fresh, _at(pair.stored, location)) for pair in found]
@@ -218,26 +219,38 @@ def candidates(layout: Layout, batch: pa.Table, known: index.Index) -> dict[Path
         rows = np.flatnonzero(asked & (numbers == number))
         for location, ends in stored[number].items():
             here = names.index(location) if location in names else -1
-            for month, of in _rows_by_month(ends, own[rows], around[:, rows], places[rows] == here, slots[rows] < 0):
+            of_node = _OfNode(own[rows], around[:, rows], places[rows] == here, slots[rows])
+            for month, of in _rows_by_month(ends, of_node):
                 file = layout.month_file(location, 1970 + month // 12, month % 12 + 1)
                 found.setdefault(file, []).append(rows[of])
     return {file: np.unique(np.concatenate(rows)) for file, rows in found.items()}
 
 
-def _rows_by_month(
-    ends: list[str], own: Places, around: Places, at_home: Places, without_slot: Places
-) -> Iterator[tuple[int, Places]]:
+@dataclass(frozen=True)
+class _OfNode:
+    """A node's rows: own months, those that a run can lie in, whether of the location in question, slots (ms or -1)."""
+
+    own: Places
+    around: Places
+    at_home: Places
+    slots: Places
+
+
+def _rows_by_month(ends: list[str], rows: _OfNode) -> Iterator[tuple[int, Places]]:
     """Months of a location (from its first to its last start) and which rows' runs they can hold; nearest first."""
-    first, last = (int(month) for month in months(np.array([unix_time(end) * 1000 for end in ends])))
-    wanted = {int(month) for month in np.unique(around[:, ~without_slot])}
+    times = np.array([unix_time(end) * 1000 for end in ends])
+    first, last = (int(month) for month in months(times))
+    without_slot = rows.slots < 0
+    near = (rows.slots + NEAR_MS >= times[0]) & (rows.slots - NEAR_MS <= times[1]) & ~without_slot
+    wanted = {int(month) for month in np.unique(rows.around[:, near])}
     if without_slot.any():
         wanted |= set(range(first, last + 1))
-    middle = int(np.median(own))
+    middle = int(np.median(rows.own))
     for month in sorted(wanted, key=lambda month: abs(month - middle)):
-        can = without_slot | (around == month).any(axis=0)
-        rows = np.flatnonzero(can & ~(at_home & (own == month)))
-        if first <= month <= last and len(rows):
-            yield month, rows
+        can = without_slot | (near & (rows.around == month).any(axis=0))
+        found = np.flatnonzero(can & ~(rows.at_home & (rows.own == month)))
+        if first <= month <= last and len(found):
+            yield month, found
 
 
 def months(times: Places) -> Places:
