@@ -71,6 +71,16 @@ def acting_as(owner: Owner) -> Iterator[None]:
 
 
 @contextmanager
+def as_caller() -> Iterator[None]:
+    """Where root is acting as somebody: have root's rights for a while, for what root named on the command line."""
+    if os.getuid() != 0 or os.geteuid() == 0:
+        yield
+        return
+    with _switched(0, os.getgid()):
+        yield
+
+
+@contextmanager
 def unable_to_write(directory: Path) -> Iterator[None]:
     """Where root started this process: for a while, have only what the group of a directory's owner may read.
 

@@ -7,6 +7,9 @@ months.
 from __future__ import annotations
 
 import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +17,9 @@ from typing import TYPE_CHECKING
 import duckdb
 import pyarrow as pa
 
+from speedtest_logger import accounts
 from speedtest_logger.archive import digest, doubles, gathered, inbox, index, ingest, manifest, snapshot
+from speedtest_logger.archive import sql as statements
 from speedtest_logger.archive.layout import RAW_FILE, Layout, default_root, month_of
 from speedtest_logger.archive.raw import SCHEMA as RAW_SCHEMA
 from speedtest_logger.archive.schema import BATCH_SCHEMA, SCHEMA, milliseconds
@@ -149,8 +154,13 @@ class Archive:
     def query(self, sql: str) -> pa.Table:
         """The answer to SQL over the views `records` and `raw`, times in UTC. It can read nothing but the archive.
 
-        Raises UsageError with DuckDB's own words where the SQL is wrong, DamagedFileError where a file is.
+        Raises UsageError with DuckDB's own words where the SQL is wrong or more than a question, DamagedFileError where
+        a file is damaged. Where root asks, DuckDB runs as an account that has no right to write to the archive.
         """
+        with accounts.acting_as(accounts.owner_of(self.layout.archive)):
+            return self._query(sql)
+
+    def _query(self, sql: str) -> pa.Table:
         for _ in range(TRIES):
             arrived = (
                 self._arrived() if self.fresh else BATCH_SCHEMA.empty_table()
@@ -174,8 +184,8 @@ class Archive:
             return
         damaged: list[Path] = []
         for _ in range(2):  # an ingest may have been replacing one
-            left = {self.layout.archive / name: state.sha256 for name, state in manifest.state(self.layout).items()}
-            damaged = [file for file in months if file in left and not digest.is_of(file, left[file])]
+            left = {self.layout.archive / name: state for name, state in manifest.state(self.layout).items()}
+            damaged = [f for f in months if f in left and not digest.is_of(f, left[f].sha256, left[f].size)]
             if not damaged:
                 return
         raise DamagedFileError(damaged[0], error) from error
@@ -198,8 +208,8 @@ class Archive:
         return self.layout.raw_files(self.scope.node, first or "", last or "9999")
 
     def _answer(self, sources: Sources, arrived: pa.Table, sql: str) -> pa.Table:
-        with duckdb.connect() as connection:
-            connection.execute("SET TimeZone = 'UTC'")
+        with self._unable_to_write() as connection:
+            statements.check(connection, sql)
             empty = (
                 BATCH_SCHEMA.append(pa.field("year", pa.int32())).append(pa.field("month", pa.int32())).empty_table()
             )
@@ -220,6 +230,17 @@ class Archive:
             connection.execute("SET lock_configuration = true")
             relation = connection.sql(sql)
             return pa.table({}) if relation is None else relation.to_arrow_table()
+
+    @contextmanager
+    def _unable_to_write(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A database in memory, with a folder of its own for what does not fit there."""
+        with (
+            accounts.unable_to_write(self.layout.archive),
+            tempfile.TemporaryDirectory(prefix="speedtest-query-", ignore_cleanup_errors=True) as folder,
+            duckdb.connect(config={"temp_directory": folder}) as connection,
+        ):
+            connection.execute("SET TimeZone = 'UTC'")
+            yield connection
 
     def locations(self) -> list[str]:
         """All locations that have rows."""
