@@ -13,6 +13,7 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -93,7 +94,7 @@ def check_regular(file: Path) -> None:
     _check(os.lstat(file), file)
 
 
-def open_regular(file: Path, most_bytes: int | None = None, *, only_name: bool = False) -> BinaryIO:
+def open_regular(file: Path, most_bytes: int | None = None, *, only_name: bool = False) -> BufferedReader:
     """Open a file for reading that may be anything: raises OSError for what is none, or has more bytes than that.
 
     `only_name`: also for one that has other names (hard links), behind which it may be somebody else's.

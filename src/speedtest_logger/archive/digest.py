@@ -11,17 +11,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from speedtest_logger.files import open_regular
+
 
 def sha256_of(file: Path) -> str:
     """SHA-256 of a file's bytes, hexadecimal."""
-    with file.open("rb") as stream:
+    with open_regular(file) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def is_of(file: Path, sha256: str) -> bool:
-    """Whether a file can be read and its bytes have this SHA-256 (hexadecimal)."""
+def is_of(file: Path, sha256: str, size: int | None = None) -> bool:
+    """Whether a file can be read, has this size (bytes) where it is known, and this SHA-256 (hexadecimal)."""
     try:
-        return sha256_of(file) == sha256
+        return size in (None, file.lstat().st_size) and sha256_of(file) == sha256
     except OSError:
         return False
 

@@ -20,7 +20,7 @@ from speedtest_logger.archive import index, parquet
 from speedtest_logger.archive.layout import Layout
 from speedtest_logger.archive.schema import SCHEMA
 from speedtest_logger.archive.snapshot import Files, Identity, identities
-from speedtest_logger.spool import sync_directory
+from speedtest_logger.files import is_regular, sync_directory
 
 FEWEST_FILES = 100  # fewer are opened in no time
 QUIET_SECONDS = 86_400  # a month that changed since yesterday may change again
@@ -54,7 +54,7 @@ def due(layout: Layout, now: float) -> dict[Path, Files]:
         for files in _by_month(identities(layout.month_files()))
         if len(files) >= FEWEST_FILES
         and all(found.mtime_ns / 1e9 < now - QUIET_SECONDS for found in files.values())
-        and not (target := place_of(layout, files)).exists()
+        and not is_regular(target := place_of(layout, files))
     }
 
 
@@ -63,14 +63,14 @@ def instead_of(layout: Layout, files: Files) -> dict[Path, Files]:
     if not layout.gathered.is_dir():
         return {}
     months = _by_month(files)
-    return {target: of for of in months if len(of) >= FEWEST_FILES and (target := place_of(layout, of)).exists()}
+    return {target: of for of in months if len(of) >= FEWEST_FILES and is_regular(target := place_of(layout, of))}
 
 
 def remove_stale(layout: Layout) -> None:
     """Remove what was made of other files than those that are there now, and what a crash left."""
     used = {place_of(layout, files) for files in _by_month(identities(layout.month_files()))}
     for file in layout.gathered.glob("year=*/month=*/*"):
-        if file not in used and (file.suffix == ".parquet" or time.time() - file.stat().st_mtime > QUIET_SECONDS):
+        if file not in used and (file.suffix == ".parquet" or time.time() - file.lstat().st_mtime > QUIET_SECONDS):
             file.unlink(missing_ok=True)
 
 

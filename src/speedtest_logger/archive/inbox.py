@@ -12,8 +12,10 @@ from pathlib import Path
 
 from speedtest_logger.archive.layout import Layout, ulid
 from speedtest_logger.archive.snapshot import Identity, identities
+from speedtest_logger.files import read_bounded, write_durably
 from speedtest_logger.record import utc_text
-from speedtest_logger.spool import write_durably
+
+MOST_BYTES = 256_000_000  # of a delivery: four times what receive takes
 
 
 @dataclass
@@ -72,7 +74,7 @@ def contents(files: list[Path]) -> dict[Path, bytes]:
     found = {}
     for file in files:
         with suppress(FileNotFoundError):
-            found[file] = file.read_bytes()
+            found[file] = read_bounded(file, MOST_BYTES)
     return found
 
 

@@ -17,8 +17,10 @@ import pyarrow as pa
 from speedtest_logger.archive import parquet
 from speedtest_logger.archive.layout import Layout, month_of
 from speedtest_logger.archive.schema import milliseconds, numbered
+from speedtest_logger.files import read_bounded, write_durably
 from speedtest_logger.record import utc_text
-from speedtest_logger.spool import write_durably
+
+MOST_BYTES = 256_000_000
 
 
 @dataclass
@@ -60,8 +62,11 @@ def note(layout: Layout, rows: pa.Table, columns: list[list[str]], index: Index)
     index.take(rows)
     for names in columns:
         index.take_columns(names)
-    file = _file(layout)
-    if not file.exists() or file.read_text(encoding="utf-8") != index.to_json():
+    try:
+        as_it_was = read_bounded(_file(layout), MOST_BYTES).decode() == index.to_json()
+    except (OSError, ValueError):
+        as_it_was = False
+    if not as_it_was:
         write(layout, index)
 
 
@@ -75,7 +80,7 @@ def note_file(layout: Layout, file: Path) -> None:
 def read(layout: Layout) -> Index:
     """What is known, made from the dataset where it is missing or damaged."""
     try:
-        content: dict[str, Any] = json.loads(_file(layout).read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(read_bounded(_file(layout), MOST_BYTES))
         return Index(content["columns"], content["nodes"])
     except (OSError, ValueError, KeyError, TypeError):
         return build(layout)

@@ -26,8 +26,8 @@ from speedtest_logger.archive.limits import load as load_limits
 from speedtest_logger.archive.schema import BATCH_SCHEMA, milliseconds, numbered
 from speedtest_logger.archive.snapshot import identities
 from speedtest_logger.errors import DamagedFileError, RecordError, StorageError
+from speedtest_logger.files import read_bounded, write_durably
 from speedtest_logger.record import utc_text, validate
-from speedtest_logger.spool import write_durably
 
 CHUNK_BYTES = 8_000_000  # read and judged at once
 LARGE_BYTES = 1_000_000  # of files: worth a reader that takes some time to start
@@ -328,7 +328,7 @@ def judge(file: Path, content: bytes, rows: list[dict[str, Any]], damaged: list[
 def problems(layout: Layout) -> list[str]:
     """What the last ingest could not write to, in words."""
     try:
-        return [str(words) for words in json.loads((layout.state / "ingest.json").read_text())["damaged"]]
+        return [str(words) for words in json.loads(read_bounded(layout.state / "ingest.json"))["damaged"]]
     except (OSError, ValueError, KeyError, TypeError):  # none yet, or an earlier version's
         return []
 

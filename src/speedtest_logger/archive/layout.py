@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from speedtest_logger.files import sync_directory
+from speedtest_logger import files
 
 DEFAULT_ROOT = Path("/srv/speedtest-archive")
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -59,7 +59,7 @@ class Layout:
         """All files of the dataset or of a location, sorted. Read folder by folder: there may be many thousands."""
         places = [f"{self.archive}/location={location}"] if location else _folders(str(self.archive), "location=")
         months = [m for place in places for year in _folders(place, "year=") for m in _folders(year, "month=")]
-        return [Path(month, MONTH_FILE) for month in months if os.path.exists(f"{month}/{MONTH_FILE}")]
+        return [Path(month, MONTH_FILE) for month in months if os.path.lexists(f"{month}/{MONTH_FILE}")]
 
     def raw_file(self, node: str, day: str) -> Path:
         """The one file of a node and day (YYYY-MM-DD) with engines' own words."""
@@ -71,14 +71,21 @@ class Layout:
         found = self.raw.glob(f"node={node or '*'}/year=*/month=*/day=*/{RAW_FILE}")
         return sorted(file for file in found if first <= raw_day_of(file) <= last)
 
+    def strangers(self) -> list[str]:
+        """What lies where small files and deliveries lie and is neither file nor folder, in words."""
+        folders = [self.state, self.manifest, self.quarantine, self.inbox, self.raw_inbox, self.work]
+        folders += map(Path, [*_folders(self.inbox), *_folders(self.raw_inbox)])
+        return [words for folder in folders for words in files.strangers(folder)]
+
     def name(self, file: Path) -> str:
         """A file's name below the dataset, as the manifest writes it."""
         return file.relative_to(self.archive).as_posix()
 
 
-def _folders(folder: str, prefix: str) -> list[str]:
+def _folders(folder: Path | str, prefix: str = "") -> list[str]:
     try:
-        return sorted(entry.path for entry in os.scandir(folder) if entry.name.startswith(prefix))
+        with os.scandir(folder) as entries:
+            return sorted(e.path for e in entries if e.name.startswith(prefix) and e.is_dir(follow_symlinks=False))
     except (FileNotFoundError, NotADirectoryError):  # pruned meanwhile, or no folder of ours
         return []
 
@@ -113,7 +120,7 @@ def make_folder(folder: Path) -> None:
     """Make a folder and the one that it is in where they are missing; they are on disk when this returns."""
     for missing in [place for place in (folder.parent, folder) if not place.is_dir()]:
         missing.mkdir(mode=0o750, exist_ok=True)
-        sync_directory(missing.parent)
+        files.sync_directory(missing.parent)
 
 
 def sealed_name(name: str, content: bytes) -> str:

@@ -15,20 +15,23 @@ been changed by somebody else: `altered` names the days that were written again 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from speedtest_logger.archive.layout import Layout
 from speedtest_logger.errors import StorageError
+from speedtest_logger.files import open_regular, open_to_append, sync_directory
 from speedtest_logger.record import SCHEMA_VERSION, utc_text
-from speedtest_logger.spool import sync_directory
 
 GENESIS = "0" * 64
+LINE_BYTES = 64_000_000  # a day of changes of 100,000 months
 Files = dict[str, dict[str, Any] | None]
 
 
@@ -58,16 +61,34 @@ def _chain_file(layout: Layout) -> Path:
 
 def _lines(file: Path) -> Iterator[bytes]:
     """The complete lines of a file, one in memory at a time; a torn last line never took effect."""
-    if file.exists():
-        with file.open("rb") as stream:
-            yield from (line[:-1] for line in stream if line.endswith(b"\n"))
+    with _reading(file) as stream:
+        while line := stream.readline(LINE_BYTES):
+            if line.endswith(b"\n"):
+                yield line[:-1]
+            elif len(line) == LINE_BYTES:
+                raise _too_long(file)
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[BinaryIO]:
+    """The file open, or an empty one where there is none. Raises StorageError for what is no file."""
+    try:
+        stream: BinaryIO = open_regular(file)
+    except FileNotFoundError:
+        stream = io.BytesIO()
+    except OSError as error:
+        raise StorageError(f"{file}: {error.strerror}") from error
+    with stream:
+        yield stream
+
+
+def _too_long(file: Path) -> StorageError:
+    return StorageError(f"{file}: a line of more than {LINE_BYTES} bytes: run speedtest-archive verify")
 
 
 def last_line(file: Path) -> bytes | None:
     """A file's last complete line, None where there is none; reads from the end."""
-    if not file.exists():
-        return None
-    with file.open("rb") as stream:
+    with _reading(file) as stream:
         size, span = stream.seek(0, os.SEEK_END), 1 << 16
         while True:
             stream.seek(max(0, size - span))
@@ -78,6 +99,8 @@ def last_line(file: Path) -> bytes | None:
                 return lines[-1]
             if span >= size:
                 return None
+            if span >= LINE_BYTES:
+                raise _too_long(file)
             span *= 4
 
 
@@ -112,10 +135,10 @@ def append(layout: Layout, verb: str, files: Files, why: str | None = None) -> N
 
 
 def _write_line(file: Path, content: dict[str, Any]) -> None:
-    with file.open("ab") as stream:
-        end = stream.tell()
+    with open_to_append(file) as stream:
+        end = stream.seek(0, os.SEEK_END)
         if end and not _ends_with_a_line(file, end):  # a line that was torn never took effect
-            end = len(b"".join(file.read_bytes().rpartition(b"\n")[:2]))
+            end = sum(len(line) + 1 for line in _lines(file))
             stream.truncate(end)
         try:
             stream.write(json.dumps(content, separators=(",", ":")).encode() + b"\n")
@@ -129,7 +152,7 @@ def _write_line(file: Path, content: dict[str, Any]) -> None:
 
 
 def _ends_with_a_line(file: Path, size: int) -> bool:
-    with file.open("rb") as stream:
+    with _reading(file) as stream:
         stream.seek(size - 1)
         return stream.read(1) == b"\n"
 

@@ -22,8 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from speedtest_logger.errors import DamagedFileError
+from speedtest_logger.files import SAFELY, check_regular, sync_directory
 from speedtest_logger.record import COLUMNS
-from speedtest_logger.spool import sync_directory
 
 MAGIC = b"PAR1"
 # What repeats is worth a dictionary, times are best as differences: a third smaller and faster than all alike. A page
@@ -60,6 +60,7 @@ class ParquetFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no types
     def __init__(self, path: Path) -> None:
         self.path = path
         with reading(path):
+            check_regular(path)  # a pipe would be waited for, a link be followed
             super().__init__(path, page_checksum_verification=True)
 
     def read_row_group(self, *args: Any, **options: Any) -> pa.Table:
@@ -92,8 +93,9 @@ def make_folders(folder: Path) -> None:
 @contextmanager
 def new_file(file: Path) -> Iterator[BinaryIO]:
     """A file to write to; it is on disk afterwards. Raises OSError and leaves nothing."""
+    file.unlink(missing_ok=True)  # a crash left it, or somebody has put it there
     try:
-        with file.open("wb") as stream:
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | SAFELY, 0o640), "wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

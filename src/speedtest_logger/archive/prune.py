@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-import pyarrow.parquet as pq
-
-from speedtest_logger.archive import gathered, index, manifest, store
+from speedtest_logger.archive import gathered, index, manifest, parquet, store
 from speedtest_logger.archive.layout import Layout, month_of
 from speedtest_logger.record import utc_text
 
@@ -66,7 +64,12 @@ def plan_raw(layout: Layout, now: float, older_than: float | None) -> list[Old]:
         return []
     last = utc_text(now - older_than - 86_400)[:10]
     return [
-        Old(file.relative_to(layout.root).as_posix(), file.stat().st_size, pq.read_metadata(file).num_rows, "age")
+        Old(
+            file.relative_to(layout.root).as_posix(),
+            file.lstat().st_size,
+            parquet.ParquetFile(file).metadata.num_rows,
+            "age",
+        )
         for file in layout.raw_files(last=last)
     ]
 

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from speedtest_logger.archive.layout import Layout
+from speedtest_logger.errors import DamagedFileError
+from speedtest_logger.files import kind_of
 
 RECENT_SECONDS = 600
 PREFIX = "reading-"
@@ -54,6 +57,9 @@ def still(layout: Layout, files: list[Path]) -> Iterator[Still]:
         shutil.rmtree(leftover, ignore_errors=True)  # one of another account's goes with that account's next query
     newest = (time.time() - RECENT_SECONDS) * 1e9
     found = identities(files)
+    for file in files:
+        if file not in found and (kind := kind_of(file)) not in (None, "a file"):
+            raise DamagedFileError(file, f"there is {kind} where a file should be")
     recent = [file for file, identity in found.items() if identity.mtime_ns > newest]
     folder = _folder(layout) if recent else None
     try:
@@ -68,22 +74,26 @@ def still(layout: Layout, files: list[Path]) -> Iterator[Still]:
 
 
 def identities(files: Iterable[Path]) -> dict[Path, Identity]:
-    """The files that are there, as they are now."""
+    """The files that are there, as they are now; what is no file is left out."""
     return {file: found for file in files if (found := identity(file))}
 
 
 def identity(file: Path) -> Identity | None:
-    """What a file is now; None where there is none."""
+    """What a file is now; None where there is none, or something that is no file."""
     try:
-        found = os.stat(file)
+        found = os.lstat(file)
     except OSError:
+        return None
+    if not stat.S_ISREG(found.st_mode):
         return None
     return Identity(found.st_size, found.st_mtime_ns, found.st_ino)
 
 
 def _folder(layout: Layout) -> Path:
     place = layout.state if os.access(layout.state, os.W_OK) else None
-    return Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
+    folder.chmod(0o750)  # DuckDB may run as somebody else of the group
+    return folder
 
 
 def _link(layout: Layout, file: Path, folder: Path) -> Path | None:
@@ -107,5 +117,8 @@ def _link(layout: Layout, file: Path, folder: Path) -> Path | None:
 
 def leftovers(layout: Layout) -> list[Path]:
     """Folders that a killed query left behind more than a day ago."""
-    limit = (time.time() - 86_400) * 1e9
-    return [folder for folder, found in identities(layout.state.glob(f"{PREFIX}*")).items() if found.mtime_ns < limit]
+    limit = time.time() - 86_400
+    with suppress(FileNotFoundError), os.scandir(layout.state) as entries:
+        own = [e for e in entries if e.name.startswith(PREFIX) and e.is_dir(follow_symlinks=False)]
+        return [Path(entry.path) for entry in own if entry.stat(follow_symlinks=False).st_mtime < limit]
+    return []

@@ -15,17 +15,18 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from speedtest_logger import accounts
 from speedtest_logger.archive import digest, doubles, index, manifest, month, parquet
 from speedtest_logger.archive.layout import Layout, month_of
 from speedtest_logger.archive.schema import SCHEMA, SORT_KEYS, check_version, milliseconds, numbered
 from speedtest_logger.errors import DamagedFileError, StorageError
-from speedtest_logger.spool import sync_directory
+from speedtest_logger.files import open_lock, sync_directory
 
 THREADS = min(4, os.cpu_count() or 2)
 
@@ -36,7 +37,7 @@ def single_writer(layout: Layout, verb: str, wait: float = 0) -> Iterator[None]:
     with locked(layout, verb, wait):
         recover(layout)
         unfinished = layout.state / "writing"
-        unfinished.touch()
+        open_lock(unfinished).close()
         sync_directory(layout.state)
         yield
         unfinished.unlink()
@@ -45,17 +46,9 @@ def single_writer(layout: Layout, verb: str, wait: float = 0) -> Iterator[None]:
 @contextmanager
 def as_owner(root: Path) -> Iterator[None]:
     """Where root is at work, what is written belongs to the archive's owner: the service must be able to replace it."""
-    owner = root.stat()
-    if os.geteuid() != 0 or owner.st_uid == 0:
+    archive = root / "archive"
+    with accounts.acting_as(accounts.owner_of(archive if os.path.lexists(archive) else root)):
         yield
-        return
-    os.setegid(owner.st_gid)
-    os.seteuid(owner.st_uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
 
 
 @contextmanager
@@ -70,12 +63,12 @@ def locked(layout: Layout, verb: str, wait: float = 0) -> Iterator[None]:
         yield
 
 
-def _lock_file(layout: Layout) -> TextIO:
+def _lock_file(layout: Layout) -> BinaryIO:
     layout.prepare()
-    return (layout.state / "ingest.lock").open("w")
+    return open_lock(layout.state / "ingest.lock")
 
 
-def _locked(lock: TextIO) -> bool:
+def _locked(lock: BinaryIO) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

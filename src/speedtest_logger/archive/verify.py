@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,11 +20,12 @@ from speedtest_logger.archive.dataset import open_archive
 from speedtest_logger.archive.layout import Layout, raw_day_of
 from speedtest_logger.archive.manifest import FileState
 from speedtest_logger.errors import DamagedFileError
+from speedtest_logger.files import kind_of, read_bounded, write_durably
 from speedtest_logger.record import utc_text
-from speedtest_logger.spool import write_durably
 
 DOUBTFUL = "changed: the file was not as the manifest had left it when this day was written again at {}"
 MOST_BYTES = 200_000_000  # of a row group of raw output, unpacked; those of today have 8,000,000
+ADDED = "added: no file of the dataset"
 MOST_KEPT = 5  # of what was found: enough to know that `verify` has to be asked
 DIGESTS = "SELECT run_id, raw_sha256 FROM records WHERE raw_sha256 IS NOT NULL"
 
@@ -53,7 +55,9 @@ def verify(layout: Layout, progress: Callable[[int], None] | None = None) -> lis
     found = {layout.name(file) for file in layout.month_files()}
     suspects = sorted(found ^ set(wanted))
     for name in sorted(found & set(wanted)):
-        if wanted[name].altered is not None or not digest.is_of(layout.archive / name, wanted[name].sha256):
+        if wanted[name].altered is not None or not digest.is_of(
+            layout.archive / name, wanted[name].sha256, wanted[name].size
+        ):
             suspects.append(name)
         if progress:
             progress(wanted[name].size)
@@ -81,7 +85,7 @@ def look(layout: Layout, name: str, wanted: FileState | None) -> list[Finding]:
     if not file.exists():
         days = f"{min(wanted.days)} to {max(wanted.days)}" if wanted.days else None
         return [Finding(name, days, f"missing: {wanted.rows} rows")]
-    untouched = digest.is_of(file, wanted.sha256)
+    untouched = digest.is_of(file, wanted.sha256, wanted.size)
     if untouched and wanted.altered is None:
         return []
     try:
@@ -112,10 +116,23 @@ def compare(wanted: tuple[int, str] | None, now: tuple[int, str] | None) -> str 
 
 
 def strangers(layout: Layout) -> list[Finding]:
-    """Files below the dataset that are none of its own."""
-    found = [file for file in sorted(layout.archive.rglob("*")) if not file.name.startswith(".") and file.is_file()]
+    """What lies below the dataset and is none of its own; links are not followed."""
     months = set(layout.month_files())
-    return [Finding(layout.name(file), None, "added: no file of the dataset") for file in found if file not in months]
+    there = (
+        Path(folder, name)
+        for folder, folders, names in os.walk(layout.archive)
+        for name in [*names, *folders]
+        if not name.startswith(".")
+    )
+    kinds = {
+        file: kind for file in there if file not in months and (kind := kind_of(file)) not in ("a directory", None)
+    }
+    return [
+        Finding(
+            layout.name(file), None, f"added: {kind}, which is no file of the dataset" if kind != "a file" else ADDED
+        )
+        for file, kind in sorted(kinds.items())
+    ]
 
 
 def wrong_words(layout: Layout) -> list[Finding]:
@@ -167,7 +184,7 @@ def keep(layout: Layout, findings: list[Finding]) -> None:
 def problems(layout: Layout) -> list[str]:
     """What the last verify found, in words; nothing where there was none yet."""
     try:
-        state = json.loads((layout.state / "verify.json").read_text(encoding="utf-8"))
+        state = json.loads(read_bounded(layout.state / "verify.json"))
         found = [" ".join(filter(None, (row["file"], row["day"], row["problem"]))) for row in state["findings"]]
         return [*found, *([f"and {state['count'] - len(found)} more"] if state["count"] > len(found) else [])]
     except (OSError, ValueError, KeyError, TypeError):
