@@ -282,7 +282,7 @@ def test_values_that_were_changed_go_and_rows_that_only_the_file_has_stay(archiv
 def test_a_month_that_is_gone_comes_back(archive):
     backup.backup(archive, backup.Keep())
     home(archive).unlink()
-    assert mend.restore_month(archive, MONTH)["rows"] == 50
+    assert backup.restore_month(archive, MONTH)["rows"] == 50
     assert verify.verify(archive) == []
 
 
@@ -291,7 +291,7 @@ def test_of_two_spoiled_months_each_comes_back_by_itself(archive):
     backup.backup(archive, backup.Keep())
     for file in archive.month_files():
         spoil(file)
-    assert mend.restore_month(archive, MONTH)["rows"] == 50
+    assert backup.restore_month(archive, MONTH)["rows"] == 50
     assert [finding.file for finding in verify.verify(archive)] == [MONTH.replace("home", "garden")]
 
 
@@ -301,7 +301,7 @@ def test_nothing_is_restored_where_nothing_is_wrong_or_nothing_is_there(archive)
     for name in (MONTH, "location=home/year=2025/month=01/speedtest.parquet", "../../etc/passwd"):
         before = manifest.head(archive)
         with pytest.raises(UsageError):
-            mend.restore_month(archive, name)
+            backup.restore_month(archive, name)
         assert manifest.head(archive) == before
         assert not (archive.root / "restore-month").exists()
 

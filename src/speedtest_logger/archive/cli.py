@@ -10,11 +10,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from speedtest_logger import accounts
+from speedtest_logger.archive import rights, steps
 from speedtest_logger.archive.layout import Layout, month_of
 from speedtest_logger.archive.options import parser
-from speedtest_logger.cli import become_owner
 from speedtest_logger.errors import EXIT_OK, EXIT_STORAGE, EXIT_UNHEALTHY, SpeedtestError, StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -64,7 +65,12 @@ def show(args: argparse.Namespace, rows: list[dict[str, Any]], empty: Sequence[s
     from speedtest_logger.archive import render
 
     table = pa.Table.from_pylist(rows) if rows else pa.table({name: pa.array([], pa.string()) for name in empty})
-    render.write(table, args.format, args.out)
+    render.write(table, args.format, where(args))
+
+
+def where(args: argparse.Namespace) -> BinaryIO | None:
+    """Where the answer goes: what was opened for it, or standard output."""
+    return args.outputs[0] if args.outputs else None
 
 
 class WithoutPandas:
@@ -116,7 +122,7 @@ def do_query(args: argparse.Namespace) -> int:
     """SQL."""
     from speedtest_logger.archive import render
 
-    render.write(narrowed(args).query(args.sql), args.format, args.out)
+    render.write(narrowed(args).query(args.sql), args.format, where(args))
     return EXIT_OK
 
 
@@ -183,11 +189,12 @@ def do_report(args: argparse.Namespace) -> int:
     archive = narrowed(args)
     known = report.planned(archive, args.location)
     plan = report.Plan(args.plan_download or known.download, args.plan_upload or known.upload)
-    archive, left_out = report.trusted(archive, start, end)
-    rows = report.write(archive, start, end, args.out, plan, left_out)
+    page, *rows = args.outputs
+    rows_file = args.out.with_suffix(report.ROWS_SUFFIX)
+    left_out = report.write_to(archive, (start, end), plan, page, (rows_file.name, rows[0]) if rows else None)
     for node, count in left_out.items():
         print(f"speedtest-archive: left out {count} records of node '{node}': not of this location", file=sys.stderr)
-    print(f"{args.out} is ready, its rows are in {rows}", file=sys.stderr)
+    print(f"{args.out} is ready" + (f", its rows are in {rows_file}" if rows else ""), file=sys.stderr)
     return EXIT_OK
 
 
@@ -210,8 +217,9 @@ def do_verify(args: argparse.Namespace) -> int:
         for problem in audit.once(layout, advance):
             print(f"speedtest-archive: {problem}", file=sys.stderr)
     number, digest, _ = manifest.head(layout)
+    if findings or args.out:
+        show(args, [finding.to_row() for finding in findings], ["file", "day", "problem"])
     if findings:
-        show(args, [finding.to_row() for finding in findings], [])
         return EXIT_UNHEALTHY
     for name, state in manifest.state(layout).items():
         if state.accepted:
@@ -254,7 +262,7 @@ def do_export(args: argparse.Namespace) -> int:
     """Write rows out."""
     from speedtest_logger.archive import exporters
 
-    count = exporters.export(narrowed(args), args.format, args.out)
+    count = exporters.export(narrowed(args), args.format, args.outputs[0] if args.outputs else args.out)
     print(f"{count} rows in {args.out}", file=sys.stderr)
     return EXIT_OK
 
@@ -293,18 +301,27 @@ def do_backup(args: argparse.Namespace) -> int:
     """What the backup's timer runs."""
     from speedtest_logger.archive import backup
 
-    keep = backup.Keep(args.keep_daily, args.keep_weekly, args.keep_monthly)
-    print(json.dumps(backup.backup(Layout(args.root), keep)))
+    layout, keep = Layout(args.root), backup.Keep(args.keep_daily, args.keep_weekly, args.keep_monthly)
+    owner = accounts.owner_of(layout.archive)
+    if args.stage:
+        print(json.dumps({"staged": steps.run(owner, lambda: backup.stage(layout))}))
+    elif args.unstage:
+        steps.run(owner, lambda: backup.unstage(layout))
+    elif args.save:
+        saver = backup.saver_of(layout)
+        print(json.dumps(steps.run(saver, lambda: backup.save(layout, keep), as_root=backup.take_credentials)))
+    else:
+        print(json.dumps(backup.backup(layout, keep)))
     return EXIT_OK
 
 
 def do_restore(args: argparse.Namespace) -> int:
     """What playbooks/restore.yml runs; or one month's file only."""
-    from speedtest_logger.archive import backup, mend
+    from speedtest_logger.archive import backup
 
     layout = Layout(args.root)
     if args.file:
-        print(json.dumps(mend.restore_month(layout, args.file, args.snapshot)))
+        print(json.dumps(backup.restore_month(layout, args.file, args.snapshot)))
     else:
         print(json.dumps(backup.restore(layout, args.snapshot)))
     return EXIT_OK
@@ -317,7 +334,7 @@ def do_fleet(args: argparse.Namespace) -> int:
 
     layout = Layout(args.root)
     problems = [problem for of in (ingest, aside, verify, audit) for problem in of.problems(layout)]
-    problems += standing.problems(layout, time.time()) + limits.load(layout)[1]
+    problems += standing.problems(layout, time.time()) + limits.load(layout)[1] + layout.strangers()
     state: dict[str, Any] = {"nodes": {}, "backup": backup.last(layout), "problems": problems}
     try:
         state["nodes"] = coverage.fleet(open_archive(args.root))
@@ -331,16 +348,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     args = parser().parse_args(argv)
     try:
-        if not (args.root / "archive").is_dir():
-            raise UsageError(f"{args.root} is no archive: name its directory with --root or SPEEDTEST_ARCHIVE_DIR")
         os.umask(0o027)
-        if args.verb in ("backup", "restore", "gather"):
-            become_owner(args.root)  # restic and its ssh too
         args.own_process = argv is None
         if args.own_process and args.verb == "ingest":
             start_light()
-        code: int = globals()[f"do_{args.verb}"](args)
-        return code
+        return rights.act(args, globals()[f"do_{args.verb}"])
     except SpeedtestError as error:
         print(f"speedtest-archive: {error}", file=sys.stderr)
         return error.exit_code

@@ -15,6 +15,7 @@ parser, so units are put right in one place only (see engines/).
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import uuid
@@ -22,11 +23,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from speedtest_logger import accounts
 from speedtest_logger.archive import doubles, index, json_lines, month, parquet, render, store
 from speedtest_logger.archive.layout import Layout
 from speedtest_logger.engines import ookla, speedtest_cli
@@ -133,11 +135,19 @@ class Imported:
 def find(paths: list[Path]) -> list[Path]:
     """The files to read, those of folders too. Raises UsageError for a path that is not there."""
     found: list[Path] = []
-    for path in paths:
-        if not path.exists():
-            raise UsageError(f"{path} is not there")
-        found += sorted(f for f in path.rglob("*") if f.suffix in SUFFIXES and f.is_file()) if path.is_dir() else [path]
+    with accounts.as_caller():
+        for path in paths:
+            if not path.exists():
+                raise UsageError(f"{path} is not there")
+            below = (f for f in path.rglob("*") if f.suffix in SUFFIXES and f.is_file())
+            found += sorted(below) if path.is_dir() else [path]
     return found
+
+
+def _opened(file: Path) -> BinaryIO:
+    """The file open with the rights of who named it; it is read with those of the archive's owner."""
+    with accounts.as_caller():
+        return file.open("rb")
 
 
 def run(
@@ -222,23 +232,25 @@ def records(file: Path, source: Source, outcome: Imported) -> Iterator[Row]:
 def _read(file: Path) -> Iterator[Row]:
     """A file's rows as they are; keys of CSV in lower case with `_` for anything but letters and digits."""
     if file.suffix == ".parquet":
-        for batch in pq.ParquetFile(file).iter_batches():
-            yield from batch.to_pylist()
+        with _opened(file) as content:
+            for batch in pq.ParquetFile(content).iter_batches():
+                yield from batch.to_pylist()
     elif file.suffix == ".csv":
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            for row in csv.DictReader(stream):
+        with io.TextIOWrapper(_opened(file), encoding="utf-8-sig", newline="") as text:
+            for row in csv.DictReader(text):
                 yield {
                     re.sub(r"[^a-z0-9]+", "_", (key or "").strip().lower()): unescaped(value)
                     for key, value in row.items()
                     if isinstance(value, str)
                 }
     else:
-        text = file.read_text(encoding="utf-8")
+        with io.TextIOWrapper(_opened(file), encoding="utf-8") as text:
+            words = text.read()
         try:
-            content = json.loads(text)
+            found = json.loads(words)
         except ValueError:
-            content = [json.loads(line) for line in text.splitlines() if line.strip()]
-        yield from (row for row in (content if isinstance(content, list) else [content]) if isinstance(row, dict))
+            found = [json.loads(line) for line in words.splitlines() if line.strip()]
+        yield from (row for row in (found if isinstance(found, list) else [found]) if isinstance(row, dict))
 
 
 def unescaped(text: str) -> str:

@@ -6,17 +6,16 @@ Either is a line of the manifest, so the proof says for ever what was done, when
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from speedtest_logger.archive import backup, digest, index, manifest, month, parquet, store, verify
-from speedtest_logger.archive.layout import Layout, month_of, ulid
+from speedtest_logger.archive.layout import Layout, ulid
 from speedtest_logger.archive.schema import SCHEMA
 from speedtest_logger.errors import DamagedFileError, UsageError
-from speedtest_logger.spool import sync_directory
+from speedtest_logger.files import sync_directory
 
 
 def accept(layout: Layout, name: str, why: str) -> dict[str, Any]:
@@ -24,7 +23,7 @@ def accept(layout: Layout, name: str, why: str) -> dict[str, Any]:
 
     Raises UsageError where nothing differs, DamagedFileError where the file cannot be read.
     """
-    _checked(name)
+    backup.month_checked(name)
     with store.single_writer(layout, "accept", wait=60):
         findings = verify.look(layout, name, manifest.state(layout).get(name))
         if not findings:
@@ -37,30 +36,8 @@ def accept(layout: Layout, name: str, why: str) -> dict[str, Any]:
     return {"file": name, "rows": entry["rows"] if entry else 0, "was": [found.problem for found in findings]}
 
 
-def restore_month(layout: Layout, name: str, snapshot: str = "latest") -> dict[str, Any]:
-    """Put a month back as it was in a backup; returns how many rows it has, and the days that are not as they were.
-
-    What lies there is kept in the quarantine; rows that only it has, where it can be read, are taken over. Raises
-    UsageError where nothing differs or the snapshot has no such file, StorageError where restic fails.
-    """
-    _checked(name)
-    folder = layout.root / "restore-month"
-    found = backup.find(snapshot)
-    backup.make_empty(folder)
-    try:
-        backup.restic("restore", "--quiet", found["id"], "--target", str(folder), "--include", f"/archive/{name}")
-        source = folder / "archive" / name
-        if not source.exists():
-            raise UsageError(
-                f"snapshot {found['short_id']} of {found['time']} has no {name}: choose another, --snapshot"
-            )
-        with store.single_writer(layout, "restore", wait=300):
-            return {"snapshot": found["short_id"], "of": found["time"], **_put_back(layout, name, source)}
-    finally:
-        shutil.rmtree(folder)
-
-
-def _put_back(layout: Layout, name: str, source: Path) -> dict[str, Any]:
+def put_back(layout: Layout, name: str, source: Path) -> dict[str, Any]:
+    """Put a month back as it is in a file that came from a backup, under the writer's lock: backup.restore_month."""
     file, wanted = layout.archive / name, manifest.state(layout).get(name)
     if not verify.look(layout, name, wanted):
         raise UsageError(f"{name} is as the manifest says: nothing was changed")
@@ -114,10 +91,3 @@ def _was(spoiled: Path | None) -> dict[str, Any]:
         return {"new": False, "was": digest.sha256_of(spoiled)}
     except OSError:  # nothing can be said of it
         return {"new": False, "was": manifest.GENESIS}
-
-
-def _checked(name: str) -> None:
-    try:
-        month_of(name)
-    except ValueError as error:
-        raise UsageError(f"{error}: they look like location=home/year=2026/month=01/speedtest.parquet") from error

@@ -77,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
     _add_own(made)
     for name in ("query", "nodes", "latest", "coverage", "outages", "verify", "prune"):
         made[name].add_argument("--format", choices=FORMS, default="table")
-        made[name].add_argument("--out", type=Path, metavar="FILE", help="default standard output")
+        made[name].add_argument("--out", type=Path, metavar="FILE", help="default, and -, is standard output")
     return top
 
 
@@ -118,6 +118,10 @@ def _add_own(made: dict[str, argparse.ArgumentParser]) -> None:
     made["import"].add_argument("--at", metavar="TIME", help="the time of a single test that does not say it")
     made["import"].add_argument("--dry-run", action="store_true", help="count only")
     made["import"].add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files, or folders of them")
+    steps = made["backup"].add_mutually_exclusive_group()
+    steps.add_argument("--stage", action="store_true", help="one moment of it only, into work/backup (a unit's step)")
+    steps.add_argument("--save", action="store_true", help="what is in work/backup only, with restic (a unit's step)")
+    steps.add_argument("--unstage", action="store_true", help="empty work/backup again (a unit's step)")
     for name, count in (("daily", 7), ("weekly", 5), ("monthly", 24)):
         made["backup"].add_argument(f"--keep-{name}", type=int, default=count, metavar="N", help="default %(default)s")
     made["restore"].add_argument("--snapshot", default="latest", help="restic's id of it, default %(default)s")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timezone
@@ -15,42 +15,34 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from speedtest_logger import files
 from speedtest_logger.errors import UsageError
 from speedtest_logger.record import utc_text
 
 FORMS = ("table", "csv", "json", "jsonl", "parquet")
 ROWS_AT_ONCE = 10_000
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
-def write(table: pa.Table, form: str, out: Path | None) -> None:
-    """Write a table in one of FORMS to a file, which appears as a whole, or to standard output.
+def write(table: pa.Table, form: str, out: Path | BinaryIO | None) -> None:
+    """Write a table in one of FORMS to what a path names (files.new_output), to a stream, or to standard output.
 
     Raises UsageError for Parquet on a terminal, OSError where the file cannot be written.
     """
-    if out is None:
-        if form == "parquet" and sys.stdout.isatty():
-            raise UsageError("Parquet is nothing for a terminal: add --out FILE, or pipe it")
-        sys.stdout.flush()
-        for piece in encoded(table, form):
-            sys.stdout.buffer.write(for_terminal(piece) if sys.stdout.isatty() else piece)
-        sys.stdout.buffer.flush()
+    if isinstance(out, Path):
+        with files.new_output(out) as stream:
+            write(table, form, stream)
         return
-    temporary = out.with_name(f".{out.name}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            _fill(stream, table, form)
-        os.replace(temporary, out)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _fill(stream: BinaryIO, table: pa.Table, form: str) -> None:
+    if out is None:
+        sys.stdout.flush()
+    stream = sys.stdout.buffer if out is None else out
+    terminal = stream.isatty()
+    if form == "parquet" and terminal:
+        raise UsageError("Parquet is nothing for a terminal: add --out FILE, or pipe it")
     for piece in encoded(table, form):
-        stream.write(piece)
+        stream.write(for_terminal(piece) if terminal else piece)
     stream.flush()
-    os.fsync(stream.fileno())
 
 
 def encoded(table: pa.Table, form: str) -> Iterator[bytes]:
@@ -65,7 +57,7 @@ def encoded(table: pa.Table, form: str) -> Iterator[bytes]:
         yield json.dumps(list(objects(table)), indent=2).encode() + b"\n"
     else:
         if form == "csv":
-            yield csv_lines([table.column_names])
+            yield csv_lines([[csv_value(name) for name in table.column_names]])
         for batch in table.to_batches(ROWS_AT_ONCE):
             rows = pa.Table.from_batches([batch])
             if form == "csv":
@@ -93,9 +85,16 @@ def csv_lines(rows: Sequence[Sequence[Any]]) -> bytes:
 
 
 def csv_value(value: Any) -> Any:
-    """A value for CSV: a text that a spreadsheet would run as a formula gets an apostrophe in front (owasp.org)."""
+    """A value for CSV, which is looked at with `cat` and opened in spreadsheets.
+
+    A control character, which could move a terminal's cursor or worse, becomes U+FFFD, but tabs and ends of lines do
+    not. A text that a spreadsheet would run as a formula gets an apostrophe in front (owasp.org).
+    """
     value = plain(value)
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+    if not isinstance(value, str):
+        return value
+    value = CONTROL.sub("\N{REPLACEMENT CHARACTER}", value)
+    return f"'{value}" if value.startswith(FORMULA_STARTS) else value
 
 
 def plain(value: Any) -> Any:
@@ -123,6 +122,7 @@ def printable(value: Any) -> str:
 
 def as_table(names: list[str], rows: list[tuple[Any, ...]]) -> str:
     """Aligned columns, numbers to the right."""
+    names = [printable(name) for name in names]
     cells = [[printable(value) for value in row] for row in rows]
     widths = [max(len(name), *(len(row[i]) for row in cells)) if cells else len(name) for i, name in enumerate(names)]
     numeric = [

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import jinja2
 
-from speedtest_logger import __version__
+from speedtest_logger import __version__, files
 from speedtest_logger.archive import audit, coverage, index, manifest, render
 from speedtest_logger.archive.coverage import Account, Cover
 from speedtest_logger.archive.dataset import Archive
@@ -19,6 +20,7 @@ from speedtest_logger.errors import UsageError
 from speedtest_logger.record import utc_text
 
 OUTAGES = 30  # that are listed: the longest; the verb `outages` has them all
+ROWS_SUFFIX = ".csv"
 SHARES = (50, 80, 90)  # percent of the plan that tests are counted under
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 400, 190, 42, 24, 8  # of a chart, in its own units
 
@@ -56,14 +58,35 @@ def trusted(archive: Archive, start: float, end: float) -> tuple[Archive, dict[s
     return replace(archive, besides=besides), {row["node"]: row["n"] for row in left_out}
 
 
-def write(
-    archive: Archive, start: float, end: float, out: Path, plan: Plan, left_out: dict[str, int] | None = None
-) -> Path:
-    """Write the report of an archive that is narrowed to a location; returns the CSV's path.
+def places(out: Path) -> list[Path]:
+    """The page's file and that of its rows; a pipe or a device gets the page only. Raises UsageError."""
+    if files.is_stream(out):
+        return [out]
+    if out.suffix == ROWS_SUFFIX:
+        raise UsageError(f"{out} is where the rows go: name the page, such as {out.with_suffix('.html')}")
+    return [out, out.with_suffix(ROWS_SUFFIX)]
 
-    `start` and `end` are Unix times (s). Raises UsageError where the location has neither records nor slots in the
-    period.
+
+def write(archive: Archive, start: float, end: float, out: Path, plan: Plan) -> Path | None:
+    """Write the report to files; returns the CSV's path where there is one. As `write_to` otherwise."""
+    with ExitStack() as stack:
+        page, *rows = [stack.enter_context(files.new_output(place)) for place in places(out)]
+        rows_file = out.with_suffix(ROWS_SUFFIX)
+        write_to(archive, (start, end), plan, page, (rows_file.name, rows[0]) if rows else None)
+    return rows_file if rows else None
+
+
+def write_to(
+    archive: Archive, period: tuple[float, float], plan: Plan, page: BinaryIO, rows: tuple[str, BinaryIO] | None
+) -> dict[str, int]:
+    """Write the report of an archive that is narrowed to a location, and its rows, which have a name, as CSV.
+
+    Returns how many records of which nodes were left out, for they are not of this location.
+
+    The period is two Unix times (s). Raises UsageError where the location has neither records nor slots in it.
     """
+    start, end = period
+    archive, left_out = trusted(archive, start, end)
     location = archive.scope.location
     accounts = list(coverage.accounts(archive, start, end))
     scoped = archive.only(start=start, end=end)
@@ -71,17 +94,15 @@ def write(
     if not tests and not any(account.slots for account in accounts):
         known = ", ".join(archive.locations()) or "none"
         raise UsageError(f"location '{location}' has no tests in this period; known here: {known}")
-    facts = {**gather(scoped, accounts, start, end, plan), "left_out": left_out or {}}
-    rows_file = out.with_suffix(".csv")
-    render.write(scoped.to_arrow(), "csv", rows_file)
+    facts = {**gather(scoped, accounts, start, end, plan), "left_out": left_out}
+    if rows:
+        render.write(scoped.to_arrow(), "csv", rows[1])
     loader = jinja2.PackageLoader("speedtest_logger.archive", ".")
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters.update(number=number, shown=render.printable)
-    text = environment.get_template("report.html.j2").render(**facts, rows_file=rows_file.name)
-    temporary = out.with_name(f".{out.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(out)
-    return rows_file
+    text = environment.get_template("report.html.j2").render(**facts, rows_file=rows[0] if rows else None)
+    page.write(text.encode())
+    return left_out
 
 
 def planned(archive: Archive, location: str | None) -> Plan:
@@ -124,7 +145,7 @@ def gather(archive: Archive, accounts: list[Account], start: float, end: float, 
         "methods": methods(archive),
         "line": number_of_line,
         "digest": digest,
-        "files": files(archive),
+        "files": sources(archive),
     }
 
 
@@ -300,7 +321,7 @@ def methods(archive: Archive) -> list[dict[str, Any]]:
     return rows
 
 
-def files(archive: Archive) -> list[dict[str, Any]]:
+def sources(archive: Archive) -> list[dict[str, Any]]:
     """The files that the report was made of, as the manifest knows them."""
     wanted = {archive.layout.name(file) for file in archive.files()}
     return [
