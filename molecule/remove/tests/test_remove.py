@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from fleet import attempt, measure_by_hand, on, playbook, query, recap, wait_until
+from security import assert_sandboxed
 
 NODE = "homelab"
 PROGRAMS = [
@@ -15,6 +16,8 @@ PROGRAMS = [
     "/opt/speedtest-archive",
     "/usr/local/bin/speedtest-archive",
     "/var/lib/speedtest-archive",
+    "/var/lib/speedtest-backup",
+    "/etc/speedtest-archive",
     "/etc/speedtest-target",
     "/srv/speedtest-target",
     "/var/log/speedtest-diag.log",
@@ -54,7 +57,7 @@ def test_3_site_brings_it_back_with_its_history():
     assert query("SELECT count(*) AS n FROM records", NODE)[0]["n"] > 0
 
 
-MAY_READ_THE_KEY = "chgrp speedtest-archive /etc/backup_key && chmod 640 /etc/backup_key"
+MAY_READ_THE_KEY = "chown speedtest-backup /etc/backup_key"
 EVERYTHING = "SELECT * FROM records ORDER BY started_at, run_id"
 
 
@@ -68,6 +71,7 @@ def backed_up() -> tuple[list[dict[str, Any]], str]:
     on(NODE, "speedtest-logger push --force")  # what was on its way arrives before rows are looked at
     rows = query(EVERYTHING, NODE)
     on(NODE, "systemctl start speedtest-backup.service")
+    assert on(NODE, "ls /srv/speedtest-archive/work").strip() == ""  # nothing stays linked
     return rows, on(NODE, "speedtest-archive verify")
 
 
@@ -85,13 +89,36 @@ def test_4_a_spoiled_month_is_named_and_comes_back_from_the_backup(backed_up):
     assert on(NODE, f"find {places} ! -user speedtest-archive") == ""
 
 
+def test_4b_who_nodes_log_in_as_has_neither_password_nor_repository(backed_up):
+    mine = "runuser -u speedtest-archive -- "
+    assert attempt(NODE, f"{mine}cat /etc/speedtest-archive/backup.env").returncode != 0
+    assert attempt(NODE, f"{mine}cat /etc/backup_key").returncode != 0
+    assert attempt(NODE, f"{mine}touch /srv/speedtest-archive/backups/last.json").returncode != 0
+    assert "snapshot" in on(NODE, f"{mine}cat /srv/speedtest-archive/backups/last.json")
+    saver = "runuser -u speedtest-backup -- "
+    assert attempt(NODE, f"{saver}sh -c 'echo x >> /srv/speedtest-archive/manifest/open.jsonl'").returncode != 0
+    assert_sandboxed(NODE)
+
+
+def test_4c_root_makes_one_by_hand(backed_up):
+    before = on(NODE, "cat /srv/speedtest-archive/backups/last.json")
+    on(NODE, "speedtest-archive backup")
+    after = on(NODE, "cat /srv/speedtest-archive/backups/last.json")
+    assert after != before
+    assert on(NODE, "stat -c %U /srv/speedtest-archive/backups/last.json").strip() == "speedtest-backup"
+    assert on(NODE, "ls /srv/speedtest-archive/work").strip() == ""
+
+
 def test_5_purge_takes_the_data_too(backed_up):
     _, said = backed_up
     assert "all is as the manifest says" in said
     done = playbook("playbooks/remove.yml", "-e", "speedtest_purge=true")
     assert done.returncode == 0, done.stdout[-3000:]
     assert present([*PROGRAMS, *DATA, "/var/lib/speedtest-telemetry", "/srv/speedtest-archive"]) == []
-    assert attempt(NODE, "getent passwd speedtest speedtest-archive speedtest-target").stdout.strip() == ""
+    assert (
+        attempt(NODE, "getent passwd speedtest speedtest-archive speedtest-backup speedtest-target").stdout.strip()
+        == ""
+    )
 
 
 def test_6_a_backup_brings_it_all_back_into_an_empty_archive_host(backed_up):
@@ -104,7 +131,8 @@ def test_6_a_backup_brings_it_all_back_into_an_empty_archive_host(backed_up):
     assert rows
     assert query(EVERYTHING, NODE) == rows
     assert on(NODE, "speedtest-archive verify") == said
-    assert on(NODE, "find /srv/speedtest-archive ! -user speedtest-archive").strip() == ""
+    children = "archive inbox manifest quarantine raw raw-inbox state work"
+    assert on(NODE, f"cd /srv/speedtest-archive && find {children} ! -user speedtest-archive").strip() == ""
 
 
 def test_7_a_restore_into_an_archive_with_records_is_refused():
