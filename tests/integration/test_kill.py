@@ -98,7 +98,7 @@ class Stage:
 
     def unfinished(self) -> bool:
         """Whether a restore was interrupted."""
-        return (self.archive / "restore").exists()
+        return (self.archive / "work/restore").exists()
 
     def outbox(self) -> set[str]:
         return {record_from_csv(file.read_bytes()).run_id for file in Spool(self.node).waiting()}
@@ -341,7 +341,7 @@ def test_a_month_from_a_backup(stages, disk_full):
         assert code == 0 or "is as the manifest says" in said, said
         all_is_as_the_manifest_says(stage)
         everything_arrived(stage, sent, f"killed at {number}")
-        assert not (stage.archive / "restore-month").exists()
+        assert not (stage.archive / "work/restore-month").exists()
         return points
 
     assert walk(stages, act, step=int(os.environ.get("BACKUP_STEP", "9"))) > 6

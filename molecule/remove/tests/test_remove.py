@@ -115,10 +115,8 @@ def test_5_purge_takes_the_data_too(backed_up):
     done = playbook("playbooks/remove.yml", "-e", "speedtest_purge=true")
     assert done.returncode == 0, done.stdout[-3000:]
     assert present([*PROGRAMS, *DATA, "/var/lib/speedtest-telemetry", "/srv/speedtest-archive"]) == []
-    assert (
-        attempt(NODE, "getent passwd speedtest speedtest-archive speedtest-backup speedtest-target").stdout.strip()
-        == ""
-    )
+    accounts = "speedtest speedtest-archive speedtest-backup speedtest-target"
+    assert attempt(NODE, f"getent passwd {accounts}").stdout.strip() == ""
 
 
 def test_6_a_backup_brings_it_all_back_into_an_empty_archive_host(backed_up):
