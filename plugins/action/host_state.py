@@ -5,6 +5,8 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import json
+import re
+from collections.abc import Callable
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -15,6 +17,7 @@ LISTS = (
     "packages",
     "accounts",
     "directories",
+    "folders",
     "releases",
     "files",
     "attributes",
@@ -22,7 +25,10 @@ LISTS = (
     "units",
     "images",
     "projects",
+    "marks",
+    "answers",
     "absent_paths",
+    "absent_readers",
     "absent_units",
     "absent_accounts",
     "absent_projects",
@@ -30,71 +36,218 @@ LISTS = (
 )
 # What a change of a file under these directories asks of systemd.
 UNIT_DIRECTORY = "/etc/systemd/system/"
+WHAT_NOW = "somebody put it there; look at it, remove it, and run again"
 
 
 def request(desired: Desired, extra: dict[str, Any]) -> dict[str, Any]:
-    """The module's arguments for everything that the desired state names."""
-    files = [item["path"] for name in ("directories", "files", "attributes") for item in desired.get(name, [])]
+    """The module's arguments for everything that the desired state names; never the content of anything."""
+    kinds = ("directories", "files", "attributes", "links", "marks")
+    files = desired.get("files", [])
+    units = [unit["name"] for unit in desired.get("units", [])] + unit_files(desired) + desired.get("absent_units", [])
+    read = files + desired.get("absent_readers", [])
+    readers = [name for item in read for key in ("restarts", "reloads") for name in item.get(key, [])]
+    folders = desired.get("folders", [])
+    asked = {"patience": extra["patience"]} if "patience" in extra else {}
     return {
-        "paths": files + desired.get("absent_paths", []) + extra.get("paths", []),
-        "links": [item["path"] for item in desired.get("links", [])] + extra.get("links", []),
+        "paths": [item["path"] for name in kinds for item in desired.get(name, [])]
+        + desired.get("absent_paths", [])
+        + extra.get("paths", []),
+        "links": [item["path"] for item in desired.get("links", [])]
+        + [link for item in folders for link in item.get("keep_links", [])]
+        + extra.get("links", []),
         "trees": [item["path"] for item in desired.get("releases", [])],
-        "units": [unit["name"] for unit in desired.get("units", [])] + desired.get("absent_units", []),
+        "folders": [item["path"] for item in folders],
+        "units": list(dict.fromkeys(units + readers)),
         "accounts": [item["name"] for item in desired.get("accounts", [])] + desired.get("absent_accounts", []),
         "packages": desired.get("packages", []),
-        "read": extra.get("read", []) + [item["path"] for item in desired.get("files", []) if item.get("diff", True)],
+        "read": extra.get("read", []) + [item["path"] for item in files if "merge" in item],
         "candidates": extra.get("candidates", []),
-        "programs": extra.get("programs", []),
+        "programs": extra.get("programs", []) + [item["program"] for item in desired.get("answers", [])],
         "docker": extra.get("docker", False),
         "images": [item["name"] for item in desired.get("images", [])],
         "containers": [item["container"] for name in ("projects", "absent_projects") for item in desired.get(name, [])],
-        "repositories": desired.get("absent_images", []),
+        "repositories": desired.get("absent_images", []) + [item["images"] for item in folders if "images" in item],
+        **asked,
     }
+
+
+def unit_files(desired: Desired) -> list[str]:
+    """The units whose files the desired state holds; a template is none, its instances are."""
+    paths = [item["path"] for item in desired.get("files", [])]
+    names = [path.removeprefix(UNIT_DIRECTORY) for path in paths if path.startswith(UNIT_DIRECTORY)]
+    return [name for name in names if "/" not in name and "@." not in name]
 
 
 def plan(desired: Desired, observed: dict[str, Any]) -> dict[str, Any]:
-    """What must be done, list by list, the units to restart, and the same in words as `drift`."""
+    """What must be done, list by list, the units to restart, and the same in words as `drift`.
+
+    `refused` names what stands where something of another kind belongs: nothing is done on such a host. `unread` are
+    units whose files a run before this one wrote without telling systemd. `secrets` are files with no content here.
+    """
     drift: list[str] = []
-    desired = {**desired, "files": [merged(item, observed) for item in desired.get("files", [])]}
+    files = [fitting(merged(item, observed), observed) for item in desired.get("files", [])]
+    desired = {**desired, "files": files}
+    refused = [words for words in wrong_kinds(desired, observed) if differs(drift, words)]
     made = {
-        "packages": [name for name in desired.get("packages", []) if differs(drift, package(name, observed))],
-        "accounts": [item for item in desired.get("accounts", []) if differs(drift, account(item, observed))],
-        "directories": [item for item in desired.get("directories", []) if differs(drift, directory(item, observed))],
-        "releases": [item for item in desired.get("releases", []) if differs(drift, release(item, observed))],
-        "files": [item for item in desired.get("files", []) if differs(drift, file(item, observed))],
-        "attributes": [item for item in desired.get("attributes", []) if differs(drift, file(item, observed))],
-        "links": [item for item in desired.get("links", []) if differs(drift, link(item, observed))],
+        name: [item for item in desired.get(name, []) if differs(drift, difference(item, observed))]
+        for name, difference in DIFFERENCES.items()
+    }
+    unread = [name for name in our_units(desired, observed) if differs(drift, not_read(name, made["files"], observed))]
+    return {
+        **made,
+        "files": [item for item in made["files"] if not item.get("secret")],
+        "secrets": [without_content(item) for item in made["files"] if item.get("secret")],
+        "links": [link for item in made["links"] for link in with_way_back(item, observed)],
         "units": [
-            {**item, "present": observed["units"].get(item["name"], {}).get("present", False)}
-            for item in desired.get("units", [])
-            if differs(drift, unit(item, observed))
+            {**item, "present": observed["units"].get(item["name"], {}).get("present", False)} for item in made["units"]
         ],
-        "images": [item for item in desired.get("images", []) if differs(drift, image(item, observed))],
-        "projects": [item for item in desired.get("projects", []) if differs(drift, project(item, observed))],
-        "absent_projects": [
-            item for item in desired.get("absent_projects", []) if differs(drift, project_gone(item, observed))
-        ],
+        "absent_units": [name for name in unwanted(desired, observed) if differs(drift, unit_gone(name, observed))],
         "absent_images": [
             image for name in desired.get("absent_images", []) for image in images_left(drift, name, observed)
         ],
-        "absent_paths": [path for path in desired.get("absent_paths", []) if differs(drift, path_gone(path, observed))],
-        "absent_units": [name for name in unwanted(desired, observed) if differs(drift, unit_gone(name, observed))],
-        "absent_accounts": [
-            name for name in desired.get("absent_accounts", []) if differs(drift, account_gone(name, observed))
-        ],
-    }
-    changed = [item for name in ("files", "links", "releases") for item in made[name]]
-    running = {item["name"] for item in desired.get("units", []) if item.get("active", True)}
-    starting = {item["name"] for item in made["units"]}
-    restart = {name for item in changed for name in item.get("restarts", [])}
-    return {
-        **made,
-        "restart": sorted(restart & running - starting),
+        **unused(desired, observed, drift),
+        "restart": restarts(desired, made, observed, drift),
+        "reload": reloads(desired, made, observed, drift),
+        "again": desired.get("directories", []) if taken_over(made["directories"], observed) else [],
+        "unread": unread,
+        "refused": refused,
         "drift": drift,
         "differs": bool(drift),
         "daemon_reload": any(item["path"].startswith(UNIT_DIRECTORY) for item in made["files"])
         or any(path.startswith(UNIT_DIRECTORY) for path in made["absent_paths"]),
     }
+
+
+def without_content(item: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in item.items() if key not in ("content", "older")}
+
+
+def fitting(item: dict[str, Any], observed: dict[str, Any]) -> dict[str, Any]:
+    """A file whose reader may be too old: `older` names its package, the version that is new enough, other content."""
+    older = item.get("older")
+    installed = observed["packages"].get(older["package"]) if older else None
+    if not older or not installed or upstream(installed) >= upstream(older["before"]):
+        return item
+    return {**item, "content": older["content"]}
+
+
+def upstream(version: str) -> list[int]:
+    """The numbers that a package's version begins with, its epoch left out."""
+    return [int(number) for number in re.findall(r"\d+", re.sub(r"^\d+:|[^\d.:].*$", "", version))]
+
+
+def wrong_kinds(desired: Desired, observed: dict[str, Any]) -> list[str]:
+    """What stands where something of another kind belongs and is not repaired: its owner may put anything there."""
+    seen = observed["paths"]
+    found = [not_what_is_wanted(item["path"], "directory", seen) for item in desired.get("directories", [])]
+    found += [not_what_is_wanted(item["path"], "file", seen, may_be_link=True) for item in desired.get("files", [])]
+    found += [not_what_is_wanted(item["path"], "file", seen) for item in desired.get("attributes", [])]
+    found += [
+        f"{item['path']}: is a directory, not a link: {WHAT_NOW}"
+        for item in desired.get("links", [])
+        if (seen.get(item["path"]) or {}).get("kind") == "directory"
+    ]
+    return [words for words in dict.fromkeys(found) if words]
+
+
+def not_what_is_wanted(path: str, kind: str, paths: dict[str, Any], *, may_be_link: bool = False) -> str | None:
+    """In words; None where nothing is there, the right thing is, or a link that root has put in a file's place."""
+    seen = paths.get(path)
+    if seen is None or (seen["kind"] == kind and seen.get("hard_links", 1) == 1):
+        return None
+    if seen["kind"] == "link" and may_be_link and seen["safe"]:
+        return None
+    if seen["kind"] == "unreachable":
+        return f"{path}: {printable(seen['by'])} on the way to it is a link that is not root's: {WHAT_NOW}"
+    if seen["kind"] == kind:
+        return f"{path}: is a file of {seen['owner']} with {seen['hard_links']} names (hard links): {WHAT_NOW}"
+    return f"{path}: is {kind_of(seen)} of {seen['owner']}, not a {kind}: {WHAT_NOW}"
+
+
+def kind_of(seen: dict[str, Any]) -> str:
+    return f"a link to {printable(seen.get('target') or '?')}" if seen["kind"] == "link" else f"a {seen['kind']}"
+
+
+def printable(text: str) -> str:
+    """A name that somebody else has chosen."""
+    return "".join(character if character.isprintable() else "?" for character in text)[:200]
+
+
+def our_units(desired: Desired, observed: dict[str, Any]) -> list[str]:
+    """Units whose files are written here or must go."""
+    names = [item["name"] for item in desired.get("units", [])] + unit_files(desired) + unwanted(desired, observed)
+    return list(dict.fromkeys(names))
+
+
+def not_read(name: str, files: list[dict[str, Any]], observed: dict[str, Any]) -> str | None:
+    """A unit's file that systemd has not read; one that differs besides is written and read anyway."""
+    if f"{UNIT_DIRECTORY}{name}" in [item["path"] for item in files]:
+        return None
+    unread = observed["units"].get(name, {}).get("unread")
+    return f"unit {name}: systemd has not read its new file" if unread else None
+
+
+def newer_than(name: str, item: dict[str, Any], observed: dict[str, Any]) -> bool:
+    """Whether a file was written after a running unit has read it. One from the future tells nothing."""
+    since = observed["units"].get(name, {}).get("since")
+    written = (observed["paths"].get(item["path"]) or {}).get("modified")
+    if since is None or written is None or not observed["units"][name]["active"]:
+        return False
+    return bool(since < written <= observed["now"])
+
+
+def restarts(desired: Desired, made: dict[str, Any], observed: dict[str, Any], drift: list[str]) -> list[str]:
+    """Units to restart: what they are made from differs, or an earlier run changed it and restarted nothing."""
+    running = {item["name"] for item in desired.get("units", []) if item.get("active", True)}
+    starting = {item["name"] for item in made["units"]}
+    changed = {
+        name for kind in ("files", "links", "releases") for item in made[kind] for name in item.get("restarts", [])
+    }
+    owed = owing(desired, made, observed, "restarts") & (running - starting) - changed
+    drift += [f"unit {name}: still runs with its old configuration" for name in sorted(owed)]
+    return sorted((changed | owed) & (running - starting))
+
+
+def reloads(desired: Desired, made: dict[str, Any], observed: dict[str, Any], drift: list[str]) -> list[str]:
+    """Running units, not ours, that must read a file of ours again."""
+    gone = [item for item in desired.get("absent_readers", []) if item["path"] in made["absent_paths"]]
+    changed = {name for item in made["files"] + gone for name in item.get("reloads", [])}
+    owed = owing(desired, made, observed, "reloads") - changed
+    drift += [f"unit {name}: has not read its new configuration" for name in sorted(owed)]
+    return sorted(name for name in changed | owed if observed["units"].get(name, {}).get("active"))
+
+
+def owing(desired: Desired, made: dict[str, Any], observed: dict[str, Any], key: str) -> set[str]:
+    """Units that run since before a file that is right by now was written."""
+    right = [item for item in desired["files"] if item not in made["files"]]
+    return {name for item in right for name in item.get(key, []) if newer_than(name, item, observed)}
+
+
+def taken_over(directories: list[dict[str, Any]], observed: dict[str, Any]) -> bool:
+    """Whether a directory becomes root's that was somebody else's, who may have put anything into it until then."""
+    owners = [(item["owner"], (observed["paths"].get(item["path"]) or {}).get("owner")) for item in directories]
+    return any(wanted == "root" and seen not in (None, "root") for wanted, seen in owners)
+
+
+def with_way_back(item: dict[str, Any], observed: dict[str, Any]) -> list[dict[str, Any]]:
+    """A link, and before it the one that `previous` names and that leads to what it has led to until now."""
+    seen = observed["links"].get(item["path"])
+    return [{"path": item["previous"], "target": seen}, item] if seen and "previous" in item else [item]
+
+
+def unused(desired: Desired, observed: dict[str, Any], drift: list[str]) -> dict[str, list[str]]:
+    """Releases and the like that nothing leads to, with their images; a run that was killed has not pruned them."""
+    paths, images = [], []
+    for item in desired.get("folders", []):
+        links = [observed["links"].get(link) for link in item.get("keep_links", [])]
+        kept = [path.rsplit("/", 1)[-1] for path in [*item["keep"], *links] if path]
+        names = [name for name in observed["folders"].get(item["path"]) or [] if name not in kept]
+        paths += [f"{item['path']}/{name}" for name in names]
+        listed = docker_of(observed)["repositories"].get(item.get("images"), {})
+        images += [identity for identity, tags in listed.items() if not set(tags) & set(kept)]
+    drift += [f"{path}: nothing uses it any more" for path in paths]
+    drift += [f"image {image}: nothing uses it any more" for image in images]
+    return {"folders": paths, "unused_images": images}
 
 
 def differs(drift: list[str], words: str | None) -> bool:
@@ -123,17 +276,24 @@ def owned(item: dict[str, Any], seen: dict[str, Any]) -> list[str]:
 
 
 def directory(item: dict[str, Any], observed: dict[str, Any]) -> str | None:
+    """One of another kind is refused, and named there."""
     seen = observed["paths"].get(item["path"])
-    if seen is None or seen["kind"] != "directory":
-        return f"{item['path']}: {'missing' if seen is None else 'no directory'}"
+    if seen is None:
+        return f"{item['path']}: missing"
+    if seen["kind"] != "directory":
+        return None
     wrong = owned(item, seen)
     return f"{item['path']}: {', '.join(wrong)}" if wrong else None
 
 
 def file(item: dict[str, Any], observed: dict[str, Any]) -> str | None:
     seen = observed["paths"].get(item["path"])
-    if seen is None or seen["kind"] != "file":
-        return f"{item['path']}: {'missing' if seen is None else 'no file'}"
+    if seen is None:
+        return f"{item['path']}: missing"
+    if seen["kind"] != "file":
+        return f"{item['path']}: is {kind_of(seen)}, not a file" if seen["kind"] == "link" and seen["safe"] else None
+    if seen.get("hard_links", 1) != 1:
+        return None
     wrong = owned(item, seen)
     if "content" in item and seen["sha256"] != hashlib.sha256(item["content"].encode()).hexdigest():
         wrong.insert(0, "content differs")
@@ -145,7 +305,7 @@ def file(item: dict[str, Any], observed: dict[str, Any]) -> str | None:
 def release(item: dict[str, Any], observed: dict[str, Any]) -> str | None:
     seen = observed["trees"].get(item["path"])
     if seen == item["digest"]:
-        return None
+        return None if observed["compiled"].get(item["path"]) else f"{item['path']}: its code is not compiled"
     return f"{item['path']}: {'missing' if seen is None else 'content, mode or owner differs'}"
 
 
@@ -209,8 +369,8 @@ def project_gone(item: dict[str, Any], observed: dict[str, Any]) -> str | None:
 
 def images_left(drift: list[str], repository: str, observed: dict[str, Any]) -> list[str]:
     """Images of a repository that must not be there."""
-    names: list[str] = docker_of(observed)["repositories"].get(repository, [])
-    return [name for name in names if differs(drift, f"image {repository} ({name}) is still there")]
+    names = docker_of(observed)["repositories"].get(repository, {})
+    return [name for name in sorted(names) if differs(drift, f"image {repository} ({name}) is still there")]
 
 
 def merged(item: dict[str, Any], observed: dict[str, Any]) -> dict[str, Any]:
@@ -251,6 +411,38 @@ def unit_gone(name: str, observed: dict[str, Any]) -> str | None:
 
 def account_gone(name: str, observed: dict[str, Any]) -> str | None:
     return f"account {name} is still there" if observed["accounts"].get(name) else None
+
+
+def mark(item: dict[str, Any], observed: dict[str, Any]) -> str | None:
+    """A path that says by being there, or by not being there, that something was ended."""
+    is_there = observed["paths"].get(item["path"]) is not None
+    return str(item["words"]) if is_there != item.get("present", True) else None
+
+
+def answer(item: dict[str, Any], observed: dict[str, Any]) -> str | None:
+    """A program that prints all of certain lines; one that is not installed is missed elsewhere."""
+    printed = observed["programs"].get(item["program"][0])
+    missing = [] if printed is None else [line for line in item["lines"] if line not in printed.splitlines()]
+    return f"{item['words']} ({missing[0]})" if missing else None
+
+
+DIFFERENCES: dict[str, Callable[[Any, dict[str, Any]], str | None]] = {
+    "packages": package,
+    "accounts": account,
+    "directories": directory,
+    "releases": release,
+    "files": file,
+    "attributes": file,
+    "links": link,
+    "units": unit,
+    "images": image,
+    "projects": project,
+    "marks": mark,
+    "answers": answer,
+    "absent_projects": project_gone,
+    "absent_paths": path_gone,
+    "absent_accounts": account_gone,
+}
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no types

@@ -31,8 +31,13 @@ def engine_links(downloads: dict[str, dict[str, str]], directory: str) -> list[d
     ]
 
 
+def directories(paths: list[str], attributes: dict[str, str]) -> list[dict[str, str]]:
+    """Directories for host_state that differ in their path only."""
+    return [{"path": path, **attributes} for path in paths]
+
+
 class FilterModule:
     """Ansible's entry."""
 
     def filters(self) -> dict[str, Any]:
-        return {"env_file": env_file, "engine_links": engine_links}
+        return {"env_file": env_file, "engine_links": engine_links, "directories": directories}

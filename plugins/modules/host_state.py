@@ -13,7 +13,8 @@ options:
   paths: {type: list, elements: str, default: [], description: Files and directories to look at.}
   links: {type: list, elements: str, default: [], description: Symbolic links to look at.}
   trees: {type: list, elements: str, default: [], description: Directories to digest as a whole.}
-  read: {type: list, elements: str, default: [], description: Files whose text is returned.}
+  folders: {type: list, elements: str, default: [], description: Directories whose own directories are listed.}
+  read: {type: list, elements: str, default: [], description: "Files whose text is returned, no larger than 64 MB."}
   units: {type: list, elements: str, default: [], description: "systemd units to look at, or patterns of their names."}
   accounts: {type: list, elements: str, default: [], description: Accounts to look up.}
   packages: {type: list, elements: str, default: [], description: Packages to look up with dpkg-query.}
@@ -23,8 +24,14 @@ options:
   containers: {type: list, elements: str, default: [], description: Docker containers to look at.}
   docker: {type: bool, default: false, description: Ask Docker for its versions.}
   programs: {type: list, elements: list, default: [], description: Command lines whose output is returned.}
+  patience: {type: int, default: 20, description: Seconds after which a program that goes on is ended.}
+notes:
+  - It runs as root and looks into directories of accounts that may be hostile. It follows a link only where nobody but
+    root can have put it, opens regular files only, never waits for a pipe or a program, and reads no more than a bound.
 """
 
+import contextlib
+import errno
 import glob
 import grp
 import hashlib
@@ -32,16 +39,35 @@ import json
 import os
 import platform
 import pwd
+import select
 import shutil
+import signal
 import stat
 import subprocess
+import time
 from collections.abc import Callable
+from datetime import datetime, timezone
+from functools import cache
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 LARGEST_DIGESTED = 16_000_000  # a larger file is known by its size
-UNIT_PROPERTIES = "Id,LoadState,UnitFileState,ActiveState"
+LARGEST_READ = 64_000_000
+MOST_LINKS = 40  # on one path, as the kernel has it
+UNIT_PROPERTIES = (
+    "Id,LoadState,UnitFileState,ActiveState,NeedDaemonReload,FragmentPath,ActiveEnterTimestamp,"
+    "ActiveEnterTimestampMonotonic,StateChangeTimestamp,StateChangeTimestampMonotonic"
+)
+KINDS = {
+    stat.S_IFDIR: "directory",
+    stat.S_IFREG: "file",
+    stat.S_IFLNK: "link",
+    stat.S_IFIFO: "pipe",
+    stat.S_IFSOCK: "socket",
+}
+PATIENCE = 20  # seconds for one program
+NOTES: list[str] = []  # what could not be found out, and why
 
 
 def name_of(lookup: Callable[[int], Any], number: int) -> str:
@@ -51,35 +77,92 @@ def name_of(lookup: Callable[[int], Any], number: int) -> str:
         return str(number)
 
 
-def file_digest(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        for chunk in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(chunk)
-    return digest.hexdigest()
+def only_root_writes(found: os.stat_result) -> bool:
+    """Whether nobody but root can change which names a directory holds."""
+    return found.st_uid == 0 and not found.st_mode & 0o002 and not (found.st_mode & 0o020 and found.st_gid)
+
+
+@cache
+def walked(path: str) -> tuple[str, bool]:
+    """A path without links, and whether only root decides what is found under it.
+
+    A link is followed where only root can have set it. Another one raises OSError: the account that it belongs to
+    chooses where it leads, and can choose again between our look and our next step.
+    """
+    real, safe, hops = "/", True, 0
+    rest = path.split("/")
+    while rest:
+        part = rest.pop(0)
+        if part in ("", "."):
+            continue
+        if part == "..":
+            real = os.path.dirname(real)
+            continue
+        safe = safe and only_root_writes(os.lstat(real))
+        here = os.path.join(real, part)
+        if not stat.S_ISLNK(os.lstat(here).st_mode):
+            real = here
+            continue
+        hops += 1
+        if not safe or hops > MOST_LINKS:
+            raise OSError(errno.ELOOP, "a link that is not root's", here)
+        target = os.readlink(here)
+        rest = target.split("/") + rest
+        real = "/" if target.startswith("/") else real
+    return real, safe and (not os.path.isdir(real) or only_root_writes(os.lstat(real)))
+
+
+def place(path: str) -> tuple[str, bool]:
+    """The same name in a directory that is free of links, and whether only root decides what stands there."""
+    folder, safe = walked(os.path.dirname(path))
+    return os.path.join(folder, os.path.basename(path)), safe
+
+
+def content_of(path: str, largest: int) -> bytes | None:
+    """A regular file's bytes; None where it has more of them. A link or a pipe that took its place is not read."""
+    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    with open(file, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise OSError(errno.EINVAL, "no regular file", path)
+        content = stream.read(largest + 1)
+    return content if len(content) <= largest else None
+
+
+def file_digest(path: str) -> str | None:
+    """None where the file is too large, or is no longer what it was a moment ago."""
+    try:
+        content = content_of(path, LARGEST_DIGESTED)
+    except OSError:
+        return None
+    return None if content is None else hashlib.sha256(content).hexdigest()
 
 
 def path_state(path: str) -> dict[str, Any] | None:
     try:
-        found = os.lstat(path)
-    except OSError:
-        return None
-    kinds = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: "link"}
+        there, safe = place(path)
+        found = os.lstat(there)
+    except OSError as error:
+        return None if error.errno != errno.ELOOP else {"kind": "unreachable", "by": error.filename, "safe": False}
     state: dict[str, Any] = {
-        "kind": kinds.get(stat.S_IFMT(found.st_mode), "other"),
+        "kind": KINDS.get(stat.S_IFMT(found.st_mode), "device"),
         "mode": f"{stat.S_IMODE(found.st_mode):04o}",
         "owner": name_of(pwd.getpwuid, found.st_uid),
         "group": name_of(grp.getgrgid, found.st_gid),
+        "modified": found.st_mtime,
+        "safe": safe,
     }
     if state["kind"] == "file":
         state["size"] = found.st_size
-        state["sha256"] = file_digest(path) if found.st_size <= LARGEST_DIGESTED else None
+        state["hard_links"] = found.st_nlink
+        state["sha256"] = file_digest(there) if found.st_size <= LARGEST_DIGESTED else None
+    if state["kind"] == "link":
+        state["target"] = link_state(path)
     return state
 
 
 def tree_state(path: str) -> str | None:
     """A digest over names, modes and contents, byte code left out, as the lookup `release` makes it."""
-    if not os.path.isdir(path):
+    if os.path.islink(path) or not os.path.isdir(path):
         return None
     lines = []
     for folder, folders, files in os.walk(path):
@@ -94,24 +177,87 @@ def tree_state(path: str) -> str | None:
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
+def compiled(path: str) -> bool:
+    """Whether every module of a release has byte code: compiling is the last step of putting it there."""
+    for folder, _, files in os.walk(os.path.join(path, "speedtest_logger")):
+        made = os.path.join(folder, "__pycache__")
+        stems = {name.split(".")[0] for name in (os.listdir(made) if os.path.isdir(made) else [])}
+        if os.path.basename(folder) != "__pycache__" and any(
+            name[:-3] not in stems for name in files if name.endswith(".py")
+        ):
+            return False
+    return True
+
+
 def link_state(path: str) -> str | None:
-    return os.readlink(path) if os.path.islink(path) else None
-
-
-def text_of(path: str) -> str | None:
     try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            return stream.read()
+        return os.readlink(place(path)[0])
     except OSError:
         return None
 
 
+def folder_state(path: str) -> list[str] | None:
+    """The names of the directories in a directory."""
+    try:
+        there = walked(path)[0]
+        return sorted(entry.name for entry in os.scandir(there) if entry.is_dir(follow_symlinks=False))
+    except OSError:
+        return None
+
+
+def text_of(path: str) -> str | None:
+    """A file's text; None where there is none. One that is there and is not read is told of in the notes."""
+    try:
+        content = content_of(walked(path)[0], LARGEST_READ)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+            NOTES.append("%s was not read: %s" % (path, error.strerror))
+        return None
+    if content is None:
+        NOTES.append("%s was not read: it is larger than %d MB" % (path, LARGEST_READ // 1_000_000))
+    return None if content is None else content.decode(errors="replace")
+
+
+def drained(pipe: Any, deadline: float) -> bytes | None:
+    """What comes through a pipe until it is closed; None where that takes too long or is too much."""
+    parts: list[bytes] = []
+    size = 0
+    while size <= LARGEST_READ:
+        if not select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            return None
+        part = os.read(pipe.fileno(), 1 << 16)
+        if not part:
+            return b"".join(parts)
+        parts.append(part)
+        size += len(part)
+    return None
+
+
 def output_of(argv: list[str]) -> str | None:
+    """What a program prints on both streams; None where it is not installed, or goes on for too long and is ended."""
     environment = dict(os.environ, LC_ALL="C", PATH=os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/local/bin")
     if shutil.which(argv[0], path=environment["PATH"]) is None:
         return None
-    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, check=False)
-    return done.stdout.decode(errors="replace").strip()
+    deadline = time.monotonic() + PATIENCE
+    running = subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        start_new_session=True,
+    )
+    printed = drained(running.stdout, deadline)
+    try:
+        running.wait(max(1.0, deadline - time.monotonic()) if printed is not None else 0)
+    except subprocess.TimeoutExpired:
+        printed = None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)  # it leads a session of its own: what it started ends with it
+        running.wait()
+        NOTES.append("`%s` gave no answer in %d s and was ended" % (" ".join(argv), PATIENCE))
+    running.stdout.close()  # type: ignore[union-attr]  # it is a pipe
+    return None if printed is None else printed.decode(errors="replace").strip()
 
 
 def units_like(pattern: str) -> list[str]:
@@ -121,20 +267,43 @@ def units_like(pattern: str) -> list[str]:
     return sorted({line.split()[0] for line in loaded.splitlines()} | {os.path.basename(path) for path in enabled})
 
 
+def moment(values: dict[str, str], name: str) -> float | None:
+    """A moment of a unit in seconds since 1970, by the clock as it is now; None where it never was.
+
+    The clock may have been set since, as on a machine that boots without one. Then the time that has gone by since is
+    right, and what systemd noted is not. A machine that slept has not counted all of it.
+    """
+    noted = values.get(name, "").split()
+    if len(noted) < 3:
+        return None
+    wall = datetime.strptime(noted[1] + noted[2], "%Y-%m-%d%H:%M:%S.%f").replace(tzinfo=timezone.utc).timestamp()
+    asleep = time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
+    gone = time.clock_gettime(time.CLOCK_MONOTONIC) - int(values[name + "Monotonic"]) / 1e6
+    return wall if asleep > 1 else max(wall, time.time() - gone)
+
+
+def unit_state(name: str, values: dict[str, str]) -> dict[str, Any]:
+    """`since`: when it began to run with the files that it has; a service that reloads has read them again."""
+    fragment = values.get("FragmentPath", "")
+    gone = bool(fragment) and not os.path.lexists(fragment)  # removed, and systemd was not told
+    return {
+        "present": values.get("LoadState") not in ("not-found", "masked", None) and not gone,
+        "enabled": values.get("UnitFileState") in ("enabled", "enabled-runtime", "static", "alias"),
+        "active": values.get("ActiveState") in ("active", "activating", "reloading"),
+        "failed": values.get("ActiveState") == "failed",
+        "unread": values.get("NeedDaemonReload") == "yes",
+        "since": moment(values, "ActiveEnterTimestamp" if name.endswith(".timer") else "StateChangeTimestamp"),
+    }
+
+
 def unit_states(wanted: list[str]) -> dict[str, Any]:
     names = list(dict.fromkeys(name for word in wanted for name in (units_like(word) if "*" in word else [word])))
     if not names:
         return {}
-    shown = output_of(["systemctl", "show", "--property=" + UNIT_PROPERTIES, *names]) or ""
+    argv = ["systemctl", "show", "--timestamp=us+utc", "--property=" + UNIT_PROPERTIES, *names]
     states = {}
-    for name, block in zip(names, shown.split("\n\n"), strict=False):
-        values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
-        states[name] = {
-            "present": values.get("LoadState") not in ("not-found", "masked", None),
-            "enabled": values.get("UnitFileState") in ("enabled", "enabled-runtime", "static", "alias"),
-            "active": values.get("ActiveState") in ("active", "activating", "reloading"),
-            "failed": values.get("ActiveState") == "failed",
-        }
+    for name, block in zip(names, (output_of(argv) or "").split("\n\n"), strict=False):
+        states[name] = unit_state(name, dict(line.split("=", 1) for line in block.splitlines() if "=" in line))
     return states
 
 
@@ -178,7 +347,12 @@ def candidate_versions(names: list[str]) -> dict[str, str | None]:
 
 def docker(*words: str) -> tuple[str, str]:
     """What docker printed and what it complained of; its exit code says too little: `inspect` fails for one of many."""
-    done = subprocess.run(["docker", *words], capture_output=True, check=False)
+    try:
+        done = subprocess.run(
+            ["docker", *words], stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=PATIENCE
+        )
+    except subprocess.TimeoutExpired:
+        return "", "the daemon gave no answer in %d s" % PATIENCE
     return done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace").strip()
 
 
@@ -194,7 +368,7 @@ def docker_state(images: list[str], repositories: list[str], containers: list[st
         "compose": docker("compose", "version", "--short")[0].strip().lstrip("v") or None,
         "error": None if server else complaint or "the daemon does not answer",
         "images": dict.fromkeys(images),
-        "repositories": {name: [] for name in repositories},
+        "repositories": {name: {} for name in repositories},
         "containers": dict.fromkeys(containers),
     }
     if not server:
@@ -207,7 +381,9 @@ def docker_state(images: list[str], repositories: list[str], containers: list[st
                 "labels": found["Config"].get("Labels") or {},
             }
     for name in repositories:
-        state["repositories"][name] = sorted(set(docker("image", "ls", "--quiet", name)[0].split()))
+        listed = docker("image", "ls", "--format", "{{.ID}} {{.Tag}}", name)[0].splitlines()
+        for identity, tag in (line.split(None, 1) for line in listed):
+            state["repositories"][name].setdefault(identity, []).append(tag)
     for name in containers:
         for found in json.loads(docker("container", "inspect", name)[0] or "[]"):
             state["containers"][name] = {
@@ -235,13 +411,16 @@ def os_state() -> dict[str, Any]:
 
 def main() -> None:
     text_list = {"type": "list", "elements": "str", "default": []}
-    lists = ("paths", "links", "trees", "read", "units", "accounts", "packages", "candidates")
+    lists = ("paths", "links", "trees", "folders", "read", "units", "accounts", "packages", "candidates")
     docker_lists = ("images", "repositories", "containers")
     options: dict[str, Any] = dict.fromkeys(lists + docker_lists, text_list)
     options["programs"] = {"type": "list", "elements": "list", "default": []}
     options["docker"] = {"type": "bool", "default": False}
+    options["patience"] = {"type": "int", "default": 20}
     module = AnsibleModule(argument_spec=options, supports_check_mode=True)
     wanted = module.params
+    global PATIENCE  # noqa: PLW0603  (one module, one run)
+    PATIENCE = wanted["patience"]
     asks_docker = wanted["docker"] or any(wanted[name] for name in docker_lists)
     packages = package_versions(wanted["packages"])
     module.exit_json(
@@ -249,6 +428,8 @@ def main() -> None:
         paths={path: path_state(path) for path in wanted["paths"]},
         links={path: link_state(path) for path in wanted["links"]},
         trees={path: tree_state(path) for path in wanted["trees"]},
+        compiled={path: compiled(path) for path in wanted["trees"]},
+        folders={path: folder_state(path) for path in wanted["folders"]},
         texts={path: text_of(path) for path in wanted["read"]},
         units=unit_states(wanted["units"]),
         accounts={name: account_state(name) for name in wanted["accounts"]},
@@ -257,6 +438,8 @@ def main() -> None:
         docker=docker_state(*(wanted[name] for name in docker_lists)) if asks_docker else None,
         programs={argv[0]: output_of(argv) for argv in wanted["programs"]},
         os=os_state(),
+        now=time.time(),
+        notes=NOTES,
     )
 
 

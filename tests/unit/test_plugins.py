@@ -31,7 +31,8 @@ ROOT_FILE = {"owner": "root", "group": "root", "mode": "0644"}
 
 
 def seen(**changes):
-    return {"paths": {}, "links": {}, "trees": {}, "texts": {}, "units": {}, "accounts": {}, "packages": {}, **changes}
+    empty = ("paths", "links", "trees", "compiled", "folders", "texts", "units", "accounts", "packages", "programs")
+    return {**{name: {} for name in empty}, "now": 0.0, **changes}
 
 
 def observed_file(content: bytes, **changes):
@@ -58,6 +59,7 @@ CONVERGED = seen(
     },
     links={"/opt/x/current": "/opt/x/1"},
     trees={"/opt/x/1": "abc"},
+    compiled={"/opt/x/1": True},
     units={"x.timer": {"present": True, "enabled": True, "active": True, "failed": False}},
 )
 
@@ -65,7 +67,7 @@ CONVERGED = seen(
 def test_a_converged_host_has_an_empty_plan():
     plan = action.plan(DESIRED, CONVERGED)
     assert not plan["differs"]
-    assert [name for name in action.LISTS if plan[name]] == []
+    assert [name for name in action.LISTS if plan.get(name)] == []
     assert (plan["restart"], plan["daemon_reload"]) == ([], False)
 
 
@@ -83,7 +85,7 @@ def test_a_bare_host_needs_everything_and_nothing_is_restarted_that_will_be_star
         ({"mode": "0666"}, "mode is 0666, not 0644"),
         ({"owner": "nobody"}, "owner is nobody, not root"),
         ({"sha256": "0" * 64}, "content differs"),
-        ({"kind": "link"}, "no file"),
+        ({"kind": "link", "target": "/nowhere", "safe": True}, "is a link to /nowhere, not a file"),
     ],
 )
 def test_each_property_of_a_file_is_drift(change, words):
