@@ -224,9 +224,9 @@ def owing(desired: Desired, made: dict[str, Any], observed: dict[str, Any], key:
 
 
 def taken_over(directories: list[dict[str, Any]], observed: dict[str, Any]) -> bool:
-    """Whether a directory becomes root's that was somebody else's, who may have put anything into it until then."""
-    owners = [(item["owner"], (observed["paths"].get(item["path"]) or {}).get("owner")) for item in directories]
-    return any(wanted == "root" and seen not in (None, "root") for wanted, seen in owners)
+    """Whether a directory becomes root's alone where others could put something until then."""
+    seen = [observed["paths"].get(item["path"]) for item in directories if item["owner"] == "root"]
+    return any(found["owner"] != "root" or int(found["mode"], 8) & 0o022 for found in seen if found)
 
 
 def with_way_back(item: dict[str, Any], observed: dict[str, Any]) -> list[dict[str, Any]]:

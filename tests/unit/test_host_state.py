@@ -152,7 +152,9 @@ def test_a_parent_that_was_its_services_has_its_children_looked_at_again():
     made = action.plan(desired, seen(paths=paths))
     assert [item["path"] for item in made["directories"]] == ["/srv/x"]
     assert made["again"] == desired["directories"]
-    paths["/srv/x"]["owner"] = "root"
+    paths["/srv/x"].update(owner="root", mode="0775")
+    assert action.plan(desired, seen(paths=paths))["again"] == desired["directories"]
+    paths["/srv/x"]["mode"] = "0755"
     assert action.plan(desired, seen(paths=paths))["again"] == []
 
 

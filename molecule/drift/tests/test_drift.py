@@ -10,9 +10,12 @@ MARK = "managed by Ansible: speedtest_"
 DIRECTORIES = [
     "/opt/speedtest-telemetry",
     "/etc/speedtest-telemetry",
+    "/var/lib/speedtest-telemetry",
     "/var/lib/speedtest-telemetry/outbox",
     "/var/log/speedtest-telemetry",
+    "/srv/speedtest-archive",
     "/srv/speedtest-archive/inbox",
+    "/srv/speedtest-archive/fleet",
     "/var/lib/speedtest-archive/.ssh",
     "/srv/speedtest-target",
     "/opt/speedtest-archive",
@@ -72,7 +75,7 @@ ROUNDS = {
 @pytest.fixture(scope="module")
 def things() -> dict[str, dict[str, str]]:
     """What is changed by hand, by kind, each with the words that status.yml has for it."""
-    says_so = on(NODE, f"grep -rlF '{MARK}' /etc /usr/local/bin").split()
+    says_so = on(NODE, f"grep -rlF '{MARK}' /etc /usr/local/bin /srv/speedtest-archive/fleet").split()
     assert len(says_so) >= 10, says_so
     return {
         "files": {file: f"inventory: {file}:" for file in [*says_so, "/etc/speedtest-telemetry/known_hosts"]},

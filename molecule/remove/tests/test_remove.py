@@ -21,6 +21,8 @@ PROGRAMS = [
     "/etc/speedtest-target",
     "/srv/speedtest-target",
     "/var/log/speedtest-diag.log",
+    "/etc/ssh/sshd_config.d/50-speedtest-archive.conf",
+    "/srv/speedtest-archive/fleet/limits.env",
 ]
 DATA = ["/var/lib/speedtest-telemetry/results", "/var/log/speedtest-telemetry", "/srv/speedtest-archive/archive"]
 
