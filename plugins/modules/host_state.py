@@ -273,10 +273,12 @@ def moment(values: dict[str, str], name: str) -> float | None:
     The clock may have been set since, as on a machine that boots without one. Then the time that has gone by since is
     right, and what systemd noted is not. A machine that slept has not counted all of it.
     """
-    noted = values.get(name, "").split()
-    if len(noted) < 3:
+    try:
+        # without the day of the week, whose name depends on the language
+        day, clock = values.get(name, "").split()[1:3]
+        wall = datetime.fromisoformat(day + " " + clock).replace(tzinfo=timezone.utc).timestamp()
+    except ValueError:
         return None
-    wall = datetime.strptime(noted[1] + noted[2], "%Y-%m-%d%H:%M:%S.%f").replace(tzinfo=timezone.utc).timestamp()
     asleep = time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
     gone = time.clock_gettime(time.CLOCK_MONOTONIC) - int(values[name + "Monotonic"]) / 1e6
     return wall if asleep > 1 else max(wall, time.time() - gone)
