@@ -65,6 +65,9 @@ def parser() -> argparse.ArgumentParser:
     made["measure"].add_argument("--scheduled", action="store_true", help="a scheduler started this: no slot, no test")
     made["measure"].add_argument("--wait", action="store_true", help="let a measurement that is running end first")
     made["push"].add_argument("--force", action="store_true", help="do not wait after earlier failures")
+    what = made["push"].add_mutually_exclusive_group()
+    what.add_argument("--hello", action="store_true", help="deliver nothing: see that the archive answers this node")
+    what.add_argument("--rejected", action="store_true", help="deliver again what the archive refused earlier")
     made["config"].add_argument("what", choices=["check", "show"])
     return top
 
@@ -135,7 +138,12 @@ def run_push(args: argparse.Namespace, settings: config.Settings, _: Mapping[str
     """Push."""
     from speedtest_logger.actions import push
 
-    delivery = push.push(settings, Log(settings.log_file), force=args.force)
+    log = Log(settings.log_file)
+    if args.hello:
+        said = push.hello(settings, log)
+        print(json.dumps({"hello": said}) if args.json else said)
+        return errors.EXIT_OK
+    delivery = push.push(settings, log, force=args.force or args.rejected, rejected=args.rejected)
     if args.json:
         print(json.dumps(vars(delivery)))
     return errors.EXIT_OK

@@ -132,7 +132,7 @@ class Settings:
     isp_enabled: bool = _option(_boolean, True, "false: the provider's name is not kept")
     state_dir: Path = _option(Path, Path("/var/lib/speedtest-telemetry"), "outbox, history, raw output")
     log_file: Path = _option(Path, Path("/var/log/speedtest-telemetry/speedtest-diag.log"), "diagnostics log")
-    outbox_max_mb: float = _option(_number, 64.0, "most disk (10^6 bytes) that undelivered records may take")
+    outbox_max_mb: float = _option(_number, 128.0, "most disk (10^6 bytes) that undelivered records may take")
     disk_min_free_mb: float = _option(_number, 50.0, "less free disk (10^6 bytes) than this skips: disk_full")
     history_days: int = _option(_whole, 400, "how long the local CSV history is kept")
     raw_days: int = _option(_whole, 30, "how long the engines' own words are kept")

@@ -9,24 +9,25 @@ import csv
 import io
 import json
 import os
+import stat
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from speedtest_logger import files
+from speedtest_logger import files, outbox
 from speedtest_logger.errors import RecordError
-from speedtest_logger.record import COLUMNS, Record, from_text, unix_time, validate
+from speedtest_logger.record import COLUMNS, Record, from_text, validate
 
 DAY_SECONDS = 86_400
 sync_directory, write_durably = files.sync_directory, files.write_durably
 FOLDERS = ("outbox", "results", "raw", "rejected", "state")
-RECORD_BYTES = 1_000_000  # most that a record's file may have
+RECORD_BYTES = 200_000  # most that a record's file may have
 RAW_BYTES = 16_000_000  # most that one run's engine may have said
-MOST_WAITING = 200_000  # files of the outbox that are looked at at once
+MOST_NAME = 200  # bytes of a file's name that leave room for an ending
 
 
 def record_to_csv(record: Record) -> bytes:
@@ -119,33 +120,31 @@ class Spool:
     def waiting(self) -> dict[Path, os.stat_result]:
         """Files in the outbox, oldest first; a delivery under way can take any of them away at any time."""
         found = {}
-        with os.scandir(self.outbox) as entries:
-            for entry in islice((entry for entry in entries if entry.name.endswith(".csv")), MOST_WAITING):
-                with suppress(FileNotFoundError):
-                    if entry.is_file(follow_symlinks=False):
-                        found[Path(entry.path)] = entry.stat(follow_symlinks=False)
-        return dict(sorted(found.items(), key=lambda entry: (entry[1].st_mtime_ns, entry[0].name)))
+        for entry in outbox.listed(self.outbox):
+            with suppress(FileNotFoundError):
+                found[self.outbox / entry.name] = (self.outbox / entry.name).lstat()
+        return found
 
     def release(self, run_id: str) -> None:
         """Forget a record that the archive holds."""
         (self.outbox / f"{run_id}.csv").unlink(missing_ok=True)
 
     def reject(self, file: Path, reason: str) -> None:
-        """Move a file out of the outbox and keep it beside the reason."""
-        write_durably(self.rejected / f"{file.name}.reason", (reason + "\n").encode())
-        os.replace(file, self.rejected / file.name)
+        """Move what lies in the outbox out of it, whatever it is, and keep it beside the reason."""
+        name = file.name if len(os.fsencode(file.name)) <= MOST_NAME else f"{uuid.uuid4()}.csv"
+        if os.path.lexists(self.rejected / name) and not stat.S_ISREG(os.lstat(self.rejected / name).st_mode):
+            name = f"{uuid.uuid4()}.csv"  # a directory there cannot be replaced
+        write_durably(self.rejected / f"{name}.reason", (reason + "\n").encode(errors="backslashreplace"))
+        with suppress(FileNotFoundError):
+            os.replace(file, self.rejected / name)
         sync_directory(self.rejected)
 
-    def overflow(self, max_bytes: float) -> list[Path]:
-        """The oldest files that must go for the outbox to stay below its cap."""
-        waiting, going = self.waiting(), []
-        excess = sum(map(_disk_bytes, waiting.values())) - max_bytes
-        for file, found in waiting.items():
-            if excess <= 0:
-                break
-            excess -= _disk_bytes(found)
-            going.append(file)
-        return going
+    def take_back(self, file: Path) -> None:
+        """Move a refused record into the outbox again; the one that waits there under its name stays."""
+        if not os.path.lexists(self.outbox / file.name):
+            os.replace(file, self.outbox / file.name)
+            sync_directory(self.outbox)
+            file.with_name(f"{file.name}.reason").unlink(missing_ok=True)
 
     def strangers(self) -> list[str]:
         """What lies where this program's files lie and is none, in words; it is neither read nor followed."""
@@ -163,6 +162,12 @@ class Spool:
         """Replace a small state file."""
         write_durably(self.directory / "state" / f"{name}.json", (json.dumps(content) + "\n").encode())
 
+    def write_hint(self, name: str, content: dict[str, Any]) -> None:
+        """Replace a small state file that may be lost: it can be made again, and the disk is spared."""
+        temporary = self.directory / "state" / f".{name}.{os.getpid()}.tmp"
+        temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
+        os.replace(temporary, self.directory / "state" / f"{name}.json")
+
     def clear_state(self, name: str) -> None:
         """Remove a small state file."""
         (self.directory / "state" / f"{name}.json").unlink(missing_ok=True)
@@ -178,15 +183,6 @@ class Spool:
         return len(old)
 
 
-def _disk_bytes(found: os.stat_result) -> int:
-    return found.st_blocks * 512
-
-
 def _older(folder: Path, days: int) -> Iterator[Path]:
     limit = time.time() - days * DAY_SECONDS
     return (file for file in folder.rglob("*") if files.is_regular(file) and file.lstat().st_mtime < limit)
-
-
-def age_of(record: dict[str, Any]) -> float:
-    """Seconds since a record's end."""
-    return time.time() - unix_time(str(record["finished_at"]))

@@ -144,7 +144,7 @@ def imported(file: Path) -> set[str]:
     return found
 
 
-GROUND = ("schedule", "registry", "spool", "files", "network", "config", "record", "errors", "log")
+GROUND = ("schedule", "registry", "spool", "outbox", "files", "network", "config", "record", "errors", "log")
 LEVELS = (("cli",), ("actions",), ("engines",), GROUND)
 
 

@@ -80,7 +80,8 @@ def explain(error: EngineError, server: str | None) -> EngineError:
 def plan(settings: Settings, rests: dict[str, dict[str, float | str]]) -> Iterator[tuple[str, str | None]]:
     """Pairs of engine and server (None: the engine chooses): those that rest come last, rate-limited ones never."""
     now = time.time()
-    resting = [name for name in settings.engines if float(rests.get(name, {}).get("until", 0)) > now]
+    left = {name: float(rests.get(name, {}).get("until", 0)) - now for name in settings.engines}
+    resting = [name for name in left if 0 < left[name] <= LONGEST_REST_SECONDS]  # a clock set back ends a rest
     later = [name for name in resting if rests[name].get("reason") != "rate_limited"]
     for name in [name for name in settings.engines if name not in resting] + later:
         own = settings.engine[name]

@@ -8,14 +8,14 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from speedtest_logger import engines, network
 from speedtest_logger.actions import chain
-from speedtest_logger.actions.push import ssh_command
+from speedtest_logger.actions.connection import send
 from speedtest_logger.config import Settings
 from speedtest_logger.engines.job import server_host
-from speedtest_logger.errors import EngineError
+from speedtest_logger.errors import DeliveryError, EngineError
 from speedtest_logger.spool import Spool
 
 EARLIEST_SANE_CLOCK = 1_750_000_000
@@ -154,16 +154,12 @@ def archive(settings: Settings) -> Finding:
     """The archive answers a delivery of nothing."""
     if not settings.archive_host:
         return Finding("ARCHIVE", True, "none is set")
+    patient = min(settings.push_timeout_seconds, 4 * CONNECT_SECONDS)
     try:
-        done = subprocess.run(
-            ssh_command(settings), input=b"", capture_output=True, check=False, timeout=4 * CONNECT_SECONDS
-        )
-    except (subprocess.TimeoutExpired, OSError) as error:
-        return Finding("ARCHIVE_UNREACHABLE", False, str(error)[:200])
-    if b'"receipt"' in done.stdout:
-        return Finding("ARCHIVE", True, f"{settings.archive_host} answers")
-    said = done.stderr.decode(errors="replace").strip()[-200:]
-    return Finding("ARCHIVE_UNREACHABLE", False, f"{settings.archive_host}: {said or 'no receipt'}")
+        send(replace(settings, push_timeout_seconds=patient), b"")
+    except DeliveryError as error:
+        return Finding("ARCHIVE_UNREACHABLE", False, f"{settings.archive_host}: {error}")
+    return Finding("ARCHIVE", True, f"{settings.archive_host} answers")
 
 
 def engine(settings: Settings, name: str, environment: Mapping[str, str]) -> Finding:

@@ -17,14 +17,15 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from speedtest_logger import __version__, files, network
-from speedtest_logger.actions import chain, gates
+from speedtest_logger.actions import cap, chain, gates, slots
 from speedtest_logger.config import Settings
 from speedtest_logger.engines.job import Result, text_or_none
 from speedtest_logger.errors import EngineError, RecordError
 from speedtest_logger.log import Log
-from speedtest_logger.record import MAX_TEXT, NAMESPACE, Record, run_id_of_slot, utc_text, validate
-from speedtest_logger.schedule import Schedule
+from speedtest_logger.record import MAX_TEXT, Record, run_id_of_slot, unix_time, utc_text, validate
 from speedtest_logger.spool import DAY_SECONDS, Spool
+
+LEAP_DAYS = 31  # a machine may be off for so long
 
 # what is known of a measurement before it begins
 IDENTITY = (
@@ -60,39 +61,27 @@ def measure(
     spool.prepare()
     with measuring_lock(spool, wait=wait) as locked:
         now = time.time()
-        slot, late = due_slot(settings, spool, now, timer=timer)
-        if timer and slot is None:
-            log.event("info", "slot_already_accounted_for")
+        due = slots.due_slot(settings, spool, log, now, timer=timer)
+        if due is None:
             return None
         if not locked and not timer:
-            slot = None  # it is the running measurement's, or the timer's
-        record = begin(settings, slot, now)
+            due = slots.Due()  # the slot is the running measurement's, or the timer's
+        record = begin(settings, None if due.again else due.turn, now)
         if not locked:
             if (spool.read_state("measuring") or {}).get("run_id") == record.run_id:
                 log.event("info", "slot_is_being_measured")
                 return None
-            return finish(settings, spool, log, skipped(record, "locked", "another measurement is still running"))
+            busy = skipped(record, "locked", "another measurement is still running")
+            return finish(settings, spool, log, busy, due.turn)
         recover(settings, spool, log, record)
         spool.write_state("measuring", record.to_row())
-        skip = ("late_start", f"{late:.0f} s late") if late > settings.start_tolerance_seconds else None
+        skip = ("late_start", f"{due.late:.0f} s late") if due.late > settings.start_tolerance_seconds else None
         skip = skip or gates.reason_to_skip(settings, spool, now)
         record = skipped(record, *skip) if skip else run_test(settings, spool, log, record, environment)
-        record = finish(settings, spool, log, record)
+        record = finish(settings, spool, log, record, due.turn)
         spool.clear_state("measuring")
     tidy(settings, spool, log, now)
     return record
-
-
-def due_slot(settings: Settings, spool: Spool, now: float, *, timer: bool) -> tuple[int | None, float]:
-    """The slot that this run is for and how late it is (s); None for a run by hand."""
-    slot = Schedule(settings.interval_seconds, settings.offset_seconds).slot_at(now)
-    late = now - slot
-    run_id = run_id_of_slot(settings.node, utc_text(slot))
-    if (spool.read_state("last_slot") or {}).get("run_id") == run_id:
-        return None, 0.0
-    if late <= settings.start_tolerance_seconds or timer:
-        return slot, late
-    return None, 0.0
 
 
 def begin(settings: Settings, slot: int | None, now: float) -> Record:
@@ -222,17 +211,19 @@ def with_background(record: Record, before: tuple[int, int] | None, after: tuple
     )
 
 
-def finish(settings: Settings, spool: Spool, log: Log, record: Record) -> Record:
-    """Make the record durable, then remember it."""
+def finish(settings: Settings, spool: Spool, log: Log, record: Record, turn: int | None = None) -> Record:
+    """Make the record durable, then remember it, and the slot whose turn it was."""
     if record.reason != "interrupted" or record.status != "failed":
         record = replace(record, finished_at=max(utc_text(time.time()), record.started_at))
     record = presentable(record)
-    keep_below_cap(settings, spool, log)
+    cap.keep_below_cap(settings, spool, log, record)
     written = spool.write(record)
     if written:
         gates.count_bytes(spool, record)
-    if record.scheduled_at:
-        spool.write_state("last_slot", {"run_id": record.run_id})
+    if turn is None and record.scheduled_at:  # of a measurement that was killed
+        turn = round(unix_time(record.scheduled_at))
+    if turn is not None:
+        slots.remember(settings, spool, turn)
     spool.write_state("last_record", record.to_row())
     level = "info" if record.status in ("ok", "skipped") else "warning"
     log.event(
@@ -271,36 +262,16 @@ def presentable(record: Record) -> Record:
         )
 
 
-def keep_below_cap(settings: Settings, spool: Spool, log: Log) -> None:
-    """Drop the oldest undelivered records beyond the outbox's cap, and leave a record that says so.
-
-    That record is written first: a crash in between says too much, never too little.
-    """
-    going = spool.overflow(settings.outbox_max_mb * 1e6)
-    if not going:
-        return
-    now = utc_text(time.time())
-    names = " ".join(sorted(file.stem for file in going))
-    tombstone = replace(
-        begin(settings, None, time.time()),
-        run_id=str(uuid.uuid5(NAMESPACE, names)),
-        started_at=now,
-        reason="outbox_dropped",
-        message=f"{len(going)} undelivered records dropped: {names}"[:1000],
-    )
-    spool.write(tombstone)
-    for file in going:
-        file.unlink(missing_ok=True)  # delivered meanwhile
-    log.event("error", "outbox_dropped", records=len(going), cap_mb=settings.outbox_max_mb)
-
-
 def tidy(settings: Settings, spool: Spool, log: Log, now: float) -> None:
-    """Once a day, remove what is beyond its age."""
+    """Once a day, remove what is beyond its age; not on the first day after a leap, for the clock may be wrong."""
     day = int(now // DAY_SECONDS)
-    if (spool.read_state("tidied") or {}).get("day") != day:
-        removed = spool.prune(settings.history_days, settings.raw_days)
-        spool.write_state("tidied", {"day": day})
-        log.event("debug", "pruned", files=removed)
+    before = (spool.read_state("tidied") or {}).get("day")
+    if before == day:
+        return
+    leapt = isinstance(before, int) and day - before > LEAP_DAYS
+    removed = 0 if leapt else spool.prune(settings.history_days, settings.raw_days)
+    spool.write_state("tidied", {"day": day})
+    log.event("debug", "pruned", files=removed)
 
 
 @contextmanager

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from speedtest_logger import __version__
+from speedtest_logger import __version__, outbox
+from speedtest_logger.actions import slots
 from speedtest_logger.config import Settings
 from speedtest_logger.record import run_id_of_slot, unix_time, utc_text
 from speedtest_logger.schedule import Schedule
 from speedtest_logger.spool import Spool
 
+MOST_NAMES = 5  # of odd files
 SLACK_SECONDS = 30  # for starting the program and writing the record on a slow machine
 
 
@@ -20,7 +22,7 @@ def status(settings: Settings, now: float | None = None) -> dict[str, Any]:
     spool = Spool(settings.state_dir)
     schedule = Schedule(settings.interval_seconds, settings.offset_seconds)
     last = spool.read_state("last_record") or {}
-    waiting = spool.waiting() if spool.outbox.is_dir() else {}
+    waiting = outbox.listed(spool.outbox) if spool.outbox.is_dir() else []
     receipt = spool.read_state("last_receipt") or {}
     usage = spool.read_state("usage") or {}
     state = {
@@ -52,8 +54,11 @@ def status(settings: Settings, now: float | None = None) -> dict[str, Any]:
         "next_slot": utc_text(schedule.next_after(now)),
         "paused": settings.paused,
         "outbox_records": len(waiting),
-        "outbox_oldest_seconds": round(now - next(iter(waiting.values())).st_mtime) if waiting else None,
-        "rejected_records": sum(1 for _ in spool.rejected.glob("*.csv")) if spool.rejected.is_dir() else 0,
+        "outbox_oldest_seconds": max(0, round(now - waiting[0].written_ns / 1e9)) if waiting else None,
+        "outbox_strange": outbox.strange(spool.outbox)[:MOST_NAMES] if spool.outbox.is_dir() else [],
+        "rejected_records": sum(1 for _ in outbox.names(spool.rejected)) if spool.rejected.is_dir() else 0,
+        "deferred": (spool.read_state("deferred") or {}).get("reasons", {}) if waiting else {},
+        "failed_delivery": spool.read_state("push"),
         "last_receipt_at": receipt.get("at"),
         "month_bytes": usage.get("bytes", 0) if usage.get("month") == utc_text(now)[:7] else 0,
         "engines_resting": sorted(
@@ -72,12 +77,40 @@ def problems(settings: Settings, state: dict[str, Any], last: dict[str, Any], no
         silent = now - unix_time(last["finished_at"])
         if silent > 2 * settings.interval_seconds + settings.measure_timeout_seconds:
             found.append(f"no record for {silent / 60:.0f} minutes: is the timer running?")
-    if settings.archive_host and (state["outbox_oldest_seconds"] or 0) > max(3600, 2 * settings.interval_seconds):
+        if silent < -settings.start_tolerance_seconds:
+            found.append(
+                f"the last record ended at {last['finished_at']}, which is yet to come: the clock was set back"
+            )
+    if settings.archive_host:
+        found += delivery_problems(settings, state, now)
+    if state["rejected_records"]:
+        found.append(
+            f"the archive refused {state['rejected_records']} records: {settings.state_dir}/rejected says why; "
+            "`speedtest-logger push --rejected` delivers them once the cause is gone"
+        )
+    if state["outbox_strange"]:
+        found.append(f"{settings.state_dir}/outbox holds what is no record: {', '.join(state['outbox_strange'])!r}")
+    return found
+
+
+def delivery_problems(settings: Settings, state: dict[str, Any], now: float) -> list[str]:
+    """What keeps records from the archive."""
+    found = []
+    if failed := state["failed_delivery"]:
+        then = float(failed.get("not_before", 0))
+        following = f"at {utc_text(then)}" if now < then <= now + outbox.LONGEST_REST_SECONDS else "with the next push"
+        found.append(
+            f"the last delivery failed at {failed.get('at')}: {failed.get('message')} "
+            f"(tried {failed.get('failures')} times, next try {following})"
+        )
+    found += [
+        f"{min(told['records'], state['outbox_records'])} records wait for the archive: {told['text']}"
+        for told in state["deferred"].values()
+    ]
+    if (state["outbox_oldest_seconds"] or 0) > max(3600, 2 * settings.interval_seconds):
         found.append(
             f"{state['outbox_records']} records wait, the oldest for {state['outbox_oldest_seconds'] // 60} minutes"
         )
-    if state["rejected_records"]:
-        found.append(f"the archive refused {state['rejected_records']} records: see {settings.state_dir}/rejected")
     return found
 
 
@@ -94,6 +127,8 @@ def health(settings: Settings, now: float | None = None) -> dict[str, Any]:
     known = (spool.read_state("last_slot") or {}).get("run_id")
     if known in {run_id_of_slot(settings.node, utc_text(slot)) for slot in schedule.between(due, now + 1)}:
         return {"healthy": True, "text": f"the slot of {utc_text(due)} or a later one is accounted for"}
+    if known and slots.accounted(settings, spool, due):
+        return {"healthy": True, "text": f"the slot of {utc_text(due)} had its record before the clock was set back"}
     started = (spool.read_state("loop") or {}).get("started_at")
     if started and unix_time(started) > due:
         return {"healthy": True, "text": f"started at {started}, no slot was due since"}
