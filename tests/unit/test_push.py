@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import sys
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from speedtest_logger.actions import measure, push
+from speedtest_logger import outbox
+from speedtest_logger.actions import measure, push, status
 from speedtest_logger.archive import receive
 from speedtest_logger.archive.layout import Layout
 from speedtest_logger.errors import DeliveryError
@@ -18,6 +22,7 @@ from speedtest_logger.log import Log
 from speedtest_logger.spool import Spool
 
 LIMITS = receive.Limits(free_mb=0, low_disk_mb=0, oldest_days=36_500)
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -169,18 +174,142 @@ def test_a_receipt_for_something_else_releases_nothing(node, link, monkeypatch, 
     assert len(Spool(node.state_dir).waiting()) == 1
 
 
-def test_a_record_that_is_dropped_while_others_are_delivered_stops_nothing(node, archive, link, monkeypatch):
+def test_a_record_that_is_gone_before_it_was_read_stops_nothing(node, archive, link, monkeypatch):
     fill(node, 2)
-    listed = Spool.waiting
+    listed = outbox.listed
 
-    def dropped_after_listing(spool):
-        found = listed(spool)
-        for file in list(found)[:1]:
-            file.unlink()
-        monkeypatch.setattr(Spool, "waiting", listed)
+    def gone_after_listing(folder):
+        found = listed(folder)
+        monkeypatch.setattr(outbox, "listed", listed)
+        (folder / found[0].name).unlink()
         return found
 
-    monkeypatch.setattr(
-        push, "locked", lambda *_, **__: monkeypatch.setattr(Spool, "waiting", dropped_after_listing) or True
-    )
+    monkeypatch.setattr(outbox, "listed", gone_after_listing)
     assert run(node).accepted == 1
+
+
+def answering(monkeypatch, **answer):
+    monkeypatch.setattr(push, "send", lambda *_: {"receipt": "X", "node": "attic", **answer})
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"accepted": {"a": 1}},
+        {"accepted": "all"},
+        {"rejected": ["a"]},
+        {"later": [[[]]]},
+        {"receipt": {"a": []}},
+        {"receipt": None},
+        {"node": ["attic"]},
+        {"accepted": [["a"], {"b": 1}, None, 7]},
+        {"accepted": None},
+    ],
+)
+def test_an_odd_receipt_releases_nothing_and_ends_with_words(node, link, monkeypatch, answer):
+    fill(node, 1)
+    answering(monkeypatch, **answer)
+    with pytest.raises(DeliveryError):
+        run(node)
+    assert len(Spool(node.state_dir).waiting()) == 1
+    assert "receipt" in status.status(node)["failed_delivery"]["message"] or "node" in answer
+
+
+def test_a_record_in_two_lists_of_a_receipt_is_taken_once(node, link, monkeypatch):
+    fill(node, 1)
+    ((file, _),) = Spool(node.state_dir).waiting().items()
+    both = {file.stem: {"odd": ["\ud800\x1b[31m"]}}
+    answering(monkeypatch, accepted=[file.stem, file.stem], rejected=both, later=both)
+    assert vars(run(node)) == {"accepted": 1, "rejected": 0, "waiting": 0, "deferred": 0}
+
+
+def test_what_an_archive_says_cannot_spoil_a_terminal_or_a_file(node, link, monkeypatch):
+    fill(node, 1)
+    ((file, _),) = Spool(node.state_dir).waiting().items()
+    answering(monkeypatch, rejected={file.stem: "x: \ud800\x1b[31m\n" + "y" * 5000})
+    assert run(node).rejected == 1
+    reason = (Spool(node.state_dir).rejected / f"{file.name}.reason").read_text()
+    assert reason == f"x:   [31m {'y' * (300 - 10)}\n"
+
+
+@pytest.fixture
+def ssh(node, tmp_path, monkeypatch):
+    """A program in ssh's place."""
+
+    def write(script):
+        file = tmp_path / "bin/ssh"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"#!/bin/sh\n{script}\n")
+        file.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{file.parent}:/usr/bin:/bin")
+        monkeypatch.setattr(push, "FIRST_WAIT_SECONDS", 0)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("cat /dev/zero", "longer than"),
+        ("cat /dev/zero >&2", "longer than"),
+        ("exec sleep 60", "no answer from archive.example.org within 1 s"),
+        ("head -c 200000 /dev/zero | tr '\\0' '['", "no receipt"),
+        ("echo '[1]'", "refused the delivery"),
+        ('echo \'{"refused": "rate_limited", "message": "later"}\'', "refused the delivery: rate_limited: later"),
+        ('echo \'{"receipt": "X", "node": "porch"}\'', "knows this key as node 'porch', not 'attic'"),
+        ("echo 'u@h: Permission denied (publickey).' >&2; exit 255", "does not know this node's key"),
+        ("echo 'Host key verification failed.' >&2; exit 255", "is not the pinned one in /etc/"),
+        ("echo 'ssh: connect to host h port 22: Connection refused' >&2; exit 255", "nothing listens on arch"),
+        ("echo 'no such identity: /k: No such file' >&2; exit 255", "id_ed25519 is missing"),
+    ],
+)
+def test_hello_says_in_plain_words_what_is_wrong(node, ssh, monkeypatch, script, words):
+    ssh(script)
+    quick = replace(node, push_timeout_seconds=1 if "sleep" in script else 30)
+    with pytest.raises(DeliveryError, match=re.escape(words)):
+        push.hello(quick, Log(None))
+
+
+def test_hello_delivers_nothing_and_is_answered(node, archive, ssh):
+    code = "import sys; from speedtest_logger.archive.receive import main; sys.exit(main())"
+    ssh(f"PYTHONPATH={ROOT}/src exec {sys.executable} -c '{code}' --node attic --root {archive.root}")
+    fill(node, 1)
+    assert "archive.example.org answers node 'attic': receipt " in push.hello(node, Log(None))
+    assert len(Spool(node.state_dir).waiting()) == 1
+    with pytest.raises(DeliveryError, match="no archive host is set"):
+        push.hello(replace(node, archive_host=None), Log(None))
+
+
+def test_a_failed_delivery_is_named_at_once_until_one_succeeds(node, archive, link, monkeypatch):
+    fill(node, 1)
+
+    def fail(*_):
+        raise DeliveryError("no route to host")
+
+    monkeypatch.setattr(push, "send", fail)
+    for _ in range(2):
+        with pytest.raises(DeliveryError):
+            run(node, force=True)
+    (problem,) = (text for text in status.status(node)["problems"] if text.startswith("the last delivery failed at 20"))
+    assert "no route to host (tried 2 times, next try at 20" in problem
+    monkeypatch.setattr(push, "send", link)
+    run(node, force=True)
+    assert not any("delivery failed" in text for text in status.status(node)["problems"])
+
+
+def test_refused_records_are_delivered_again_once_the_cause_is_gone(node, archive, link, monkeypatch):
+    fill(node, 3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(push, "send", refusing)
+        assert run(node).rejected == 3
+    spool = Spool(node.state_dir)
+    (spool.rejected / "torn.csv").write_text("no record")
+    assert "push --rejected" in status.status(node)["problems"][-1]
+    assert run(node, force=True, rejected=True).accepted == 3
+    assert sorted(file.name for file in spool.rejected.iterdir()) == ["torn.csv"]
+    assert len(archived(archive)) == 3
+
+
+def refusing(settings, lines):
+    ids = [json.loads(line)["run_id"] for line in lines.splitlines()]
+    return {"receipt": "X", "node": settings.node, "accepted": [], "rejected": dict.fromkeys(ids, "other_location: x")}

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from speedtest_logger import outbox
+from speedtest_logger.actions import cap
 from speedtest_logger.archive import inbox, ingest, snapshot
 from speedtest_logger.archive.layout import Layout
 from speedtest_logger.archive.schema import BATCH_SCHEMA
@@ -61,7 +63,9 @@ def test_the_outbox_while_a_delivery_empties_it(tmp_path):
     with coming_and_going(spool.outbox / "%s.csv"):
         assert all(staying in spool.waiting() for _ in range(ROUNDS))
         for _ in range(ROUNDS):
-            spool.overflow(0)
+            cap.look(spool)
+            outbox.strange(spool.outbox)
+            outbox.is_empty(spool.outbox)
 
 
 def test_the_inbox_while_ingest_empties_it(archive):

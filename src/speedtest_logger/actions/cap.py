@@ -31,10 +31,10 @@ MOST_AT_ONCE = 250  # names in a journal, and oldest files that are remembered f
 
 
 class Victim(NamedTuple):
-    """A file that goes, the slot that it was of where it says one, and the bytes that it frees."""
+    """A file that goes, the slot that it was of or when it began, and the bytes that it frees."""
 
     name: str
-    slot: str | None
+    slot: str
     disk_bytes: int
 
 
@@ -53,11 +53,12 @@ class Journal:
         """Count what goes next."""
         slots = [slot for slot in (self.first, self.last, *(victim.slot for victim in victims)) if slot]
         self.records += len(victims)
-        self.first, self.last = min(slots, default=None), max(slots, default=None)
+        self.first, self.last = min(slots), max(slots)
         self.going = [victim.name for victim in victims]
         self.record["finished_at"] = max(utc_text(now), self.record["started_at"])
-        span = f", of slots from {self.first} to {self.last}" if slots else ""
-        self.record["message"] = f"{self.records} undelivered records dropped{span}"
+        self.record["message"] = (
+            f"{self.records} undelivered records dropped, of slots from {self.first} to {self.last}"
+        )
 
 
 @dataclass
@@ -134,7 +135,7 @@ def look(spool: Spool) -> Room:
 
 
 def choose(spool: Spool, room: Room, excess: float) -> list[Victim]:
-    """The oldest files that free the excess, as many as a journal holds; counts are passed over."""
+    """The oldest files that free the excess, as many as a journal holds; counts stay, what is no record goes aside."""
     victims: list[Victim] = []
     while room.oldest and excess > 0 and len(victims) < MOST_AT_ONCE:
         file = spool.outbox / room.oldest.pop(0)
@@ -143,8 +144,9 @@ def choose(spool: Spool, room: Room, excess: float) -> list[Victim]:
             record = read_record(file)
         except FileNotFoundError:
             continue
-        except RecordError:
-            victims.append(Victim(file.name, None, size))
+        except RecordError as error:
+            spool.reject(file, f"{error.reason}: {error}")
+            room.used -= size
         else:
             if record.reason == DROPPED:
                 continue

@@ -43,7 +43,8 @@ def due_slot(settings: Settings, spool: Spool, log: Log, now: float, *, timer: b
         return Due()
     last = spool.read_state("last_slot") or {}
     lost = set_back(last, now)
-    if lost <= settings.start_tolerance_seconds and last.get("slot", slot) == slot:
+    run_id = run_id_of_slot(settings.node, utc_text(slot))
+    if lost <= settings.start_tolerance_seconds and last.get("run_id") == run_id:  # the turn is over already
         log.event("info", "slot_already_accounted_for")
         return None
     log.event("warning", "clock_was_set_back", slot=utc_text(slot), seconds=round(max(0.0, lost)))
@@ -87,7 +88,6 @@ def remember(settings: Settings, spool: Spool, slot: int) -> None:
         "last_slot",
         {
             "run_id": run_id_of_slot(settings.node, utc_text(slot)),
-            "slot": slot,
             "newest": max(slot, newest) if isinstance(newest, int) else slot,
             "at": time.time(),
             "up": time.clock_gettime(time.CLOCK_BOOTTIME),
