@@ -187,6 +187,21 @@ def test_measure_that_is_killed_and_not_tried_again_leaves_its_record_at_the_nex
     walk(stages, act)
 
 
+def test_measure_beyond_the_cap_counts_what_it_drops_exactly_once(stages):
+    def act(stage, number):
+        stage.environment["SPEEDTEST_OUTBOX_MAX_MB"] = str(3 * 4096 / 1e6)
+        stage.fill(4)
+        _, points = stage.run(LOGGER, "measure", kill=number)
+        stage.run(LOGGER, "measure", SPEEDTEST_PAUSED="true")
+        written = {record_from_csv(file.read_bytes()).run_id for file in stage.node.glob("results/*/*/*/*.csv")}
+        records = [record_from_csv(file.read_bytes()) for file in Spool(stage.node).waiting()]
+        (count,) = (record for record in records if record.reason == "outbox_dropped")
+        assert int(count.message.split()[0]) == len(written - {record.run_id for record in records}), number
+        return points
+
+    walk(stages, act)
+
+
 def everything_arrived(stage, sent, where):
     """After the fault: push and ingest once more, and count."""
     stage.run(LOGGER, "push", "--force")
