@@ -125,6 +125,22 @@ class Spool:
                 found[self.outbox / entry.name] = (self.outbox / entry.name).lstat()
         return found
 
+    def has_room(self, coming: Record, most: float) -> bool:
+        """Whether a record surely fits into so many bytes, without a look at the outbox: then it is counted in.
+
+        What is known is the most that can be there: deliveries may have taken some of it away.
+        """
+        known, (needed, _) = (self.read_state("outbox") or {}).get("bytes"), self.disk_bytes(coming)
+        if not isinstance(known, (int, float)) or known + needed > most:
+            return False
+        self.write_hint("outbox", {"bytes": known + needed})
+        return True
+
+    def disk_bytes(self, coming: Record) -> tuple[int, int]:
+        """What a record will take on the disk, and what the smallest file does."""
+        block = os.statvfs(self.outbox).f_frsize
+        return -(-len(record_to_csv(coming)) // block) * block, block
+
     def release(self, run_id: str) -> None:
         """Forget a record that the archive holds."""
         (self.outbox / f"{run_id}.csv").unlink(missing_ok=True)

@@ -72,16 +72,10 @@ class Room:
 
 def keep_below_cap(settings: Settings, spool: Spool, log: Log, coming: Record) -> None:
     """Make room for a record that is about to be written."""
-    block = os.statvfs(spool.outbox).f_frsize
-    needed = -(-len(record_to_csv(coming)) // block) * block
-    most = settings.outbox_max_mb * 1e6
-    known = _number((spool.read_state("outbox") or {}).get("bytes"))
-    if known is not None and known + needed <= most:  # at most: a delivery may have taken some away
-        spool.write_hint("outbox", {"bytes": known + needed})
-        return
-    with not_delivering(spool) as free:
-        if free:
-            make_room(settings, spool, log, needed, block)
+    if not spool.has_room(coming, settings.outbox_max_mb * 1e6):
+        with not_delivering(spool) as free:
+            if free:
+                make_room(settings, spool, log, *spool.disk_bytes(coming))
 
 
 @contextmanager
@@ -122,8 +116,8 @@ def make_room(settings: Settings, spool: Spool, log: Log, needed: float, block: 
 def known_room(spool: Spool) -> Room:
     """As the last drop left it; looked up anew where a delivery was since, or its list has come to its end."""
     hint = spool.read_state("outbox") or {}
-    used, oldest = _number(hint.get("bytes")), hint.get("oldest")
-    if used is None or not isinstance(oldest, list) or not oldest:
+    used, oldest = hint.get("bytes"), hint.get("oldest")
+    if not isinstance(used, (int, float)) or not isinstance(oldest, list) or not oldest:
         return look(spool)
     return Room(used, [name for name in oldest if isinstance(name, str) and "/" not in name])
 
@@ -224,7 +218,3 @@ def thaw(spool: Spool) -> None:
     """The archive said that it does not have the count: it may be rewritten again."""
     if journal := read(spool):
         spool.write_state("dropped", asdict(replace(journal, sent=False)))
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None

@@ -17,7 +17,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from speedtest_logger import __version__, files, network
-from speedtest_logger.actions import cap, chain, gates, slots
+from speedtest_logger.actions import chain, gates, slots
 from speedtest_logger.config import Settings
 from speedtest_logger.engines.job import Result, text_or_none
 from speedtest_logger.errors import EngineError, RecordError
@@ -216,7 +216,10 @@ def finish(settings: Settings, spool: Spool, log: Log, record: Record, turn: int
     if record.reason != "interrupted" or record.status != "failed":
         record = replace(record, finished_at=max(utc_text(time.time()), record.started_at))
     record = presentable(record)
-    cap.keep_below_cap(settings, spool, log, record)
+    if not spool.has_room(record, settings.outbox_max_mb * 1e6):
+        from speedtest_logger.actions import cap  # hardly ever needed, and loading it takes a millisecond
+
+        cap.keep_below_cap(settings, spool, log, record)
     written = spool.write(record)
     if written:
         gates.count_bytes(spool, record)
