@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 from ansible.errors import AnsibleFilterError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.parsing.convert_bool import boolean
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
@@ -23,7 +24,10 @@ sys.path.insert(0, str(ROOT / "src"))
 from speedtest_logger import config, record, schedule
 
 Vars = dict[str, Any]
-KEY_LINE = re.compile(r"^\S.*?--node (\S+?)\" (ssh-\S+ \S+)")
+# The text of an ed25519 public key: a node's file is believed no further than that.
+KEY = r"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI[A-Za-z0-9+/]{43}"
+KEY_FILE = re.compile(rf"({KEY})(?: ([^\r\n]*))?\n?")
+KEY_LINE = re.compile(rf"restrict,command=\"[^\"]* --node ([a-z0-9-]+)\" ({KEY}) .*")
 
 
 def claim(values: Vars) -> schedule.Claim:
@@ -107,13 +111,101 @@ def schedule_registry(registry: Vars, changed: dict[str, Vars], names: list[str]
     for node, history in nodes.items():
         if node not in names and history and history[-1]["valid_to"] is None:
             history[-1]["valid_to"] = now
-    return {"nodes": dict(sorted(nodes.items()))}
+    return {**registry, "nodes": dict(sorted(nodes.items()))}
+
+
+def fleet_known(read: Vars, files: Vars, nodes: list[Vars], host_key: str = "", writing: bool = True) -> Vars:
+    """What a run knows of the fleet before it changes a node.
+
+    host_key, authorized (authorized_keys as it is), schedule (the registry: what was deployed, and what the inventory
+    allows now), earlier (files of the version before that must go), slots and names of all nodes of the inventory.
+    """
+    if "files" not in read:
+        raise AnsibleFilterError(f"{files['archive']}: {read.get('msg', 'it could not be read')}")
+    key = host_key or text(read, files["host_key"])
+    if not key:
+        raise AnsibleFilterError(
+            f"{files['archive']}: seen no {files['host_key']}; make one with `ssh-keygen -A` there, or set "
+            "fleet_archive_host_key to the host key that nodes shall pin"
+        )
+    folder = read["files"].get(files["folder"]) or {}
+    if writing and (folder.get("kind"), folder.get("owner")) != ("directory", "root"):
+        raise AnsibleFilterError(
+            f"{files['archive']}: seen no directory {files['folder']} that is root's; playbooks/archive.yml makes it"
+        )
+    earlier = [path for path in files["earlier"] if read["files"].get(path)]
+    deployed_nodes = registry_of(read, files)["nodes"]
+    return {
+        "host_key": key,
+        "authorized": text(read, files["authorized"]) or "",
+        "schedule": {"nodes": deployed_nodes, "inventory": fleet_inventory(nodes)},
+        "earlier": earlier,
+        "slots": fleet_slots(nodes, {"nodes": deployed_nodes}),
+        "names": [str(values["node_name"]) for values in nodes],
+    }
+
+
+def fleet_inventory(nodes: list[Vars]) -> Vars:
+    """What the archive may take from each node of the inventory now."""
+    return {
+        str(values["node_name"]): {
+            "location": str(values["location"]),
+            "archive_raw": boolean(values["archive_raw"], strict=False),
+        }
+        for values in nodes
+    }
+
+
+def text(read: Vars, path: str) -> str | None:
+    """The text of a file of the archive host; None where there is none. Raises AnsibleFilterError for no file."""
+    seen = read["files"].get(path)
+    if seen and seen.get("kind") != "file":
+        raise AnsibleFilterError(f"{path}: seen {seen.get('problem', 'a directory')}; a file is wanted: remove that")
+    return None if seen is None else str(seen["text"])
+
+
+def registry_of(read: Vars, files: Vars) -> Vars:
+    """The registry: in its place, else where the version before had it; what a backup brought back goes before it."""
+    before, restored = files["earlier"]
+    place = files["schedule"] if read["files"].get(files["schedule"]) else before
+    current = parsed(text(read, place), place)
+    return {"nodes": joined(parsed(text(read, restored), restored)["nodes"], current["nodes"])}
+
+
+def joined(older: Vars, newer: Vars) -> Vars:
+    """Two registries' histories as one: what began before the newer one did, and the newer one."""
+    nodes = dict(older)
+    for node, history in newer.items():
+        if not history:
+            continue
+        first = history[0]["valid_from"]
+        kept = [dict(entry) for entry in older.get(node, []) if entry["valid_from"] < first]
+        if kept:
+            kept[-1]["valid_to"] = min(kept[-1]["valid_to"] or first, first)
+        nodes[node] = kept + history
+    return nodes
+
+
+def public_key(host: str, path: str, content: str) -> tuple[str, str]:
+    """A node's public key, less its comment, and the comment. Raises AnsibleFilterError for anything else."""
+    found = KEY_FILE.fullmatch(content)
+    if found is None:
+        raise AnsibleFilterError(
+            f"{host}: {path}: seen {content[:60]!r}, which is no ed25519 public key; {new_key(path)}, or leave the "
+            f"host out with --limit 'all:!{host}'. authorized_keys was left as it is"
+        )
+    return found[1], found[2] or ""
+
+
+def new_key(path: str) -> str:
+    """How a node gets a new key pair."""
+    return f"run `sudo rm {path.removesuffix('.pub')} {path}` there and then this playbook again: it makes a new one"
 
 
 def authorized_keys(current: str, keys: dict[str, str], names: list[str], command: str) -> str:
     """The archive's authorized_keys: keys seen now, else those known, of the inventory's nodes only."""
-    known = {match[1]: match[2] for line in current.splitlines() if (match := KEY_LINE.match(line))}
-    known.update({node: " ".join(key.split()[:2]) for node, key in keys.items()})
+    known = {match[1]: match[2] for line in current.splitlines() if (match := KEY_LINE.fullmatch(line))}
+    known.update(keys)
     lines = [
         f'restrict,command="{command} --node {node}" {known[node]} {node}' for node in sorted(names) if node in known
     ]
@@ -121,16 +213,39 @@ def authorized_keys(current: str, keys: dict[str, str], names: list[str], comman
 
 
 def fleet_keys(hostvars: Any, hosts: list[str], current: str, names: list[str], command: str) -> str:
-    """authorized_keys after this run: `hosts` are those that it has reached, `names` all nodes of the inventory."""
-    keys = {}
+    """authorized_keys after this run: `hosts` are those that it has reached, `names` all nodes of the inventory.
+
+    Raises AnsibleFilterError for a key that two nodes have: whoever holds it would deliver as the first of them only.
+    """
+    keys, comments, path = {}, {}, "/etc/speedtest-telemetry/id_ed25519.pub"
     for host in hosts:
         for seen in ("__speedtest_logger_new_key", "__speedtest_logger_observed"):
             texts = hostvars[host][seen].get("texts", {}) if seen in hostvars[host] else {}
-            found = next((text for name, text in texts.items() if name.endswith("/id_ed25519.pub") and text), None)
-            if found:
-                keys[node_name(hostvars, host)] = found
+            file = next((name for name, content in texts.items() if name.endswith("/id_ed25519.pub") and content), None)
+            if file:
+                node, path = node_name(hostvars, host), file
+                keys[node], comments[node] = public_key(host, file, texts[file])
                 break
-    return authorized_keys(current, keys, names, command)
+    wanted = authorized_keys(current, keys, names, command)
+    if twice := shared_keys(wanted, comments):
+        raise AnsibleFilterError(f"{'; '.join(twice)}; on the copy: {new_key(path)}. authorized_keys was left as it is")
+    return wanted
+
+
+def shared_keys(authorized: str, comments: dict[str, str]) -> list[str]:
+    """Which nodes have one key, in words; a key's comment tells where it was made."""
+    owners: dict[str, list[str]] = {}
+    for line in authorized.splitlines():
+        if match := KEY_LINE.fullmatch(line):
+            owners.setdefault(match[2], []).append(match[1])
+    found = []
+    for nodes in owners.values():
+        if len(nodes) > 1:
+            made_for = next((comments[node] for node in nodes if comments.get(node) in nodes), None)
+            copies = [node for node in nodes if node != made_for]
+            hint = f" (it was made for {made_for}: {' and '.join(copies)} seems to be the copy)" if made_for else ""
+            found.append(f"nodes {' and '.join(nodes)} have one and the same key{hint}")
+    return found
 
 
 def fleet_deployed(hostvars: Any, hosts: list[str], slots: dict[str, Vars]) -> dict[str, Vars]:
@@ -146,30 +261,58 @@ def fleet_deployed(hostvars: Any, hosts: list[str], slots: dict[str, Vars]) -> d
     return deployed_now
 
 
-def fleet_differences(read: Vars, files: Vars, wanted: Vars, group: str) -> list[str]:
-    """Which of the archive's two fleet files differ in content, owner, group or mode."""
+def fleet_differences(read: Vars, files: Vars, wanted: Vars, known: Vars, group: str) -> list[str]:
+    """What of the archive's two fleet files differs: authorized_keys, inventory, schedule.
+
+    `inventory` is the registry before the nodes are brought: what they may deliver, its place, owner and mode;
+    `schedule` is what is deployed. `known` is what fleet_known made of what was read, `wanted` what shall stand there.
+    """
     found = []
-    schedule_text = read["texts"].get(files["schedule"])
-    same = {
-        "authorized_keys": read["texts"].get(files["authorized"]) == wanted["authorized"],
-        "schedule": bool(schedule_text) and parsed(schedule_text) == wanted["schedule"],
-    }
-    for name, file in (("authorized_keys", files["authorized"]), ("schedule", files["schedule"])):
-        seen = read["paths"].get(file) or {}
-        if not same[name] or [seen.get(key) for key in ("owner", "group", "mode")] != ["root", group, "0640"]:
-            found.append(name)
+    if text(read, files["authorized"]) != wanted["authorized"] or not owned(read, files["authorized"], group):
+        found.append("authorized_keys")
+    stands = parsed(text(read, files["schedule"]), files["schedule"])
+    if stands != known["schedule"] or known["earlier"] or not owned(read, files["schedule"], group):
+        found.append("inventory")
+    if known["schedule"]["nodes"] != wanted["schedule"]["nodes"]:
+        found.append("schedule")
     return found
 
 
-def parsed(text: str | None) -> Vars:
-    """The registry in a file; a file that is no JSON is named, so that nobody's history is overwritten unseen."""
+def owned(read: Vars, path: str, group: str) -> bool:
+    """Whether a file of the archive is root's, for the service to read."""
+    seen = read["files"].get(path) or {}
+    return [seen.get(key) for key in ("owner", "group", "mode")] == ["root", group, "0640"]
+
+
+def parsed(content: str | None, file: str = "schedule.json") -> Vars:
+    """The registry in a file; what is none is named, so that nobody's history is overwritten unseen."""
     try:
-        registry: Vars = json.loads(text or "{}")
-    except ValueError as error:
-        raise AnsibleFilterError(
-            f"the archive's schedule.json is no JSON ({error}): restore it, or remove it to start a new history"
-        ) from error
-    return registry
+        registry: Any = json.loads(content or '{"nodes": {}}')
+    except (ValueError, RecursionError) as error:
+        raise AnsibleFilterError(f"{file} is no JSON ({str(error)[:80]}): {REGISTRY_WAYS_OUT}") from error
+    nodes = registry.get("nodes") if isinstance(registry, dict) else None
+    if not isinstance(nodes, dict) or not all(is_history(name, entries) for name, entries in nodes.items()):
+        raise AnsibleFilterError(f"{file} holds no schedules by node: {REGISTRY_WAYS_OUT}")
+    return dict(registry)
+
+
+REGISTRY_WAYS_OUT = "restore it, or remove it to start a new history. Nothing was overwritten"
+
+
+def is_history(node: str, entries: Any) -> bool:
+    """Whether this is a node's schedules in the registry."""
+    return (
+        record.is_id(node)
+        and isinstance(entries, list)
+        and all(
+            isinstance(entry, dict)
+            and isinstance(entry.get("valid_from"), str)
+            and isinstance(entry.get("valid_to"), str | None)
+            and all(type(entry.get(key)) is int for key in ("interval_seconds", "offset_seconds"))
+            and entry["interval_seconds"] > 0
+            for entry in entries
+        )
+    )
 
 
 def node_name(hostvars: Any, host: str) -> str:
@@ -358,10 +501,10 @@ class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
             "fleet_nodes": fleet_nodes,
+            "fleet_known": fleet_known,
             "fleet_keys": fleet_keys,
             "fleet_deployed": fleet_deployed,
             "fleet_differences": fleet_differences,
-            "fleet_registry": parsed,
             "fleet_slots": fleet_slots,
             "schedule_registry": schedule_registry,
             "on_calendar": on_calendar,
