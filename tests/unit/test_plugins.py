@@ -1,4 +1,4 @@
-"""The Ansible plugins: what host_state sees and plans, the release that is the same everywhere, the fleet's filters."""
+"""The Ansible plugins: what host_state sees and plans, the release that is the same everywhere, the fleet's state."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ def load(path: str):
 action = load("plugins/action/host_state.py")
 module = load("plugins/modules/host_state.py")
 release = load("plugins/lookup/release.py")
-fleet = load("plugins/filter/fleet.py")
 status = load("plugins/filter/status.py")
 
 ROOT_FILE = {"owner": "root", "group": "root", "mode": "0644"}
@@ -166,37 +165,7 @@ def test_a_version_that_is_not_here_says_what_to_do(tmp_path):
         release.release("9.9.9", tmp_path)
 
 
-def test_authorized_keys_hold_exactly_the_inventory():
-    current = fleet.authorized_keys("", {"a": "ssh-ed25519 AAAA a", "b": "ssh-ed25519 BBBB b"}, ["a", "b"], "receive")
-    assert current.count('restrict,command="receive --node ') == 2
-    # b is not reached and stays, a has a new key, c is new, what was added by hand goes
-    later = fleet.authorized_keys(
-        current + "ssh-ed25519 HAND\n", {"a": "ssh-ed25519 NEW", "c": "ssh-ed25519 CCCC"}, ["a", "b", "c"], "receive"
-    )
-    assert [line.split()[4] for line in later.splitlines()[1:]] == ["NEW", "BBBB", "CCCC"]
-    assert "HAND" not in later
-    assert "--node b" not in fleet.authorized_keys(later, {}, ["a", "c"], "receive")
-
-
 NOW, LATER = "2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z"
-
-
-def test_the_registry_keeps_the_history_of_every_schedule():
-    first = fleet.schedule_registry({}, {"a": {"interval_seconds": 600, "offset_seconds": 60}}, ["a"], NOW)
-    assert first["nodes"]["a"][0]["valid_to"] is None
-    assert fleet.schedule_registry(first, {"a": {"interval_seconds": 600, "offset_seconds": 60}}, ["a"], LATER) == first
-    changed = fleet.schedule_registry(first, {"a": {"interval_seconds": 900, "offset_seconds": 60}}, ["a"], LATER)
-    assert [(e["interval_seconds"], e["valid_from"], e["valid_to"]) for e in changed["nodes"]["a"]] == [
-        (600, NOW, LATER),
-        (900, LATER, None),
-    ]
-    assert fleet.schedule_registry(first, {}, [], LATER)["nodes"]["a"][0]["valid_to"] == LATER
-    assert first["nodes"]["a"][0]["valid_to"] is None  # the argument is left alone
-
-
-def test_a_registry_that_is_no_json_is_not_overwritten_unseen():
-    with pytest.raises(Exception, match=r"schedule\.json is no JSON"):
-        fleet.parsed("{")
 
 
 def test_the_status_table_names_what_is_wrong():
