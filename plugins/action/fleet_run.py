@@ -96,8 +96,14 @@ def renewed_ago() -> float | None:
         return None
 
 
-def failure(words: str) -> dict[str, Any]:
-    return {"failed": True, "msg": words}
+def refusal(lock: dict[str, Any], renewing: bool) -> str:
+    """Why this run must not go on, empty where it may."""
+    if lock["done"] != "refuse":
+        return ""
+    holder = HELD.format(**lock["before"])
+    if renewing:
+        return f"this run has lost its lock, {holder}. This one stops here: run it again."
+    return f"{holder}. Nothing was touched: {WAYS_OUT}."
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no types
@@ -112,7 +118,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         seen = self.ask(wanted, ago is not None, reads, task_vars)
         if seen.get("failed") or seen.get("unreachable"):
             return {**result, **seen}
-        return {**result, **seen, **self.verdict(seen["lock"], ago is not None)}
+        if words := refusal(seen["lock"], ago is not None):
+            return {**result, "failed": True, "msg": words}
+        return {**result, **seen, **self.taken(seen["lock"])}
 
     def ask(self, wanted: bool, renewing: bool, reads: list[Any], task_vars: Any) -> dict[str, Any]:
         """The module's answer, asked again while it refuses and there is time to wait."""
@@ -132,16 +140,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
             elif time.monotonic() > deadline:
                 return seen
             else:
-                self._display.warning(f"{HELD.format(**lock['before'])}: this one waits")  # says the same words once
+                words = HELD.format(**lock["before"]).partition(", last sign")[0]
+                self._display.warning(f"{words}: this one waits")  # Ansible says the same words once only
                 time.sleep(POLL_SECONDS)
 
-    def verdict(self, lock: dict[str, Any], renewing: bool) -> dict[str, Any]:
-        """What the run makes of the module's answer."""
-        if lock["done"] == "refuse":
-            holder = HELD.format(**lock["before"])
-            if renewing:
-                return failure(f"this run has lost its lock, {holder}. This one stops here: run it again.")
-            return failure(f"{holder}. Nothing was touched: {WAYS_OUT}.")
+    def taken(self, lock: dict[str, Any]) -> dict[str, Any]:
+        """Remember a lock that this run has now, and how it is given back."""
         if lock["done"] in ("take", "renew", "take over"):
             memo().write_text(json.dumps(self.farewell()), encoding="utf-8")
         if lock["done"] == "take over":

@@ -113,7 +113,7 @@ def test_a_directory_that_is_not_roots_alone_is_refused(tmp_path, harm):
         folder.chmod(0o777)
     if harm == "file":
         folder.write_text("")
-    with pytest.raises(OSError, match="remove it|Not a directory|symbolic links"):
+    with pytest.raises(OSError, match=r"remove it|Not a directory|symbolic links"):
         module.take(str(folder), ME, "", False)
     assert list((tmp_path / "other").iterdir()) == []
 
