@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from speedtest_logger.archive.layout import bytes_in, make_folder, name_with_seal
+from speedtest_logger.archive.layout import BLOCK, bytes_in, make_folder, name_with_seal
 from speedtest_logger.errors import RefusedError
 from speedtest_logger.files import new_beside, sync_directory
 
@@ -19,17 +19,18 @@ class Incoming:
     def __init__(self, folder: Path, most: float) -> None:
         self.folder = folder
         self.most = most
-        self.size = bytes_in(folder)
+        self.waiting = bytes_in(folder)
+        self.written = 0
         self.digest = hashlib.sha256()
         self.temporary: Path | None = None
         self.stream: BinaryIO | None = None
 
     def check(self) -> None:
-        """Raise RefusedError where the folder has what it may have."""
-        if self.size >= self.most:
+        """Raise RefusedError where the folder has not the room for this file, which takes a block at least."""
+        if self.waiting + max(BLOCK, self.written) > self.most:
             raise RefusedError(
                 "inbox_full",
-                f"{self.folder.parent.name}: {self.size:,} bytes of this node wait for ingest, {self.most:,.0f} are "
+                f"{self.folder.parent.name}: {self.waiting:,} bytes of this node wait for ingest, {self.most:,.0f} are "
                 "the most: come back when they are taken in",
             )
 
@@ -38,7 +39,7 @@ class Incoming:
         if self.stream is None:
             make_folder(self.folder)
             self.temporary, self.stream = new_beside(self.folder / "delivery")
-        self.size += len(line)
+        self.written += len(line)
         self.check()
         self.digest.update(line)
         self.stream.write(line)
