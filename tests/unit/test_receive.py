@@ -18,7 +18,7 @@ from zlib import compress
 import pytest
 
 from speedtest_logger import raw_output
-from speedtest_logger.archive import layout, quarantine, receive, standing
+from speedtest_logger.archive import cli, layout, quarantine, receive, standing
 from speedtest_logger.errors import RefusedError
 from speedtest_logger.record import Record, run_id_of_slot, utc_text
 
@@ -169,7 +169,7 @@ def test_a_clock_that_is_ahead_costs_nothing_but_time(archive, clock):
     assert receipt["rejected"] == {}
     assert len(receipt["accepted"]) == 1
     assert quarantined(archive) == []
-    assert "attic: 1 records cannot be taken yet: from_the_future" in standing.problems(archive, NOW)[0]
+    assert "attic: 1 record cannot be taken yet: from_the_future" in standing.problems(archive, NOW)[0]
     clock(NOW + 700)
     assert deliver(archive, ahead)["accepted"] == [ahead["run_id"]]
     assert standing.problems(archive, NOW + 700) == []
@@ -288,7 +288,7 @@ def test_limits_refuse_the_whole_delivery(archive, limits, reason):
     refused(archive, payload, reason, limits=replace(LIMITS, **limits))
     assert in_inbox(archive) == []
     (said,) = standing.problems(archive, NOW)
-    assert f"node attic: 1 deliveries refused since {utc_text(NOW)}, last: {reason}: " in said
+    assert f"node attic: 1 delivery refused since {utc_text(NOW)}, last: {reason}: " in said
 
 
 def test_the_rate_recovers_with_time_and_says_when_to_come_back(archive, clock):
@@ -423,7 +423,7 @@ def test_problems_name_node_count_and_reason_and_fade_after_a_day(archive, clock
     clock(NOW + 2 * DAY)
     deliver(archive, rows[0], node="mallory")
     assert (
-        f"node mallory: 1 records refused since {utc_text(NOW + 2 * DAY)}"
+        f"node mallory: 1 record refused since {utc_text(NOW + 2 * DAY)}"
         in standing.problems(archive, NOW + 2 * DAY)[0]
     )
 
@@ -460,6 +460,30 @@ def test_a_pipe_or_a_link_in_its_place_is_not_followed(archive, plant):
     assert deliver(archive, row())["accepted"]
     assert file.is_file()
     assert not file.is_symlink()
+
+
+def test_status_names_who_is_refused_and_limits_that_are_none(archive, capsys):
+    (archive.fleet / "limits.env").write_text("SPEEDTEST_LIMIT_ROWS=lots\n")
+    send(archive, b"{}\n", "mallory")
+    assert cli.main(["--root", str(archive.root), "fleet"]) == 0
+    problems = json.loads(capsys.readouterr().out)["problems"]
+    assert any(said.startswith("node mallory: 1 record refused") for said in problems)
+    assert any("SPEEDTEST_LIMIT_ROWS='lots'" in said for said in problems)
+
+
+def test_the_upkeep_clears_the_quarantine_of_nodes_that_deliver_no_more(archive, clock):
+    send(archive, b"{}\n", "gone")
+    (file,) = archive.quarantine.glob("gone/*")
+    os.utime(file, (NOW, NOW))
+    month = archive.quarantine / "spoiled_months/one.parquet"
+    month.parent.mkdir()
+    month.write_bytes(b"a month that was replaced")
+    os.utime(month, (0, 0))
+    for days, left in ((89, [file]), (91, [])):
+        clock(NOW + days * DAY)
+        assert cli.main(["--root", str(archive.root), "gather"]) == 0
+        assert list(archive.quarantine.glob("gone/*")) == left
+    assert month.exists()
 
 
 # a backlog

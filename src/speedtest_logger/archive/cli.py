@@ -288,9 +288,10 @@ def do_prune(args: argparse.Namespace) -> int:
 
 def do_gather(args: argparse.Namespace) -> int:
     """What the upkeep's timer runs."""
-    from speedtest_logger.archive import gathered
+    from speedtest_logger.archive import gathered, limits, quarantine
 
     layout, now = Layout(args.root), time.time()
+    quarantine.clear(layout, limits.load(layout)[0], now)
     with progress(sum(map(len, gathered.due(layout, now).values())), "gather") as advance:
         new = gathered.gather(layout, now, advance)
     print(f"{len(new)} months gathered", file=sys.stderr)

@@ -13,7 +13,7 @@ from typing import Any
 from speedtest_logger.archive.layout import BLOCK, Layout, bytes_in, files_in, make_folder, ulid
 from speedtest_logger.archive.limits import Limits
 from speedtest_logger.files import write_durably
-from speedtest_logger.record import utc_text
+from speedtest_logger.record import is_id, utc_text
 
 KEPT_LINES = 100  # of one delivery; what is beyond is counted
 KEPT_BYTES = 200  # of a line that is no record
@@ -52,5 +52,5 @@ def clear_old(folder: Path, limits: Limits, now: float) -> None:
 def clear(layout: Layout, limits: Limits, now: float) -> None:
     """Remove what has been kept for long enough of any node, of those too that deliver no more."""
     for folder in layout.quarantine.glob("*"):
-        if folder.is_dir() and not folder.is_symlink():
+        if is_id(folder.name) and folder.is_dir() and not folder.is_symlink():  # no months that a restore replaced
             clear_old(folder, limits, now)

@@ -152,7 +152,8 @@ def problems(layout: Layout, now: float) -> list[str]:
                 f"node {node}: {_counted(standing)} refused since {utc_text(standing.since)}, last: {_why(standing)}"
             )
         if standing.waiting and abs(now - standing.waiting_at) <= FADES_SECONDS:
-            said.append(f"node {node}: {standing.waiting:,} records cannot be taken yet: {standing.waiting_why}")
+            count = _many(standing.waiting, "record", "records")
+            said.append(f"node {node}: {count} cannot be taken yet: {standing.waiting_why}")
     return said
 
 
@@ -161,9 +162,13 @@ def _why(standing: Standing) -> str:
 
 
 def _counted(standing: Standing) -> str:
-    counts = {
-        "records": standing.records,
-        "deliveries": standing.deliveries,
-        "raw outputs": standing.raw_dropped,
-    }
-    return " and ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "something"
+    counts = (
+        (standing.records, "record", "records"),
+        (standing.deliveries, "delivery", "deliveries"),
+        (standing.raw_dropped, "raw output", "raw outputs"),
+    )
+    return " and ".join(_many(*each) for each in counts if each[0]) or "something"
+
+
+def _many(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
