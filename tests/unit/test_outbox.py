@@ -24,7 +24,7 @@ from speedtest_logger.log import Log
 from speedtest_logger.spool import Spool, record_from_csv
 
 LIMITS = receive.Limits()
-START = 1_700_000_000
+START = int(time.time()) // 300 * 300 - 600_000
 
 
 class Crash(BaseException):
