@@ -1,0 +1,78 @@
+"""What ingest needs at its peak, whatever a node delivers: in a process of its own, by the kernel's count."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zlib
+from base64 import b64encode
+from pathlib import Path
+
+import pytest
+from test_doubles import FIRST, slot
+
+from speedtest_logger import raw_output
+from speedtest_logger.archive.layout import Layout, sealed_name
+from speedtest_logger.archive.receive import as_lines
+
+ROOT = Path(__file__).resolve().parents[2]
+MOST_MB = 600
+PROGRAM = """
+import json, resource, sys
+from pathlib import Path
+from speedtest_logger.archive import cli
+cli.start_light()
+from speedtest_logger.archive import ingest, verify
+from speedtest_logger.archive.layout import Layout
+layout = Layout(Path(sys.argv[1]))
+outcome = vars(ingest.ingest(layout))
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps({**outcome, "peak_mb": peak / 1024}))
+"""
+
+
+@pytest.fixture
+def layout(tmp_path):
+    made = Layout(tmp_path / "archive")
+    made.prepare()
+    return made
+
+
+def ingested(layout):
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, layout.root], capture_output=True, text=True, check=True,
+        env={"PYTHONPATH": str(ROOT / "src")},
+    )  # fmt: skip
+    return json.loads(done.stdout)
+
+
+def test_raw_output_that_unpacks_to_the_most_that_is_allowed(layout):
+    content = b64encode(zlib.compress(bytes(raw_output.MOST_BYTES))).decode()
+    folder = layout.raw_inbox / "mallory"
+    folder.mkdir()
+    with (folder / "01.jsonl").open("w") as stream:
+        for n in range(10_000):
+            started = f"2026-01-{n % 20 + 1:02d}T00:00:00.000Z"
+            stream.write(json.dumps({"run_id": f"run-{n}", "started_at": started, "content": content}) + "\n")
+    outcome = ingested(layout)
+    assert outcome["peak_mb"] < MOST_MB
+    assert 16 * 20 <= outcome["raw"] <= 17 * 20
+
+
+def test_a_delivery_of_the_longest_valid_records(layout):
+    texts = ["message", "engine", "engine_requested", "engine_version", "server_id", "server_name", "server_host",
+             "server_country", "isp", "external_ip", "interface", "result_url", "logger_version"]  # fmt: skip
+    folder = layout.inbox / "mallory"
+    folder.mkdir()
+    for part in range(2):
+        rows = [
+            slot("mallory", FIRST + 60 * (part * 2500 + n), **dict.fromkeys(texts, f"{n:06d}" + "𝕏" * 590))
+            for n in range(2100)
+        ]
+        content = as_lines(rows)
+        assert 60e6 < len(content) < 70e6
+        (folder / sealed_name(f"{part:026d}", content)).write_bytes(content)
+    outcome = ingested(layout)
+    assert outcome["added"] == 4200
+    assert outcome["peak_mb"] < MOST_MB
