@@ -155,7 +155,24 @@ def elsewhere(layout: Layout, batch: pa.Table, known: index.Index, pairs: list[P
             continue
         with suppress(DamagedFileError):
             taken[rows] = _in_other_file(layout, file, batch.take(pa.array(rows)), left, pairs)
-    return batch.filter(pa.array(~taken)) if taken.any() else batch
+    if not taken.any():
+        return batch
+    if pairs is not None:
+        _in_own_files(layout, batch.filter(pa.array(taken)), pairs)
+    return batch.filter(pa.array(~taken))
+
+
+def _in_own_files(layout: Layout, batch: pa.Table, pairs: list[Pairs]) -> None:
+    """Add what is stored in the rows' own months too: an earlier version may have let a run in twice."""
+    own, locations = months(milliseconds(batch["started_at"])), batch["location"].to_pylist()
+    places: dict[tuple[str, int], list[int]] = {}
+    for place, key in enumerate(zip(locations, own.tolist(), strict=True)):
+        places.setdefault(key, []).append(place)
+    for (location, month), rows in places.items():
+        file = layout.month_file(location, 1970 + month // 12, month % 12 + 1)
+        if file.exists():
+            with suppress(DamagedFileError):
+                _in_other_file(layout, file, batch.take(pa.array(rows)), {}, pairs)
 
 
 def _in_other_file(
@@ -264,35 +281,51 @@ def different(pairs: list[Pairs], batch: Split) -> list[Different]:
 
     One that came twice in the batch is compared with its first row only where nothing was stored before.
     """
-    found = [each for pair in pairs for each in differences(pair)]
+    found: dict[tuple[str, str], Different] = {}
+    same: set[tuple[str, str]] = set()
+    for pair in pairs:
+        other = differences(pair)
+        for place, key in enumerate(keys(pair.fresh)):
+            if place in other:
+                found.setdefault(key, other[place])
+            else:
+                same.add(key)
+    return [record for key, record in found.items() if key not in same] + _repeated(pairs, batch)
+
+
+def _repeated(pairs: list[Pairs], batch: Split) -> list[Different]:
+    """Those among the rows whose run came further up in the batch."""
     rows = batch.repeats
     if not rows.num_rows:
-        return found
-    judged = np.zeros(rows.num_rows, bool)
+        return []
+    found: dict[int, Different] = {}
+    judged, same = np.zeros(rows.num_rows, bool), np.zeros(rows.num_rows, bool)
     for pair in pairs:
         places, stored = matches(rows, pair.stored)
+        other = differences(Pairs(rows.take(pa.array(places)), pair.stored.take(pa.array(stored))))
         judged[places] = True
-        found += differences(Pairs(rows.take(pa.array(places)), pair.stored.take(pa.array(stored))))
+        same[np.delete(places, list(other))] = True
+        for place, record in other.items():
+            found.setdefault(int(places[place]), record)
     rest = np.flatnonzero(~judged)
-    return found + differences(Pairs(rows.take(pa.array(rest)), batch.firsts.take(pa.array(batch.of[rest]))))
+    firsts = differences(Pairs(rows.take(pa.array(rest)), batch.firsts.take(pa.array(batch.of[rest]))))
+    return [*(record for place, record in found.items() if not same[place]), *firsts.values()]
 
 
-def differences(pairs: Pairs) -> list[Different]:
-    """The pairs of two different records. A column that one of them does not have is NULL there."""
+def differences(pairs: Pairs) -> dict[int, Different]:
+    """The pairs of two different records, by their places. A column that one of them does not have is NULL there."""
     known = set(pairs.fresh.column_names) | set(pairs.stored.column_names)
     names = [*(name for name in COLUMNS if name in known), *sorted(known - set(COLUMNS) - {"day"})]
     other = {name: mask for name in names if (mask := _differs(pairs, name)).any()}
-    if not other:
-        return []
-    found = []
-    for place in np.flatnonzero(np.any(list(other.values()), axis=0)).tolist():
+    found: dict[int, Different] = {}
+    for place in np.flatnonzero(np.any(list(other.values()), axis=0)).tolist() if other else []:
         row, stands = (table.slice(place, 1).to_pylist()[0] for table in (pairs.fresh, pairs.stored))
         first, *others = [name for name, mask in other.items() if mask[place]]
         message = f"{first} is {_shown(row.get(first))}, in the record that stands {_shown(stands.get(first))}"
         if others:
             message += f"; {', '.join(others)} differ{'s' * (len(others) == 1)} too"
         words = row.get("raw_sha256") if row.get("raw_sha256") != stands.get("raw_sha256") else None
-        found.append(Different(row["node"], row["run_id"], message, _as_line(row), words))
+        found[place] = Different(row["node"], row["run_id"], message, _as_line(row), words)
     return found
 
 
