@@ -1,0 +1,275 @@
+"""A service account plants something else than a file at every name that the programs use; then root runs them.
+
+The names are those that are there on a populated node and archive, and those that the programs asked for while they ran
+(audit events): nobody has to think of them. Nothing hangs, nothing outside is read or changed, memory stays small.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import resource
+import shutil
+import signal
+import socket
+import stat
+import sys
+import time
+import uuid
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import REPLAY_IPERF3
+
+import speedtest_logger.actions.loop
+import speedtest_logger.actions.push
+import speedtest_logger.actions.status
+import speedtest_logger.archive.backup
+import speedtest_logger.archive.gathered
+import speedtest_logger.archive.mend
+import speedtest_logger.archive.prune
+import speedtest_logger.archive.report
+import speedtest_logger.archive.unpack
+import speedtest_logger.archive.verify  # noqa: F401  # all before names are planted: a process for each is forked
+from speedtest_logger import cli as logger
+from speedtest_logger import config
+from speedtest_logger.actions import doctor, measure
+from speedtest_logger.archive import cli, ingest, layout, receive
+from speedtest_logger.record import Record, utc_text
+from speedtest_logger.spool import Spool
+
+SECONDS = 60  # for all verbs on one name, on a machine that has other things to do
+MOST_MEMORY_MB = 250  # that the verbs may add
+SECRET = "the content of somebody else's file"
+KINDS = ("a pipe", "a socket", "a device", "a link", "a directory", "a huge file")
+asked: list[str] = []
+watching = False
+
+
+def watch(event, args):
+    if watching and event in ("open", "os.scandir", "os.listdir") and isinstance(args[0], (str, bytes, os.PathLike)):
+        asked.append(os.fsdecode(args[0]))
+
+
+sys.addaudithook(watch)
+
+
+@pytest.fixture(scope="module")
+def populated(tmp_path_factory):
+    """A node and an archive with something of everything in them."""
+    folder = tmp_path_factory.mktemp("populated")
+    node = folder / "node"
+    spool = Spool(node)
+    spool.prepare()
+    settings = config.load(environment_of(folder))
+    for number in range(3):
+        record = measure.begin(settings, None, time.time() - 100 - number)
+        spool.write(replace(record, engine="iperf3"))
+        spool.write_raw(record.run_id, "iperf3", b"words")
+    spool.write_state("last_record", record.to_row())
+    for name in ("last_receipt", "usage", "rests", "last_slot", "push", "tidied", "versions", "loop"):
+        spool.write_state(name, {})
+    (node / "rejected/x.csv").write_text("x")
+    (folder / "log").mkdir()
+    (folder / "log/diag.log").touch()
+    archive = layout.Layout(folder / "archive")
+    archive.prepare()
+    for at in (time.time() - 100, time.time() - 40 * 86_400):
+        words = b"words"
+        row = Record(
+            run_id=str(uuid.uuid4()),
+            node="attic",
+            location="home",
+            started_at=utc_text(at),
+            finished_at=utc_text(at + 10),
+            status="ok",
+            engine="iperf3",
+            download_bps=1e8,
+            upload_bps=5e7,
+            raw_sha256=hashlib.sha256(words).hexdigest(),
+        ).to_row()
+        deliver(archive, row)
+        ingest.ingest(archive)
+    deliver(archive, {**row, "run_id": str(uuid.uuid4())})
+    for name in ("ingest", "verify", "backup", "backup-failure", "schedule"):
+        (archive.state / f"{name}.json").write_text("{}")
+    archive.fleet.mkdir(exist_ok=True)
+    (archive.fleet / "schedule.json").write_text('{"nodes": {}}')
+    archive.backups.mkdir(exist_ok=True)
+    (archive.backups / "last.json").write_text("{}")
+    (archive.backups / "failure.json").write_text("{}")
+    return folder
+
+
+def deliver(archive, row):
+    receive.receive(archive, "attic", io.BytesIO(json.dumps(row).encode() + b"\n"), receive.Limits())
+
+
+def environment_of(folder):
+    return {
+        "SPEEDTEST_NODE": "attic",
+        "SPEEDTEST_LOCATION": "home",
+        "SPEEDTEST_STATE_DIR": str(folder / "node"),
+        "SPEEDTEST_LOG_FILE": str(folder / "log/diag.log"),
+        "SPEEDTEST_ENGINES": "iperf3",
+        "SPEEDTEST_IPERF3_SERVERS": "127.0.0.1:9",
+        "SPEEDTEST_DISK_MIN_FREE_MB": "0",
+        "SPEEDTEST_ARCHIVE_HOST": "127.0.0.1",
+        "SPEEDTEST_ARCHIVE_RAW": "true",
+    }
+
+
+def commands(folder, name=""):
+    """Everything that root runs by hand or through a playbook, and that has to do with a name."""
+    root = ["--root", str(folder / "archive")]
+    node = [["status"], ["healthcheck"], ["measure"], ["push", "--force"], ["doctor"], ["config", "show"]]
+    archive = [
+        ["fleet"],
+        ["query", "FROM records"],
+        ["query", "SELECT count(*) FROM raw"],
+        ["query", "--fresh", "SELECT count(*) FROM records"],
+        ["nodes"],
+        ["coverage"],
+        ["verify"],
+        ["verify", "--explain", "location=home/year=2026/month=01/speedtest.parquet"],
+        ["report", "--location", "home", str(folder / "report.html")],
+        ["export", "--format", "csv", str(folder / "rows.csv")],
+        ["backup", "--stage"],
+        ["backup", "--unstage"],
+        ["restore"],
+        ["gather"],
+        ["prune", "--older-than", "3650d", "--raw-older-than", "3650d"],
+        ["ingest"],
+    ]
+    node = [] if name.startswith("archive/") else [(logger, words) for words in node]
+    return node + ([] if name.startswith(("node/", "log/")) else [(cli, [*root, *words]) for words in archive])
+
+
+def run_all(folder, path, name=""):
+    """Every command once; what goes wrong is said and has an exit code. Nothing may be raised."""
+    os.environ.update(environment_of(folder), PATH=path, RESTIC_REPOSITORY=str(folder / "repository"))
+    for program, words in commands(folder, name):
+        assert isinstance(program.main(words), int)
+
+
+def in_a_process(act, said):
+    """Run in a process of its own; returns its exit code or the signal that ended it, and its memory's growth in MB."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(SECONDS)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        output = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
+        code = 1
+        try:
+            act()
+            code = 0
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    _, status, usage = os.wait4(pid, 0)
+    return os.waitstatus_to_exitcode(status), (usage.ru_maxrss - before) / 1000
+
+
+@pytest.fixture(scope="module")
+def names(populated, tmp_path_factory):
+    """Every name below the folders that a service owns, that is there or was asked for."""
+    folder = tmp_path_factory.mktemp("watched") / "x"
+    shutil.copytree(populated, folder)
+    program = engine(tmp_path_factory.mktemp("bin"))
+
+    def act():
+        global watching  # noqa: PLW0603  # an audit hook cannot be taken away again
+        watching = True
+        run_all(folder, program)
+        watching = False
+        Path(f"{folder}.asked").write_text("\n".join(set(asked)))
+
+    code, _ = in_a_process(act, f"{folder}.said")
+    assert code == 0, Path(f"{folder}.said").read_text()
+    found = {place for place in Path(f"{folder}.asked").read_text().splitlines() if place.startswith(f"{folder}/")}
+    found |= {str(place) for place in folder.rglob("*")} | {
+        str(place).replace(str(folder), str(folder)) for place in ()
+    }
+    inner = {os.path.relpath(place, folder) for place in found}
+    services = ("node/", "log/", "archive/")
+    kept = {name for name in inner if name.startswith(services) and not temporary(name)}
+    return sorted(kept - {"node", "archive", "log"})
+
+
+def temporary(name):
+    """Names that are another one each time."""
+    return any(part.endswith(".tmp") or part.startswith("reading-") for part in Path(name).parts)
+
+
+def engine(folder):
+    """A speed test that answers at once."""
+    file = folder / "iperf3"
+    file.write_text(
+        f'#!/bin/sh\n[ "$1" = --version ] && {{ echo "iperf 3.12 (cJSON 1.7.15)"; exit 0; }}\n{REPLAY_IPERF3}\n'
+    )
+    file.chmod(0o755)
+    ssh = folder / "ssh"
+    ssh.write_text("#!/bin/sh\ncat >/dev/null; exit 255\n")
+    ssh.chmod(0o755)
+    sleep = folder / "restic"
+    sleep.write_text("#!/bin/sh\nexit 1\n")
+    sleep.chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"
+
+
+def plant(place, kind, secret):
+    """Put something else under a name, as who owns the folder above it can."""
+    shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "a pipe":
+        os.mkfifo(place)
+    elif kind == "a socket":
+        with socket.socket(socket.AF_UNIX) as made:
+            os.chdir(place.parent)  # a socket's path may be 107 bytes long
+            made.bind(place.name)
+    elif kind == "a device":
+        os.mknod(place, stat.S_IFCHR | 0o666, os.makedev(1, 5))
+    elif kind == "a link":
+        place.symlink_to(secret)
+    elif kind == "a directory":
+        place.mkdir()
+        (place / "x").touch()
+    else:
+        with place.open("wb") as stream:
+            stream.truncate(10_000_000_000)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_hangs_is_followed_or_read_whole(populated, names, kind, tmp_path, monkeypatch):
+    assert len(names) > 40, names
+    program, here = engine(tmp_path), os.getcwd()
+    monkeypatch.setattr(measure, "tidy", lambda *_: None)
+    monkeypatch.setattr(doctor, "gateway", lambda: doctor.Finding("GATEWAY", True, "not asked"))  # it takes 2 s
+    monkeypatch.setattr("speedtest_logger.actions.push.FIRST_WAIT_SECONDS", 0)
+    secret = tmp_path / "secret"
+    for name in names:
+        folder = tmp_path / "x"
+        shutil.copytree(populated, folder)
+        secret.write_text(SECRET)
+        plant(folder / name, kind, secret)
+        os.chdir(here)
+        said = tmp_path / "said"
+        code, memory = in_a_process(lambda folder=folder, name=name: run_all(folder, program, name), said)
+        words = said.read_text(errors="replace")
+        assert code == 0, f"{kind} at {name}: {code}\n{words[-3000:]}"
+        assert SECRET not in words, f"{kind} at {name}"
+        assert (secret.read_text(), secret.stat().st_uid) == (SECRET, 0), f"{kind} at {name}"
+        assert memory < MOST_MEMORY_MB, f"{kind} at {name}: {memory} MB\n{words[-3000:]}"
+        shutil.rmtree(folder)
