@@ -73,7 +73,7 @@ def backed_up() -> tuple[list[dict[str, Any]], str]:
     on(NODE, "speedtest-logger push --force")  # what was on its way arrives before rows are looked at
     rows = query(EVERYTHING, NODE)
     on(NODE, "systemctl start speedtest-backup.service")
-    assert on(NODE, "ls /srv/speedtest-archive/work").strip() == ""  # nothing stays linked
+    wait_until("nothing stays linked", lambda: on(NODE, "ls /srv/speedtest-archive/work").strip() == "", 60)
     return rows, on(NODE, "speedtest-archive verify")
 
 
