@@ -122,8 +122,8 @@ def environment_of(folder):
     }
 
 
-def commands(folder, name=""):
-    """Everything that root runs by hand or through a playbook, and that has to do with a name."""
+def commands(folder):
+    """Everything that root runs by hand or through a playbook."""
     root = ["--root", str(folder / "archive")]
     node = [["status"], ["healthcheck"], ["measure"], ["push", "--force"], ["doctor"], ["config", "show"]]
     archive = [
@@ -144,15 +144,19 @@ def commands(folder, name=""):
         ["prune", "--older-than", "3650d", "--raw-older-than", "3650d"],
         ["ingest"],
     ]
-    node = [] if name.startswith("archive/") else [(logger, words) for words in node]
-    return node + ([] if name.startswith(("node/", "log/")) else [(cli, [*root, *words]) for words in archive])
+    return [(logger, words) for words in node] + [(cli, [*root, *words]) for words in archive]
 
 
-def run_all(folder, path, name=""):
-    """Every command once; what goes wrong is said and has an exit code. Nothing may be raised."""
+def run_all(folder, path, chosen, heard=None):
+    """Commands by number; what goes wrong is said and has an exit code. Nothing may be raised."""
     os.environ.update(environment_of(folder), PATH=path, RESTIC_REPOSITORY=str(folder / "repository"))
-    for program, words in commands(folder, name):
+    known = commands(folder)
+    for number in chosen:
+        asked.clear()
+        program, words = known[number]
         assert isinstance(program.main(words), int)
+        if heard is not None:
+            heard[number] = sorted(set(asked))
 
 
 def in_a_process(act, said):
@@ -184,7 +188,10 @@ def in_a_process(act, said):
 
 @pytest.fixture(scope="module")
 def names(populated, tmp_path_factory):
-    """Every name below the folders that a service owns, that is there or was asked for."""
+    """Every name below a service's folders that is there or was asked for, and the commands that it has to do with.
+
+    These are those that asked for it or for the folder that it is in. What is read by libraries in C says nothing.
+    """
     folder = tmp_path_factory.mktemp("watched") / "x"
     shutil.copytree(populated, folder)
     program = engine(tmp_path_factory.mktemp("bin"))
@@ -192,20 +199,22 @@ def names(populated, tmp_path_factory):
     def act():
         global watching  # noqa: PLW0603  # an audit hook cannot be taken away again
         watching = True
-        run_all(folder, program)
+        heard = {}
+        run_all(folder, program, range(len(commands(folder))), heard)
         watching = False
-        Path(f"{folder}.asked").write_text("\n".join(set(asked)))
+        Path(f"{folder}.asked").write_text(json.dumps(heard))
 
     code, _ = in_a_process(act, f"{folder}.said")
     assert code == 0, Path(f"{folder}.said").read_text()
-    found = {place for place in Path(f"{folder}.asked").read_text().splitlines() if place.startswith(f"{folder}/")}
-    found |= {str(place) for place in folder.rglob("*")} | {
-        str(place).replace(str(folder), str(folder)) for place in ()
-    }
-    inner = {os.path.relpath(place, folder) for place in found}
-    services = ("node/", "log/", "archive/")
-    kept = {name for name in inner if name.startswith(services) and not temporary(name)}
-    return sorted(kept - {"node", "archive", "log"})
+    heard = {int(number): set(places) for number, places in json.loads(Path(f"{folder}.asked").read_text()).items()}
+    there = {str(place) for place in folder.rglob("*")} | {p for places in heard.values() for p in places}
+    found = {}
+    for place in there:
+        name = os.path.relpath(place, folder)
+        if name.startswith(("node/", "log/", "archive/")) and not temporary(name):
+            all_of_it = place.endswith(".parquet")
+            found[name] = [n for n, p in heard.items() if all_of_it or place in p or os.path.dirname(place) in p]
+    return dict(sorted(found.items()))
 
 
 def temporary(name):
@@ -259,14 +268,14 @@ def test_nothing_hangs_is_followed_or_read_whole(populated, names, kind, tmp_pat
     monkeypatch.setattr(doctor, "gateway", lambda: doctor.Finding("GATEWAY", True, "not asked"))  # it takes 2 s
     monkeypatch.setattr("speedtest_logger.actions.push.FIRST_WAIT_SECONDS", 0)
     secret = tmp_path / "secret"
-    for name in names:
+    for name, chosen in names.items():
         folder = tmp_path / "x"
         shutil.copytree(populated, folder)
         secret.write_text(SECRET)
         plant(folder / name, kind, secret)
         os.chdir(here)
         said = tmp_path / "said"
-        code, memory = in_a_process(lambda folder=folder, name=name: run_all(folder, program, name), said)
+        code, memory = in_a_process(lambda folder=folder, chosen=chosen: run_all(folder, program, chosen), said)
         words = said.read_text(errors="replace")
         assert code == 0, f"{kind} at {name}: {code}\n{words[-3000:]}"
         assert SECRET not in words, f"{kind} at {name}"
