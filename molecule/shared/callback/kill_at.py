@@ -1,7 +1,7 @@
-"""Ends a run as a power cut would: SIGKILL for its whole process group when the Nth task starts (KILL_AT_TASK=N).
+"""Ends a run as a power cut would: SIGKILL for its whole process group when a task starts.
 
-Start ansible-playbook in a session of its own, or what started it dies too. With KILL_AT_TASK=0 nothing is killed; each
-task is written to KILL_AT_LOG, one a line, so that a test knows how many there are.
+KILL_AT_TASK is the task's number in the run, or a part of its name; without it nothing is killed. Each task that starts is
+written to KILL_AT_LOG, one a line. Start ansible-playbook in a session of its own, or what started it dies too.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core has no
 
     def __init__(self) -> None:
         super().__init__()
-        self.last = int(os.environ.get("KILL_AT_TASK", "0"))
+        self.last = os.environ.get("KILL_AT_TASK")
         self.log = os.environ.get("KILL_AT_LOG")
         self.started = 0
 
@@ -40,7 +40,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core has no
         if self.log:
             with open(self.log, "a", encoding="utf-8") as stream:
                 stream.write(f"{self.started} {task.get_name()}\n")
-        if self.started == self.last:
+        if self.last and (self.last == str(self.started) or (not self.last.isdigit() and self.last in task.get_name())):
             os.killpg(0, signal.SIGKILL)
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:  # noqa: ARG002  (Ansible's signature)
