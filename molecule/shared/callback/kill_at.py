@@ -1,7 +1,7 @@
 """Ends a run as a power cut would: SIGKILL for its whole process group when a task starts.
 
-KILL_AT_TASK is the task's number in the run, or a part of its name; without it nothing is killed. Each task that starts is
-written to KILL_AT_LOG, one a line. Start ansible-playbook in a session of its own, or what started it dies too.
+KILL_AT_TASK is the task's number in the run, or a part of its name; without it nothing is killed. Each task that starts
+is written to KILL_AT_LOG, one a line. Start ansible-playbook in a session of its own, or what started it dies too.
 """
 
 from __future__ import annotations
