@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 # no single spaces: the YAML output would break lines there
@@ -20,6 +21,7 @@ COLUMNS = (
 )
 ROLES = {"speedtest_targets": "target", "speedtest_archive": "archive", "speedtest_nodes": "logger"}
 Row = dict[str, str]
+WRAPPING = re.compile(r"^Task failed: (.*The filter plugin '\w+' failed: )?")
 
 
 def observed(hostvars: Any, host: str, role: str) -> dict[str, Any] | None:
@@ -51,8 +53,9 @@ def silence(hostvars: Any, host: str, role: str) -> tuple[str, str]:
 
 
 def why(result: dict[str, Any]) -> str:
-    """A failed task's reason on one line."""
-    return " ".join(str(result.get("msg", "no reason given")).split())[:300]
+    """A failed task's reason on one line, without Ansible's words about where in a task it came up."""
+    words = " ".join(str(result.get("msg", "no reason given")).split())
+    return WRAPPING.sub("", words)[:600]
 
 
 def program(seen: dict[str, Any] | None, name: str) -> dict[str, Any]:

@@ -39,7 +39,7 @@ UNITS = [
 ]
 ACCOUNTS = ["speedtest", "speedtest-archive", "speedtest-target"]
 KEYS = "/var/lib/speedtest-archive/.ssh/authorized_keys"
-SCHEDULE = "/srv/speedtest-archive/state/schedule.json"
+SCHEDULE = "/srv/speedtest-archive/fleet/schedule.json"
 RELEASES = ["/opt/speedtest-telemetry/releases/0.1.0", "/opt/speedtest-archive/releases/0.1.0"]
 FOREIGN_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHVzZWQgYnkgbm9ib2R5IGF0IGFsbCwgYnkgaGFuZA by-hand"
 # what is done to which things at once; none of it hides another of the same round

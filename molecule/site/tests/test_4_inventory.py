@@ -12,7 +12,7 @@ from fleet import LAB, attempt, lab, on, playbook, recap
 
 from speedtest_logger import errors
 
-SCHEDULE = "/srv/speedtest-archive/state/schedule.json"
+SCHEDULE = "/srv/speedtest-archive/fleet/schedule.json"
 KEYS = "/var/lib/speedtest-archive/.ssh/authorized_keys"
 
 
