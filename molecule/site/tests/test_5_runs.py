@@ -116,11 +116,8 @@ def test_two_nodes_with_one_key_are_refused_before_anything_is_written():
 
 
 def test_the_table_comes_whatever_a_host_does():
-    on(
-        "porch",
-        "mv /usr/local/bin/speedtest-logger /root/ && printf '#!/bin/sh\\nsleep 900\\n' >/usr/local/bin/speedtest-logger",
-    )
-    on("porch", "chmod 755 /usr/local/bin/speedtest-logger")
+    program = "/usr/local/bin/speedtest-logger"
+    on("porch", f"mv {program} /root/ && printf '#!/bin/sh\\nsleep 900\\n' >{program} && chmod 755 {program}")
     lab("stop", "molecule-site", "archive")
     try:
         status = playbook("playbooks/status.yml", "-e", "speedtest_status_timeout_seconds=10")
