@@ -118,12 +118,12 @@ def test_no_archive_no_release_and_a_rest(node, monkeypatch, link):
 
 def test_refused_records_are_put_aside_with_their_reason(node, archive, link, monkeypatch):
     fill(node, 2)
-    monkeypatch.setitem(globals(), "LIMITS", replace(LIMITS, oldest_days=1))
+    monkeypatch.setattr(push, "send", refusing)
     delivery = run(node)
     assert (delivery.accepted, delivery.rejected) == (0, 2)
     reasons = list((node.state_dir / "rejected").glob("*.reason"))
     assert len(reasons) == 2
-    assert "too_old" in reasons[0].read_text()
+    assert reasons[0].read_text() == "other_location: x\n"
 
 
 def test_a_forced_push_waits_for_the_one_that_runs(node, archive, link, monkeypatch):
