@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -43,6 +44,7 @@ CHUNK_BYTES = 4_000_000  # of deliveries that are done with together
 UNPACKED_BYTES = 32_000_000  # that are in memory before they are written
 GROUP_ROWS, GROUP_BYTES = 256, 8_000_000  # of a row group, unpacked: who reads has one in memory at a time
 MB = 1_000_000
+STARTED = re.compile(rb'"started_at": ?"(\d{4}-\d\d-\d\d)')
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class Taking:
         node = files[0].parent.name
         days: dict[str, Day] = {}
         over, size = 0, 0
-        for file, line in lines_of(files):
+        for file, line in sorted(lines_of(files), key=_day_in):  # or days would be written again and again
             try:
                 run_id, started, content = parsed(line)
                 day = f"{started:%Y-%m-%d}"
@@ -189,6 +191,11 @@ def lines_of(files: list[Path]) -> Iterator[tuple[Path, bytes]]:
             continue
         except OSError as error:
             raise UnreadableError(cause(error)) from error
+
+
+def _day_in(entry: tuple[Path, bytes]) -> bytes:
+    found = STARTED.search(entry[1])
+    return found[1] if found else b""
 
 
 def parsed(line: bytes) -> tuple[str, datetime, object]:
