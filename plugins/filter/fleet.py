@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import re
 import sys
 import time
-from dataclasses import fields
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ansible.errors import AnsibleFilterError
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.parsing.convert_bool import boolean
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
 
-from speedtest_logger import config, record, schedule
+from speedtest_logger import record, schedule
+from speedtest_logger.inventory import roles
+from speedtest_logger.inventory.relations import WAYS_OUT, claim_of_node
 
 Vars = dict[str, Any]
 # The text of an ed25519 public key: a node's file is believed no further than that.
@@ -32,12 +29,12 @@ KEY_LINE = re.compile(rf"restrict,command=\"[^\"]* --node ([a-z0-9-]+)\" ({KEY})
 
 def claim(values: Vars) -> schedule.Claim:
     """A node's wish for slots from its variables; a node without an uplink has a line of its own."""
-    node = str(values["node_name"])
-    length = int(values["measure_timeout_seconds"]) + int(values["start_tolerance_seconds"]) + schedule.GUARD_SECONDS
-    if float(values.get("busy_mbps") or 0):
-        length += int(values["busy_window_seconds"])  # the line is watched before the test begins
-    return schedule.Claim(
-        node, str(values.get("uplink") or f"only {node}"), schedule.parse_duration(values["interval"]), length
+    return claim_of_node(
+        str(values["node_name"]),
+        str(values.get("uplink") or ""),
+        str(values["interval"]),
+        int(values["measure_timeout_seconds"]) + int(values["start_tolerance_seconds"]),
+        int(values["busy_window_seconds"]) if float(values.get("busy_mbps") or 0) else 0,
     )
 
 
@@ -76,9 +73,6 @@ def line_free_in(nodes: list[Vars], slots: dict[str, Vars], node: str, now: floa
     others = [(planned[c.node], c.length) for c in claims.values() if c.uplink == own.uplink and c.node != node]
     now = time.time() if now is None else now
     return math.ceil(schedule.next_free(now, own.length, planned[node], others) - now)
-
-
-WAYS_OUT = "raise speedtest_logger_interval, lower speedtest_logger_measure_timeout_seconds, or put fewer nodes on it"
 
 
 def on_calendar(interval: str, offset: int) -> list[str]:
@@ -320,30 +314,9 @@ def node_name(hostvars: Any, host: str) -> str:
     return str(fleet_nodes(hostvars, [host])[0]["node_name"])
 
 
-def read_yaml(*path: str) -> Vars:
-    """A YAML file of this checkout, by the C loader where there is one: it is ten times as fast."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    text = ROOT.joinpath(*path).read_text(encoding="utf-8")
-    return dict(yaml.load(text, Loader=loader))  # noqa: S506  (a safe loader either way)
-
-
-@cache
-def role_defaults(role: str) -> Vars:
-    """A role's defaults; those that are Jinja are left out."""
-    defaults = read_yaml("roles", role, "defaults", "main.yml")
-    return {name: value for name, value in defaults.items() if "{{" not in str(value)}
-
-
-@cache
-def role_options(role: str) -> Vars:
-    """The options in a role's argument_specs."""
-    options: Vars = read_yaml("roles", role, "meta", "argument_specs.yml")["argument_specs"]["main"]["options"]
-    return options
-
-
 def fleet_nodes(hostvars: Any, hosts: list[str]) -> list[Vars]:
     """The logger role's variables of every node, less their prefix, with the role's defaults below them."""
-    prefix, defaults = "speedtest_logger_", role_defaults("speedtest_logger")
+    prefix, defaults = "speedtest_logger_", roles.defaults("speedtest_logger")
     nodes = []
     for host in hosts:
         known = hostvars[host]
@@ -352,147 +325,6 @@ def fleet_nodes(hostvars: Any, hosts: list[str]) -> list[Vars]:
         values["node_name"] = known[name] if name in known else host.lower().replace(".", "-")
         nodes.append({**values, "host": host})
     return nodes
-
-
-def inventory_problems(hostvars: Any, groups: dict[str, list[str]]) -> list[str]:
-    """Everything that is wrong with the inventory, each with the variable, the value seen and what to set."""
-    problems = []
-    archives = groups.get("speedtest_archive", [])
-    if len(archives) != 1:
-        seen = ", ".join(archives) or "none"
-        problems.append(f"group speedtest_archive: seen {seen}; put exactly one host into it")
-    for group, role in ROLES:
-        for host in groups.get(group, []):
-            problems += [f"host {host}: {problem}" for problem in role_problems(hostvars[host], role)]
-    for host in archives:
-        problems += [f"host {host}: {problem}" for problem in archive_problems(hostvars[host])]
-    if problems:
-        return problems
-    nodes = fleet_nodes(hostvars, groups.get("speedtest_nodes", []))
-    for values in nodes:
-        problems += [f"host {values['host']}: {problem}" for problem in node_problems(values)]
-    return problems or fleet_problems(nodes)
-
-
-def plain(value: Any) -> Any:
-    """A value without Ansible's lazy containers, whose copies are as costly as the whole inventory."""
-    if isinstance(value, dict):
-        return {key: plain(part) for key, part in value.items()}
-    return [plain(part) for part in value] if isinstance(value, list) else value
-
-
-ROLES = (
-    ("speedtest_nodes", "speedtest_logger"),
-    ("speedtest_nodes", "docker_host"),
-    ("speedtest_archive", "speedtest_archive"),
-    ("speedtest_targets", "speedtest_target"),
-)
-
-
-def role_problems(values: Any, role: str) -> list[str]:
-    """Variables of a role that do not exist or have the wrong type or value, by the role's argument_specs."""
-    options = role_options(role)
-    given = {name: plain(values[name]) for name in values if name.startswith(role + "_")}
-    problems = []
-    for name, value in given.items():
-        if name not in options:
-            near = difflib.get_close_matches(name, options, 1)
-            problems.append(f"{name}: there is no such variable" + (f"; did you mean {near[0]}?" if near else ""))
-            continue
-        spec = {key: part for key, part in options[name].items() if key not in ("description", "default")}
-        result = ArgumentSpecValidator({name: spec}).validate({name: value})
-        problems += [f"{name}: seen {value!r}; {message}" for message in result.error_messages]
-    return problems
-
-
-def archive_problems(values: Any) -> list[str]:
-    """What is wrong with the archive host's variables beyond their types."""
-    problems = []
-    backup = "speedtest_archive_backup_"
-    repository = values.get(f"{backup}repository", "")
-    if repository and not values.get(f"{backup}password", ""):
-        problems.append(
-            f"{backup}password: seen nothing; backups to '{repository}' need one, keep it in a vault and elsewhere"
-        )
-    size = str(values.get("speedtest_archive_keep_size", ""))
-    if size and not re.fullmatch(r"[1-9]\d*(MB|GB|TB)", size):
-        problems.append(f"speedtest_archive_keep_size: seen '{size}'; write it like 500MB or 20GB, or leave it empty")
-    return problems
-
-
-def fleet_problems(nodes: list[Vars]) -> list[str]:
-    """What is wrong with the nodes taken together."""
-    by_name: dict[str, list[str]] = {}
-    for values in nodes:
-        by_name.setdefault(str(values["node_name"]), []).append(values["host"])
-    problems = [
-        f"speedtest_logger_node_name: seen '{name}' on {', '.join(hosts)}; give each a name of its own"
-        for name, hosts in by_name.items()
-        if len(hosts) > 1
-    ]
-    if not problems:
-        try:
-            fleet_slots(nodes, {})
-        except AnsibleFilterError as error:
-            problems.append(f"speedtest_logger_uplink: {error}")
-    return problems
-
-
-def node_problems(values: Vars) -> list[str]:
-    """What is wrong with one node's variables beyond their types."""
-    problems = []
-    for name in ("node_name", "location", "uplink"):
-        if values.get(name) and not record.is_id(str(values[name])):
-            problems.append(
-                f"speedtest_logger_{name}: seen '{values[name]}'; use lower-case letters, digits and inner "
-                "hyphens, 63 at most, not digits alone"
-            )
-    for name in ("interval", "push_interval"):
-        try:
-            schedule.check_interval(schedule.parse_duration(str(values[name])))
-        except ValueError as error:
-            problems.append(f"speedtest_logger_{name}: seen '{values[name]}'; {error}")
-    version = str(values["version"])
-    if not re.fullmatch(r"\d+\.\d+\.\d+", version):
-        own = role_defaults("speedtest_logger")["speedtest_logger_version"]
-        problems.append(f"speedtest_logger_version: seen '{version}'; set an explicit version such as {own}")
-    return problems + setting_problems(values)
-
-
-def setting_problems(values: Vars) -> list[str]:
-    """Settings that the node itself would refuse: windows, time zones, engines without what they need."""
-    problems = []
-    for name in ("quiet_hours", "timezone"):
-        value = values[name]
-        text = " ".join(value) if isinstance(value, list) else str(value)
-        parse = next(o.metadata["parse"] for o in fields(config.Settings) if o.name == name)
-        try:
-            parse(text)
-        except ValueError as error:
-            problems.append(f"speedtest_logger_{name}: seen {value!r}; {error}")
-    if not values["engines"]:
-        problems.append(f"speedtest_logger_engines: seen []; name at least one of {', '.join(config.ENGINES)}")
-    if "iperf3" in values["engines"] and not values["iperf3_servers"]:
-        problems.append(
-            "speedtest_logger_iperf3_servers: seen []; iperf3 has no public list, set HOST or HOST:PORT of yours"
-        )
-    if "ookla" in values["engines"] and values["ookla_licence_accepted"] is not True:
-        problems.append(
-            f"speedtest_logger_ookla_licence_accepted: seen {values['ookla_licence_accepted']!r} while "
-            "speedtest_logger_engines names ookla; set true if you accept Ookla's licence, or leave ookla out"
-        )
-    if values["archive_raw"] and (values["external_ip"] != "full" or not values["isp_enabled"]):
-        problems.append(
-            "speedtest_logger_archive_raw: seen true; an engine's own words tell the public address and the provider, "
-            "which speedtest_logger_external_ip and speedtest_logger_isp_enabled keep from the archive: have the one "
-            "or the other"
-        )
-    if values["image_source"] == "pull" and "@sha256:" not in values["image"]:
-        problems.append(
-            f"speedtest_logger_image: seen {values['image']!r} while speedtest_logger_image_source is pull; "
-            "name it with its digest, such as registry.example.org/speedtest-logger@sha256:…"
-        )
-    return problems
 
 
 class FilterModule:
@@ -510,5 +342,4 @@ class FilterModule:
             "on_calendar": on_calendar,
             "duration_seconds": duration_seconds,
             "line_free_in": line_free_in,
-            "inventory_problems": inventory_problems,
         }

@@ -148,6 +148,9 @@ GROUND = ("schedule", "registry", "spool", "outbox", "files", "network", "config
 LEVELS = (("cli",), ("actions",), ("engines",), GROUND)
 
 
+ABOVE = ("speedtest_logger.archive", "speedtest_logger.inventory")
+
+
 def level(module: str) -> int | None:
     name = module.removeprefix("speedtest_logger.").split(".")[0]
     return next((number for number, names in enumerate(LEVELS) if name in names), None)
@@ -157,8 +160,11 @@ def test_imports_point_one_way():
     for file in PACKAGE.rglob("*.py"):
         module = ".".join(("speedtest_logger", *file.relative_to(PACKAGE).with_suffix("").parts))
         for other in imported(file):
-            if other.startswith("speedtest_logger.archive") and not module.startswith("speedtest_logger.archive"):
+            # the inventory describes both sides, and stands on both
+            if other.startswith("speedtest_logger.archive") and not module.startswith(ABOVE):
                 pytest.fail(f"{module} imports the archive side: {other}")
+            if other.startswith(ABOVE[1]) and not module.startswith(ABOVE[1]):
+                pytest.fail(f"{module} imports what the control machine has: {other}")
             mine, its = level(module), level(other)
             if other.startswith("speedtest_logger.") and mine is not None and its is not None:
                 assert its >= mine, f"{module} imports {other}"

@@ -242,8 +242,8 @@ def test_a_busy_line_is_left_alone(hourly, monkeypatch):
     counts = iter([(0, 0), (0, 0), (0, 0), (10_000_000, 0)])
     monkeypatch.setattr(network, "counters", lambda _: next(counts))
     monkeypatch.setattr(network, "default_interface", lambda: "eth0")
-    assert gates.busy(hourly(busy_mbps="50", busy_window_seconds="0")) is None
-    assert gates.busy(hourly(busy_mbps="50", busy_window_seconds="0"))[0] == "line_busy"
+    assert gates.busy(hourly(busy_mbps="50", busy_window_seconds="1")) is None
+    assert gates.busy(hourly(busy_mbps="50", busy_window_seconds="1"))[0] == "line_busy"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A bad inventory fails before anything is touched, naming the variable, the value seen and what to set."""
+"""A bad inventory fails before anything is touched, naming each variable, the value seen and what to set."""
 
 from __future__ import annotations
 
@@ -13,157 +13,139 @@ import yaml
 from fleet import attempt, playbook
 
 NODE = "homelab"
+LOGGER = "speedtest_logger_"
 Inventory = dict[str, Any]
 
-
-def node(**variables: Any) -> Callable[[Inventory], None]:
-    """A change of the node's variables."""
-
-    def change(inventory: Inventory) -> None:
-        inventory["speedtest_nodes"]["hosts"][NODE].update(variables)
-
-    return change
-
-
-def more_nodes(*names: str, **variables: Any) -> Callable[[Inventory], None]:
-    """Further nodes with the same variables."""
-
-    def change(inventory: Inventory) -> None:
-        hosts = inventory["speedtest_nodes"]["hosts"]
-        for name in names:
-            hosts[name] = {**hosts[NODE], **variables}
-        hosts[NODE].update(variables)
-
-    return change
-
-
-def archives(*names: str) -> Callable[[Inventory], None]:
-    def change(inventory: Inventory) -> None:
-        inventory["speedtest_archive"] = {"hosts": {name: {} for name in names}}
-
-    return change
-
-
-CASES = {
-    "unknown engine": (
-        node(speedtest_logger_engines=["fastcom"]),
-        ["speedtest_logger_engines", "fastcom", "librespeed, iperf3, speedtest_cli, ookla"],
-    ),
-    "no engine": (node(speedtest_logger_engines=[]), ["speedtest_logger_engines", "seen []", "name at least one"]),
-    "interval does not divide a day": (
-        node(speedtest_logger_interval="7min"),
-        ["speedtest_logger_interval", "seen '7min'", "nearest is 432 s"],
-    ),
-    "interval is no time": (
-        node(speedtest_logger_interval="often"),
-        ["speedtest_logger_interval", "seen 'often'", "15min"],
-    ),
-    "uplink does not fit": (
-        more_nodes("n2", "n3", speedtest_logger_uplink="dsl"),
-        ["speedtest_logger_uplink", "uplink 'dsl'", "3 nodes", "raise speedtest_logger_interval"],
-    ),
-    "latest as version": (
-        node(speedtest_logger_version="latest"),
-        ["speedtest_logger_version", "seen 'latest'", "explicit version such as 0.1.0"],
-    ),
-    "wrong type, number": (
-        node(speedtest_logger_duration_seconds="long"),
-        ["speedtest_logger_duration_seconds", "long", "int"],
-    ),
-    "wrong type, truth": (node(speedtest_logger_paused="perhaps"), ["speedtest_logger_paused", "perhaps", "bool"]),
-    "wrong choice": (node(speedtest_logger_ip_family="5"), ["speedtest_logger_ip_family", "'5'", "auto, 4, 6"]),
-    "unknown runtime": (
-        node(speedtest_logger_runtime="podman"),
-        ["speedtest_logger_runtime", "podman", "systemd, compose"],
-    ),
-    "image without its digest": (
-        node(
-            speedtest_logger_runtime="compose", speedtest_logger_image_source="pull", speedtest_logger_image="x:latest"
-        ),
-        ["speedtest_logger_image:", "seen 'x:latest'", "@sha256:"],
-    ),
-    "docker from nowhere": (
-        node(docker_host_source="snap"),
-        ["docker_host_source", "snap", "distribution, repository, none"],
-    ),
-    "misspelt variable": (
-        node(speedtest_logger_intervall="1h"),
-        ["speedtest_logger_intervall", "no such variable", "did you mean speedtest_logger_interval"],
-    ),
-    "no archive host": (archives(), ["speedtest_archive", "seen none", "exactly one host"]),
-    "two archive hosts": (archives(NODE, "n2"), ["speedtest_archive", f"seen {NODE}, n2", "exactly one host"]),
-    "duplicate node name": (
-        more_nodes("n2", speedtest_logger_node_name="cellar"),
-        ["speedtest_logger_node_name", "seen 'cellar' on homelab, n2", "name of its own"],
-    ),
-    "path as node name": (
-        node(speedtest_logger_node_name="../etc"),
-        ["speedtest_logger_node_name", "'../etc'", "letters"],
-    ),
-    "path as location": (node(speedtest_logger_location="a/b"), ["speedtest_logger_location", "'a/b'", "letters"]),
-    "bad quiet hours": (
-        node(speedtest_logger_quiet_hours=["25:00-06:00"]),
-        ["speedtest_logger_quiet_hours", "25:00-06:00", "22:00-06:00"],
-    ),
-    "bad time zone": (
-        node(speedtest_logger_timezone="Mars/Olympus"),
-        ["speedtest_logger_timezone", "Mars/Olympus", "Europe/Berlin"],
-    ),
-    "iperf3 without a server": (
-        node(speedtest_logger_iperf3_servers=[]),
-        ["speedtest_logger_iperf3_servers", "HOST:PORT"],
-    ),
-    "ookla without its licence": (
-        node(speedtest_logger_engines=["ookla"]),
-        ["speedtest_logger_ookla_licence_accepted", "seen False", "set true if you accept"],
-    ),
-    "raw output that would tell what is to be kept": (
-        node(speedtest_logger_archive_raw=True, speedtest_logger_external_ip="none"),
-        ["speedtest_logger_archive_raw", "seen true", "speedtest_logger_external_ip", "have the one or the other"],
-    ),
-    "a size without its unit": (
-        node(speedtest_archive_keep_size="20"),
-        ["speedtest_archive_keep_size", "seen '20'", "500MB"],
-    ),
+# Each value is wrong by itself: all of them are named in one run. The words are what its line has to hold.
+WRONG: dict[str, tuple[Any, list[str]]] = {
+    "speedtest_logger_engines": (["fastcom"], ["fastcom", "librespeed, iperf3, speedtest_cli, ookla"]),
+    "speedtest_logger_interval": ("7min", ["seen '7min'", "nearest is 432 s"]),
+    "speedtest_logger_push_interval": ("often", ["seen 'often'", "15min"]),
+    "speedtest_logger_version": ("latest", ["seen 'latest'", "explicit version"]),
+    "speedtest_logger_duration_seconds": ("long", ["seen 'long'", "from 1 to 300"]),
+    "speedtest_logger_paused": ("perhaps", ["seen 'perhaps'", "true or false"]),
+    "speedtest_logger_ip_family": ("5", ["seen '5'", "auto, 4, 6"]),
+    "speedtest_logger_runtime": ("podman", ["seen 'podman'", "systemd, compose"]),
+    "speedtest_logger_image": ("x:latest", ["seen 'x:latest'", "by its digest"]),
+    "speedtest_logger_node_name": ("../etc", ["seen '../etc'", "lower-case letters"]),
+    "speedtest_logger_location": ("a/b", ["seen 'a/b'", "lower-case letters"]),
+    "speedtest_logger_quiet_hours": (["25:00-06:00"], ["25:00-06:00", "22:00-06:00"]),
+    "speedtest_logger_timezone": ("Mars/Olympus", ["Mars/Olympus", "Europe/Berlin"]),
+    "speedtest_logger_user": ("root", ["seen 'root'", "not root"]),
+    "speedtest_logger_uid": (0, ["seen 0", "from 100 to 60000"]),
+    "speedtest_logger_state_dir": ("/var/lib", ["seen '/var/lib'", "a directory of its own"]),
+    "speedtest_logger_outbox_max_mb": (-1, ["seen -1", "from 0.01"]),
+    "speedtest_logger_plan_upload_mbps": (float("nan"), ["seen nan", "a number from 0"]),
+    "speedtest_archive_dir": ('/srv/x"\nevil', ["a directory of its own", "without control characters"]),
+    "speedtest_archive_upkeep_calendar": ("garbage", ["seen 'garbage'", "a calendar expression"]),
+    "speedtest_archive_keep_size": ("20", ["seen '20'", "500MB"]),
+    "speedtest_archive_backup_password": ("planted\nsecret", ["seen a value that is not shown"]),
+    "speedtest_target_iperf3_ports": ([22, 99999, -1], ["99999", "from 1 to 65535"]),
+    "docker_host_source": ("snap", ["seen 'snap'", "distribution, repository, none"]),
+    "fleet_archive_address": ("-oProxyCommand=x y", ["a host's name or address"]),
+    "speedtest_loger_intervall": ("1h", ["no such variable", "did you mean speedtest_logger_interval"]),
+}
+# Each value is right by itself, and wrong with the others.
+TOGETHER: dict[str, Any] = {
+    "speedtest_logger_engines": ["iperf3", "ookla"],
+    "speedtest_logger_iperf3_servers": [],
+    "speedtest_logger_archive_raw": True,
+    "speedtest_logger_external_ip": "none",
+    "speedtest_logger_measure_timeout_seconds": 59,
+    "speedtest_archive_home_dir": "/srv/speedtest-archive/home",
+    "speedtest_archive_backup_repository": "/mnt/restic",
+    "speedtest_archive_version": "9.9.9",
+    "speedtest_target_user": "speedtest-archive",
+}
+CONTRADICTIONS = {
+    "speedtest_logger_iperf3_servers": ["seen []", "HOST:PORT"],
+    "speedtest_logger_ookla_licence_accepted": ["seen False", "set true if you accept"],
+    "speedtest_logger_archive_raw": ["seen True", "speedtest_logger_external_ip", "have the one or the other"],
+    "speedtest_logger_measure_timeout_seconds": ["seen 59", "below speedtest_logger_interval (60)"],
+    "speedtest_archive_dir": ["seen '/srv/speedtest-archive'", "none inside another"],
+    "speedtest_archive_backup_password": ["seen nothing", "keep it in a vault"],
+    "speedtest_archive_version": ["seen '9.9.9'", "this checkout is", "put the artifact there"],
+    "speedtest_target_user": ["speedtest_archive_user is the same"],
 }
 
 
 @pytest.fixture
-def use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Inventory], None]], None]:
-    """Put a changed inventory in the scenario's place."""
+def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Runs site.yml with a changed inventory in the scenario's place, and gives its words."""
     listed = Path(os.environ["MOLECULE_INVENTORY_FILE"])
+    original = yaml.safe_load(listed.read_text(encoding="utf-8"))["speedtest_nodes"]["hosts"][NODE]
+    values = yaml.safe_load((listed.parent / "host_vars" / NODE).read_text(encoding="utf-8"))
+    groups = yaml.safe_load((listed.parent / "group_vars" / "speedtest_nodes").read_text(encoding="utf-8"))
 
-    def write(change: Callable[[Inventory], None]) -> None:
-        original = yaml.safe_load(listed.read_text(encoding="utf-8"))
-        connection = original["speedtest_nodes"]["hosts"][NODE]
-        values = yaml.safe_load((listed.parent / "host_vars" / NODE).read_text(encoding="utf-8"))
-        groups = yaml.safe_load((listed.parent / "group_vars" / "speedtest_nodes").read_text(encoding="utf-8"))
+    def run(change: Callable[[Inventory], None]) -> str:
         inventory = copy.deepcopy(
             {
-                "speedtest_nodes": {"hosts": {NODE: {**connection, **groups, **values}}},
+                "speedtest_nodes": {"hosts": {NODE: {**original, **groups, **values}}},
                 "speedtest_archive": {"hosts": {NODE: {}}},
                 "speedtest_targets": {"hosts": {NODE: {}}},
             }
         )
         change(inventory)
         file = tmp_path / "hosts.yml"
-        file.write_text(yaml.safe_dump(inventory), encoding="utf-8")
+        file.write_text(yaml.safe_dump(inventory, allow_unicode=True), encoding="utf-8")
         monkeypatch.setenv("MOLECULE_INVENTORY_FILE", str(file))
+        done = playbook("site.yml", "-vvv")
+        assert done.returncode != 0, done.stdout[-3000:]
+        assert "SSH: EXEC" not in done.stdout
+        assert "ESTABLISH SSH CONNECTION" not in done.stdout
+        ours = "ls -d /opt/speedtest* /etc/speedtest* /srv/speedtest* /var/lib/speedtest* 2>/dev/null"
+        assert attempt(NODE, ours).stdout == ""
+        return " ".join(done.stdout.replace("''", "'").replace('\\"', '"').split())
 
-    return write
+    return run
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_refused_before_anything_is_touched(case, use):
-    change, words = CASES[case]
-    use(change)
-    done = playbook("site.yml", "-vvv")
-    assert done.returncode != 0, done.stdout[-3000:]
-    text = " ".join(done.stdout.split())
-    assert "nothing was touched" in text
-    assert [word for word in words if word not in text] == [], text[-2000:]
-    assert "SSH: EXEC" not in text
-    assert (
-        attempt(NODE, "ls -d /opt/speedtest* /etc/speedtest* /srv/speedtest* /var/lib/speedtest* 2>/dev/null").stdout
-        == ""
+def line(said: str, variable: str) -> str:
+    """What a run said about a variable, from its name to the next one's."""
+    start = said.index(f"{variable}: seen ")
+    return said[start : start + 600]
+
+
+def test_each_value_that_is_wrong_is_named_in_one_run(refused):
+    said = refused(
+        lambda inventory: inventory["speedtest_nodes"]["hosts"][NODE].update(
+            {name: value for name, (value, _) in WRONG.items()}
+        )
     )
+    assert "nothing was touched" in said
+    assert "planted" not in said
+    for variable, (_, words) in WRONG.items():
+        told = line(said, variable)
+        assert [word for word in words if word not in told] == [], told
+
+
+def test_what_contradicts_is_named_in_one_run(refused):
+    said = refused(lambda inventory: inventory["speedtest_nodes"]["hosts"][NODE].update(TOGETHER))
+    for variable, words in CONTRADICTIONS.items():
+        told = line(said, variable)
+        assert [word for word in words if word not in told] == [], told
+
+
+def test_a_fleet_that_does_not_fit_is_refused(refused):
+    def change(inventory: Inventory) -> None:
+        hosts = inventory["speedtest_nodes"]["hosts"]
+        for name in ("n2", "n3"):
+            hosts[name] = {**hosts[NODE], LOGGER + "uplink": "dsl"}
+        hosts[NODE][LOGGER + "uplink"] = "dsl"
+        inventory["speedtest_archive"] = {"hosts": {NODE: {}, "n2": {}}}
+        inventory["speedtest_node"] = {"hosts": {"n4": {}}}
+
+    said = refused(change)
+    assert "group speedtest_archive: seen homelab, n2; put exactly one host into it" in said
+    assert "group speedtest_node: seen n4; it has no meaning here: did you mean speedtest_nodes?" in said
+    told = line(said, LOGGER + "uplink")
+    assert "uplink 'dsl': 3 nodes" in told
+    assert "raise speedtest_logger_interval" in told
+
+
+def test_an_inventory_without_hosts_is_refused(refused):
+    def change(inventory: Inventory) -> None:
+        inventory.clear()
+        inventory["all"] = {"hosts": {}}
+
+    assert "there is no host in it" in refused(change)

@@ -1,0 +1,1 @@
+"""The inventory: every input of every role, its domain, and what is wrong with what somebody has written."""

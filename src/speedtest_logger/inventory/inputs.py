@@ -1,0 +1,45 @@
+"""What an input is: a variable of a role or of the playbooks, with its default, effect and domain.
+
+The tables in tables/ list them all, and nothing else does: from them come the roles' argument_specs, README tables
+and reference, and what preflight refuses. What is also a setting of the node has the domain of config.Settings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from speedtest_logger import config
+from speedtest_logger.domains import Choice, Domain, Number
+from speedtest_logger.inventory import kinds
+
+
+@dataclass(frozen=True)
+class Input:
+    """A variable: its default (... = none), what it does, which values it may have, whether they are kept from logs."""
+
+    name: str
+    default: Any
+    text: str
+    domain: Domain
+    secret: bool = False
+
+
+@dataclass(frozen=True)
+class Role:
+    """A role's inputs, in the order of its defaults."""
+
+    name: str
+    text: str
+    inputs: tuple[Input, ...]
+
+
+def of(setting: str) -> Domain:
+    """The domain of a setting of the node."""
+    domain: Domain = config.Settings.__dataclass_fields__[setting].metadata["domain"]
+    return domain
+
+
+STATE = Choice("present", "absent")
+DIRECTORY = kinds.Directory()
+MBPS = Number(0, 1_000_000)

@@ -1,0 +1,222 @@
+"""Values that are right one by one and wrong together, on one host or in the whole fleet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import combinations
+from pathlib import Path
+
+from speedtest_logger import __version__, config, schedule
+from speedtest_logger.inventory import roles
+from speedtest_logger.inventory.environment import environment, in_variables, variable_of
+from speedtest_logger.inventory.found import BadValueError, Inventory, Problem, Problems, View, seen
+
+LOGGER, BACKUP, LIMIT = "speedtest_logger_", "speedtest_archive_backup_", "speedtest_archive_limit_"
+ACCOUNTS = {role: f"{role}_user" for role in ("speedtest_logger", "speedtest_archive", "speedtest_target")}
+DIRECTORIES = {
+    "speedtest_logger": ("install_dir", "config_dir", "state_dir", "log_dir"),
+    "speedtest_archive": ("install_dir", "home_dir", "dir"),
+    "speedtest_target": ("dir", "config_dir"),
+}
+# What the roles make under names of their own.
+OWN_ACCOUNT = "speedtest-backup"
+OWN_DIRECTORIES = {"speedtest_archive": ("/etc/speedtest-archive", "/var/cache/speedtest-backup")}
+# Of each pair the first must not be below the second.
+AT_LEAST = (
+    ("rows_burst", "rows"),
+    ("rows_burst", "rows_per_hour"),
+    ("bytes_burst_mb", "payload_mb"),
+    ("bytes_burst_mb", "bytes_per_hour_mb"),
+    ("raw_burst_mb", "raw_per_hour_mb"),
+    ("inbox_mb", "payload_mb"),
+    ("raw_inbox_mb", "payload_mb"),
+    ("raw_mb", "raw_day_mb"),
+    ("low_disk_mb", "free_mb"),
+)
+WAYS_OUT = "raise speedtest_logger_interval, lower speedtest_logger_measure_timeout_seconds, or put fewer nodes on it"
+
+
+def problem(view: View, variable: str, words: str) -> Problem:
+    """A problem of a variable with its value on a host."""
+    return Problem(variable, seen(roles.known()[variable], view[variable]), words)
+
+
+def of_host(view: View, inventory: Inventory) -> Iterator[Problem]:
+    """What is wrong on one host. A relation of which one value is wrong by itself is left out."""
+    for role, relations in RELATIONS.items():
+        for relation in relations if role in view.roles or not role else ():
+            try:
+                yield from list(relation(view))
+            except BadValueError:
+                continue
+    for role in ("speedtest_logger", "speedtest_archive"):
+        if role in view.roles:
+            yield from release(view, f"{role}_version", f"{role}_artifact_dir", inventory.checkout)
+
+
+def accounts(view: View) -> Iterator[Problem]:
+    """Each role has an account of its own, which is not the one that Ansible logs into."""
+    names = [variable for role, variable in ACCOUNTS.items() if role in view.roles and variable not in view.bad]
+    for one, other in combinations(names, 2):
+        if view[one] == view[other]:
+            yield problem(view, other, f"{one} is the same: give each role an account of its own")
+    for variable in names:
+        if view[variable] == OWN_ACCOUNT:
+            yield problem(view, variable, "backups have an account of this name: give each an account of its own")
+        if view[variable] == view.values.get("ansible_user"):
+            yield problem(view, variable, "ansible_user is the same: a service needs an account of its own")
+
+
+def directories(view: View) -> Iterator[Problem]:
+    """No directory of ours is another one, or lies in it."""
+    places = [
+        (f"{role}_{name}", view.text(f"{role}_{name}"))
+        for role, names in DIRECTORIES.items()
+        for name in names
+        if role in view.roles and f"{role}_{name}" not in view.bad
+    ]
+    if "speedtest_archive" in view.roles and f"{BACKUP}repository" not in view.bad:
+        repository = view.text(f"{BACKUP}repository")
+        places += [(f"{BACKUP}repository", repository)] if repository.startswith("/") else []
+    places += [("the role", path) for role, paths in OWN_DIRECTORIES.items() if role in view.roles for path in paths]
+    for (one, path), (other, its) in combinations(places, 2):
+        if f"{path}/".startswith(f"{its}/") or f"{its}/".startswith(f"{path}/"):
+            variable, by = (one, f"{other} has {its}") if other == "the role" else (other, f"{one} is {path}")
+            if variable != "the role":
+                yield problem(view, variable, f"{by}: give each a directory of its own, none inside another")
+
+
+def node_settings(view: View) -> Iterator[Problem]:
+    """What the node itself would refuse of its settings."""
+    settings, wrong = config.read(environment(view))
+    for text in wrong:
+        variable, _, words = text.partition(": ")
+        name = variable_of(variable.partition("=")[0].removesuffix(" is not set"))
+        if name not in view.bad:
+            yield Problem(name, repr(variable.partition("=")[2])[:80], in_variables(words))
+    for found in config.contradictions(settings):
+        variable, words = variable_of(found.variable), in_variables(found.words)
+        if not any(name == variable or name in words for name in view.bad):
+            yield problem(view, variable, words)
+
+
+def licence(view: View) -> Iterator[Problem]:
+    """Ookla's program needs its licence accepted."""
+    if "ookla" in as_list(view[LOGGER + "engines"]) and view[LOGGER + "ookla_licence_accepted"] is not True:
+        words = "speedtest_logger_engines names ookla: set true if you accept Ookla's licence, or leave ookla out"
+        yield problem(view, LOGGER + "ookla_licence_accepted", words)
+
+
+def image(view: View) -> Iterator[Problem]:
+    """An image to pull has a name, with its digest."""
+    if view[LOGGER + "image_source"] == "pull" and not view[LOGGER + "image"]:
+        words = (
+            "speedtest_logger_image_source is pull: name the image with its digest, such as "
+            "registry.example.org/speedtest-logger@sha256:…"
+        )
+        yield problem(view, LOGGER + "image", words)
+
+
+def docker_key(view: View) -> Iterator[Problem]:
+    """Docker's own packages need the key that they are signed with."""
+    wanted = view[LOGGER + "runtime"] == "compose" and view["docker_host_source"] == "repository"
+    if wanted and not view["docker_host_repository_key"]:
+        words = (
+            "docker_host_source is repository: set the key that its packages are signed with, nothing is trusted unseen"
+        )
+        yield problem(view, "docker_host_repository_key", words)
+
+
+def backups(view: View) -> Iterator[Problem]:
+    """A backup has a password, and something is kept of it."""
+    if not view[f"{BACKUP}repository"]:
+        return
+    if not view[f"{BACKUP}password"]:
+        words = f"backups to {view.text(f'{BACKUP}repository')} need one: keep it in a vault, and elsewhere"
+        yield problem(view, f"{BACKUP}password", words)
+    if not any(view[f"{BACKUP}keep_{age}"] for age in ("daily", "weekly", "monthly")):
+        yield problem(
+            view, f"{BACKUP}keep_daily", "weekly and monthly are 0 too, so that no backup would stay: keep one"
+        )
+
+
+def limits(view: View) -> Iterator[Problem]:
+    """A bound lets through what another one allows."""
+    for upper, lower in AT_LEAST:
+        if {LIMIT + upper, LIMIT + lower} & view.bad:
+            continue
+        if view.number(LIMIT + upper) < view.number(LIMIT + lower):
+            yield problem(view, LIMIT + upper, f"{LIMIT}{lower} is {view[LIMIT + lower]}: do not go below it")
+
+
+def ports(view: View) -> Iterator[Problem]:
+    """Each server of a target has a port of its own."""
+    variable, port = "speedtest_target_librespeed_port", view["speedtest_target_librespeed_port"]
+    if port in as_list(view["speedtest_target_iperf3_ports"]):
+        yield problem(view, variable, "speedtest_target_iperf3_ports has it too: give each server a port of its own")
+    if port == 80 and view["speedtest_target_stock_nginx_enabled"]:
+        yield problem(
+            view, variable, "speedtest_target_stock_nginx_enabled keeps Debian's own nginx on 80: take another"
+        )
+
+
+def release(view: View, variable: str, directory: str, checkout: Path) -> Iterator[Problem]:
+    """A version is this checkout's, or its artifact is there."""
+    if variable in view.bad or directory in view.bad or view[variable] == __version__:
+        return
+    place = Path(view.text(directory)) if directory in view.values else checkout / "dist"
+    artifact = place / f"speedtest-logger-{view[variable]}.tar.gz"
+    if not artifact.is_file():
+        words = (
+            f"this checkout is {__version__} and there is no {artifact}: set {__version__}, or put the artifact there"
+        )
+        yield problem(view, variable, words)
+
+
+Relation = Callable[[View], Iterator[Problem]]
+RELATIONS: dict[str, tuple[Relation, ...]] = {
+    "": (accounts, directories),
+    "speedtest_logger": (node_settings, licence, image, docker_key),
+    "speedtest_archive": (backups, limits),
+    "speedtest_target": (ports,),
+}
+
+
+def as_list(value: object) -> list[object]:
+    """A list's items."""
+    return list(value) if isinstance(value, (list, tuple)) else []
+
+
+def claim_of_node(node: str, uplink: str, interval: str, length: int, watched: int) -> schedule.Claim:
+    """A node's wish for slots; a node without an uplink has a line of its own."""
+    needed = length + schedule.GUARD_SECONDS + watched  # the line is watched before the test begins
+    return schedule.Claim(node, uplink or f"only {node}", schedule.parse_duration(interval), needed)
+
+
+def of_fleet(nodes: list[View], problems: Problems) -> None:
+    """What is wrong with the nodes taken together: names that are not their own, uplinks without enough room."""
+    by_name: dict[str, list[str]] = {}
+    for view in nodes:
+        by_name.setdefault(view.text(LOGGER + "node_name"), []).append(view.host)
+    for name, hosts in by_name.items():
+        if len(hosts) > 1:
+            problems.add(Problem(LOGGER + "node_name", repr(name), "give each a name of its own"), *hosts)
+    if any(len(hosts) > 1 for hosts in by_name.values()):
+        return
+    by_uplink: dict[str, list[schedule.Claim]] = {}
+    for view in nodes:
+        made = claim_of(view)
+        by_uplink.setdefault(made.uplink, []).append(made)
+    for uplink, claims in by_uplink.items():
+        try:
+            schedule.assign(claims, {})
+        except schedule.DoesNotFitError as error:
+            problems.add(Problem(LOGGER + "uplink", repr(uplink), f"{error}: {WAYS_OUT}"))
+
+
+def claim_of(view: View) -> schedule.Claim:
+    """A node's wish for slots from its variables."""
+    length = view.number(LOGGER + "measure_timeout_seconds") + view.number(LOGGER + "start_tolerance_seconds")
+    watched = view.number(LOGGER + "busy_window_seconds") if view[LOGGER + "busy_mbps"] else 0
+    node, uplink, interval = (view.text(LOGGER + name) for name in ("node_name", "uplink", "interval"))
+    return claim_of_node(node, uplink, interval, int(length), int(watched))

@@ -1,0 +1,1 @@
+"""Every input of every role, a module a role."""

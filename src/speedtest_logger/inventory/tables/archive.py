@@ -1,0 +1,168 @@
+"""Inputs of the role speedtest_archive."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from speedtest_logger import domains
+from speedtest_logger.archive.limits import Limits
+from speedtest_logger.domains import ACCOUNT, ListOf, OrEmpty, Whole
+from speedtest_logger.inventory import kinds
+from speedtest_logger.inventory.inputs import DIRECTORY, STATE, Input, Role
+
+DAYS = Whole(0, 36_500)
+KEEP = Whole(0, 10_000)
+ENVIRONMENT = kinds.Table("a mapping of variables to text", kinds.VARIABLE, domains.WORD)
+
+INPUTS = (
+    Input(
+        "speedtest_archive_state",
+        "present",
+        "present: the host is the archive. absent: everything is taken off; the data stay unless "
+        "speedtest_archive_purge.",
+        STATE,
+    ),
+    Input(
+        "speedtest_archive_purge",
+        False,
+        "With state absent: true also deletes the inbox, the Parquet files and the quarantine. There is no way back.",
+        domains.BOOLEAN,
+    ),
+    Input(
+        "speedtest_archive_version",
+        "0.1.0",
+        "Version to run, explicit; the nodes' version or a later one.",
+        kinds.VERSION,
+    ),
+    Input(
+        "speedtest_archive_artifact_dir",
+        "{{ role_path | dirname | dirname }}/dist",
+        "Where artifacts are built and kept on the control machine.",
+        kinds.CONTROL_PATH,
+    ),
+    Input(
+        "speedtest_archive_requirements_file",
+        "{{ role_path | dirname | dirname }}/requirements/archive.txt",
+        "The hashed lock of the Python packages that the archive needs.",
+        kinds.CONTROL_PATH,
+    ),
+    Input(
+        "speedtest_archive_ingest_interval",
+        "1min",
+        "How often receipted records move from the inbox into the Parquet files; must divide a day.",
+        domains.Interval(),
+    ),
+    Input(
+        "speedtest_archive_user",
+        "speedtest-archive",
+        "Account that nodes log into; its keys can only receive.",
+        ACCOUNT,
+    ),
+    Input(
+        "speedtest_archive_install_dir",
+        "/opt/speedtest-archive",
+        "Releases and the Python environment.",
+        DIRECTORY,
+    ),
+    Input(
+        "speedtest_archive_home_dir",
+        "/var/lib/speedtest-archive",
+        "The account's home, with authorized_keys.",
+        DIRECTORY,
+    ),
+    Input(
+        "speedtest_archive_dir",
+        "/srv/speedtest-archive",
+        "The archive: inbox, Parquet files, manifest, quarantine, state.",
+        DIRECTORY,
+    ),
+    Input(
+        "speedtest_archive_keep_days",
+        0,
+        "Months that ended longer ago are removed, each night and as a whole; 0 keeps them for ever.",
+        DAYS,
+    ),
+    Input(
+        "speedtest_archive_keep_size",
+        "",
+        "The oldest months beyond this size are removed, such as 500MB or 20GB; empty: no limit.",
+        OrEmpty(kinds.SIZE),
+    ),
+    Input(
+        "speedtest_archive_keep_raw_days",
+        365,
+        "Engines' own words (nodes with speedtest_logger_archive_raw) of days longer ago are removed; 0 keeps "
+        "them for ever.",
+        DAYS,
+    ),
+    Input(
+        "speedtest_archive_upkeep_calendar",
+        "*-*-* 04:40:00 UTC",
+        "When, as a calendar expression (systemd.time(7)).",
+        kinds.Calendar(),
+    ),
+    Input(
+        "speedtest_archive_backup_repository",
+        "",
+        "Where restic saves the archive to: a directory of the host, sftp:user@host:/path or "
+        "s3:https://host/bucket. Empty: nowhere.",
+        OrEmpty(kinds.REPOSITORY),
+    ),
+    Input(
+        "speedtest_archive_backup_password",
+        "",
+        "The repository's password, from a vault. Who loses it loses the backups.",
+        OrEmpty(domains.WORD),
+        secret=True,
+    ),
+    Input(
+        "speedtest_archive_backup_environment",
+        {},
+        "restic's other variables, from a vault: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for an S3 bucket.",
+        ENVIRONMENT,
+        secret=True,
+    ),
+    Input(
+        "speedtest_archive_backup_options",
+        [],
+        'restic\'s -o options, such as "sftp.command=ssh -i /path/key -o BatchMode=yes user@host -s sftp".',
+        ListOf(kinds.OPTION, most=100),
+    ),
+    Input(
+        "speedtest_archive_backup_calendar",
+        "*-*-* 03:40:00 UTC",
+        "When, as a calendar expression (systemd.time(7)).",
+        kinds.Calendar(),
+    ),
+    Input(
+        "speedtest_archive_backup_keep_daily",
+        7,
+        "How many snapshots stay: the last of so many days, weeks and months.",
+        KEEP,
+    ),
+    Input(
+        "speedtest_archive_backup_keep_weekly",
+        5,
+        "See speedtest_archive_backup_keep_daily.",
+        KEEP,
+    ),
+    Input(
+        "speedtest_archive_backup_keep_monthly",
+        24,
+        "See speedtest_archive_backup_keep_daily.",
+        KEEP,
+    ),
+)
+
+# What one node may cost: the archive's own list.
+LIMITS = tuple(
+    Input(
+        f"speedtest_archive_limit_{limit.name}",
+        limit.default,
+        f"{limit.metadata['text'][0].upper()}{limit.metadata['text'][1:]}.",
+        Whole(limit.metadata["least"], limit.metadata["most"]),
+    )
+    for limit in fields(Limits)
+)
+
+ROLE = Role("speedtest_archive", "The archive host: receives, ingests, answers questions", (*INPUTS, *LIMITS))

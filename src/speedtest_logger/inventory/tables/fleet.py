@@ -1,0 +1,76 @@
+"""What the playbooks take from the inventory or from -e, beside the roles' inputs."""
+
+from __future__ import annotations
+
+from speedtest_logger import domains
+from speedtest_logger.domains import Choice, Whole
+from speedtest_logger.inventory import kinds
+from speedtest_logger.inventory.inputs import Input, Role
+
+ROLE = Role(
+    "fleet",
+    "What the playbooks take from the inventory, or from -e",
+    (
+        Input(
+            "fleet_archive_address",
+            ...,
+            "On the archive host: where nodes reach it, where that differs from ansible_host.",
+            domains.HOST,
+        ),
+        Input(
+            "fleet_archive_port",
+            ...,
+            "On the archive host: its ssh port for nodes, where that differs from ansible_port.",
+            Whole(1, 65_535, texts=True),
+        ),
+        Input(
+            "fleet_archive_host_key",
+            ...,
+            "On the archive host: the host key that nodes pin; unset: read from the host.",
+            kinds.HOST_KEY,
+        ),
+        Input(
+            "speedtest_upgrade_batches",
+            [1, "20%"],
+            "How many nodes get another release at a time, batch by batch.",
+            kinds.BATCHES,
+        ),
+        Input(
+            "speedtest_purge",
+            False,
+            "For remove.yml: true also deletes the data, which cannot be had back.",
+            domains.AnyOf(domains.BOOLEAN, Choice("true", "false")),
+        ),
+        Input(
+            "speedtest_snapshot",
+            "latest",
+            "For restore.yml: the backup's snapshot to bring back.",
+            domains.Text("a snapshot's id, or latest", "latest|[0-9a-f]{4,64}"),
+        ),
+        Input(
+            "speedtest_lock_wait_seconds",
+            0,
+            "How long a run waits for another one that is changing the fleet to end.",
+            Whole(0, 86_400, texts=True),
+        ),
+        Input(
+            "speedtest_break_lock",
+            False,
+            "true: go on although another run seems to be changing the fleet; for a run that died on another machine.",
+            domains.AnyOf(domains.BOOLEAN, Choice("true", "false")),
+        ),
+        Input(
+            "speedtest_status_timeout_seconds",
+            60,
+            "How long status.yml waits for a machine before it shows it as slow.",
+            Whole(1, 3600, texts=True),
+        ),
+        Input(
+            "ansible_host",
+            ...,
+            "Ansible's own: where a machine is reached. Nodes reach the archive host there too.",
+            domains.HOST,
+        ),
+        Input("ansible_port", ..., "Ansible's own: a machine's ssh port.", Whole(1, 65_535, texts=True)),
+    ),
+)

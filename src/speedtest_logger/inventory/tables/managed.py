@@ -1,0 +1,37 @@
+"""Inputs of the role managed_host."""
+
+from __future__ import annotations
+
+from speedtest_logger.domains import Whole
+from speedtest_logger.inventory import kinds
+from speedtest_logger.inventory.inputs import Input, Role
+
+INPUTS = (
+    Input(
+        "managed_host_plan",
+        {},
+        "The plan that the action host_state returned; every list in it holds only what differs.",
+        kinds.Mapped("a mapping"),
+    ),
+    Input(
+        "managed_host_secrets",
+        [],
+        "The files of the desired state that hold secrets, with their content; the plan names them and holds none.",
+        kinds.Listed("a list"),
+        secret=True,
+    ),
+    Input(
+        "managed_host_os",
+        {},
+        "What host_state saw of the operating system.",
+        kinds.Mapped("a mapping"),
+    ),
+    Input(
+        "managed_host_apt_cache_valid_seconds",
+        86400,
+        "apt's package lists are refreshed before an installation when they are older than this (seconds).",
+        Whole(0, 10_000_000_000),
+    ),
+)
+
+ROLE = Role("managed_host", "Carry out what host_state found to differ, with standard modules", INPUTS)
