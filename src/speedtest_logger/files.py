@@ -116,7 +116,10 @@ def open_regular(file: Path, most_bytes: int | None = None, *, only_name: bool =
 def read_bounded(file: Path, most_bytes: int = STATE_BYTES, *, only_name: bool = False) -> bytes:
     """What is in a file, as `open_regular` opens it. Raises OSError; one that grew meanwhile is too large as well."""
     with open_regular(file, most_bytes, only_name=only_name) as stream:
-        content = stream.read(most_bytes + 1)
+        size = os.fstat(stream.fileno()).st_size
+        content = stream.read(min(size, most_bytes) + 1)  # room is made for as much as is asked for
+        if len(content) > size:  # it grew meanwhile
+            content += stream.read(most_bytes + 1 - len(content))
     if len(content) > most_bytes:
         raise OSError(errno.EFBIG, f"it has more than {most_bytes} bytes", str(file))
     return content

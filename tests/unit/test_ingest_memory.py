@@ -14,7 +14,7 @@ from test_doubles import FIRST, slot
 
 from speedtest_logger import raw_output
 from speedtest_logger.archive.layout import Layout, sealed_name
-from speedtest_logger.archive.receive import as_lines
+from speedtest_logger.archive.receive import as_line
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST_MB = 600
@@ -74,7 +74,7 @@ def test_a_delivery_of_the_longest_valid_records(layout):
             )
             for n in range(2100)
         ]
-        content = as_lines(rows)
+        content = b"".join(map(as_line, rows))
         assert 60e6 < len(content) < 70e6
         (folder / sealed_name(f"{part:026d}", content)).write_bytes(content)
     outcome = ingested(layout)

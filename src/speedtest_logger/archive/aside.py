@@ -22,8 +22,8 @@ from typing import Any
 
 from speedtest_logger.archive.doubles import Different
 from speedtest_logger.archive.layout import Layout, ulid
+from speedtest_logger.files import read_bounded, sync_directory, write_durably
 from speedtest_logger.record import utc_text
-from speedtest_logger.spool import sync_directory, write_durably
 
 DIFFERENT = "different_record"
 RAW_LIMIT = "raw_limit"
@@ -156,7 +156,7 @@ def _entries(folder: Path) -> Iterator[dict[str, Any]]:
 
 def _counted(folder: Path) -> dict[str, dict[str, Any]]:
     try:
-        content: dict[str, dict[str, Any]] = json.loads((folder / OVERFLOW).read_text(encoding="utf-8"))
+        content: dict[str, dict[str, Any]] = json.loads(read_bounded(folder / OVERFLOW))
         return {reason: entry for reason, entry in content.items() if {"count", "since", "last"} <= set(entry)}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
-from typing import TextIO
 
 from speedtest_logger.archive import aside
 from speedtest_logger.archive.layout import Layout
 from speedtest_logger.errors import DamagedFileError, StorageError
+from speedtest_logger.files import open_to_append, read_bounded
 
 FAILURES = 3
+MOST_BYTES = 64_000_000  # of names that a run may have left
 TOGETHER = 64  # files of a node that are tried together after their first failure
 DIED = "ingest died while it read this"
 
@@ -39,17 +40,18 @@ class Attempts:
         self.layout, self.root = layout, layout.root
         self._journal = layout.state / "taking"
         self._file = layout.state / "suspects.json"
-        self._stream: TextIO | None = None
         self.failures: dict[str, tuple[int, str]] = {}
         self._load()
-        died = self._journal.read_text(encoding="utf-8").splitlines() if self._journal.exists() else []
+        died: list[str] = []
+        with suppress(FileNotFoundError):
+            died = read_bounded(self._journal, MOST_BYTES).decode(errors="replace").splitlines()
         if died:
             self.done()
             self.failed([self.root / name for name in died if (self.root / name).exists()], DIED)
 
     def _load(self) -> None:
         with suppress(OSError, ValueError, TypeError, AttributeError):
-            content = json.loads(self._file.read_text(encoding="utf-8"))
+            content = json.loads(read_bounded(self._file, MOST_BYTES))
             kept = {name: (int(count), str(why)) for name, (count, why) in content.items()}
             self.failures = {name: entry for name, entry in kept.items() if (self.root / name).exists()}
 
@@ -62,16 +64,11 @@ class Attempts:
 
     def at(self, files: Iterable[Path]) -> None:
         """These are read from now on, beside those before."""
-        if self._stream is None:
-            self._stream = self._journal.open("a", encoding="utf-8")
-        self._stream.write("".join(f"{self._name(file)}\n" for file in files))
-        self._stream.flush()
+        with open_to_append(self._journal) as stream:
+            stream.write("".join(f"{self._name(file)}\n" for file in files).encode())
 
     def done(self) -> None:
         """Nothing is being read."""
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
         self._journal.unlink(missing_ok=True)
 
     def failed(self, files: Iterable[Path], why: str) -> None:

@@ -8,6 +8,7 @@ state/audit.json has what was found and says that it is done; when that is remov
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,8 +20,8 @@ from speedtest_logger import registry
 from speedtest_logger.archive import index, store
 from speedtest_logger.archive.dataset import Archive, literal, open_archive
 from speedtest_logger.archive.layout import Layout
+from speedtest_logger.files import read_bounded, write_durably
 from speedtest_logger.record import run_id_of_slot, utc_text
-from speedtest_logger.spool import write_durably
 
 DOUBLED = """
     SELECT count(*) AS runs, coalesce(sum(n), 0)::BIGINT AS records, min(run_id) AS example,
@@ -49,7 +50,7 @@ def once(layout: Layout, progress: Callable[[int], None] | None = None) -> list[
 
     `progress` hears of each node. Raises StorageError for a month or a registry that cannot be read.
     """
-    if not _file(layout).exists():
+    if not os.path.lexists(_file(layout)):
         findings = [finding for node in look(layout, progress) for finding in node]
         state = {"at": utc_text(time.time()), "findings": [vars(finding) for finding in findings]}
         with suppress(OSError), store.as_owner(layout.root):  # who may only read gets the answer
@@ -110,7 +111,7 @@ def words(finding: Finding) -> str:
 def read(layout: Layout) -> list[Finding] | None:
     """What was found; None where nobody has looked yet."""
     try:
-        content: dict[str, Any] = json.loads(_file(layout).read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(read_bounded(_file(layout), 64_000_000))
         return [Finding(**entry) for entry in content["findings"]]
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -31,8 +31,8 @@ from speedtest_logger.archive.limits import Limits
 from speedtest_logger.archive.schema import check_version
 from speedtest_logger.archive.snapshot import identities
 from speedtest_logger.errors import DamagedFileError, RecordError, StorageError
+from speedtest_logger.files import read_bounded, sync_directory
 from speedtest_logger.record import unix_time, utc_text
-from speedtest_logger.spool import sync_directory
 
 Row = dict[str, Any]
 OtherWords = Mapping[tuple[str, str], set[str]]  # SHA-256 of words that are not the stored record's, by node and run
@@ -145,7 +145,7 @@ class Sizes:
         self.layout, self.file, self.today = layout, layout.state / "raw.json", utc_text(time.time())[:10]
         self.known: dict[str, int] = {}
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-            content = json.loads(self.file.read_text(encoding="utf-8"))
+            content = json.loads(read_bounded(self.file))
             if content["day"] == self.today:
                 self.known = {str(node): int(size) for node, size in content["nodes"].items()}
 
