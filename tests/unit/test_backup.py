@@ -113,8 +113,8 @@ def test_units_do_a_step_each(archive, saver, environment, monkeypatch):  # noqa
     def as_account(account, *words, **variables):
         def act():
             os.environ.update(variables)
-            os.setgroups([])
-            os.setresgid(account.gid, account.gid, account.gid)
+            os.setgroups([owner.gid])  # speedtest-backup is a member, and has a group of its own
+            os.setresgid(*[account.uid if account == saver else account.gid] * 3)
             os.setresuid(account.uid, account.uid, account.uid)
             assert cli.main(["--root", str(archive.root), "backup", *words]) == 0
 
@@ -126,6 +126,7 @@ def test_units_do_a_step_each(archive, saver, environment, monkeypatch):  # noqa
     assert (archive.work / "backup/fleet/schedule.json").exists()
     as_account(saver, "--save", **given)
     assert json.loads((archive.backups / "last.json").read_text())["files"] > 2
+    assert (archive.backups / "last.json").stat().st_gid == owner.gid  # or `fleet` would know of no backup
     as_account(owner, "--unstage")
     assert not list(archive.work.iterdir())
 

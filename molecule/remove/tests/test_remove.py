@@ -77,7 +77,27 @@ def backed_up() -> tuple[list[dict[str, Any]], str]:
     return rows, on(NODE, "speedtest-archive verify")
 
 
-def test_4_a_spoiled_month_is_named_and_comes_back_from_the_backup(backed_up):
+def test_4_0_who_nodes_log_in_as_has_neither_password_nor_repository(backed_up):
+    mine = "runuser -u speedtest-archive -- "
+    assert attempt(NODE, f"{mine}cat /etc/speedtest-archive/backup.env").returncode != 0
+    assert attempt(NODE, f"{mine}cat /etc/backup_key").returncode != 0
+    assert attempt(NODE, f"{mine}touch /srv/speedtest-archive/backups/last.json").returncode != 0
+    assert "snapshot" in on(NODE, f"{mine}cat /srv/speedtest-archive/backups/last.json")
+    saver = "runuser -u speedtest-backup -- "
+    assert attempt(NODE, f"{saver}sh -c 'echo x >> /srv/speedtest-archive/manifest/open.jsonl'").returncode != 0
+    assert_sandboxed(NODE)
+
+
+def test_4_1_root_makes_one_by_hand(backed_up):
+    before = on(NODE, "cat /srv/speedtest-archive/backups/last.json")
+    on(NODE, "speedtest-archive backup")
+    after = on(NODE, "cat /srv/speedtest-archive/backups/last.json")
+    assert after != before
+    assert on(NODE, "stat -c %U /srv/speedtest-archive/backups/last.json").strip() == "speedtest-backup"
+    assert on(NODE, "ls /srv/speedtest-archive/work").strip() == ""
+
+
+def test_4_2_a_spoiled_month_is_named_and_comes_back_from_the_backup(backed_up):
     rows, _ = backed_up
     month = on(NODE, "cd /srv/speedtest-archive/archive && ls */*/*/speedtest.parquet").split()[0]
     on(NODE, f"truncate --size=-1 /srv/speedtest-archive/archive/{month}")
@@ -89,26 +109,6 @@ def test_4_a_spoiled_month_is_named_and_comes_back_from_the_backup(backed_up):
     assert "all is as the manifest says" in on(NODE, "speedtest-archive verify")
     places = "/srv/speedtest-archive/archive /srv/speedtest-archive/manifest /srv/speedtest-archive/quarantine"
     assert on(NODE, f"find {places} ! -user speedtest-archive") == ""
-
-
-def test_4b_who_nodes_log_in_as_has_neither_password_nor_repository(backed_up):
-    mine = "runuser -u speedtest-archive -- "
-    assert attempt(NODE, f"{mine}cat /etc/speedtest-archive/backup.env").returncode != 0
-    assert attempt(NODE, f"{mine}cat /etc/backup_key").returncode != 0
-    assert attempt(NODE, f"{mine}touch /srv/speedtest-archive/backups/last.json").returncode != 0
-    assert "snapshot" in on(NODE, f"{mine}cat /srv/speedtest-archive/backups/last.json")
-    saver = "runuser -u speedtest-backup -- "
-    assert attempt(NODE, f"{saver}sh -c 'echo x >> /srv/speedtest-archive/manifest/open.jsonl'").returncode != 0
-    assert_sandboxed(NODE)
-
-
-def test_4c_root_makes_one_by_hand(backed_up):
-    before = on(NODE, "cat /srv/speedtest-archive/backups/last.json")
-    on(NODE, "speedtest-archive backup")
-    after = on(NODE, "cat /srv/speedtest-archive/backups/last.json")
-    assert after != before
-    assert on(NODE, "stat -c %U /srv/speedtest-archive/backups/last.json").strip() == "speedtest-backup"
-    assert on(NODE, "ls /srv/speedtest-archive/work").strip() == ""
 
 
 def test_5_purge_takes_the_data_too(backed_up):
