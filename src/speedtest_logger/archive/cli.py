@@ -138,7 +138,7 @@ def do_nodes(args: argparse.Namespace) -> int:
     rows = narrowed(args).query(sql)
     lies = aside.of(Layout(args.root))
     counts = [found.different + found.failed if (found := lies.get(node)) else 0 for node in rows["node"].to_pylist()]
-    render.write(rows.append_column("aside", [counts]), args.format, args.out)
+    render.write(rows.append_column("aside", [counts]), args.format, where(args))
     return EXIT_OK
 
 
