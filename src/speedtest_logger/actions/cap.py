@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
-from speedtest_logger import __version__, outbox
+from speedtest_logger import __version__, files, outbox
 from speedtest_logger.config import Settings
 from speedtest_logger.errors import RecordError
 from speedtest_logger.log import Log
@@ -81,7 +81,7 @@ def keep_below_cap(settings: Settings, spool: Spool, log: Log, coming: Record) -
 @contextmanager
 def not_delivering(spool: Spool) -> Iterator[bool]:
     """Keeps a drop and a delivery apart; yields whether none is under way, which makes room itself or ends soon."""
-    with (spool.directory / "state" / "push.lock").open("w") as file:
+    with files.open_lock(spool.directory / "state" / "push.lock") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -149,7 +149,7 @@ def _times(count: int, word: str) -> str:
 def _entries(folder: Path) -> Iterator[dict[str, Any]]:
     for file in sorted(folder.glob(f"*.{DIFFERENT}.jsonl")):
         with suppress(OSError, ValueError, KeyError):
-            for line in file.read_bytes().splitlines():
+            for line in read_bounded(file).splitlines():
                 entry = json.loads(line)
                 yield {"sha256": entry["sha256"], "message": entry["message"]}
 

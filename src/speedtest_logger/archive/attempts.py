@@ -43,7 +43,7 @@ class Attempts:
         self.failures: dict[str, tuple[int, str]] = {}
         self._load()
         died: list[str] = []
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             died = read_bounded(self._journal, MOST_BYTES).decode(errors="replace").splitlines()
         if died:
             self.done()

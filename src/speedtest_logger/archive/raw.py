@@ -31,7 +31,7 @@ from speedtest_logger.archive.limits import Limits
 from speedtest_logger.archive.schema import check_version
 from speedtest_logger.archive.snapshot import identities
 from speedtest_logger.errors import DamagedFileError, RecordError, StorageError
-from speedtest_logger.files import read_bounded, sync_directory
+from speedtest_logger.files import open_regular, read_bounded, sync_directory
 from speedtest_logger.record import unix_time, utc_text
 
 Row = dict[str, Any]
@@ -184,7 +184,7 @@ def lines_of(files: list[Path]) -> Iterator[tuple[Path, bytes]]:
     """The lines of deliveries, one in memory at a time. Raises UnreadableError."""
     for file in files:
         try:
-            with file.open("rb") as stream:
+            with open_regular(file, inbox.MOST_BYTES) as stream:
                 for line in stream:
                     yield file, line.rstrip(b"\n")
         except FileNotFoundError:
