@@ -24,9 +24,10 @@ COUNT = "SELECT count(*) AS n FROM records"
 def saver(archive):  # noqa: F811
     """An account that is a member of the archive's group, with a repository of its own, as a role makes it."""
     account = Owner(61_003, archive.archive.stat().st_gid)
-    for folder, mode in ((archive.backups, 0o750), (archive.root.parent / "repository", 0o700)):
+    for folder, mode in ((archive.backups, 0o2750), (archive.root.parent / "repository", 0o700)):
         folder.mkdir(mode=mode)
         os.chown(folder, account.uid, account.gid)
+        folder.chmod(mode)
     archive.fleet.mkdir(mode=0o750, exist_ok=True)
     os.chown(archive.fleet, 0, account.gid)
     (archive.fleet / "schedule.json").write_text('{"nodes": {}}')

@@ -149,15 +149,8 @@ def save(layout: Layout, keep: Keep) -> dict[str, Any]:
     failure = layout.backups / "failure.json"
     with _failure_kept(failure):
         outcome = _saved(layout, keep)
-        _note(layout.backups / "last.json", outcome)
+        write_durably(layout.backups / "last.json", json.dumps(outcome).encode())
     return outcome
-
-
-def _note(file: Path, content: dict[str, Any]) -> None:
-    """Keep what became of a backup; its folder's group may read it, which is the archive's."""
-    write_durably(file, json.dumps(content).encode())
-    with suppress(PermissionError):  # a plain user's folder may have any group
-        os.chown(file, -1, file.parent.stat().st_gid)
 
 
 @contextmanager
@@ -168,7 +161,7 @@ def _failure_kept(file: Path) -> Iterator[None]:
     except (SpeedtestError, OSError) as error:
         said = {"at": utc_text(time.time()), "message": str(error)}
         with suppress(OSError):  # it is said all the same
-            _note(file, said)
+            write_durably(file, json.dumps(said).encode())
         raise
     file.unlink(missing_ok=True)
 
