@@ -69,6 +69,7 @@ def tear_down(lab: Lab) -> None:
     for node in lab.nodes:
         nodes.destroy(lab, node)
     network.delete_bridge(lab.number)
+    network.delete_route()
     lab.forget()
 
 

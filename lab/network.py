@@ -6,12 +6,19 @@ machine and nothing else: nothing here translates addresses or forwards to the o
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from lab.shell import run, succeeds
 
 BURST = "256kb"
+# Addresses that no lab uses must not leave by the default route.
+UNREACHABLE = ("unreachable", "198.18.0.0/15", "metric", "4096")
+LOCK = Path("/run/speedtest-lab-route")  # one for the machine, whatever directory a lab lies in
 
 
 def bridge(number: int) -> str:
@@ -35,18 +42,34 @@ def veth(number: int, index: int) -> str:
 
 
 def create_bridge(number: int) -> None:
-    """Make the bridge with this machine as .1; lab addresses that no lab uses must not leave by the default route."""
+    """Make the bridge with this machine as .1, and the route that is for all labs."""
     delete_bridge(number)
     run("ip", "link", "add", bridge(number), "type", "bridge")
     run("ip", "address", "add", f"{subnet(number)}.1/24", "dev", bridge(number))
-    run("ip", "link", "set", bridge(number), "up")
-    run("ip", "route", "replace", "unreachable", "198.18.0.0/15", "metric", "4096")
+    with one_at_a_time():
+        run("ip", "link", "set", bridge(number), "up")
+        run("ip", "route", "replace", *UNREACHABLE)
 
 
 def delete_bridge(number: int) -> None:
     """Remove the bridge if it is there."""
     if succeeds(["ip", "link", "show", bridge(number)]):
         run("ip", "link", "delete", bridge(number))
+
+
+def delete_route() -> None:
+    """Remove the route that is for all labs, once none is up, be it one of another lab directory."""
+    with one_at_a_time():
+        if not numbers_in_use():
+            succeeds(["ip", "route", "delete", *UNREACHABLE])
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Held while the route is made or removed: a lab that comes up must not lose it to the last one that goes."""
+    with LOCK.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def attach(number: int, index: int, node: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import host, images
+from lab import host, images, network
 from lab import lab as model
 from lab.shell import LabError
 
@@ -91,3 +91,13 @@ def test_numbers_go_round_and_skip_those_in_use(tmp_path, monkeypatch):
     assert model.next_number({2, 3}) == 4
     with pytest.raises(LabError, match="remove some"):
         model.next_number({1, 2, 3, 4})
+
+
+@pytest.mark.parametrize(("others", "deleted"), [({7}, False), (set(), True)])
+def test_the_route_for_all_labs_goes_with_the_last_one(others, deleted, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(network, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr(network, "numbers_in_use", lambda: others)
+    monkeypatch.setattr(network, "succeeds", asked.append)
+    network.delete_route()
+    assert asked == [["ip", "route", "delete", *network.UNREACHABLE]] * deleted
