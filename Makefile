@@ -1,7 +1,7 @@
 # Every verb here is what CI runs. `make help` lists them.
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
-LONGEST := compose site drift switch_runtime upgrade parity remove
+LONGEST := hostile compose killed site drift switch_runtime upgrade parity remove
 SCENARIOS := $(LONGEST) $(filter-out $(LONGEST),$(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export NO_COLOR := 1

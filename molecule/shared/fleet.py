@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -79,27 +80,42 @@ def coverage(*options: str, node: str = "archive") -> dict[str, dict[str, Any]]:
     return {row["node"]: row for row in rows}
 
 
-def playbook(name: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run one of the project's playbooks on this scenario's nodes, as a user would."""
+def playbook(
+    name: str, *options: str, environment: dict[str, str] | None = None, seconds: float | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run one of the project's playbooks on this scenario's nodes, as a user would; fail where it takes too long."""
+    with started(name, *options, environment=environment) as process:
+        try:
+            said = process.communicate(timeout=seconds)[0]
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            pytest.fail(
+                f"{name} {' '.join(options)} did not end within {seconds:.0f} s:\n{process.communicate()[0][-3000:]}"
+            )
+    return subprocess.CompletedProcess(process.args, process.returncode, said)
+
+
+def started(name: str, *options: str, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    """One of the project's playbooks, running, the leader of a process group of its own."""
     inventory = os.environ["MOLECULE_INVENTORY_FILE"]
     argv = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", inventory, name, *options]
-    environment = {
+    variables = {
         **os.environ,
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_HOST_KEY_CHECKING": "false",
     }
-    for name_ in [name_ for name_ in environment if name_.startswith(("ANSIBLE_ROLES", "ANSIBLE_LIB"))]:
-        del environment[name_]
-    return subprocess.run(
+    for name_ in [name_ for name_ in variables if name_.startswith(("ANSIBLE_ROLES", "ANSIBLE_LIB"))]:
+        del variables[name_]
+    return subprocess.Popen(
         argv,
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        check=False,
-        env=environment,
+        env=variables | (environment or {}),
         stdin=subprocess.DEVNULL,
+        start_new_session=True,
     )
 
 

@@ -70,7 +70,7 @@ def test_the_image_has_its_labels_its_engines_and_no_compiler():
     assert {"title", "description", "licenses"} <= set(labels)
     assert image["Config"]["User"] == "471:471"
     base = json.loads(on(NODE, "docker image inspect debian:trixie-slim"))[0]
-    print(f"image {image['Size'] / 1e6:.0f} MB, of which the base is {base['Size'] / 1e6:.0f} MB")  # noqa: T201
+    print(f"image {image['Size'] / 1e6:.0f} MB, of which the base is {base['Size'] / 1e6:.0f} MB")
     assert image["Size"] - base["Size"] < 250e6
     for program in ("librespeed-cli", "iperf3", "speedtest-cli", "ssh", "python3"):
         assert on(NODE, f"{INSIDE} sh -c 'command -v {program}'")

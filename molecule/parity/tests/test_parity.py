@@ -71,7 +71,7 @@ def files(node: str) -> set[str]:
 def test_the_same_files_with_the_same_modes_and_owners():
     here, there = files(TIMER), files(CONTAINER)
     only = {line.split()[-1] for line in here ^ there}
-    print("files that differ:", sorted(only))  # noqa: T201
+    print("files that differ:", sorted(only))
     assert only <= RUNTIME_FILES | {"/var/lib/speedtest-telemetry/state/loop.json"}
     assert on(TIMER, "id speedtest") == on(CONTAINER, "id speedtest")
 
@@ -86,7 +86,7 @@ def test_the_same_settings():
         for name in environment[TIMER] | environment[CONTAINER]
         if environment[TIMER].get(name) != environment[CONTAINER].get(name)
     }
-    print("settings that differ:", sorted(differ))  # noqa: T201
+    print("settings that differ:", sorted(differ))
     assert differ == {"SPEEDTEST_NODE", "SPEEDTEST_RUNTIME", "SPEEDTEST_OFFSET_SECONDS"}
 
 
@@ -96,7 +96,7 @@ def test_the_same_columns_and_nothing_but_the_runtime_differs():
     differ = {
         name for name in here[0] if {row[name] for row in here} != {row[name] for row in there} and name not in MEASURED
     }
-    print("columns that differ:", sorted(differ))  # noqa: T201
+    print("columns that differ:", sorted(differ))
     assert differ <= OWN | BY_RUNTIME
     assert {row["runtime"] for row in here} == {"systemd"}
     assert {row["runtime"] for row in there} == {"compose"}
@@ -114,7 +114,7 @@ def test_the_same_lines_in_the_log():
 
     here, there = shape(TIMER), shape(CONTAINER)
     differ = {event for event in here | there if here.get(event) != there.get(event)}
-    print("events that differ:", sorted(differ))  # noqa: T201
+    print("events that differ:", sorted(differ))
     assert differ <= {"loop_started", "loop_stopping", "another_push_is_at_it"}
     assert here["record"] == there["record"]
 
@@ -154,5 +154,5 @@ def test_the_same_exit_code_where_nothing_answers():
 @pytest.mark.parametrize("column", ["download_bps", "upload_bps"])
 def test_medians_lie_within_five_percent(column):
     here, there = (statistics.median(row[column] for row in rows(node)) for node in NODES)
-    print(f"{column}: systemd {here / 1e6:.2f}, compose {there / 1e6:.2f} Mbit/s, ratio {there / here:.4f}")  # noqa: T201
+    print(f"{column}: systemd {here / 1e6:.2f}, compose {there / 1e6:.2f} Mbit/s, ratio {there / here:.4f}")
     assert abs(there / here - 1) < 0.05

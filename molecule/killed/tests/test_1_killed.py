@@ -1,0 +1,74 @@
+"""site.yml is killed in the midst of a change, ever later: status.yml says what is owed, and the next run does it.
+
+KILL_STEP=1 kills after every single change, items of loops included, which takes half an hour.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fleet import on
+from killing import calendar, disagreements, env, killed, normal, owed, site, status, step
+
+from plugins.lookup import release
+
+HUB, NODES = "hub", ["hub", "attic"]
+OLD, NEW = "0.1.0", "0.2.0"
+STEP = 4
+# Intervals, settings of the archive, a server more: whatever a run writes, reloads or restarts.
+SETTINGS: dict[str, Any] = {
+    "speedtest_logger_interval": "2min",
+    "speedtest_logger_raw_days": 29,
+    "speedtest_logger_push_interval": "2min",
+    "speedtest_archive_ingest_interval": "2min",
+    "speedtest_archive_keep_raw_days": 300,
+    "speedtest_archive_upkeep_calendar": "*-*-* 05:10:00 UTC",
+    "speedtest_target_iperf3_ports": [5201, 5202, 5203],
+}
+
+
+@pytest.fixture(scope="module")
+def other_release(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The checkout's release under another version; that it measures is the scenario `upgrade`'s proof."""
+    folder = tmp_path_factory.mktemp("dist")
+    files = release.contents()
+    content, executable = files["speedtest_logger/__init__.py"]
+    files["speedtest_logger/__init__.py"] = content.replace(OLD.encode(), NEW.encode()), executable
+    (folder / f"speedtest-logger-{NEW}.tar.gz").write_bytes(release.build(files))
+    places = {"speedtest_logger_artifact_dir": str(folder), "speedtest_archive_artifact_dir": str(folder)}
+    versions = {"speedtest_logger_version": NEW, "speedtest_archive_version": NEW}
+    return versions | places | {"speedtest_logger_upgrade_proved": False}
+
+
+def walk(change: dict[str, Any], unchanged: dict[str, Any], counted: Path, every: int) -> None:
+    """Kill runs to and fro between two inventories, each a step later than the one before, until one is not killed."""
+    after, target, other = 1 + every // 2, change, unchanged
+    while True:
+        was_killed, last = killed(target, after, counted)
+        if not was_killed:
+            break
+        where = f"killed after {after} changes, the last: {last}"
+        print(where)
+        seen = status(target)
+        changed = site(target)
+        assert disagreements(HUB, NODES) == [], where
+        if changed:  # so not all of it was done when the run was killed, and status.yml must have known
+            assert seen.returncode != 0, where
+            assert owed(seen), f"{where}\n{seen.stdout[-3000:]}"
+        assert site(target) == 0, where
+        after, target, other = after + every, other, target
+    assert after > every, "nothing was killed"
+    site(unchanged)
+
+
+def test_changes_of_settings(tmp_path):
+    walk(SETTINGS, {}, tmp_path / "counted", step(STEP))
+    assert {node: env(node)["INTERVAL_SECONDS"] for node in NODES} == dict.fromkeys(NODES, "60")
+    assert calendar(HUB, "speedtest-ingest.timer") == normal(HUB, ["*-*-* *:*:20 UTC"])
+
+
+def test_another_release(tmp_path, other_release):
+    walk(other_release, {"speedtest_logger_upgrade_proved": False}, tmp_path / "counted", step(STEP + 1))
+    assert on(HUB, "speedtest-archive --version").strip().endswith(OLD)

@@ -1,0 +1,109 @@
+"""Runs of site.yml that are killed, and whether what is on the machines afterwards agrees with itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from fleet import ROOT, on, playbook, recap
+
+from speedtest_logger.schedule import Schedule
+
+SCHEDULES = ("/srv/speedtest-archive/fleet/schedule.json", "/srv/speedtest-archive/state/schedule.json")
+SECONDS = 300  # for a run of any playbook
+
+
+def words(variables: dict[str, Any]) -> list[str]:
+    """Variables as a command line has them."""
+    return ["--extra-vars", json.dumps(variables)] if variables else []
+
+
+def killed(variables: dict[str, Any], changes: int, counted: Path, *options: str) -> tuple[bool, str]:
+    """Run site.yml and kill it after so many changes: whether it was killed, and what the last change was."""
+    environment = {
+        "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "molecule/shared/callback"),
+        "ANSIBLE_CALLBACKS_ENABLED": "kill_at",
+        "KILL_AT_CHANGE": str(changes),
+        "KILL_COUNT": str(counted),
+    }
+    counted.write_text("0 nothing", encoding="utf-8")
+    done = playbook("site.yml", *words(variables), *options, environment=environment, seconds=SECONDS)
+    assert done.returncode in (0, -signal.SIGKILL), done.stdout[-3000:]
+    return done.returncode != 0, counted.read_text(encoding="utf-8").partition(" ")[2]
+
+
+def site(variables: dict[str, Any], *options: str) -> int:
+    """Run site.yml; how much it changed."""
+    done = playbook("site.yml", *words(variables), *options, seconds=SECONDS)
+    assert done.returncode == 0, done.stdout[-4000:]
+    return sum(counts["changed"] for counts in recap(done).values())
+
+
+def status(variables: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    """Run status.yml against an inventory with these variables."""
+    return playbook("playbooks/status.yml", *words(variables), seconds=SECONDS)
+
+
+def owed(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """What status.yml says that differs from the inventory or is owed."""
+    said = " ".join(done.stdout.split("PLAY RECAP")[0].split())
+    return re.findall(r"- [^-]*?(?:differs from the inventory|owed|not finished)[^-]*", said)
+
+
+def env(node: str) -> dict[str, str]:
+    """A node's logger.env."""
+    text = on(node, "cat /etc/speedtest-telemetry/logger.env")
+    pairs = (line.split("=", 1) for line in text.splitlines() if line.startswith("SPEEDTEST_"))
+    return {name.removeprefix("SPEEDTEST_"): value.strip('"') for name, value in pairs}
+
+
+def normal(node: str, expressions: list[str]) -> set[str]:
+    """Calendar expressions as systemd itself writes them."""
+    said = on(node, "systemd-analyze calendar " + " ".join(f"'{expression}'" for expression in expressions))
+    shown = dict(re.findall(r"Original form: (.+)\n\s*Normalized form: (.+)", said))
+    return {shown.get(expression, expression) for expression in expressions}
+
+
+def calendar(node: str, timer: str) -> set[str]:
+    """When a timer that is loaded elapses."""
+    shown = on(node, f"systemctl show --property=TimersCalendar {timer}")
+    return set(re.findall(r"OnCalendar=([^;]+?) ;", shown))
+
+
+def disagreements(hub: str, nodes: list[str]) -> list[str]:
+    """Where what is loaded, what the files say and what the archive believes of a node are not the same."""
+    found = []
+    registry = json.loads(on(hub, f"cat {SCHEDULES[0]} 2>/dev/null || cat {SCHEDULES[1]}"))["nodes"]
+    for node in nodes:
+        own = env(node)
+        slots = Schedule(int(own["INTERVAL_SECONDS"]), int(own["OFFSET_SECONDS"]))
+        loaded = calendar(node, "speedtest-logger.timer")
+        if loaded != normal(node, slots.on_calendar()):
+            found.append(f"{node}: the timer that is loaded elapses at {loaded}, logger.env says {slots}")
+        entry = registry[own["NODE"]][-1]
+        if (entry["interval_seconds"], entry["offset_seconds"]) != (slots.interval, slots.offset):
+            found.append(f"{node}: the archive believes in {entry}, logger.env says {slots}")
+        version, runs = on(node, "speedtest-logger --version; readlink /opt/speedtest-telemetry/current").split()[-2:]
+        if not runs.endswith(f"/{version}"):
+            found.append(f"{node}: {version} runs, current is {runs}")
+    for host in {hub, *nodes}:
+        shown = on(host, "systemctl show --property=Id,NeedDaemonReload 'speedtest-*'")
+        found += [
+            f"{host}: {name} is not loaded as its file is"
+            for name in re.findall(r"Id=(\S+)\nNeedDaemonReload=yes", shown)
+        ]
+        found += [
+            f"{host}: {line} has failed"
+            for line in on(host, "systemctl list-units --failed --plain --no-legend").splitlines()
+        ]
+    return found
+
+
+def step(default: int) -> int:
+    """How many changes lie between two kills: KILL_STEP=1 kills after each."""
+    return int(os.environ.get("KILL_STEP", default))
