@@ -77,33 +77,64 @@ def calendar(node: str, timer: str) -> set[str]:
 
 def disagreements(hub: str, nodes: list[str]) -> list[str]:
     """Where what is loaded, what the files say and what the archive believes of a node are not the same."""
-    found = []
     registry = json.loads(on(hub, f"cat {SCHEDULES[0]} 2>/dev/null || cat {SCHEDULES[1]}"))["nodes"]
-    for node in nodes:
-        own = env(node)
-        slots = Schedule(int(own["INTERVAL_SECONDS"]), int(own["OFFSET_SECONDS"]))
-        loaded = calendar(node, "speedtest-logger.timer")
-        if loaded != normal(node, slots.on_calendar()):
-            found.append(f"{node}: the timer that is loaded elapses at {loaded}, logger.env says {slots}")
-        entry = registry[own["NODE"]][-1]
-        if (entry["interval_seconds"], entry["offset_seconds"]) != (slots.interval, slots.offset):
-            found.append(f"{node}: the archive believes in {entry}, logger.env says {slots}")
-        version, runs = on(node, "speedtest-logger --version; readlink /opt/speedtest-telemetry/current").split()[-2:]
-        if not runs.endswith(f"/{version}"):
-            found.append(f"{node}: {version} runs, current is {runs}")
-    for host in {hub, *nodes}:
+    found = [words for node in nodes for words in node_disagreements(node, registry)]
+    for host in sorted({hub, *nodes}):
         shown = on(host, "systemctl show --property=Id,NeedDaemonReload 'speedtest-*'")
-        found += [
-            f"{host}: {name} is not loaded as its file is"
-            for name in re.findall(r"Id=(\S+)\nNeedDaemonReload=yes", shown)
-        ]
-        found += [
-            f"{host}: {line} has failed"
-            for line in on(host, "systemctl list-units --failed --plain --no-legend").splitlines()
-        ]
+        stale = re.findall(r"Id=(\S+)\nNeedDaemonReload=yes", shown)
+        failed = on(host, "systemctl list-units --failed --plain --no-legend 'speedtest-*'").splitlines()
+        found += [f"{host}: {name} is not loaded as its file is" for name in stale]
+        found += [f"{host}: {line} has failed" for line in failed]
+    return found
+
+
+def node_disagreements(node: str, registry: dict[str, Any]) -> list[str]:
+    """Those of one node."""
+    found = []
+    own = env(node)
+    slots = Schedule(int(own["INTERVAL_SECONDS"]), int(own["OFFSET_SECONDS"]))
+    contained = own["RUNTIME"] == "compose"
+    loaded = calendar(node, "speedtest-logger.timer")
+    if loaded != (set() if contained else normal(node, slots.on_calendar())):
+        found.append(f"{node}: the timer that is loaded elapses at {loaded}, logger.env says {slots}, {own['RUNTIME']}")
+    running = on(node, "docker ps --quiet --filter name=speedtest-logger 2>/dev/null", check=False).strip()
+    if bool(running) != contained:
+        found.append(f"{node}: its container: {running or 'none'}, logger.env says {own['RUNTIME']}")
+    entry = registry[own["NODE"]][-1]
+    if (entry["interval_seconds"], entry["offset_seconds"]) != (slots.interval, slots.offset):
+        found.append(f"{node}: the archive believes in {entry}, logger.env says {slots}")
+    version, runs = on(node, "speedtest-logger --version; readlink /opt/speedtest-telemetry/current").split()[-2:]
+    if not runs.endswith(f"/{version}"):
+        found.append(f"{node}: {version} runs, current is {runs}")
     return found
 
 
 def step(default: int) -> int:
     """How many changes lie between two kills: KILL_STEP=1 kills after each."""
     return int(os.environ.get("KILL_STEP", default))
+
+
+def walk(
+    fleet: tuple[str, list[str]], inventories: tuple[dict[str, Any], dict[str, Any]], counted: Path, every: int
+) -> None:
+    """Kill runs to and fro between two inventories, each a step later than the one before, until one is not killed.
+
+    `fleet` is the archive host and the nodes, `inventories` the variables of the change and of what was before.
+    """
+    after, (target, other) = 1 + every // 2, inventories
+    while True:
+        was_killed, last = killed(target, after, counted)
+        if not was_killed:
+            break
+        where = f"killed after {after} changes, the last: {last}"
+        print(where)
+        seen = status(target)
+        changed = site(target)
+        assert disagreements(*fleet) == [], where
+        if changed:  # so not all of it was done when the run was killed, and status.yml must have known
+            assert seen.returncode != 0, where
+            assert owed(seen), f"{where}\n{seen.stdout[-3000:]}"
+        assert site(target) == 0, where
+        after, target, other = after + every, other, target
+    assert after > every, "nothing was killed"
+    site(inventories[1])

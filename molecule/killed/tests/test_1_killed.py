@@ -5,12 +5,11 @@ KILL_STEP=1 kills after every single change, items of loops included, which take
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from fleet import on
-from killing import calendar, disagreements, env, killed, normal, owed, site, status, step
+from killing import calendar, env, normal, step, walk
 
 from plugins.lookup import release
 
@@ -42,33 +41,13 @@ def other_release(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return versions | places | {"speedtest_logger_upgrade_proved": False}
 
 
-def walk(change: dict[str, Any], unchanged: dict[str, Any], counted: Path, every: int) -> None:
-    """Kill runs to and fro between two inventories, each a step later than the one before, until one is not killed."""
-    after, target, other = 1 + every // 2, change, unchanged
-    while True:
-        was_killed, last = killed(target, after, counted)
-        if not was_killed:
-            break
-        where = f"killed after {after} changes, the last: {last}"
-        print(where)
-        seen = status(target)
-        changed = site(target)
-        assert disagreements(HUB, NODES) == [], where
-        if changed:  # so not all of it was done when the run was killed, and status.yml must have known
-            assert seen.returncode != 0, where
-            assert owed(seen), f"{where}\n{seen.stdout[-3000:]}"
-        assert site(target) == 0, where
-        after, target, other = after + every, other, target
-    assert after > every, "nothing was killed"
-    site(unchanged)
-
-
 def test_changes_of_settings(tmp_path):
-    walk(SETTINGS, {}, tmp_path / "counted", step(STEP))
+    walk((HUB, NODES), (SETTINGS, {}), tmp_path / "counted", step(STEP))
     assert {node: env(node)["INTERVAL_SECONDS"] for node in NODES} == dict.fromkeys(NODES, "60")
     assert calendar(HUB, "speedtest-ingest.timer") == normal(HUB, ["*-*-* *:*:20 UTC"])
 
 
 def test_another_release(tmp_path, other_release):
-    walk(other_release, {"speedtest_logger_upgrade_proved": False}, tmp_path / "counted", step(STEP + 1))
+    unproved = {"speedtest_logger_upgrade_proved": False}
+    walk((HUB, NODES), (other_release, unproved), tmp_path / "counted", step(STEP + 1))
     assert on(HUB, "speedtest-archive --version").strip().endswith(OLD)
