@@ -85,7 +85,7 @@ def row(moment, **values):
 
 
 def lines(rows):
-    return b"".join(json.dumps(each).encode() + b"\n" for each in rows)
+    return b"".join(json.dumps(each, ensure_ascii=False).encode() + b"\n" for each in rows)
 
 
 def deliver(what, payload):
@@ -180,7 +180,7 @@ def bombs(count):
 
 def largest_rows(count):
     """Valid rows, each as long as a row can be."""
-    words = dict.fromkeys(TEXTS, "\u1e9e" * 1000) | dict.fromkeys(COLUMNS, 2**52 - 0.5)
+    words = dict.fromkeys(TEXTS, "\u00e9" * 1000) | dict.fromkeys(COLUMNS, 2**52 - 0.5)
     piece = (lines([row(time.time() - 5 - number % 3000, **words)]) for number in range(count))
     deliver("largest rows", piece)
 
@@ -207,9 +207,11 @@ def main():
     bombs(order.get("bombs", 100))
     largest_rows(1000)
     garbage(b"\xff" * 31_000 + b"\n")
+    garbage(b'{"a": "' + b"x" * 3_200 + b'"}\n')
     while time.monotonic() - began < order["seconds"]:
         garbage(b"\xff" * 6_000 + b"\n")
-        largest_rows(1500)
+        garbage(b'{"run_id": "' + b"y" * 30_000 + b'"}\n')
+        largest_rows(2000)
     held = sum(process.poll() is None for process in idle)
     print(json.dumps({"attack": "idle connections", "held": held, "seconds": round(time.monotonic() - began, 1)}))
     for process in idle:
