@@ -29,12 +29,12 @@ def killed(variables: dict[str, Any], changes: int, counted: Path, *options: str
         "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "molecule/shared/callback"),
         "ANSIBLE_CALLBACKS_ENABLED": "kill_at",
         "KILL_AT_CHANGE": str(changes),
-        "KILL_COUNT": str(counted),
+        "KILL_AT_LOG": str(counted),
     }
-    counted.write_text("0 nothing", encoding="utf-8")
+    counted.write_text("", encoding="utf-8")
     done = playbook("site.yml", *words(variables), *options, environment=environment, seconds=SECONDS)
     assert done.returncode in (0, -signal.SIGKILL), done.stdout[-3000:]
-    return done.returncode != 0, counted.read_text(encoding="utf-8").partition(" ")[2]
+    return done.returncode != 0, counted.read_text(encoding="utf-8").strip().rpartition("\n")[2]
 
 
 def site(variables: dict[str, Any], *options: str) -> int:
@@ -126,7 +126,7 @@ def walk(
         was_killed, last = killed(target, after, counted)
         if not was_killed:
             break
-        where = f"killed after {after} changes, the last: {last}"
+        where = f"killed after {last}"
         print(where)
         seen = status(target)
         changed = site(target)

@@ -12,7 +12,7 @@ PAGE = ROOT / "docs/explanation/security.md"
 
 
 @cache
-def tests_in(file: Path) -> set[str]:
+def names_in(file: Path) -> set[str]:
     tree = ast.parse(file.read_text(encoding="utf-8"))
     return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
 
@@ -34,7 +34,7 @@ def test_each_test_that_the_page_names_exists():
     missing = [
         f"{file}::{test}"
         for file, test in named()
-        if not (ROOT / file).is_file() or not (tests_in(ROOT / file) if test == "*" else test in tests_in(ROOT / file))
+        if not (ROOT / file).is_file() or not (names_in(ROOT / file) if test == "*" else test in names_in(ROOT / file))
     ]
     assert missing == []
 

@@ -1,11 +1,11 @@
-"""Ends a run as a power cut would: SIGKILL for its whole process group when a task starts, or when something was changed.
+"""Ends a run as a power cut would: SIGKILL for its process group when a task starts, or when something was changed.
 
 KILL_AT_TASK is the task's number in the run, or a part of its name; without it nothing is killed. Each task that starts
 is written to KILL_AT_LOG, one a line. Start ansible-playbook in a session of its own, or what started it dies too.
 
-KILL_AT_CHANGE=7 kills when the seventh thing has been changed: a task, or one item of its loop, on one host; what it was
-is written to KILL_AT_LOG as well. Between two changes machines are as they were, so these are all the states that a kill
-between tasks and items can leave.
+KILL_AT_CHANGE=7 kills when the seventh thing has been changed: a task, or one item of its loop, on one host; what it
+was is written to KILL_AT_LOG as well. Between two changes machines are as they were, so these are all the states that
+a kill between tasks and items can leave.
 """
 
 from __future__ import annotations
