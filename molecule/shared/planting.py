@@ -70,11 +70,12 @@ def accounts(host: str) -> list[str]:
     return re.findall(r"^(speedtest[a-z-]*):", on(host, "getent passwd"), re.MULTILINE)
 
 
-def plant(hosts: list[str], depth: str, kind: str) -> dict[str, list[str]]:
-    """Let every service account plant at every name that it can; the paths by host."""
+def plant(hosts: list[str], depth: str, kind: str, *, but: str = "") -> dict[str, list[str]]:
+    """Let every service account, but one, plant at every name that it can; the paths by host."""
     argv = shlex.join(["plant", depth, kind, *words()])
     return {
-        host: [path for account in accounts(host) for path in as_account(host, account, argv).split()] for host in hosts
+        host: [path for name in accounts(host) if name != but for path in as_account(host, name, argv).split()]
+        for host in hosts
     }
 
 

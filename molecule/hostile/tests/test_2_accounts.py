@@ -107,7 +107,7 @@ def test_the_archives_account_holds_no_more_than_it_should():
         assert not allowed("speedtest-archive", f"mv {file} {file}.gone || echo x >> {file}"), file
     assert not allowed("speedtest-archive", "touch /srv/speedtest-archive/fleet/x || touch /srv/speedtest-archive/x")
     assert not allowed("speedtest-archive", "head -c 1 /etc/speedtest-archive/backup.env")
-    assert not allowed("speedtest-archive", "ls /var/backups/speedtest/snapshots")
+    assert not allowed("speedtest-archive", "ls /srv/speedtest-backups/snapshots")
 
 
 def test_the_backups_account_cannot_change_the_archive():

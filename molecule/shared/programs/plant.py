@@ -146,6 +146,8 @@ def plant(depth, kind, words):
 
 
 def undo():
+    if not os.path.exists(f"{HOME}/journal.json"):
+        return
     with open(f"{HOME}/journal.json", encoding="utf-8") as file:
         journal = json.load(file)
     for path in reversed(journal["planted"]):
