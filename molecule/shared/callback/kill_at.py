@@ -54,7 +54,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core has no
 
     def ended(self, result: Any) -> None:
         """A task or an item has been carried out on a host."""
-        if not result._result.get("changed"):
+        if not result._result.get("changed") or result._task.action.endswith("group_by"):
             return
         self.changes += 1
         item = result._result.get("_ansible_item_label", "")
