@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -89,15 +88,6 @@ def start_light() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
-def bound_memory(layout: Layout) -> None:
-    """What would need too much fails by itself: the machine's other programs are not to pay for it."""
-    from speedtest_logger.archive import limits
-
-    most = limits.load(layout)[0].ingest_memory_mb * 1_000_000
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
-
-
 def do_ingest(args: argparse.Namespace) -> int:
     """Every minute there mostly is nothing: then not even the libraries are imported."""
     layout = Layout(args.root)
@@ -106,8 +96,6 @@ def do_ingest(args: argparse.Namespace) -> int:
         return EXIT_OK
     from speedtest_logger.archive import ingest
 
-    if args.own_process:
-        bound_memory(layout)
     ingest.clear_leftovers(layout)
     with progress(waiting, "ingest") as advance:
         outcome = ingest.ingest(layout, advance, wait=300)  # a backup's or a pruning's seconds
@@ -350,8 +338,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         os.umask(0o027)
-        args.own_process = argv is None
-        if args.own_process and args.verb == "ingest":
+        if argv is None and args.verb == "ingest":  # a process of its own
             start_light()
         return rights.act(args, globals()[f"do_{args.verb}"])
     except SpeedtestError as error:

@@ -64,7 +64,9 @@ class Limits:
         2_000, 1, 10_000_000, "with less free disk (MB) nodes that sent much lately cannot deliver: low_disk"
     )
     receive_memory_mb: int = _limit(256, 64, 100_000, "most memory of a receive (MB)")
-    ingest_memory_mb: int = _limit(1_500, 256, 1_000_000, "most memory of an ingest (MB)")
+    ingest_memory_mb: int = _limit(
+        1_500, 256, 1_000_000, "most memory of the ingest service (MB), where systemd can bound memory"
+    )
 
 
 def load(layout: Layout) -> tuple[Limits, list[str]]:
