@@ -92,7 +92,7 @@ def deliver(what, payload):
     """Send bytes, or pieces of bytes; print what the archive answers. It may hang up before all is sent."""
     began = time.monotonic()
     process = subprocess.Popen(
-        [*SSH, ARCHIVE, "receive"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [*SSH, ARCHIVE, "receive"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0
     )
     try:
         for piece in [payload] if isinstance(payload, bytes) else payload:

@@ -145,7 +145,7 @@ def siege() -> Iterator[Siege]:
         over.set()
         pulse.join()
     print(said)
-    found.attacks = [json.loads(line) for line in said.splitlines()]
+    found.attacks = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
     rows = backlog(own)
     found.backlog = [row["run_id"] for row in rows]
     found.answers.append(deliver(rows))

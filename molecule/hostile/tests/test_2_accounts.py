@@ -23,7 +23,7 @@ SECONDS = 180
 KINDS = ["link", "pipe", "socket", "hard_link", "device", "folder", "endless", "mixed"]
 ALL_ROUNDS = [(depth, kind) for kind in KINDS for depth in ("shallow", "deep")]
 ROUNDS = ALL_ROUNDS if os.environ.get("HOSTILE_ROUNDS") == "all" else [("deep", "link"), ("deep", "pipe")]
-CHILDREN = "find /var/lib/speedtest-telemetry /srv/speedtest-archive -mindepth 1 -maxdepth 1 -type d -user {}"
+CHILDREN = "find {} -mindepth 1 -maxdepth 1 -type d -user {}"
 # the verbs that look at what lies in the archive must notice it
 NOTICE = ("verify", "fleet")
 
@@ -111,7 +111,6 @@ def test_the_archives_account_holds_no_more_than_it_should():
 
 
 def test_the_backups_account_cannot_change_the_archive():
-    assert allowed("speedtest-backup", "head -c 1 /etc/speedtest-archive/backup.env")
     for place in ("archive", "manifest", "inbox", "state", "fleet"):
         assert not allowed("speedtest-backup", f"touch /srv/speedtest-archive/{place}/x"), place
 
@@ -120,8 +119,8 @@ def test_the_backups_account_cannot_change_the_archive():
 def children() -> Iterator[dict[str, list[str]]]:
     """Root's view of a machine that an account had in its hands under an earlier version: its folders are links."""
     found = {
-        MALLORY: on(MALLORY, CHILDREN.format("speedtest")).split(),
-        HUB: on(HUB, CHILDREN.format("speedtest-archive")).split(),
+        MALLORY: on(MALLORY, CHILDREN.format("/var/lib/speedtest-telemetry", "speedtest")).split(),
+        HUB: on(HUB, CHILDREN.format("/srv/speedtest-archive", "speedtest-archive")).split(),
     }
     planting.keep_fingerprint(HOSTS)
     for host, places in planted_round.items():
@@ -169,4 +168,5 @@ def test_an_upgrade_and_the_way_back(other_release):
         planting.undo([MALLORY])
     done = playbook("site.yml", seconds=SECONDS)
     assert done.returncode == 0, done.stdout[-3000:]
-    assert recap(playbook("site.yml", seconds=SECONDS))[MALLORY]["changed"] == 0
+    again = playbook("site.yml", seconds=SECONDS)
+    assert recap(again)[MALLORY]["changed"] == 0, again.stdout[-6000:]
