@@ -130,7 +130,8 @@ def walk(
         print(where)
         seen = status(target)
         changed = site(target)
-        assert disagreements(*fleet) == [], where
+        found = disagreements(*fleet)
+        assert found == [], f"{where}: {found}"
         if changed:  # so not all of it was done when the run was killed, and status.yml must have known
             assert seen.returncode != 0, where
             assert owed(seen), f"{where}\n{seen.stdout[-3000:]}"
