@@ -42,9 +42,9 @@ class Limits:
     rows_burst: int = _limit(120_000, 100, 10_000_000, "most records that a node may deliver at once after a long rest")
     rows_per_hour: int = _limit(6_000, 60, 1_000_000, "records that a node may deliver an hour from then on")
     bytes_burst_mb: int = _limit(
-        512, 1, 100_000, "most bytes that a node may send at once after a long rest (MB); what is refused counts"
+        256, 1, 100_000, "most bytes that a node may send at once after a long rest (MB); what is refused counts"
     )
-    bytes_per_hour_mb: int = _limit(32, 1, 10_000, "bytes that a node may send an hour from then on (MB)")
+    bytes_per_hour_mb: int = _limit(4, 1, 10_000, "bytes that a node may send an hour from then on (MB)")
     raw_burst_mb: int = _limit(
         2_000, 1, 100_000, "most raw output, unpacked, that a node may deliver at once after a long rest (MB)"
     )
