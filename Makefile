@@ -1,14 +1,15 @@
 # Every verb here is what CI runs. `make help` lists them.
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
-LONGEST := hostile compose killed site drift switch_runtime upgrade parity remove
-SCENARIOS := $(LONGEST) $(filter-out $(LONGEST),$(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
+LONGEST := switch_runtime compose site drift upgrade parity remove
+PROOFS := hostile killed killed_runtime
+SCENARIOS := $(LONGEST) $(filter-out $(LONGEST) $(PROOFS),$(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export NO_COLOR := 1
 export PYTHONPATH := src
 LOGS := .cache/scenarios
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test lint types unit scenarios benchmark image docs lock clean
+.PHONY: help demo demo-down proofs test lint types unit scenarios benchmark image docs lock clean
 
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -40,6 +41,10 @@ scenarios: .venv/complete tools ## every molecule scenario, four at a time (need
 	@rm -rf $(LOGS)
 	@$(MAKE) --no-print-directory --keep-going -j4 --output-sync=target $(SCENARIOS:%=scenario-%) || $(REPORT_FAILURES)
 	@echo "scenarios: $(words $(SCENARIOS)) passed, 0 failed"
+
+proofs: .venv/complete tools ## attacks on a fleet, and runs killed half way: the longest scenarios (needs root)
+	$(PYTHON) -m lab images build
+	@$(MAKE) --no-print-directory scenarios SCENARIOS="$(PROOFS)"
 
 # side by side, make's jobs share one standard input, and ssh would make it non-blocking for all: each gets its own
 scenario-%: .venv/complete ## one molecule scenario, such as scenario-default
