@@ -52,6 +52,9 @@ def prepare() -> None:
 
 
 def cgroup_dirs(name: str) -> list[Path]:
-    """The cgroup of one node: under the named systemd hierarchy (v1, hybrid), under the unified one, or both."""
+    """The cgroup of one node: under the named systemd hierarchy (v1, hybrid), under the unified one, or both.
+
+    The name is to be the machine's only one: a lab of another directory may have the same name, never the same number.
+    """
     roots = [root for root in (CGROUP / "systemd", CGROUP / "unified") if root.is_dir()]
     return [root / "speedtest-lab" / name for root in roots or [CGROUP]]

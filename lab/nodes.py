@@ -93,7 +93,7 @@ def start(lab: Lab, node: Node) -> None:
     argv.append(f"--bind-ro={wheels.directory()}:/opt/lab-wheels")
     if node.docker:
         argv += docker_options(lab, node)
-    cgroups = host.cgroup_dirs(f"{lab.name}-{node.name}")
+    cgroups = host.cgroup_dirs(f"lab{lab.number}-{node.name}")
     for cgroup in cgroups:
         cgroup.mkdir(parents=True, exist_ok=True)
     enter = "".join(f"echo $$ > {cgroup}/cgroup.procs; " for cgroup in cgroups)
@@ -175,7 +175,7 @@ def reap(pid: int) -> None:
 
 def kill_cgroup(lab: Lab, node: Node) -> None:
     """End what is left in the node's cgroup, which holds only the node's own processes, and remove the cgroup."""
-    for cgroup in host.cgroup_dirs(f"{lab.name}-{node.name}"):
+    for cgroup in host.cgroup_dirs(f"lab{lab.number}-{node.name}"):
         if not cgroup.is_dir():
             continue
         deadline = time.monotonic() + STOP_SECONDS
