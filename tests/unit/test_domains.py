@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 
 import pytest
@@ -108,7 +107,6 @@ EXPRESSIONS = st.tuples(
 SHAPES = st.text("*-:/.,~ 0123456789MonTueUTC", max_size=20)
 
 
-@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd itself is the judge")
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.lists(EXPRESSIONS | SHAPES, min_size=40, max_size=60, unique=True))
 def test_a_calendar_is_what_systemd_takes_for_one(texts):

@@ -142,7 +142,7 @@ def finish(layout: Layout, rows: pa.Table, written: list[month.Written], known: 
     try:
         index.note(layout, rows, [new.columns for new in written], known)
         settle(layout, dict.fromkeys(layout.name(new.file) for new in written), promised=False)
-    except Exception as error:
+    except Exception as error:  # whatever it is: the change is made, and no file is to be blamed for it
         raise StorageError(f"a change that is in the manifest already is to be finished: {error!r:.200}") from error
 
 
