@@ -36,6 +36,7 @@ LISTS = (
 )
 # What a change of a file under these directories asks of systemd.
 UNIT_DIRECTORY = "/etc/systemd/system/"
+TEMPLATED = re.compile(r"@[^.]*\.")
 WHAT_NOW = "somebody put it there; look at it, remove it, and run again"
 
 
@@ -205,7 +206,10 @@ def restarts(desired: Desired, made: dict[str, Any], observed: dict[str, Any], d
     }
     owed = owing(desired, made, observed, "restarts") & (running - starting) - changed
     drift += [f"unit {name}: still runs with its old configuration" for name in sorted(owed)]
-    return sorted((changed | owed) & (running - starting))
+    # a package may have started its unit before its configuration was there
+    ours = {item["path"] for item in desired["files"]}
+    fresh = {name for name in starting if UNIT_DIRECTORY + TEMPLATED.sub("@.", name) in ours}
+    return sorted((changed | owed) & (running - fresh))
 
 
 def reloads(desired: Desired, made: dict[str, Any], observed: dict[str, Any], drift: list[str]) -> list[str]:

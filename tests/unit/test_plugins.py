@@ -78,6 +78,12 @@ def test_a_bare_host_needs_everything_and_nothing_is_restarted_that_will_be_star
     assert len(plan["drift"]) == 7
 
 
+def test_a_unit_that_its_package_starts_is_restarted_with_its_configuration():
+    configuration = {"path": "/etc/docker/daemon.json", "content": "{}", **ROOT_FILE, "restarts": ["docker.service"]}
+    desired = {"files": [configuration], "units": [{"name": "docker.service"}]}
+    assert action.plan(desired, seen())["restart"] == ["docker.service"]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
