@@ -96,7 +96,7 @@ REFUSED = [
     ({"node": "../attic"}, "bad_id"),
     ({"location": "../../etc"}, "bad_id"),
     ({"location": "a/b"}, "bad_id"),
-    ({"started_at": "2099-01-01T00:00:00.000Z", "finished_at": "2099-01-01T00:00:01.000Z"}, "from_the_future"),
+    ({"location": "elsewhere"}, "other_location"),
     ({"download_bps": -1}, "bad_number"),
     ({"surprise": 1}, "unknown_column"),
     ({"schema_version": 2}, "schema_version"),
@@ -113,6 +113,14 @@ def test_rows_that_are_not_its_own_or_no_record_are_refused_with_a_reason(record
     }
     kept = on("archive", "cat /srv/speedtest-archive/quarantine/shed/*.jsonl")
     assert [reason for _, reason in sent if reason not in kept] == []
+
+
+def test_a_row_of_tomorrow_is_put_off_and_refused_to_nobody(record):
+    row = another(record, started_at="2099-01-01T00:00:00.000Z", finished_at="2099-01-01T00:00:01.000Z")
+    write_payload(row)
+    answer = deliver("cat /root/payload")
+    assert (answer["accepted"], answer["rejected"]) == ([], {})
+    assert answer["later"][row["run_id"]].startswith("from_the_future:")
 
 
 def test_broken_utf8_is_refused_and_its_neighbour_accepted(record):

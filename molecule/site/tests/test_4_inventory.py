@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,7 @@ def without_shed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder.mkdir()
     (folder / "hosts.yml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
     for name in ("group_vars", "host_vars"):
-        (folder / name).symlink_to(listed.parent / name)
+        shutil.copytree(listed.parent / name, folder / name, ignore=shutil.ignore_patterns("shed*"))
     monkeypatch.setenv("MOLECULE_INVENTORY_FILE", str(folder / "hosts.yml"))
 
 
