@@ -60,14 +60,14 @@ def test_foreign_keys_in_daemon_json_stay_and_broken_json_is_left_alone():
     on(NODE, f"printf '%s' '{json.dumps({'debug': False, 'live-restore': False})}' >{DAEMON}")
     mended()
     assert json.loads(on(NODE, f"cat {DAEMON}")) == {"debug": False, **kept}
-    on(NODE, f"cp {DAEMON} /root/daemon.json; printf '%s' '{{\"debug\": false,}}' >{DAEMON}")
+    on(NODE, f"cp -p {DAEMON} /root/daemon.json; printf '%s' '{{\"debug\": false,}}' >{DAEMON}")
     refused = playbook("playbooks/nodes.yml")
     assert refused.returncode != 0
     assert f"{DAEMON}: seen no JSON" in refused.stdout
     assert "Nothing was changed" in refused.stdout
     assert on(NODE, f"cat {DAEMON}") == '{"debug": false,}'
     assert inspect(NODE)["State"]["Running"]
-    on(NODE, f"cp /root/daemon.json {DAEMON}")
+    on(NODE, f"cp -p /root/daemon.json {DAEMON}")  # a later time would owe Docker a restart
     done = playbook("playbooks/nodes.yml")
     assert done.returncode == 0, done.stdout[-3000:]
     assert sum(counts["changed"] for counts in recap(done).values()) == 0

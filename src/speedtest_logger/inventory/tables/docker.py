@@ -20,7 +20,7 @@ INPUTS = (
         "docker_host_repository_url",
         "",
         "With docker_host_source repository: where its packages lie; empty: Docker's own at download.docker.com.",
-        OrEmpty(domains.URL),
+        OrEmpty(domains.AnyOf(domains.URL, domains.Text("file:/DIRECTORY of the host", r"file:(/[A-Za-z0-9._-]+)+/?"))),
     ),
     Input(
         "docker_host_repository_suite",
