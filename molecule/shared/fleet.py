@@ -129,13 +129,15 @@ def recap(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, int]]:
     return hosts
 
 
-def wait_until(what: str, holds: Callable[[], bool], seconds: float, node: str | None = None) -> None:
+def wait_until(
+    what: str, holds: Callable[[], bool], seconds: float, node: str | None = None, every: float = POLL_SECONDS
+) -> None:
     """Return once something holds; fail, naming it and showing a node's journal, when the time is up."""
     deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:
             pytest.fail(f"waited {seconds:.0f} s in vain: {what}\n{journal(node) if node else ''}")
-        time.sleep(POLL_SECONDS)
+        time.sleep(every)
 
 
 def measure_by_hand(node: str) -> None:
