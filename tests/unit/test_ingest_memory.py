@@ -60,23 +60,24 @@ def test_raw_output_that_unpacks_to_the_most_that_is_allowed(layout):
     assert 16 * 20 <= outcome["raw"] <= 17 * 20
 
 
-def test_a_delivery_of_the_longest_valid_records(layout):
+@pytest.mark.parametrize(("deliveries", "records", "apart"), [(2, 2100, 60), (60, 100, 5)], ids=["days", "one day"])
+def test_deliveries_of_the_longest_valid_records(layout, deliveries, records, apart):
     texts = ["message", "engine", "engine_requested", "engine_version", "server_id", "server_name", "server_host",
              "server_country", "isp", "external_ip", "interface", "result_url", "logger_version"]  # fmt: skip
     folder = layout.inbox / "mallory"
     folder.mkdir()
-    for part in range(2):
+    for part in range(deliveries):
         rows = [
             slot(
                 "mallory",
-                FIRST + 60 * (part * 2500 + n),
-                **dict.fromkeys(texts, f"{n:06d}" + "\N{GRINNING FACE}" * 590),
+                FIRST + apart * (part * records + n),
+                **dict.fromkeys(texts, f"{part:03d}{n:06d}" + "\N{GRINNING FACE}" * 590),
             )
-            for n in range(2100)
+            for n in range(records)
         ]
         content = b"".join(map(as_line, rows))
-        assert 60e6 < len(content) < 70e6
+        assert 30e3 < len(content) / records < 34e3
         (folder / sealed_name(f"{part:026d}", content)).write_bytes(content)
     outcome = ingested(layout)
-    assert outcome["added"] == 4200
+    assert outcome["added"] == deliveries * records
     assert outcome["peak_mb"] < MOST_MB

@@ -173,12 +173,13 @@ def test_a_file_whose_footer_says_nothing_of_days_is_of_one_piece(layout):
 TOUCHES = st.lists(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 99)), min_size=1, max_size=12), max_size=8)
 
 
-@given(touches=TOUCHES, rows=st.sampled_from([3, 7, 1000]))
-def test_whatever_comes_in_whatever_order_is_there_once_and_as_the_manifest_says(tmp_path_factory, touches, rows):
+@given(touches=TOUCHES, rows=st.sampled_from([3, 7, 1000]), held=st.sampled_from([0, 2000, month.DAY_BYTES]))
+def test_whatever_comes_in_whatever_order_is_there_once_and_as_the_manifest_says(tmp_path_factory, touches, rows, held):
     layout = fresh(tmp_path_factory)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(month, "WORTH_APART", 6)
         patch.setattr(month, "ROW_GROUP", rows)
+        patch.setattr(month, "DAY_BYTES", held)  # of larger days the digest is taken from the file
         for touch in touches:
             deliver(layout, *(row(at(day, minute), 100 * day + minute) for day, minute in touch))
     wanted = {100 * day + minute: at(day, minute) for touch in touches for day, minute in touch}

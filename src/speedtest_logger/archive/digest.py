@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,24 +102,32 @@ def _fixed(column: pa.Array, form: str, mask: np.ndarray[Any, Any] | None) -> me
     return memoryview(np.ascontiguousarray(values, f"{form[:2]}8").data).cast("B")
 
 
+Part = tuple[_Values | None, int, int]  # a column's values, None where it has none, and which rows of them
+
+
 def digest_of_rows(parts: list[tuple[Canonical, int, int]]) -> str:
     """SHA-256 of rows first to last (exclusive) of each part, column by column; one without values does not count."""
+    names = {name for canonical, _, _ in parts for name in canonical.columns}
+    return _digest(names, lambda name: [(part.columns.get(name), first, last) for part, first, last in parts])
+
+
+def digest_of_columns(names: Iterable[str], read: Callable[[str], Iterable[pa.ChunkedArray]]) -> str:
+    """The same of rows of which `read` gives a column's pieces: no more than one column is in memory at once."""
+    return _digest(names, lambda name: [(_canonical(piece.combine_chunks()), 0, len(piece)) for piece in read(name)])
+
+
+def _digest(names: Iterable[str], column: Callable[[str], list[Part]]) -> str:
     digest = hashlib.sha256()
-    for name in sorted({name for canonical, _, _ in parts for name in canonical.columns}):
-        columns = [
-            (canonical.columns[name], first, last) for canonical, first, last in parts if name in canonical.columns
-        ]
-        if len(columns) < len(parts):  # NULL throughout one of the parts only
-            columns = [
-                (canonical.columns.get(name) or _nothing(columns[0][0], last), first, last)
-                for canonical, first, last in parts
-            ]
-        if not any(column.has_any(first, last) for column, first, last in columns):
+    for name in sorted(names):
+        parts = column(name)
+        like = next((values for values, _, _ in parts if values), None)
+        if like is None or not any(values.has_any(first, last) for values, first, last in parts if values):
             continue
         digest.update(name.encode() + b"\0")
+        filled = [(values or _nothing(like, last), first, last) for values, first, last in parts]
         for part in range(3):
-            for column, first, last in columns:
-                column.update(digest, part, first, last)
+            for values, first, last in filled:
+                values.update(digest, part, first, last)
     return digest.hexdigest()
 
 

@@ -30,7 +30,8 @@ from speedtest_logger.files import read_bounded, write_durably
 from speedtest_logger.record import utc_text, validate
 
 CHUNK_BYTES = 8_000_000  # read and judged at once
-LARGE_BYTES = 1_000_000  # of files: worth a reader that takes some time to start
+LARGE_BYTES = 1_000_000  # of files: worth a reader that takes some time to start, and memory
+WIDE_BYTES = 4_000  # of a line: several times what a node sends; then that reader needs more memory than it is worth
 BATCH_BYTES = 32_000_000  # added to the dataset at once: about 45,000 records
 READERS = min(4, os.cpu_count() or 2)  # chunks that are read at the same time
 READ_AHEAD = 4  # chunks that are read while a batch is written, and not more bytes than AHEAD_BYTES
@@ -299,8 +300,8 @@ def read_at_once(contents: dict[Path, bytes], node: str) -> pa.Table | None:
     if False in seals or any(content and not content.endswith(b"\n") for content in contents.values()):
         return None
     judged = seals == {True}
-    if judged and sum(map(len, contents.values())) >= LARGE_BYTES:
-        lines = sum(content.count(b"\n") for content in contents.values())
+    lines = sum(content.count(b"\n") for content in contents.values())
+    if judged and LARGE_BYTES <= sum(map(len, contents.values())) <= lines * WIDE_BYTES:
         return json_lines.read_deliveries(list(contents), lines, node)
     return json_lines.read_lines(b"".join(contents.values()), node, judged=judged)
 

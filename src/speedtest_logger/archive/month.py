@@ -26,6 +26,9 @@ from speedtest_logger.errors import DamagedFileError
 ROW_GROUP = 65_536  # rows that are in memory at once while a month is written, whatever its size
 WORTH_APART = 2048  # rows of a month whose newest day gets row groups of its own
 FEW = 1 / 4  # of a month's rows: with more at once it is written as a whole
+DAY_BYTES = 32 << 20  # of a day's rows held until it ends; of a larger one the digest is taken from the file
+
+Days = dict[str, tuple[int, str]]  # of each day, such as 2026-01-31, how many rows it has and their SHA-256
 
 
 @dataclass
@@ -35,7 +38,7 @@ class Written:
     file: Path
     added: int
     rows: int = 0
-    days: dict[str, tuple[int, str]] = field(default_factory=dict)
+    days: Days = field(default_factory=dict)
     columns: list[str] = field(default_factory=list)
     new: bool = False
     pairs: list[doubles.Pairs] = field(default_factory=list)
@@ -88,7 +91,8 @@ def _write(file: Path, fresh: pa.Table, pairs: list[doubles.Pairs] | None) -> Wr
     month.rows = fresh.num_rows + (old.metadata.num_rows if old else 0)
     beginning = earlier_days(old, schema, touched) if old else None
     rest = known or parquet.groups(old, first=beginning.row_groups if beginning else 0)
-    pieces = of_days(merged(rest, fresh, schema), touched, month.days)
+    large: list[date] = []
+    pieces = of_days(merged(rest, fresh, schema), touched, month.days, large)
     with parquet.new_file(month.temporary) as stream:
         if beginning:
             beginning.copy(stream)
@@ -99,6 +103,7 @@ def _write(file: Path, fresh: pa.Table, pairs: list[doubles.Pairs] | None) -> Wr
             parquet.go_on(stream, footer, chain(later, pieces), schema, ROW_GROUP)
         else:
             parquet.write(stream, pieces, schema, ROW_GROUP)
+    note_large_days(month.temporary, large, month.days)
     return month
 
 
@@ -193,11 +198,15 @@ def key(table: pa.Table, place: int) -> tuple[Any, ...]:
 
 
 def of_days(
-    pieces: Iterable[pa.Table | pa.RecordBatch], wanted: set[date] | None, days: dict[str, tuple[int, str]]
+    pieces: Iterable[pa.Table], wanted: set[date] | None, days: Days, large: list[date]
 ) -> Iterator[pa.Table]:
-    """Pass pieces on and note rows and digest of the wanted days (None: all) in `days` as each day ends."""
+    """Pass pieces on and note rows and digest of the wanted days (None: all) in `days` as each day ends.
+
+    Those of more than DAY_BYTES are put in `large` instead.
+    """
     open_day: date | None = None
     held: list[tuple[digest.Canonical, int, int]] = []
+    size = 0
 
     def close() -> None:
         if held and open_day:
@@ -205,20 +214,46 @@ def of_days(
             days[open_day.isoformat()] = (rows, digest.digest_of_rows(held))
         held.clear()
 
-    for piece in pieces:
-        table = pa.Table.from_batches([piece]) if isinstance(piece, pa.RecordBatch) else piece
+    for table in pieces:
         runs = list(_runs(table["day"]))
         chosen = [run for run in runs if wanted is None or run[0] in wanted]
         start = chosen[0][1] if chosen else 0  # what nobody asked for is not turned into bytes
         canonical = digest.Canonical(table.slice(start, chosen[-1][2] - start)) if chosen else None
+        width = table.nbytes // max(1, table.num_rows)
         for day, first, end in runs:
             if day != open_day:
                 close()
-                open_day = day
+                open_day, size = day, 0
             if canonical and (wanted is None or day in wanted):
+                size += width * (end - first)
                 held.append((canonical, first - start, end - start))
+                if size > DAY_BYTES:
+                    held.clear()
+                    if day not in large[-1:]:
+                        large.append(day)
         yield table
     close()
+
+
+def note_large_days(file: Path, large: list[date], days: Days) -> None:
+    """Note rows and digest of days whose rows are not held in memory at once. Raises DamagedFileError."""
+    if not large:
+        return
+    source = parquet.ParquetFile(file)
+    names = source.schema_arrow.names
+    for day in large:
+        groups = [
+            group
+            for group in range(source.num_row_groups)
+            if (ends := parquet.ends(source.metadata, "day", group, group + 1)) is None or ends[0] <= day <= ends[1]
+        ]
+        there = {group: pc.equal(source.read_row_group(group, ["day"])["day"], day) for group in groups}
+
+        def rows_of(name: str, there: dict[int, pa.ChunkedArray] = there) -> Iterator[pa.ChunkedArray]:
+            return (source.read_row_group(group, [name])[name].filter(wanted) for group, wanted in there.items())
+
+        rows = sum(pc.sum(wanted).as_py() for wanted in there.values())
+        days[day.isoformat()] = (rows, digest.digest_of_columns(names, rows_of))
 
 
 def _runs(days: pa.ChunkedArray) -> Iterator[tuple[date, int, int]]:
@@ -230,11 +265,13 @@ def _runs(days: pa.ChunkedArray) -> Iterator[tuple[date, int, int]]:
 
 def describe(file: Path) -> dict[str, Any]:
     """A file's entry for the manifest, from its content. Raises DamagedFileError."""
-    days: dict[str, tuple[int, str]] = {}
+    days: Days = {}
+    large: list[date] = []
     with parquet.reading(file):
         source = parquet.ParquetFile(file)
-        for _ in of_days(source.iter_batches(ROW_GROUP), None, days):
+        for _ in of_days(parquet.groups(source), None, days, large):
             pass
+        note_large_days(file, large, days)
         size = file.stat().st_size
         rows = source.metadata.num_rows
         return {"sha256": digest.sha256_of(file), "bytes": size, "rows": rows, "days": days, "new": True}

@@ -40,7 +40,7 @@ WRITING: dict[str, Any] = {
     "write_page_checksum": True,  # or a flipped bit may be read as another value
 }
 COPIED_BYTES = 1 << 20  # at once
-GROUP_BYTES = 64 << 20  # of a row group in memory at most; rows as nodes send them are far from it
+GROUP_BYTES = 24 << 20  # of a row group in memory at most; rows as nodes send them are far from it
 # what is raised over bytes that are no values any more; an OSError may also come from what is written
 NONSENSE = (pa.ArrowException, ValueError, LookupError, OverflowError)
 
