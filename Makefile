@@ -40,16 +40,15 @@ scenarios: .venv/complete tools ## every molecule scenario, four at a time (need
 	$(PYTHON) -m lab wheels requirements/archive.txt
 	@rm -rf $(LOGS)
 	@$(MAKE) --no-print-directory --keep-going -j4 --output-sync=target $(SCENARIOS:%=scenario-%) || $(REPORT_FAILURES)
+	@echo; echo "seconds, several at a time; cpu: of this side of ssh"; $(PYTHON) -m lab.scenarios table $(LOGS)
 	@echo "scenarios: $(words $(SCENARIOS)) passed, 0 failed"
 
 proofs: .venv/complete tools ## attacks on a fleet, and runs killed half way: the longest scenarios (needs root)
 	$(PYTHON) -m lab images build
 	@$(MAKE) --no-print-directory scenarios SCENARIOS="$(PROOFS)"
 
-# side by side, make's jobs share one standard input, and ssh would make it non-blocking for all: each gets its own
 scenario-%: .venv/complete ## one molecule scenario, such as scenario-default
-	@mkdir -p $(LOGS)
-	@set -o pipefail; molecule test -s $* </dev/null 2>&1 | tee $(LOGS)/$*.log && touch $(LOGS)/$*.passed
+	@$(PYTHON) -m lab.scenarios run $* $(LOGS)/$*.log && touch $(LOGS)/$*.passed
 
 # what failed must not have to be looked for among the thousands of lines before
 REPORT_FAILURES = { echo; for name in $(SCENARIOS); do [ -e $(LOGS)/$$name.passed ] || { echo "FAILED $$name, whole in $(LOGS)/$$name.log:"; \
