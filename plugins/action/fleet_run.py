@@ -13,13 +13,17 @@ import os
 import shlex
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from ansible import constants as C  # noqa: N812  (Ansible's own name for it)
 from ansible import context
-from ansible.plugins.action import ActionBase
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from plugins.remote import RemoteProgram
 
 LEASE_SECONDS = 3600  # how long a lock counts without a sign of life, seen from another machine
 RENEWED_ENOUGH_SECONDS = 300  # a run that has just shown a sign of life needs no call for another one
@@ -106,7 +110,7 @@ def refusal(lock: dict[str, Any], renewing: bool) -> str:
     return f"{holder}. Nothing was touched: {WAYS_OUT}."
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no types
+class ActionModule(RemoteProgram):
     """`lock`: take or renew the lock; `read`: files to read; see the module."""
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
@@ -131,7 +135,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         request = {"take": wanted, "me": me, "force": force, "read": reads}
         deadline = time.monotonic() + (0 if renewing else int(options.get("wait_seconds", 0)))
         while True:
-            seen: dict[str, Any] = self._execute_module("fleet_run", module_args=request, task_vars=task_vars)
+            seen: dict[str, Any] = self.ask_host("fleet_run", request, task_vars)
             lock = seen.get("lock", {})
             if lock.get("done") != "refuse":
                 return seen

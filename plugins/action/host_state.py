@@ -6,11 +6,16 @@ import fnmatch
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from plugins.remote import RemoteProgram
 
 Desired = dict[str, Any]
 LISTS = (
@@ -449,7 +454,7 @@ DIFFERENCES: dict[str, Callable[[Any, dict[str, Any]], str | None]] = {
 }
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no types
+class ActionModule(RemoteProgram):
     """`desired` is the state, `extra` what to read besides; the result has `plan` and what was observed."""
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
@@ -459,7 +464,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         unknown = sorted(set(desired) - set(LISTS))
         if unknown:
             return {**result, "failed": True, "msg": f"host_state: no such list: {', '.join(unknown)}"}
-        observed = self._execute_module("host_state", module_args=request(desired, extra), task_vars=task_vars)
+        observed = self.ask_host("host_state", request(desired, extra), task_vars)
         if observed.get("failed"):
             return {**result, **observed}
         result.update(observed)

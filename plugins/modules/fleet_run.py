@@ -33,8 +33,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
 FOLDER = "/run/speedtest-fleet"  # below /run only root makes anything: nobody can be there first
 LOCK = "lock"
 LARGEST_READ = 64_000_000
@@ -170,30 +168,17 @@ def content(handle: int) -> dict[str, Any]:
         return dict(state, kind="file", text=stream.read(LARGEST_READ).decode(errors="replace"))
 
 
-def main() -> None:
-    options = {
-        "take": {"type": "bool", "default": False},
-        "me": {"type": "dict", "default": {}},
-        "gone": {"type": "str", "default": ""},
-        "force": {"type": "bool", "default": False},
-        "read": {"type": "list", "elements": "dict", "default": []},
-    }
-    module = AnsibleModule(argument_spec=options, supports_check_mode=True)
-    wanted = module.params
+def main(wanted: dict[str, Any]) -> None:
+    """Take the lock where that is wanted, read, and print both as a line of JSON."""
     try:
-        if wanted["take"] and not module.check_mode:
-            lock = take(FOLDER, wanted["me"], wanted["gone"], wanted["force"])
+        if wanted["take"]:
+            lock = take(FOLDER, wanted["me"], wanted.get("gone", ""), wanted["force"])
         else:
             lock = {"done": "looked", "why": "", "before": held(FOLDER)}
     except OSError as error:
-        module.fail_json(msg="the fleet's lock cannot be taken: %s" % error)
-    if lock["done"] == "refuse":  # nothing is read on behalf of a run that must not go on
-        module.exit_json(changed=False, lock=lock, files={})
-    files = {
-        os.path.join(item["folder"], item["name"]): read_file(item["folder"], item["name"]) for item in wanted["read"]
-    }
-    module.exit_json(changed=False, lock=lock, files=files)
-
-
-if __name__ == "__main__":
-    main()
+        print(json.dumps({"failed": True, "msg": "the fleet's lock cannot be taken: %s" % error}))
+        return
+    # nothing is read on behalf of a run that must not go on
+    reads = [] if lock["done"] == "refuse" else wanted["read"]
+    files = {os.path.join(item["folder"], item["name"]): read_file(item["folder"], item["name"]) for item in reads}
+    print(json.dumps({"lock": lock, "files": files}))

@@ -50,8 +50,6 @@ from datetime import datetime, timezone
 from functools import cache
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
 LARGEST_DIGESTED = 16_000_000  # a larger file is known by its size
 LARGEST_READ = 64_000_000
 MOST_LINKS = 40  # on one path, as the kernel has it
@@ -407,43 +405,31 @@ def os_state() -> dict[str, Any]:
         "architecture": platform.machine(),
         "python": platform.python_version(),
         "systemd": int(systemd) if systemd.isdigit() else 0,
-        "python_apt": bool(output_of(["/usr/bin/python3", "-c", "import apt; print(1)"]) == "1"),
+        "python_apt": os.path.isdir("/usr/lib/python3/dist-packages/apt"),
     }
 
 
-def main() -> None:
-    text_list = {"type": "list", "elements": "str", "default": []}
-    lists = ("paths", "links", "trees", "folders", "read", "units", "accounts", "packages", "candidates")
-    docker_lists = ("images", "repositories", "containers")
-    options: dict[str, Any] = dict.fromkeys(lists + docker_lists, text_list)
-    options["programs"] = {"type": "list", "elements": "list", "default": []}
-    options["docker"] = {"type": "bool", "default": False}
-    options["patience"] = {"type": "int", "default": 20}
-    module = AnsibleModule(argument_spec=options, supports_check_mode=True)
-    wanted = module.params
-    global PATIENCE  # noqa: PLW0603  (one module, one run)
-    PATIENCE = wanted["patience"]
-    asks_docker = wanted["docker"] or any(wanted[name] for name in docker_lists)
-    packages = package_versions(wanted["packages"])
-    module.exit_json(
-        changed=False,
-        paths={path: path_state(path) for path in wanted["paths"]},
-        links={path: link_state(path) for path in wanted["links"]},
-        trees={path: tree_state(path) for path in wanted["trees"]},
-        compiled={path: compiled(path) for path in wanted["trees"]},
-        folders={path: folder_state(path) for path in wanted["folders"]},
-        texts={path: text_of(path) for path in wanted["read"]},
-        units=unit_states(wanted["units"]),
-        accounts={name: account_state(name) for name in wanted["accounts"]},
-        packages=packages,
-        candidates=candidate_versions([name for name in wanted["candidates"] if name not in packages]),
-        docker=docker_state(*(wanted[name] for name in docker_lists)) if asks_docker else None,
-        programs={argv[0]: output_of(argv) for argv in wanted["programs"]},
-        os=os_state(),
-        now=time.time(),
-        notes=NOTES,
-    )
-
-
-if __name__ == "__main__":
-    main()
+def main(wanted: dict[str, Any]) -> None:
+    """Print what was asked for, as a line of JSON."""
+    global PATIENCE  # noqa: PLW0603  (one program, one run)
+    PATIENCE = int(wanted.get("patience", PATIENCE))
+    docker_lists = [wanted.get(name, []) for name in ("images", "repositories", "containers")]
+    packages = package_versions(wanted.get("packages", []))
+    seen = {
+        "paths": {path: path_state(path) for path in wanted.get("paths", [])},
+        "links": {path: link_state(path) for path in wanted.get("links", [])},
+        "trees": {path: tree_state(path) for path in wanted.get("trees", [])},
+        "compiled": {path: compiled(path) for path in wanted.get("trees", [])},
+        "folders": {path: folder_state(path) for path in wanted.get("folders", [])},
+        "texts": {path: text_of(path) for path in wanted.get("read", [])},
+        "units": unit_states(wanted.get("units", [])),
+        "accounts": {name: account_state(name) for name in wanted.get("accounts", [])},
+        "packages": packages,
+        "candidates": candidate_versions([name for name in wanted.get("candidates", []) if name not in packages]),
+        "docker": docker_state(*docker_lists) if wanted.get("docker") or any(docker_lists) else None,
+        "programs": {argv[0]: output_of(argv) for argv in wanted.get("programs", [])},
+        "os": os_state(),
+        "now": time.time(),
+        "notes": NOTES,
+    }
+    print(json.dumps(seen))

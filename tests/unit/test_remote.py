@@ -1,0 +1,71 @@
+"""Programs that run on a host by Python's standard input: what goes there, and what comes back of any answer."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from plugins import remote
+
+SOURCE = """
+from __future__ import annotations
+import json
+def main(wanted):
+    print("what a login prints")
+    print(json.dumps({"seen": wanted}))
+"""
+ARGUMENTS = {"text": 'it\'s \\ "so"\n\u2028 \N{GRINNING FACE} \udcff', "number": 1, "nothing": None, "list": [True]}
+
+
+def run(source: str, arguments: dict) -> dict:
+    done = subprocess.run(
+        [sys.executable, "-I", "-"], input=remote.with_arguments(source, arguments), capture_output=True, check=False
+    )
+    return remote.answer_of("python3", done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def test_arguments_arrive_as_they_are():
+    assert run(SOURCE, ARGUMENTS) == {"seen": ARGUMENTS}
+
+
+@pytest.mark.parametrize("name", ["host_state", "fleet_run"])
+def test_the_programs_need_nothing_but_the_standard_library(name):
+    source = (
+        remote.source_of(name).replace("def main(wanted", "def unused(wanted") + "\ndef main(wanted): print('{}')\n"
+    )
+    assert run(source, {}) == {}
+
+
+def test_host_state_answers_an_empty_question():
+    seen = run(remote.source_of("host_state"), {"paths": ["/nowhere"], "patience": 5})
+    assert seen["paths"] == {"/nowhere": None}
+    assert seen["os"]["python"] == sys.version.split()[0]
+    assert seen["docker"] is None
+
+
+def test_nothing_of_the_directory_that_it_runs_in_is_imported(tmp_path, monkeypatch):
+    (tmp_path / "json.py").write_text("raise SystemExit('taken')")
+    monkeypatch.chdir(tmp_path)
+    assert run(SOURCE, {}) == {"seen": {}}
+
+
+@pytest.mark.parametrize(
+    ("code", "stdout", "stderr", "words"),
+    [
+        (127, "", "sh: 1: /usr/bin/python3: not found", "the interpreter 'python3' was not found"),
+        (1, "", "Traceback\nOSError: disk\n", r"no answer from python3 (exit code 1): OSError: disk"),
+        (0, "", "", "no answer from python3 (exit code 0): no word"),
+        (0, "[1]\n", "", "seen '[1]\\n' as an answer"),
+    ],
+)
+def test_what_is_no_answer_is_named(code, stdout, stderr, words):
+    found = remote.answer_of("python3", code, stdout, stderr)
+    assert found["failed"] is True
+    assert words in found["msg"]
+
+
+def test_an_answer_is_the_last_line():
+    assert remote.answer_of("python3", 0, "a banner\n" + json.dumps({"a": 1}) + "\n", "") == {"a": 1}
