@@ -124,6 +124,14 @@ FAILURES = [
     ("ookla", recorded("ookla-1.2.0-error.jsonl", 2), "dns_failed"),
     ("ookla", recorded("ookla-1.2.0-limit.jsonl", 173), "rate_limited"),
     ("ookla", Output(2, b'{"type":"log","level":"error","message":"Something odd"}'), "engine_error"),
+    ("ookla", recorded("ookla-1.2.0-dns-in-text.txt", 2), "dns_failed"),
+    ("ookla", recorded("ookla-1.0.0-dns-in-text.txt", 2), "dns_failed"),
+    ("ookla", recorded("ookla-1.0.0-resolve.txt", 2), "dns_failed"),
+    ("ookla", recorded("ookla-1.2.0-bind.txt", 2), "no_route"),
+    ("ookla", recorded("ookla-1.2.0-503.txt", 2), "server_unreachable"),
+    ("ookla", recorded("ookla-1.2.0-socket.jsonl", 2), "server_unreachable"),
+    ("ookla", recorded("ookla-1.2.0-no-servers.jsonl", 2), "server_unreachable"),
+    ("librespeed", Output(1, b"", b"No server is currently available, please try again later."), "server_unreachable"),
 ]
 
 
@@ -134,6 +142,31 @@ def test_failures_have_their_reason(name, output, reason):
     assert caught.value.reason == reason
     assert reason in REASONS
     assert str(caught.value)
+
+
+def test_ooklas_cause_in_text_stands_before_its_json():
+    """On either stream; its times, whose milliseconds may be 429, are no words of it."""
+    text, _, line = (FIXTURES / "ookla-1.2.0-dns-in-text.txt").read_bytes().rstrip(b"\n").rpartition(b"\n")
+    for output in (recorded("ookla-1.2.0-dns-in-text.txt", 2), Output(2, line, text), Output(2, text, line)):
+        with pytest.raises(EngineError) as caught:
+            parse("ookla", output)
+        assert caught.value.reason == "dns_failed"
+        assert str(caught.value).startswith("Trying to get interface information on non-initialized socket.; ")
+        assert str(caught.value).count("Could not retrieve or read configuration (Configuration)") == 1
+        assert str(caught.value).endswith("configuration (ConfigurationError)")
+
+
+def test_a_cause_beyond_the_message_still_counts():
+    with pytest.raises(EngineError) as caught:
+        parse("speedtest_cli", Output(1, b"", b"x " * 600 + b"Temporary failure in name resolution"))
+    assert caught.value.reason == "dns_failed"
+    assert len(str(caught.value)) == 500
+
+
+def test_ooklas_errors_beside_a_result_do_not_undo_it():
+    ok = recorded("ookla-1.2.0-ok.json")
+    said = (FIXTURES / "ookla-1.2.0-socket.jsonl").read_bytes()
+    assert parse("ookla", Output(0, ok.stdout, said)).download_bps == 11534336 * 8
 
 
 NONSENSE = [

@@ -15,14 +15,21 @@ PATTERNS = (
     ("server_busy", r"server is busy"),
     (
         "dns_failed",
-        r"name or service not known|no such host|name resolution|could(?: not|n't) resolve|nodename nor servname",
+        (
+            r"name or service not known|no such host|name resolution|could(?: not|n't) resolve|nodename nor servname|"
+            r"failed to resolve host|host resolve failed"
+        ),
     ),
-    ("no_route", r"network is unreachable|no route to host|network unreachable"),
+    (
+        "no_route",
+        r"network is unreachable|no route to host|network unreachable|failed binding local connection end",
+    ),
     (
         "server_unreachable",
         (
             r"connection refused|timed? ?out|unable to connect|unreachable|connection reset|"
-            r"cannot (open|read) socket|no servers? available|configurationerror|cannot retrieve"
+            r"cannot (?:open|read|read from) socket|cannot read:|no servers? (?:is currently )?available|noservers|"
+            r"configurationerror|cannot retrieve"
         ),
     ),
 )
@@ -105,9 +112,10 @@ class Engine(Protocol):
 
 def fail(text: str, default: str = "engine_error") -> NoReturn:
     """Raise EngineError with the reason that a program's message means."""
-    message = " ".join(text.split())[:500] or "the program said nothing"
+    said = " ".join(text.split())
+    message = said[:500] or "the program said nothing"
     for reason, pattern in PATTERNS:
-        if re.search(pattern, message, re.IGNORECASE):
+        if re.search(pattern, said, re.IGNORECASE):
             raise EngineError(reason, message)
     raise EngineError(default, message)
 

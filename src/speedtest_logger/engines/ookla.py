@@ -1,7 +1,10 @@
 """Ookla's `speedtest` 1.x (`--format=json`): speeds in bytes/s, latency in ms, loss in percent and often absent.
 
-Errors are JSON lines of type log on standard output or error; exit 173 is the rate limit. sivel's speedtest-cli brings
-a program of the same name, so the version text decides. It only runs where the owner has accepted its licence.
+Errors are JSON lines of type log on standard output or error; before them the cause may stand as text, and only there:
+`[2022-10-21 18:42:58.419] [error] Configuration - Couldn't resolve host name (HostNotFoundException)` before a line that
+says no more than ConfigurationError (MiguelNdeCarvalho/speedtest-exporter#173). Exit 173 is the rate limit. sivel's
+speedtest-cli brings a program of the same name, so the version text decides. It only runs where the owner has accepted
+its licence.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from speedtest_logger.errors import EngineError
 
 BITS_PER_BYTE = 8
 RATE_LIMIT_EXIT = 173
+LOG_TIME = re.compile(r"\[[^\]]*\d:\d[^\]]*\] *")  # its milliseconds may look like a status: [… 18:42:58.429]
 
 
 class Ookla:
@@ -59,12 +63,12 @@ class Ookla:
         if output.truncated:
             raise EngineError("bad_output", f"more than {len(output.stdout)} bytes of output")
         if output.returncode == RATE_LIMIT_EXIT:
-            raise EngineError("rate_limited", _messages(output) or "Ookla's rate limit (exit 173)")
+            raise EngineError("rate_limited", _said(output) or "Ookla's rate limit (exit 173)")
         content = next((line for line in _lines(output.stdout) if line.get("type") == "result"), None)
         if content is None or output.returncode != 0:
             if not output.returncode and not _messages(output):
                 raise EngineError("bad_output", f"no result line: {output.stdout[:120]!r}")
-            fail(_messages(output) or output.text)
+            fail(_said(output) or output.text)
         return require_speed(_result(content))
 
 
@@ -106,13 +110,25 @@ def _lines(content: bytes) -> list[dict[str, Any]]:
     return found
 
 
-def _messages(output: Output) -> str:
-    lines = _lines(output.stdout) + _lines(output.stderr)
-    return "; ".join(
+def _said(output: Output) -> str:
+    """Its errors, each once: those in text, which may be the cause, then those in JSON."""
+    return "; ".join(dict.fromkeys(_texts(output) + _messages(output)))
+
+
+def _texts(output: Output) -> list[str]:
+    """What it said beside JSON: its lines marked as errors, or all where it has marked none."""
+    lines = [LOG_TIME.sub("", line.strip()) for line in output.text.splitlines()]
+    marked = [line.removeprefix("[error]").strip() for line in lines if line.startswith("[error]")]
+    return marked or [line for line in lines if line and not line.startswith(("{", "["))]
+
+
+def _messages(output: Output) -> list[str]:
+    """Its errors in JSON."""
+    return [
         str(line.get("message") or line.get("error"))
-        for line in lines
+        for line in _lines(output.stdout) + _lines(output.stderr)
         if line.get("level") == "error" or "error" in line
-    )
+    ]
 
 
 ENGINE = Ookla()
