@@ -17,6 +17,7 @@ from speedtest_logger.errors import RecordError
 SCHEMA_VERSION = 1
 NAMESPACE = uuid.UUID("5b3f1f4e-6f5a-4a57-9c1c-0d7c5f0e8a11")
 MAX_TEXT = 1000
+LARGEST = 2**53 - 1  # beyond, a float no longer counts every whole number
 
 STATUSES = ("ok", "partial", "failed", "skipped")
 NODE_RUNTIMES = ("systemd", "compose")
@@ -49,8 +50,8 @@ TIME_PATTERN = re.compile(r"\d{4}-\d\d-\d\dT(?!24)\d\d:\d\d:\d\d\.\d{3}Z", re.AS
 UNKNOWN_LOCATION = "unknown-location"
 
 
-def _column(kind: str, text: str, default: Any = None) -> Any:
-    return field(default=default, metadata={"kind": kind, "text": text})
+def _column(kind: str, text: str, default: Any = None, most: int = LARGEST) -> Any:
+    return field(default=default, metadata={"kind": kind, "text": text, "most": most})
 
 
 @dataclass
@@ -90,7 +91,7 @@ class Record:
     jitter_ms: float | None = _column("float", "jitter of the idle latency, ms")
     download_latency_ms: float | None = _column("float", "latency during the download, ms")
     upload_latency_ms: float | None = _column("float", "latency during the upload, ms")
-    packet_loss_pct: float | None = _column("float", "lost packets, percent")
+    packet_loss_pct: float | None = _column("float", "lost packets, percent; 100 at most", most=100)
     bytes_received: int | None = _column("int", "bytes that the test received")
     bytes_sent: int | None = _column("int", "bytes that the test sent")
     background_rx_bytes: int | None = _column("int", "bytes received beside the test's own during the test")
@@ -104,6 +105,7 @@ class Record:
 
 
 COLUMNS = {column.name: column.metadata["kind"] for column in fields(Record)}
+MOST = {column.name: column.metadata["most"] for column in fields(Record)}  # of numbers
 REQUIRED = ("schema_version", "run_id", "node", "location", "runtime", "started_at", "finished_at", "status")
 
 
@@ -158,11 +160,25 @@ def validate(row: dict[str, Any]) -> Record:
     return record
 
 
+def without_impossible(row: dict[str, Any]) -> dict[str, Any]:
+    """A row whose percentage above 100 became NULL, which `message` tells; any other row as it is.
+
+    For what engines say, and for records of earlier releases, which took such a value: the rest of them is right.
+    """
+    loss = row.get("packet_loss_pct")
+    if not isinstance(loss, (int, float)) or isinstance(loss, bool) or not MOST["packet_loss_pct"] < loss <= LARGEST:
+        return row
+    note, told = f"packet_loss_pct left out: {loss:g} is no percentage", row.get("message")
+    message = told if told and not isinstance(told, str) else "; ".join(filter(None, (told, note)))[:MAX_TEXT]
+    return {**row, "packet_loss_pct": None, "message": message}
+
+
 def _check(name: str, kind: str, value: Any) -> None:
     if kind in ("int", "float"):
         number = isinstance(value, int if kind == "int" else (int, float)) and not isinstance(value, bool)
-        if not number or not 0 <= value < 2**53:
-            raise RecordError("bad_number", f"{name} is {value!r:.60}: a number from 0 on is wanted")
+        if not number or not 0 <= value <= MOST[name]:
+            ends = "from 0 on" if MOST[name] == LARGEST else f"from 0 to {MOST[name]}"
+            raise RecordError("bad_number", f"{name} is {value!r:.60}: a number {ends} is wanted")
         return
     if not isinstance(value, str) or len(value) > MAX_TEXT:
         raise RecordError("bad_text", f"{name} is {value!r:.60}: text of at most {MAX_TEXT} characters is wanted")

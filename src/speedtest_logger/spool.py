@@ -20,7 +20,7 @@ from typing import Any
 
 from speedtest_logger import files, outbox
 from speedtest_logger.errors import RecordError
-from speedtest_logger.record import COLUMNS, Record, from_text, validate
+from speedtest_logger.record import COLUMNS, Record, from_text, validate, without_impossible
 
 DAY_SECONDS = 86_400
 sync_directory, write_durably = files.sync_directory, files.write_durably
@@ -47,7 +47,7 @@ def record_from_csv(content: bytes) -> Record:
         raise RecordError("bad_file", f"no CSV: {error}") from error
     if len(rows) != 1 or None in rows[0] or None in rows[0].values():
         raise RecordError("bad_file", f"{len(rows)} rows or a torn row instead of one record")
-    return validate(from_text(rows[0]))
+    return validate(without_impossible(from_text(rows[0])))
 
 
 def read_record(file: Path) -> Record:

@@ -72,6 +72,59 @@ def test_iperf3_udp_has_loss_and_jitter():
     assert result.packet_loss_pct == pytest.approx(end["sum_received"]["lost_percent"])
 
 
+def test_iperf3_up_to_3_9_tells_of_udp_what_was_sent_and_lost():
+    """20 Mbit/s sent, a quarter lost: 15 Mbit/s and 9,375,000 of 12,500,000 bytes arrived."""
+    result = parse("iperf3", recorded("iperf3-3.9-udp-download.json"), recorded("iperf3-3.9-udp-upload.json"))
+    assert (result.download_bps, result.upload_bps) == (15e6, 4e6)
+    assert (result.bytes_received, result.bytes_sent) == (9_375_000, 2_500_000)
+    assert (result.packet_loss_pct, result.jitter_ms, result.message) == (25.0, 0.0412, None)
+
+
+def test_iperf3_3_1_has_no_round_trips_and_no_connect_timeout():
+    result = parse("iperf3", recorded("iperf3-3.1.3-download.json"), recorded("iperf3-3.1.3-upload.json"))
+    new = parse("iperf3", recorded("iperf3-3.12-download.json"), recorded("iperf3-3.12-upload.json"))
+    assert (result.download_bps, result.upload_bps) == (new.download_bps, new.upload_bps)
+    assert result.upload_latency_ms is result.latency_low_ms is None
+    assert all(
+        "--connect-timeout" not in line
+        for version in ("3.1", "3.1.3", "3.0.7")
+        for line in words("iperf3", version=version)
+    )
+    assert all(
+        "--connect-timeout 5000" in line
+        for version in ("3.2", "3.12", "3.18", None)
+        for line in words("iperf3", version=version)
+    )
+
+
+def test_iperf3_3_1_prints_what_is_no_json():
+    assert b"-nan" in recorded("iperf3-3.1.3-udp-nan.json").stdout
+    assert parse("iperf3", recorded("iperf3-3.1.3-udp-nan.json")).download_bps == 15e6
+
+
+@pytest.mark.parametrize("lost", [None, 179.6, "many"])
+def test_iperf3_udp_whose_loss_is_unknown_is_refused_in_words(lost):
+    """What arrived cannot be computed; a failed upload of that kind leaves the download."""
+    content = json.loads((FIXTURES / "iperf3-3.9-udp-download.json").read_text())
+    content["end"]["sum"]["lost_percent"] = lost
+    unknown = Output(0, json.dumps(content).encode())
+    with pytest.raises(EngineError, match=r"what was sent and the share that was lost.*update to 3.10") as caught:
+        parse("iperf3", unknown)
+    assert caught.value.reason == "bad_output"
+    assert parse("iperf3", recorded("iperf3-3.9-udp-download.json"), unknown).upload_bps is None
+
+
+def test_a_loss_above_100_percent_is_left_out_and_told():
+    result = parse("iperf3", recorded("iperf3-3.12-udp-loss-180.json"))
+    assert result.packet_loss_pct is None
+    assert result.message == "packet_loss_pct left out: 179.649 is no percentage"
+    assert result.download_bps == parse("iperf3", recorded("iperf3-3.12-udp-download.json")).download_bps
+    ookla = json.loads((FIXTURES / "ookla-1.2.0-ok.json").read_text())
+    for loss, kept in ((100, 100.0), (100.5, None), (-1, None)):
+        told = parse("ookla", Output(0, json.dumps({**ookla, "packetLoss": loss}).encode()))
+        assert told.packet_loss_pct == kept
+
+
 def test_iperf3_upload_that_fails_leaves_the_download():
     result = parse("iperf3", recorded("iperf3-3.12-download.json"), recorded("iperf3-3.12-refused.json"))
     assert result.download_bps

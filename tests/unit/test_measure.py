@@ -129,6 +129,17 @@ def test_a_server_that_is_busy_all_the_time_is_the_reason(hourly, program, monke
     assert (found.status, found.reason) == ("failed", "server_busy")
 
 
+@pytest.mark.parametrize(
+    ("upload", "status", "before"),
+    [("iperf3-3.12-upload.json", "ok", ""), ("iperf3-3.12-refused.json", "partial", "the upload was not measured; ")],
+)
+def test_a_loss_above_100_percent_is_no_measurement_and_is_told(hourly, program, upload, status, before):
+    script = REPLAY_IPERF3.replace("iperf3-3.12-download.json", "iperf3-3.12-udp-loss-180.json")
+    found = run(hourly(), program("iperf3", script.replace("iperf3-3.12-upload.json", upload)))
+    assert (found.status, found.packet_loss_pct) == (status, None)
+    assert found.message == before + "packet_loss_pct left out: 179.649 is no percentage"
+
+
 def test_upload_missing_is_partial(hourly, program):
     script = REPLAY_IPERF3.replace("iperf3-3.12-upload.json", "iperf3-3.12-refused.json")
     found = run(hourly(), program("iperf3", script))

@@ -18,7 +18,7 @@ from zlib import compress
 import pytest
 
 from speedtest_logger import raw_output
-from speedtest_logger.archive import cli, layout, quarantine, receive, standing
+from speedtest_logger.archive import cli, ingest, layout, open_archive, quarantine, receive, standing
 from speedtest_logger.errors import RefusedError
 from speedtest_logger.record import Record, run_id_of_slot, utc_text
 
@@ -203,6 +203,25 @@ def test_the_first_record_of_a_run_stands_and_another_one_lies_aside(archive):
     (kept,) = quarantined(archive)
     assert kept["reason"] == "different_record"
     assert json.loads(kept["line"])["download_bps"] == 1.0
+
+
+def test_a_node_that_still_sends_a_loss_above_100_percent_loses_nothing_else(archive):
+    """And the same record, delivered again, is the same record."""
+    sent = row(packet_loss_pct=179.6, run_id=str(uuid.UUID(int=5)))
+    assert deliver(archive, sent, sent)["accepted"] == [sent["run_id"]]
+    assert deliver(archive, sent)["accepted"] == [sent["run_id"]]
+    assert ingest.ingest(archive).damaged == []
+    rows = open_archive(archive.root).query("SELECT packet_loss_pct, message, download_bps FROM records").to_pylist()
+    note = "packet_loss_pct left out: 179.6 is no percentage"
+    assert rows == [{"packet_loss_pct": None, "message": note, "download_bps": 1e8}]
+
+
+def test_a_loss_that_lies_in_the_inbox_since_an_earlier_release_is_left_out_too(archive):
+    (archive.inbox / "attic").mkdir()
+    (archive.inbox / "attic" / "1.jsonl").write_text(json.dumps(row(packet_loss_pct=179.6)) + "\n")
+    assert ingest.ingest(archive).damaged == []
+    rows = open_archive(archive.root).query("SELECT packet_loss_pct, download_bps FROM records").to_pylist()
+    assert rows == [{"packet_loss_pct": None, "download_bps": 1e8}]
 
 
 def test_a_hello_gets_a_receipt_and_leaves_nothing_but_the_standing(archive):

@@ -159,3 +159,25 @@ def test_a_slot_always_has_the_same_run_id():
     first = record.run_id_of_slot("attic", "2026-11-21T10:00:00.000Z")
     assert first == record.run_id_of_slot("attic", "2026-11-21T10:00:00.000Z")
     assert first != record.run_id_of_slot("porch", "2026-11-21T10:00:00.000Z")
+
+
+def test_a_percentage_above_100_is_none():
+    assert record.validate(row(packet_loss_pct=100)).packet_loss_pct == 100
+    with pytest.raises(RecordError, match=r"packet_loss_pct is 100\.5: a number from 0 to 100 is wanted"):
+        record.validate(row(packet_loss_pct=100.5))
+
+
+@pytest.mark.parametrize(
+    ("told", "message"), [(None, "{}"), ("the upload was not measured", "the upload was not measured; {}")]
+)
+def test_a_record_of_an_earlier_release_loses_the_impossible_percentage_and_nothing_else(told, message):
+    before = row(packet_loss_pct=179.6, message=told)
+    note = message.format("packet_loss_pct left out: 179.6 is no percentage")
+    expected = {**before, "packet_loss_pct": None, "message": note}
+    assert record.validate(record.without_impossible(before)).to_row() == expected
+    assert spool.record_from_csv(spool.record_to_csv(Record(**before))).to_row() == expected
+
+
+@pytest.mark.parametrize("loss", [None, 0, 100, "many", True, -1, float("inf"), 2**53])
+def test_what_is_a_percentage_or_no_number_is_left_to_validate(loss):
+    assert record.without_impossible({"packet_loss_pct": loss, "message": 5}) == {"packet_loss_pct": loss, "message": 5}

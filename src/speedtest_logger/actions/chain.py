@@ -149,6 +149,7 @@ def try_once(
             settings.source_interface,
             settings.source_address,
             settings.ip_family,
+            version,
         )
         outputs = run_all(engine.commands(job), clean, deadline, settings.duration_seconds)
     return Answer(name, version, 0, engine.parse(outputs), own_words(outputs))

@@ -156,7 +156,6 @@ def run_test(settings: Settings, spool: Spool, log: Log, record: Record, environ
         record,
         status="ok",
         reason=None,
-        message=None,
         engine=answer.engine,
         engine_version=answer.version,
         attempt=answer.attempt,
@@ -196,7 +195,8 @@ def judge(record: Record) -> Record:
     if record.download_bps and record.upload_bps:
         return record
     missing = "upload" if record.download_bps else "download"
-    return replace(record, status="partial", reason="incomplete", message=f"the {missing} was not measured")
+    message = "; ".join(filter(None, (f"the {missing} was not measured", record.message)))
+    return replace(record, status="partial", reason="incomplete", message=message)
 
 
 def with_background(record: Record, before: tuple[int, int] | None, after: tuple[int, int] | None) -> Record:

@@ -27,7 +27,7 @@ from speedtest_logger.archive.schema import BATCH_SCHEMA, milliseconds, numbered
 from speedtest_logger.archive.snapshot import identities
 from speedtest_logger.errors import DamagedFileError, RecordError, StorageError
 from speedtest_logger.files import read_bounded, write_durably
-from speedtest_logger.record import utc_text, validate
+from speedtest_logger.record import utc_text, validate, without_impossible
 
 CHUNK_BYTES = 8_000_000  # read and judged at once
 LARGE_BYTES = 1_000_000  # of files: worth a reader that takes some time to start, and memory
@@ -314,7 +314,7 @@ def judge(file: Path, content: bytes, rows: list[dict[str, Any]], damaged: list[
             row = json.loads(line.decode())
             if not isinstance(row, dict):
                 raise RecordError("bad_json", "a row is an object")
-            record = validate(row)
+            record = validate(without_impossible(row))
             if record.node != file.parent.name:
                 raise RecordError("other_node", f"a row of node '{record.node}' in {file.parent.name}'s inbox")
         except (ValueError, RecursionError, RecordError) as error:

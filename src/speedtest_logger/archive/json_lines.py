@@ -17,7 +17,17 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from speedtest_logger.archive.schema import ARROW_TYPES, BATCH_SCHEMA
-from speedtest_logger.record import COLUMNS, MAX_TEXT, REASONS, REQUIRED, RUNTIMES, SCHEMA_VERSION, STATUSES, is_id
+from speedtest_logger.record import (
+    COLUMNS,
+    MAX_TEXT,
+    MOST,
+    REASONS,
+    REQUIRED,
+    RUNTIMES,
+    SCHEMA_VERSION,
+    STATUSES,
+    is_id,
+)
 
 if TYPE_CHECKING:
     import duckdb
@@ -98,7 +108,7 @@ def _are_valid(lines: pa.Table) -> bool:
     """Whether record.validate would take every row."""
     return (
         not any(lines[name].null_count for name in REQUIRED)
-        and all(_is_valid(lines[name], kind) for name, kind in COLUMNS.items())
+        and all(_is_valid(lines[name], kind, MOST[name]) for name, kind in COLUMNS.items())
         and _fit_together(lines)
     )
 
@@ -109,12 +119,12 @@ def _are_ours(lines: pa.Table, rows: int, node: str) -> bool:
     return lines.num_rows == rows and all(pc.unique(lines[name]).to_pylist() == v for name, v in wanted.items())
 
 
-def _is_valid(column: pa.ChunkedArray, kind: str) -> bool:
+def _is_valid(column: pa.ChunkedArray, kind: str, most: int) -> bool:
     if column.null_count == len(column):
         return True
     if kind in ("int", "float"):
         ends = pc.min_max(column).as_py()
-        return bool(ends["min"] >= 0 and ends["max"] < 2**53) and not _any(pc.is_nan(column))
+        return bool(ends["min"] >= 0 and ends["max"] <= most) and not _any(pc.is_nan(column))
     if kind == "id" or kind in _WORDS:
         known = {value for value in pc.unique(column).to_pylist() if value is not None}
         return all(map(is_id, known)) if kind == "id" else known <= set(_WORDS[kind])

@@ -31,7 +31,7 @@ from speedtest_logger.archive.layout import Layout, default_root, ulid
 from speedtest_logger.archive.limits import Limits
 from speedtest_logger.archive.standing import MB, Standing
 from speedtest_logger.errors import EXIT_OK, EXIT_STORAGE, EXIT_USAGE, RecordError, RefusedError
-from speedtest_logger.record import Record, is_id
+from speedtest_logger.record import Record, is_id, without_impossible
 
 NO_OBJECTS = 100  # lines that are no JSON object: a node sends none, so more than that is no node's delivery
 RAW_TIMES = 4  # a delivery's raw output may be so many times as large, unpacked, as a delivery may be
@@ -73,7 +73,7 @@ class Delivery:
         """Judge a line and keep what may come in. Raises RefusedError where the delivery is none."""
         run_id: object = None
         try:
-            row = parsed(line)
+            row = without_impossible(parsed(line))
             if "raw_of" in row:
                 self.take_raw(row)
                 return

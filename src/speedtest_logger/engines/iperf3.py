@@ -2,12 +2,15 @@
 
 Speeds in bit/s from `sum_received` (what arrived, not what was sent); the sender's round-trip times in µs are taken
 while sending, so they are the upload's latency; their minimum is the nearest to an idle latency. UDP (`-u` among the
-extra arguments) adds loss and jitter. iperf3 exits 0 with `-J` on a refused connection: the `error` key tells.
+extra arguments) adds loss and jitter; up to 3.9 it has `sum` only, which is what was sent with the receiver's loss
+(esnet/iperf#1174). Up to 3.1 there is no --connect-timeout, and a share of nothing is -nan (esnet/iperf#613). iperf3
+exits 0 with `-J` on a refused connection: the `error` key tells.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from speedtest_logger.engines.job import (
@@ -19,15 +22,18 @@ from speedtest_logger.engines.job import (
     family_of,
     load_json,
     not_negative,
+    plausible,
     positive,
-    require_speed,
     section,
     text_or_none,
     whole,
 )
 from speedtest_logger.errors import EngineError
+from speedtest_logger.record import MOST
 
 CONNECT_TIMEOUT_MS = 5000
+WITHOUT_CONNECT_TIMEOUT = re.compile(r"3\.[01](\D|$)")
+NOT_A_NUMBER = re.compile(rb"(:\s*)-?(?:nan|inf)\b")
 
 
 def split_server(server: str) -> tuple[str, str]:
@@ -60,9 +66,9 @@ class Iperf3:
             port,
             "-t",
             str(job.duration),
-            "--connect-timeout",
-            str(CONNECT_TIMEOUT_MS),
         ]
+        if not WITHOUT_CONNECT_TIMEOUT.match(job.version or ""):
+            argv += ["--connect-timeout", str(CONNECT_TIMEOUT_MS)]
         if job.ip_family != "auto":
             argv.append(f"-{job.ip_family}")
         if job.source_interface:
@@ -76,13 +82,14 @@ class Iperf3:
         """What arrived in each direction; a failed download is an error, a failed upload is partial."""
         download = _checked(outputs[0])
         upload = _upload(outputs[1:])
-        down, up = section(download, "end", "sum_received"), section(upload, "end", "sum_received")
+        down, up = _arrived(download), _arrived(upload)
+        sent = section(upload, "end", "sum_sent") or section(upload, "end", "sum")
         connection = section(download, "start", "connecting_to")
         local = _first(section(download, "start").get("connected")).get("local_host")
         senders = [_sender(stream) for stream in section(upload, "end").get("streams") or []]
         round_trips = [rtt for s in senders if (rtt := positive(s.get("mean_rtt"), 1e-3)) is not None]
         lowest = [rtt for s in senders if (rtt := positive(s.get("min_rtt"), 1e-3)) is not None]
-        return require_speed(
+        return plausible(
             Result(
                 download_bps=positive(down.get("bits_per_second")),
                 upload_bps=positive(up.get("bits_per_second")),
@@ -91,7 +98,7 @@ class Iperf3:
                 jitter_ms=not_negative(down.get("jitter_ms")),
                 packet_loss_pct=not_negative(down.get("lost_percent")),
                 bytes_received=whole(down.get("bytes")),
-                bytes_sent=whole(section(upload, "end", "sum_sent").get("bytes")),
+                bytes_sent=whole(sent.get("bytes")),
                 server_host=text_or_none(
                     f"{connection['host']}:{connection.get('port')}" if connection.get("host") else None
                 ),
@@ -103,13 +110,29 @@ class Iperf3:
 def _upload(outputs: list[Output]) -> dict[str, Any]:
     """The upload's content, empty where it failed: the download still counts, and the record says partial."""
     try:
-        return _checked(outputs[0]) if outputs else {}
+        content = _checked(outputs[0]) if outputs else {}
+        _arrived(content)
     except EngineError:
         return {}
+    return content
+
+
+def _arrived(content: dict[str, Any]) -> dict[str, Any]:
+    """The sum of what arrived; where there is none, UDP's sum of what was sent less the loss. Raises EngineError."""
+    received, sent = section(content, "end", "sum_received"), section(content, "end", "sum")
+    if received or "packets" not in sent:
+        return received
+    lost = not_negative(sent.get("lost_percent"))
+    if lost is None or lost > MOST["packet_loss_pct"]:
+        words = "this iperf3 tells of UDP what was sent and the share that was lost"
+        raise EngineError("bad_output", f"{words}, and the share is {sent.get('lost_percent')!r:.40}: update to 3.10")
+    share = 1 - lost / 100
+    rest = {name: value * share for name in ("bits_per_second", "bytes") if (value := positive(sent.get(name)))}
+    return {**sent, "bits_per_second": None, "bytes": None, **rest}
 
 
 def _checked(output: Output) -> dict[str, Any]:
-    content = load_json(output)
+    content = load_json(replace(output, stdout=NOT_A_NUMBER.sub(rb"\1null", output.stdout)))
     if not isinstance(content, dict):
         raise EngineError("bad_output", f"an object is wanted, not {content!r:.80}")
     if content.get("error"):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NoReturn, Protocol
 
 from speedtest_logger.errors import EngineError
+from speedtest_logger.record import without_impossible
 
 LARGEST = 2**53  # beyond, a float no longer counts every whole number, and no line is that fast
 PATTERNS = (
@@ -47,6 +48,7 @@ class Job:
     source_interface: str | None = None
     source_address: str | None = None
     ip_family: str = "auto"
+    version: str | None = None  # of the program, where it is known
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,10 @@ class Output:
 
 @dataclass
 class Result:
-    """An engine's measurement in canonical units: bit/s, ms, percent, bytes; names as in record.Record."""
+    """An engine's measurement in canonical units: bit/s, ms, percent, bytes; names as in record.Record.
+
+    `message` tells what was left out of it.
+    """
 
     download_bps: float | None = None
     upload_bps: float | None = None
@@ -95,6 +100,7 @@ class Result:
     external_ip: str | None = None
     ip_family: int | None = None
     result_url: str | None = None
+    message: str | None = None
 
 
 class Engine(Protocol):
@@ -185,8 +191,8 @@ def server_host(server: str) -> str:
     return (match[1] or match[2]) if match else place
 
 
-def require_speed(result: Result) -> Result:
-    """Raise EngineError where neither direction was measured."""
+def plausible(result: Result) -> Result:
+    """A result without what cannot be. Raises EngineError where neither direction was measured."""
     if result.download_bps is None and result.upload_bps is None:
         raise EngineError("bad_output", "the engine reported no speed in either direction")
-    return result
+    return Result(**without_impossible(asdict(result)))

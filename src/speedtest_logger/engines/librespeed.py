@@ -19,8 +19,8 @@ from speedtest_logger.engines.job import (
     family_of,
     load_json,
     not_negative,
+    plausible,
     positive,
-    require_speed,
     section,
     text_or_none,
     whole,
@@ -91,7 +91,7 @@ class LibreSpeed:
             raise EngineError("bad_output", f"a result object is wanted, not {item!r:.80}")
         latency = positive(item.get("ping"))
         address = text_or_none(section(item, "client").get("ip"))
-        return require_speed(
+        return plausible(
             Result(
                 download_bps=positive(item.get("download"), MBIT),
                 upload_bps=positive(item.get("upload"), MBIT),

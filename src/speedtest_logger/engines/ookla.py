@@ -1,10 +1,10 @@
 """Ookla's `speedtest` 1.x (`--format=json`): speeds in bytes/s, latency in ms, loss in percent and often absent.
 
 Errors are JSON lines of type log on standard output or error; before them the cause may stand as text, and only there:
-`[2022-10-21 18:42:58.419] [error] Configuration - Couldn't resolve host name (HostNotFoundException)` before a line that
-says no more than ConfigurationError (MiguelNdeCarvalho/speedtest-exporter#173). Exit 173 is the rate limit. sivel's
-speedtest-cli brings a program of the same name, so the version text decides. It only runs where the owner has accepted
-its licence.
+`[2022-10-21 18:42:58.419] [error] Configuration - Couldn't resolve host name (HostNotFoundException)` before a line
+that says no more than ConfigurationError (MiguelNdeCarvalho/speedtest-exporter#173). Exit 173 is the rate limit.
+sivel's speedtest-cli brings a program of the same name, so the version text decides. It only runs where the owner has
+accepted its licence.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from speedtest_logger.engines.job import (
     fail,
     family_of,
     not_negative,
+    plausible,
     positive,
-    require_speed,
     section,
     text_or_none,
     whole,
@@ -69,7 +69,7 @@ class Ookla:
             if not output.returncode and not _messages(output):
                 raise EngineError("bad_output", f"no result line: {output.stdout[:120]!r}")
             fail(_said(output) or output.text)
-        return require_speed(_result(content))
+        return plausible(_result(content))
 
 
 def _result(content: dict[str, Any]) -> Result:

@@ -16,8 +16,8 @@ from speedtest_logger.engines.job import (
     fail,
     family_of,
     load_json,
+    plausible,
     positive,
-    require_speed,
     section,
     text_or_none,
     whole,
@@ -63,7 +63,7 @@ class SpeedtestCli:
         latency = positive(content.get("ping"))
         server, client = section(content, "server"), section(content, "client")
         address = text_or_none(client.get("ip"))
-        return require_speed(
+        return plausible(
             Result(
                 download_bps=positive(content.get("download")),
                 upload_bps=positive(content.get("upload")),
