@@ -53,10 +53,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Command:
-    """A command line and what it reads on standard input."""
+    """A command line and what it reads on standard input; `instead` is asked in its order where this finds nobody."""
 
     argv: list[str]
     stdin: bytes = b""
+    instead: tuple[Command, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,11 @@ def fail(text: str, default: str = "engine_error") -> NoReturn:
 def is_busy(output: Output) -> bool:
     """Whether the server said that it is testing with somebody else."""
     return re.search(dict(PATTERNS)["server_busy"], output.text) is not None
+
+
+def found_nobody(output: Output) -> bool:
+    """Whether librespeed-cli says that no server answers: nobody is there, or nobody under that URL."""
+    return output.stdout.strip() in (b"null", b"[]")
 
 
 def load_json(output: Output) -> Any:

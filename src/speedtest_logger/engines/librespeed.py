@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 from speedtest_logger.engines.job import (
     Command,
@@ -28,12 +29,22 @@ from speedtest_logger.engines.job import (
 from speedtest_logger.errors import EngineError
 
 MBIT = 1e6
+PHP = "garbage.php"
+PHP_PLACE = "backend/"  # where LibreSpeed's own server has its back end
+
+
+def back_ends(url: str) -> list[str]:
+    """The URLs under which a server may answer, the one that was given first; one that names garbage.php is exact."""
+    if url.endswith(f"/{PHP}"):
+        return [url]
+    base = url.rstrip("/") + "/"
+    return [url, base + PHP, *([] if base.endswith(f"/{PHP_PLACE}") else [base + PHP_PLACE + PHP])]
 
 
 def server_list(url: str) -> bytes:
     """A server list of one: a base URL, or the URL of LibreSpeed's garbage.php for the PHP back end."""
-    php = url.endswith("/garbage.php")
-    base, ending = (url[: -len("garbage.php")], ".php") if php else (url.rstrip("/") + "/", "")
+    php = url.endswith(f"/{PHP}")
+    base, ending = (url[: -len(PHP)], ".php") if php else (url.rstrip("/") + "/", "")
     return json.dumps(
         [
             {
@@ -58,11 +69,11 @@ class LibreSpeed:
         return match[1] if match else None
 
     def commands(self, job: Job) -> list[Command]:
-        """One command does both directions."""
+        """One command does both directions. A server of one's own has several, of which one finds its back end."""
         argv = [job.program, "--json", "--telemetry-level", "disabled", "--duration", str(job.duration)]
-        stdin = b""
+        lists = [b""]
         if job.server and "://" in job.server:
-            stdin = server_list(job.server)
+            lists = [server_list(url) for url in back_ends(job.server)]
             argv += ["--local-json", "-", "--server", "1"]
         elif job.server:
             argv += ["--server", job.server]
@@ -75,7 +86,8 @@ class LibreSpeed:
             argv += ["--interface", job.source_interface]
         if job.source_address:
             argv += ["--source", job.source_address]
-        return [Command([*argv, *job.extra_args], stdin)]
+        first, *others = (Command([*argv, *job.extra_args], stdin) for stdin in lists)
+        return [replace(first, instead=tuple(others))]
 
     def parse(self, outputs: list[Output]) -> Result:
         """The first item of the array; some older builds print the item alone."""

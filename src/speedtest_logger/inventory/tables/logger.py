@@ -143,7 +143,8 @@ INPUTS = (
         "speedtest_logger_librespeed_servers",
         [],
         "LibreSpeed: URLs of your own servers or ids of the public list, used in this order; empty: the "
-        "engine chooses.",
+        "engine chooses. The URL of LibreSpeed's own page, such as http://HOST:8080/, is enough: its back end is "
+        "looked for there as it is, with .php, and in backend/.",
         config.engine_domain("librespeed", "servers"),
     ),
     Input(
