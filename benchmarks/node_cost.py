@@ -94,6 +94,7 @@ def main() -> int:
             "SPEEDTEST_LOG_FILE": str(folder / "log"),
             "SPEEDTEST_ENGINES": "iperf3",
             "SPEEDTEST_IPERF3_SERVERS": "127.0.0.1",
+            "SPEEDTEST_OWN_SERVER_ALLOWED": "true",
             "SPEEDTEST_IPERF3_PROGRAM": str(stub),
             "SPEEDTEST_DISK_MIN_FREE_MB": "0",
         }

@@ -56,6 +56,9 @@ class Settings:
     source_interface: str | None = _option(domains.INTERFACE, None, "interface to measure through")
     source_address: str | None = _option(domains.ADDRESS, None, "address to measure from")
     ip_family: str = _option(Choice("auto", "4", "6"), "auto", "internet protocol to measure with")
+    own_server_allowed: bool = _option(
+        domains.BOOLEAN, False, "true: a server on this machine itself may be measured, which tells nothing of the line"
+    )
     ookla_licence_accepted: bool = _option(
         domains.BOOLEAN, False, "the owner accepts Ookla's licence and privacy terms"
     )

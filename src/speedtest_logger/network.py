@@ -63,6 +63,27 @@ def outage_reason(interface: str | None) -> str | None:
     return None
 
 
+def is_own(host: str) -> bool:
+    """Whether a name, or an address, leads to this machine: what goes there never reaches a line.
+
+    The kernel gives packets to one of its own addresses that address as their source; nothing is sent to learn it.
+    """
+    try:
+        found = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)
+    except (OSError, UnicodeError):
+        return False
+    for family, kind, protocol, _, there in found:
+        with socket.socket(family, kind, protocol) as probe:
+            try:
+                probe.connect(there)
+            except OSError:
+                continue
+            here = probe.getsockname()[0]
+            if here in (there[0], "::1") or here.startswith("127."):
+                return True
+    return False
+
+
 def resolves(host: str) -> bool:
     """Whether a name, or an address, can be resolved."""
     try:

@@ -57,6 +57,7 @@ class Stage:
             "SPEEDTEST_LOG_FILE": str(folder / "diag.log"),
             "SPEEDTEST_ENGINES": "iperf3",
             "SPEEDTEST_IPERF3_SERVERS": "127.0.0.1:9",
+            "SPEEDTEST_OWN_SERVER_ALLOWED": "true",
             "SPEEDTEST_ARCHIVE_HOST": "archive.example.org",
             "SPEEDTEST_ARCHIVE_RAW": "true",
             "SPEEDTEST_DISK_MIN_FREE_MB": "0",

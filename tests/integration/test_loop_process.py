@@ -32,6 +32,7 @@ def start(tmp_path, program):
             "SPEEDTEST_LOG_FILE": str(tmp_path / "diag.log"),
             "SPEEDTEST_ENGINES": "iperf3",
             "SPEEDTEST_IPERF3_SERVERS": "127.0.0.1:9",
+            "SPEEDTEST_OWN_SERVER_ALLOWED": "true",
             "SPEEDTEST_DISK_MIN_FREE_MB": "0",
             "SPEEDTEST_INTERVAL_SECONDS": "60",
             "SPEEDTEST_OFFSET_SECONDS": str(int(time.time() + 4) % 60),

@@ -116,6 +116,7 @@ def environment_of(folder):
         "SPEEDTEST_LOG_FILE": str(folder / "log/diag.log"),
         "SPEEDTEST_ENGINES": "iperf3",
         "SPEEDTEST_IPERF3_SERVERS": "127.0.0.1:9",
+        "SPEEDTEST_OWN_SERVER_ALLOWED": "true",
         "SPEEDTEST_DISK_MIN_FREE_MB": "0",
         "SPEEDTEST_ARCHIVE_HOST": "127.0.0.1",
         "SPEEDTEST_ARCHIVE_RAW": "true",

@@ -73,6 +73,7 @@ def world(settings, program, tmp_path, monkeypatch):
         offset_seconds=str(OFFSET),
         archive_host="archive.example.org",
         iperf3_servers="127.0.0.1:9",
+        own_server_allowed="true",
     )
     made = World(here, layout, program("iperf3", REPLAY_IPERF3))
     monkeypatch.setattr(network, "outage_reason", lambda _: None)

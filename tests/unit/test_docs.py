@@ -95,6 +95,7 @@ def test_examples_of_the_logger_run(verb, argv, tmp_path, monkeypatch, capsys):
         "LOG_FILE": str(tmp_path / "log"),
         "ENGINES": "iperf3",
         "IPERF3_SERVERS": "127.0.0.1:9",
+        "OWN_SERVER_ALLOWED": "true",
         "DISK_MIN_FREE_MB": "0",
     }.items():
         monkeypatch.setenv(f"SPEEDTEST_{name}", value)

@@ -74,6 +74,29 @@ def test_nonsense_is_refused_by_the_name_of_its_variable(values):
     assert len([line for line in found if line.startswith(f"{next(iter(values))}: seen ")]) == 1, found
 
 
+def iperf3(server, **values):
+    """A machine that measures with iperf3 against a server."""
+    return {L + "engines": ["iperf3"], L + "iperf3_servers": [server], **values}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        iperf3("127.0.0.1:5201", **{L + "own_server_allowed": True}),
+        iperf3("hh:5201"),
+        iperf3("127.0.0.1.example.org:5201", ansible_host="192.0.2.9"),
+        {L + "iperf3_servers": ["127.0.0.1"], L + "librespeed_servers": ["7"]},  # iperf3 is not asked
+    ],
+)
+def test_a_server_that_is_allowed_or_elsewhere_is_well(values):
+    assert problems(**values) == []
+
+
+def test_a_number_with_its_unit_is_refused_in_plain_words():
+    line = f"{L}busy_mbps: seen '5 Mbit' on h; a number from 0 to 1000000 is wanted"
+    assert problems(**{L + "busy_mbps": "5 Mbit"}) == [line]
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [
@@ -93,6 +116,12 @@ def test_nonsense_is_refused_by_the_name_of_its_variable(values):
             {L + "archive_raw": True, L + "external_ip": "none"},
             [L + "archive_raw", L + "external_ip", "one or the other"],
         ),
+        (iperf3("127.0.0.1:5201"), [L + "iperf3_servers", "127.0.0.1:5201 is the node itself", "own_server_allowed"]),
+        (iperf3("[::1]:5201"), [L + "iperf3_servers", "is the node itself"]),
+        (iperf3("H"), [L + "iperf3_servers", "H is the node itself"]),
+        (iperf3("192.0.2.9:5201", ansible_host="192.0.2.9"), [L + "iperf3_servers", "is the node itself"]),
+        (iperf3("nas.example.org", fleet_archive_address="nas.example.org"), [L + "iperf3_servers", "the node itself"]),
+        ({L + "librespeed_servers": ["http://localhost:8080/"]}, [L + "librespeed_servers", "is the node itself"]),
         ({L + "image_source": "pull"}, [L + "image: seen nothing", "@sha256:"]),
         ({L + "runtime": "compose", "docker_host_source": "repository"}, ["docker_host_repository_key: seen nothing"]),
         ({A + "backup_repository": "/mnt/usb/restic"}, [A + "backup_password: seen nothing", "vault"]),

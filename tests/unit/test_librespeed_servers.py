@@ -92,6 +92,7 @@ def ask(request, tmp_path, settings):
         known = settings(
             engines="librespeed",
             librespeed_servers=url,
+            own_server_allowed="true",
             duration_seconds="1",
             librespeed_program=str(file) if request.param == "stand-in" else request.param,
         )

@@ -140,7 +140,7 @@ def test_the_same_exit_codes(command, code):
 
 def test_the_same_exit_code_where_nothing_answers():
     def unanswered(node: str) -> subprocess.CompletedProcess[str]:
-        setting = "SPEEDTEST_IPERF3_SERVERS=127.0.0.1:9"
+        setting = "SPEEDTEST_IPERF3_SERVERS=hub:9"
         env = "/etc/speedtest-telemetry/logger.env"
         inside = f"docker exec -e {setting} speedtest-logger speedtest-logger measure --wait"
         outside = f"{setting} /opt/speedtest-telemetry/current/bin/speedtest-logger --env-file {env} measure --wait"

@@ -26,6 +26,7 @@ REST_SECONDS = 15 * 60
 LONGEST_REST_SECONDS = 2 * 3600
 VERSION_TIMEOUT = 20.0
 BUSY_WAIT_SECONDS = 5
+ALLOW = "SPEEDTEST_OWN_SERVER_ALLOWED"
 QUICK_SECONDS = 5  # a server that says no answers sooner; one that is away costs no more time than one try
 
 
@@ -137,6 +138,7 @@ def try_once(
     name, server = choice
     if name == "ookla" and not settings.ookla_licence_accepted:
         raise EngineError("licence_not_accepted", "Ookla's licence is not accepted: SPEEDTEST_OOKLA_LICENCE_ACCEPTED")
+    refuse_own(settings, server)
     engine, own = engines.get(name), settings.engine[name]
     with tempfile.TemporaryDirectory(prefix="speedtest-") as home:
         clean = {"PATH": environment.get("PATH", os.defpath), "HOME": home, "LC_ALL": "C.UTF-8", "TMPDIR": home}
@@ -154,6 +156,15 @@ def try_once(
         )
         outputs = run_all(engine.commands(job), clean, deadline, settings.duration_seconds)
     return Answer(name, version, 0, engine.parse(outputs), own_words(outputs))
+
+
+def refuse_own(settings: Settings, server: str | None) -> None:
+    """Raise EngineError for a server on this machine: its test would say how fast the machine is, not the line."""
+    if settings.own_server_allowed or server is None or server.isdigit():
+        return
+    if network.is_own(server_host(server)):
+        words = "is this machine itself: what goes there never reaches the line"
+        raise EngineError("engine_error", f"{server} {words}; name a server elsewhere, or allow it: {ALLOW}=true")
 
 
 def run_all(commands: list[Command], environment: Mapping[str, str], deadline: float, duration: int) -> list[Output]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from itertools import combinations
 from pathlib import Path
 
 from speedtest_logger import __version__, config, schedule
+from speedtest_logger.engines.job import server_host
 from speedtest_logger.inventory import roles
 from speedtest_logger.inventory.environment import environment, in_variables, variable_of
 from speedtest_logger.inventory.found import BadValueError, Inventory, Problem, Problems, View, seen
@@ -33,6 +35,7 @@ AT_LEAST = (
     ("raw_mb", "raw_day_mb"),
     ("low_disk_mb", "free_mb"),
 )
+LOOPBACK = re.compile(r"localhost|127\.[0-9.]+|::1")
 WAYS_OUT = "raise speedtest_logger_interval, lower speedtest_logger_measure_timeout_seconds, or put fewer nodes on it"
 
 
@@ -98,6 +101,26 @@ def node_settings(view: View) -> Iterator[Problem]:
         variable, words = variable_of(found.variable), in_variables(found.words)
         if not any(name == variable or name in words for name in view.bad):
             yield problem(view, variable, words)
+
+
+def own_server(view: View) -> Iterator[Problem]:
+    """No node measures itself, as far as names tell; the node looks at addresses."""
+    if view[LOGGER + "own_server_allowed"] is not False:
+        return
+    names = ("ansible_host", "fleet_archive_address", LOGGER + "source_address")
+    own = {view.host, *(str(view.values[name]) for name in names if view.values.get(name) and name not in view.bad)}
+    for engine in ("librespeed", "iperf3"):
+        variable = f"{LOGGER}{engine}_servers"
+        if engine not in as_list(view[LOGGER + "engines"]) or variable in view.bad:
+            continue
+        for server in map(str, as_list(view[variable])):
+            host = server_host(server).lower().rstrip(".")
+            if host in {name.lower() for name in own} or LOOPBACK.fullmatch(host):
+                words = (
+                    f"{server} is the node itself, so its line would not be measured: name a server on another "
+                    f"machine, or set {LOGGER}own_server_allowed to true"
+                )
+                yield problem(view, variable, words)
 
 
 def licence(view: View) -> Iterator[Problem]:
@@ -176,7 +199,7 @@ def release(view: View, variable: str, directory: str, checkout: Path) -> Iterat
 Relation = Callable[[View], Iterator[Problem]]
 RELATIONS: dict[str, tuple[Relation, ...]] = {
     "": (accounts, directories),
-    "speedtest_logger": (node_settings, licence, image, docker_key),
+    "speedtest_logger": (node_settings, own_server, licence, image, docker_key),
     "speedtest_archive": (backups, limits),
     "speedtest_target": (ports,),
 }

@@ -214,6 +214,13 @@ INPUTS = (
         config.engine_domain("ookla", "extra_args"),
     ),
     Input(
+        "speedtest_logger_own_server_allowed",
+        False,
+        "true: a server on the node itself may be measured, as to try a fleet of one machine; it says how fast the "
+        "machine is, not its line. false: such a slot fails and says so.",
+        of("own_server_allowed"),
+    ),
+    Input(
         "speedtest_logger_ookla_licence_accepted",
         False,
         "true: you accept Ookla's licence and privacy terms for this node (personal, non-commercial use).",
