@@ -22,6 +22,7 @@ EXIT_CODES = """exit codes:
   3  the measurement failed or is partial; its record was kept
   4  the archive gave no receipt; nothing was released
   5  the disk could not be written
+  7  a file may not be opened by this account: use sudo
 """
 VERBS = {
     "measure": ("measure once, keep the record, exit", "speedtest-logger measure --json"),
@@ -75,12 +76,16 @@ def parser() -> argparse.ArgumentParser:
 def environment_with_file(file: Path | None, environment: Mapping[str, str]) -> dict[str, str]:
     """The environment, with an env file's variables below it; the default file only where no settings are there yet."""
     default = Path(environment.get(config.PREFIX + "ENV_FILE") or config.ENV_FILE)
-    if file is None and (config.PREFIX + "NODE" in environment or not os.access(default, os.R_OK)):
+    if file is None and config.PREFIX + "NODE" in environment:
         return dict(environment)
     try:
         return {**config.read_env_file(file or default), **environment}
+    except PermissionError as error:
+        raise errors.NoAccessError(file or default, "read") from error
     except OSError as error:
-        raise errors.ConfigError([f"{file}: {error.strerror}"]) from error
+        if file is None and isinstance(error, FileNotFoundError):
+            return dict(environment)
+        raise errors.ConfigError([f"{file or default}: {error.strerror}"]) from error
 
 
 def act(args: argparse.Namespace, environment: Mapping[str, str]) -> int:
@@ -110,6 +115,10 @@ def run_measure(args: argparse.Namespace, settings: config.Settings, environment
         return errors.EXIT_OK
     if args.json:
         print(json.dumps(record.to_row()))
+    elif not timer:
+        from speedtest_logger.actions import status
+
+        print(status.in_words(settings, record.to_row()))
     return errors.EXIT_OK if record.status in ("ok", "skipped") else errors.EXIT_FAILED_MEASUREMENT
 
 
@@ -154,7 +163,7 @@ def run_status(args: argparse.Namespace, settings: config.Settings, _: Mapping[s
     from speedtest_logger.actions import status
 
     state = status.status(settings)
-    print(json.dumps(state, indent=2) if args.json else status.as_text(state))
+    print(json.dumps(state, indent=2) if args.json else status.as_text(settings, state))
     return errors.EXIT_UNHEALTHY if state["problems"] else errors.EXIT_OK
 
 
@@ -209,6 +218,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except errors.SpeedtestError as error:
         print(f"speedtest-logger: {error}", file=sys.stderr)
         return error.exit_code
+    except PermissionError as error:
+        print(f"speedtest-logger: {errors.NoAccessError(error.filename)}", file=sys.stderr)
+        return errors.EXIT_NO_ACCESS
     except OSError as error:
         print(f"speedtest-logger: {error.filename or 'the disk'}: {error.strerror}", file=sys.stderr)
         return errors.EXIT_STORAGE

@@ -50,6 +50,10 @@ class Settings:
         Whole(1, 3600), 180, "a measurement, all tries included, is ended after this"
     )
     duration_seconds: int = _option(Whole(1, 300), 10, "length of the test in each direction")
+    plan_download_mbps: float = _option(
+        Number(0, 1_000_000), 0.0, "what the contract promises (Mbit/s), for `status`; 0 = nothing"
+    )
+    plan_upload_mbps: float = _option(Number(0, 1_000_000), 0.0, "the same for uploads")
     engines: tuple[str, ...] = _option(
         ListOf(Choice(*ENGINES), least=1, unique=True), ("librespeed",), "programs to try, in order"
     )

@@ -182,7 +182,7 @@ class Interval(Domain):
             return f"{self.words()} is wanted"
         try:
             if not re.fullmatch("[0-9a-z ]{1,40}", value):
-                raise ValueError(f"{value!r:.60} is no time: write it like 90s, 15min, 1h or 1h 30min")
+                raise ValueError(f"{value!r:.60} is no time: write it like 90s, 15min, 1h or 2h 24min")
             schedule.check_interval(schedule.parse_duration(value))
         except ValueError as error:
             return str(error)

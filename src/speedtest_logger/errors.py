@@ -11,6 +11,7 @@ EXIT_FAILED_MEASUREMENT = 3
 EXIT_DELIVERY = 4
 EXIT_STORAGE = 5
 EXIT_REFUSED = 6
+EXIT_NO_ACCESS = 7
 
 
 class SpeedtestError(Exception):
@@ -59,6 +60,15 @@ class DeliveryError(SpeedtestError):
     """The archive could not be reached or gave no valid receipt; the outbox is untouched."""
 
     exit_code = EXIT_DELIVERY
+
+
+class NoAccessError(SpeedtestError):
+    """A file is there and this account may not open it."""
+
+    exit_code = EXIT_NO_ACCESS
+
+    def __init__(self, file: object, doing: str = "open") -> None:
+        super().__init__(f"cannot {doing} {file} as this account: run this with sudo")
 
 
 class StorageError(SpeedtestError):

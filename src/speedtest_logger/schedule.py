@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 DAY = 86_400
-UNITS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": DAY}
+UNITS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": DAY, "w": 7 * DAY}
 SHORTEST = 60
 GUARD_SECONDS = 2
 
@@ -22,10 +22,10 @@ class DoesNotFitError(ValueError):
 
 
 def parse_duration(text: str) -> int:
-    """Seconds of a systemd-style time such as 90s, 15min, 1h or '1h 30min'. Raises ValueError."""
+    """Seconds of a systemd-style time such as 90s, 15min, 1h, '1h 30min' or 1w. Raises ValueError."""
     parts = re.findall(r"(\d+)\s*([a-z]+)", text)
     if not parts or re.sub(r"(\d+)\s*([a-z]+)\s*", "", text.strip()) or any(unit not in UNITS for _, unit in parts):
-        raise ValueError(f"'{text}' is no time: write it like 90s, 15min, 1h or 1h 30min")
+        raise ValueError(f"'{text}' is no time: write it like 90s, 15min, 1h 30min, 7d or 1w")
     return sum(int(count) * UNITS[unit] for count, unit in parts)
 
 

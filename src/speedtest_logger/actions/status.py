@@ -33,6 +33,8 @@ def status(settings: Settings, now: float | None = None) -> dict[str, Any]:
         "version": __version__,
         "interval_seconds": settings.interval_seconds,
         "offset_seconds": settings.offset_seconds,
+        "plan_download_mbps": settings.plan_download_mbps or None,
+        "plan_upload_mbps": settings.plan_upload_mbps or None,
         "last_record": {
             name: last.get(name)
             for name in (
@@ -135,20 +137,28 @@ def health(settings: Settings, now: float | None = None) -> dict[str, Any]:
     return {"healthy": False, "text": f"the slot of {utc_text(due)} is not accounted for"}
 
 
-def as_text(state: dict[str, Any]) -> str:
+def in_words(settings: Settings, record: dict[str, Any]) -> str:
+    """A record for a person: what was measured, in Mbit/s and ms beside the contract, or why nothing was."""
+    words = [record["status"], *([record["reason"]] if record["reason"] else [])]
+    for name, plan in (("download", settings.plan_download_mbps), ("upload", settings.plan_upload_mbps)):
+        if record[f"{name}_bps"]:
+            of = f" of {plan:g}" if plan else ""
+            words.append(f"{name} {record[f'{name}_bps'] / 1e6:.1f}{of} Mbit/s")
+    words += [f"latency {record['latency_ms']:.1f} ms"] if record["latency_ms"] else []
+    words += [record["message"]] if record["message"] else []
+    return ", ".join(words)
+
+
+def as_text(settings: Settings, state: dict[str, Any]) -> str:
     """The same for a person."""
     last = state["last_record"]
-    lines = [f"node {state['node']} at {state['location']}, runtime {state['runtime']}, version {state['version']}"]
-    if last:
-        speed = (
-            ""
-            if not last["download_bps"]
-            else (f"  {last['download_bps'] / 1e6:.1f} down, {(last['upload_bps'] or 0) / 1e6:.1f} up Mbit/s")
-        )
-        lines.append(f"last record   {last['started_at']}  {last['status']} {last['reason'] or ''}{speed}".rstrip())
-    else:
-        lines.append("last record   none yet")
-    lines += [
+    down, up = (
+        f"{state[f'plan_{way}_mbps']:g}" if state[f"plan_{way}_mbps"] else "-" for way in ("download", "upload")
+    )
+    lines = [
+        f"node {state['node']} at {state['location']}, runtime {state['runtime']}, version {state['version']}",
+        f"last record   {last['started_at']}  {in_words(settings, last)}" if last else "last record   none yet",
+        f"plan          {down} down, {up} up Mbit/s",
         f"next slot     {state['next_slot']}" + ("  (paused)" if state["paused"] else ""),
         f"outbox        {state['outbox_records']} records",
         f"last receipt  {state['last_receipt_at'] or 'none yet'}",

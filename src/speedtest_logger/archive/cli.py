@@ -15,7 +15,16 @@ from speedtest_logger import accounts
 from speedtest_logger.archive import rights, steps
 from speedtest_logger.archive.layout import Layout, month_of
 from speedtest_logger.archive.options import parser
-from speedtest_logger.errors import EXIT_OK, EXIT_STORAGE, EXIT_UNHEALTHY, SpeedtestError, StorageError, UsageError
+from speedtest_logger.errors import (
+    EXIT_NO_ACCESS,
+    EXIT_OK,
+    EXIT_STORAGE,
+    EXIT_UNHEALTHY,
+    NoAccessError,
+    SpeedtestError,
+    StorageError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from importlib.abc import MetaPathFinder
@@ -346,6 +355,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except BrokenPipeError:
         return EXIT_OK
+    except PermissionError as error:
+        print(f"speedtest-archive: {NoAccessError(error.filename)}", file=sys.stderr)
+        return EXIT_NO_ACCESS
     except OSError as error:
         print(f"speedtest-archive: {error.filename or 'the disk'}: {error.strerror or error}", file=sys.stderr)
         return EXIT_STORAGE

@@ -15,6 +15,7 @@ EXIT_CODES = """exit codes:
   1  coverage --strict: slots were missed; verify: something differs; import: rows were refused
   2  the command line or the SQL is wrong
   5  the archive cannot be read or written
+  7  a file may not be opened by this account: use sudo
 """
 VERBS = {
     "ingest": ("move receipted records from the inbox into the Parquet files", "speedtest-archive ingest"),
@@ -89,8 +90,8 @@ def _add_scopes(made: dict[str, argparse.ArgumentParser]) -> None:
         made[name].add_argument("--fresh", action="store_true", help="with what lies in the inbox")
     made["report"].add_argument("--location", required=True, help="the place whose line is reported on")
     made["report"].set_defaults(node=None, fresh=False)
-    for name in ("query", "coverage", "outages", "report", "export"):
-        made[name].add_argument("--last", type=duration, help="period up to now, such as 90min, 24h, 30d")
+    for name in ("query", "latest", "coverage", "outages", "report", "export"):
+        made[name].add_argument("--last", type=duration, help="period up to now, such as 90min, 24h, 30d, 1w")
         made[name].add_argument(
             "--from", dest="start", metavar="TIME", type=moment, help="2026-01-31 or 2026-01-31T12:00 (UTC)"
         )

@@ -44,6 +44,8 @@ def owner_of_archive(root: Path) -> Owner:
     """Who owns what is in an archive. Raises UsageError where there is none."""
     try:
         return accounts.owner_of(root / "archive")
+    except PermissionError:
+        raise
     except OSError as error:
         raise UsageError(f"{root} is no archive: name its directory with --root or SPEEDTEST_ARCHIVE_DIR") from error
 
