@@ -12,9 +12,13 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "src"))
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "docs")]
 
-from speedtest_logger import cli, config, record  # noqa: E402  (found only after the line above)
+import completion  # noqa: E402  (found only after the line above)
+import manual  # noqa: E402
+from command_line import command  # noqa: E402
+
+from speedtest_logger import __version__, cli, config, record  # noqa: E402
 from speedtest_logger.archive import limits, options  # noqa: E402
 from speedtest_logger.inventory.inputs import Input, Role  # noqa: E402
 from speedtest_logger.inventory.roles import FLEET, ROLES  # noqa: E402
@@ -178,6 +182,12 @@ def pages() -> dict[Path, str]:
         reference / "record.md": columns(),
         reference / "roles.md": roles(),
     }
+    for parser in (cli.parser(), options.parser()):
+        program, share = command(parser), ROOT / "share"
+        made[share / "man" / "man1" / f"{program.name}.1"] = manual.page(program, __version__)
+        made[share / "bash-completion" / "completions" / program.name] = completion.bash(program)
+        made[share / "zsh" / "site-functions" / f"_{program.name}"] = completion.zsh(program)
+        made[share / "fish" / "vendor_completions.d" / f"{program.name}.fish"] = completion.fish(program)
     for each in ROLES:
         made[ROOT / "roles" / each.name / "README.md"] = role(each)
         made[ROOT / "roles" / each.name / "meta" / "argument_specs.yml"] = argument_specs(each)

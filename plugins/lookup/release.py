@@ -27,6 +27,7 @@ from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "speedtest_logger"
+SHARE = Path(__file__).resolve().parents[2] / "share"  # manuals and completions
 RECIPES = Path(__file__).resolve().parents[2] / "docker"
 CONTAINER_FILES = ("Dockerfile.logger", "compose.yml")
 PROGRAMS = {
@@ -63,6 +64,8 @@ def contents() -> dict[str, tuple[bytes, bool]]:
         files[f"bin/{name}"] = (LAUNCHER.format(module=module).encode(), True)
     for name in CONTAINER_FILES:
         files[f"docker/{name}"] = ((RECIPES / name).read_bytes(), False)
+    for file in sorted(path for path in SHARE.rglob("*") if path.is_file()):
+        files[f"share/{file.relative_to(SHARE).as_posix()}"] = (file.read_bytes(), False)
     return files
 
 
