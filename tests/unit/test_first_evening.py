@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
+import jinja2
 import pytest
 from conftest import REPLAY_IPERF3
 
@@ -18,6 +20,7 @@ from speedtest_logger.archive.options import parser
 from speedtest_logger.errors import EXIT_NO_ACCESS, EXIT_OK, EXIT_USAGE
 from speedtest_logger.schedule import check_interval, parse_duration
 
+ROOT = Path(__file__).resolve().parents[2]
 STRANGER = 60_123
 ENVIRONMENT = {
     "SPEEDTEST_NODE": "attic",
@@ -135,3 +138,38 @@ def test_a_number_with_its_unit_is_told_plainly():
     settings, problems = config.read({**ENVIRONMENT, "SPEEDTEST_BUSY_MBPS": "5 Mbit"})
     assert problems == ["SPEEDTEST_BUSY_MBPS='5 Mbit': a number from 0 to 1000000 is wanted"]
     assert settings.busy_mbps == 0
+
+
+@pytest.mark.parametrize(
+    ("verb", "mode", "runs"),
+    [
+        ("measure", 0o644, "docker exec speedtest-logger speedtest-logger measure --wait"),
+        ("measure", 0o600, "program measure --wait"),  # which says that it needs sudo
+        ("status", 0o644, "program status --wait"),
+    ],
+)
+def test_the_containers_wrapper_leaves_saying_what_is_missing_to_the_program(open_path, capfd, verb, mode, runs):
+    names = {"config_dir": open_path, "install_dir": open_path}
+    template = ROOT / "roles/speedtest_logger/templates/usr/local/bin/speedtest-logger.j2"
+    wrapper = open_path / "wrapper"
+    wrapper.write_text(
+        jinja2.Template(template.read_text()).render(
+            **{f"speedtest_logger_{name}": str(value) for name, value in names.items()},
+            __speedtest_logger_project={"container": "speedtest-logger"},
+        )
+    )
+    (open_path / "logger.env").touch(mode)
+    (open_path / "logger.env").chmod(mode)
+    (open_path / "current/bin").mkdir(parents=True)
+    for file, name in ((open_path / "current/bin/speedtest-logger", "program"), (open_path / "docker", "docker")):
+        file.write_text(f'#!/bin/sh\necho {name} "$@"\n')
+        file.chmod(0o755)
+    for folder in (open_path / "current", open_path / "current/bin"):
+        folder.chmod(0o755)
+    environment = {"PATH": f"{open_path}:{os.environ['PATH']}"}
+
+    def act():
+        return subprocess.run(["sh", str(wrapper), verb, "--wait"], env=environment, check=False).returncode
+
+    assert as_a_stranger(act) == 0
+    assert capfd.readouterr().out == runs + "\n"
