@@ -111,7 +111,7 @@ def test_measure_by_hand_prints_what_it_measured(program, tmp_path, monkeypatch,
     assert cli.main(["status"]) == EXIT_OK
     shown = capsys.readouterr().out.splitlines()
     assert shown[1].endswith(line.strip())
-    assert shown[2] == "plan          250 down, - up Mbit/s"
+    assert shown[2] == "plan          download 250 Mbit/s"
     assert shown[3].startswith("next slot     20")
     assert cli.main(["measure", "--scheduled"]) == EXIT_OK  # a unit's: the journal has the record already
     assert capsys.readouterr().out == ""

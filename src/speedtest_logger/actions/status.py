@@ -152,13 +152,11 @@ def in_words(settings: Settings, record: dict[str, Any]) -> str:
 def as_text(settings: Settings, state: dict[str, Any]) -> str:
     """The same for a person."""
     last = state["last_record"]
-    down, up = (
-        f"{state[f'plan_{way}_mbps']:g}" if state[f"plan_{way}_mbps"] else "-" for way in ("download", "upload")
-    )
+    plan = [f"{way} {mbps:g}" for way in ("download", "upload") if (mbps := state[f"plan_{way}_mbps"])]
     lines = [
         f"node {state['node']} at {state['location']}, runtime {state['runtime']}, version {state['version']}",
         f"last record   {last['started_at']}  {in_words(settings, last)}" if last else "last record   none yet",
-        f"plan          {down} down, {up} up Mbit/s",
+        f"plan          {', '.join(plan)} Mbit/s" if plan else "plan          none is set",
         f"next slot     {state['next_slot']}" + ("  (paused)" if state["paused"] else ""),
         f"outbox        {state['outbox_records']} records",
         f"last receipt  {state['last_receipt_at'] or 'none yet'}",
