@@ -10,7 +10,7 @@ import pytest
 from conftest import REPLAY_IPERF3
 
 from speedtest_logger import network
-from speedtest_logger.actions import measure
+from speedtest_logger.actions import doctor, measure
 from speedtest_logger.log import Log
 from speedtest_logger.spool import Spool
 
@@ -67,3 +67,17 @@ def test_it_is_measured_where_that_is_allowed(settings, program, tmp_path, monke
     known = settings(iperf3_servers="localhost", own_server_allowed="true")
     found = measure.measure(known, Log(known.log_file), {**os.environ, "PATH": program("iperf3", REPLAY_IPERF3)})
     assert found.status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("server", "allowed", "code"),
+    [
+        ("192.0.2.1", "false", "SERVERS"),
+        ("localhost", "false", "OWN_SERVER"),
+        ("localhost", "true", "SERVERS"),
+    ],
+)
+def test_the_doctor_says_so(settings, server, allowed, code):
+    found = doctor.servers(settings(iperf3_servers=f"192.0.2.1 {server}", own_server_allowed=allowed))
+    assert (found.code, found.passed) == (code, code == "SERVERS")
+    assert found.passed or "SPEEDTEST_OWN_SERVER_ALLOWED=true" in found.text

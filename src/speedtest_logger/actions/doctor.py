@@ -39,6 +39,7 @@ def examine(settings: Settings, environment: Mapping[str, str]) -> list[Finding]
         route,
         gateway,
         lambda: dns(settings),
+        lambda: servers(settings),
         clock,
         lambda: disk(settings),
         lambda: key(settings),
@@ -105,16 +106,30 @@ def gateway() -> Finding:
 def dns(settings: Settings) -> Finding:
     """The names that the settings need can be resolved."""
     wanted = [settings.archive_host] if settings.archive_host else []
-    wanted += [
-        server_host(server)
-        for name in settings.engines
-        for server in settings.engine[name].servers
-        if not server.isdigit()
-    ]
+    wanted += [server_host(server) for server in named_servers(settings) if not server.isdigit()]
     missing = [host for host in wanted if host and not network.resolves(host)]
     if missing:
         return Finding("DNS_FAILED", False, f"cannot resolve {', '.join(missing)}: check /etc/resolv.conf")
     return Finding("DNS", True, f"{len(wanted)} names resolved")
+
+
+def named_servers(settings: Settings) -> list[str]:
+    """The servers that the engines of the chain are told to use."""
+    return [server for name in settings.engines for server in settings.engine[name].servers]
+
+
+def servers(settings: Settings) -> Finding:
+    """No server is this machine, unless that is allowed."""
+    try:
+        for server in named_servers(settings):
+            chain.refuse_own(settings, server)
+    except EngineError as error:
+        return Finding("OWN_SERVER", False, str(error))
+    return Finding(
+        "SERVERS",
+        True,
+        f"{len(named_servers(settings))} named" + ("" if settings.own_server_allowed else ", none is this machine"),
+    )
 
 
 def clock() -> Finding:
