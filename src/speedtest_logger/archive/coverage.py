@@ -8,7 +8,7 @@ from __future__ import annotations
 import bisect
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -45,6 +45,12 @@ class Cover:
     outcomes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
     reasons: Counter[str] = field(default_factory=Counter)
     unscheduled: int = 0
+    unscheduled_failed: int = 0
+
+    def take_unscheduled(self, test: Slot) -> None:
+        """Count a record that belongs to no slot: imported, by hand, or of a schedule that nobody knows any more."""
+        self.unscheduled += 1
+        self.unscheduled_failed += test.status == "failed"
 
     def take(self, slot: Slot) -> None:
         """Count a slot."""
@@ -75,6 +81,7 @@ class Cover:
             "expected": self.expected,
             **self.outcomes,
             "unscheduled": self.unscheduled,
+            "unscheduled_failed": self.unscheduled_failed,
             **{f"{name}_pct": shares.get(name) for name in OUTCOMES if name != "pending"},
             "accounted_pct": round(100 - shares["missed"], 2) if shares else None,
             "availability_pct": round(100 * measured / tried, 2) if tried else None,
@@ -130,12 +137,12 @@ def read_schedules(layout: Layout) -> dict[str, registry.History]:
 
 @dataclass
 class Account:
-    """A node's slots of a period in order, and the starts (Unix time, s) of records that belong to none of them."""
+    """A node's slots of a period in order, and the records that belong to none of them, each at its start."""
 
     node: str
     location: str
     slots: list[Slot]
-    unscheduled: list[int]
+    unscheduled: list[Slot]
 
 
 def accounts(archive: Archive, start: float, end: float, grace: float = GRACE_SECONDS) -> Iterator[Account]:
@@ -159,7 +166,8 @@ def accounts(archive: Archive, start: float, end: float, grace: float = GRACE_SE
             if (at, 0) in records:
                 status, reason, _ = records.pop((at, 0))
             slots.append(Slot(at, status, reason))
-        yield Account(node, location, slots, [at for at, _ in records])
+        rest = [Slot(at, status, reason) for (at, _), (status, reason, _) in records.items()]
+        yield Account(node, location, slots, rest)
 
 
 def recorded(archive: Archive, start: float, end: float) -> dict[str, dict[tuple[int, int], tuple[Any, ...]]]:
@@ -186,32 +194,38 @@ def coverage(
     archive: Archive, start: float, end: float, grace: float = GRACE_SECONDS, *, by_day: bool = False
 ) -> list[Cover]:
     """Each node's slots between start and end (Unix time, s), as a whole or by day (UTC)."""
-    return covers_of(accounts(archive, start, end, grace), by_day=by_day)
+    return covers_of(accounts(archive, start, end, grace), utc_day if by_day else None)
 
 
-def covers_of(found: Iterable[Account], *, by_day: bool = False) -> list[Cover]:
-    """Accounts as counts, by node or by node and day (UTC)."""
+def utc_day(at: int) -> str:
+    """The day (UTC) of a Unix time (s)."""
+    return utc_text(at)[:10]
+
+
+def covers_of(found: Iterable[Account], part: Callable[[int], str] | None = None) -> list[Cover]:
+    """Accounts as counts, by node, or by node and part of the period (its name, of a Unix time in s)."""
     covers: dict[tuple[str, str], Cover] = {}
     for account in found:
 
         def cover(at: int, of: Account = account) -> Cover:
-            day = utc_text(at)[:10] if by_day else ""
+            day = part(at) if part else ""
             return covers.setdefault((of.node, day), Cover(of.node, of.location, day or None))
 
         for slot in account.slots:
             cover(slot.at).take(slot)
-        for at in account.unscheduled:
-            cover(at).unscheduled += 1
+        for test in account.unscheduled:
+            cover(test.at).take_unscheduled(test)
     return [covers[key] for key in sorted(covers)]
 
 
 def outages(found: list[Account], shortest: int = 1) -> list[Outage]:
     """The outages of at least `shortest` slots, oldest first; a skipped or pending slot neither makes nor ends one."""
     made = [outage for account in found for outage in _outages_of(account) if len(outage.slots) >= shortest]
+    tried = {account.node: [slot for slot in account.slots if slot.status in (*MEASURED, *DOWN)] for account in found}
     for outage in made:
         for account in found:
             if account.location == outage.location:
-                _compare(outage, account)
+                _compare(outage, tried[account.node])
     return sorted(made, key=lambda outage: (outage.start, outage.node))
 
 
@@ -229,13 +243,12 @@ def _outages_of(account: Account) -> Iterator[Outage]:
         yield current
 
 
-def _compare(outage: Outage, account: Account) -> None:
-    """Whether a node of the location tried to measure during an outage, and whether it could.
+def _compare(outage: Outage, tried: list[Slot]) -> None:
+    """Whether a node of the location tried to measure during an outage, and whether it could: by all that it tried.
 
     Nodes on one line have their slots at different moments: where one had none between the outage's first and last,
     its slots right before and after tell.
     """
-    tried = [slot for slot in account.slots if slot.status in (*MEASURED, *DOWN)]
     first = bisect.bisect_left(tried, outage.start, key=lambda slot: slot.at)
     last = bisect.bisect_right(tried, outage.slots[-1].at, key=lambda slot: slot.at)
     during = tried[first:last]

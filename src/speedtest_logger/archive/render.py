@@ -90,6 +90,8 @@ def csv_value(value: Any) -> Any:
     A control character, which could move a terminal's cursor or worse, becomes U+FFFD, but tabs and ends of lines do
     not. A text that a spreadsheet would run as a formula gets an apostrophe in front (owasp.org).
     """
+    if isinstance(value, (int, float, type(None))):  # most are, and there may be millions
+        return value
     value = plain(value)
     if not isinstance(value, str):
         return value

@@ -122,7 +122,7 @@ def planned(archive: Archive, location: str | None) -> Plan:
 def gather(archive: Archive, accounts: list[Account], start: float, end: float, plan: Plan) -> dict[str, Any]:
     """Everything that the page shows."""
     covers = coverage.covers_of(accounts)
-    days = coverage.covers_of(accounts, by_day=True)
+    days = coverage.covers_of(accounts, coverage.utc_day)
     found = coverage.outages(accounts)
     number_of_line, digest, _ = manifest.head(archive.layout)
     return {
@@ -161,6 +161,7 @@ def total(covers: list[Cover]) -> Cover:
     for cover in covers:
         both.expected += cover.expected
         both.unscheduled += cover.unscheduled
+        both.unscheduled_failed += cover.unscheduled_failed
         both.reasons += cover.reasons
         for name, count in cover.outcomes.items():
             both.outcomes[name] += count
