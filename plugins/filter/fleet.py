@@ -145,6 +145,7 @@ def fleet_inventory(nodes: list[Vars]) -> Vars:
         str(values["node_name"]): {
             "location": str(values["location"]),
             "archive_raw": boolean(values["archive_raw"], strict=False),
+            "timezone": str(values["timezone"]),
         }
         for values in nodes
     }

@@ -2,7 +2,7 @@
 
 `<archive>/fleet/schedule.json`, which root writes:
 {"nodes": {NAME: [{"valid_from": TIME, "valid_to": TIME or null, "interval_seconds": N, "offset_seconds": N,
-"location": ID, …}]}, "inventory": {NAME: {"location": ID, "archive_raw": true or false}}}
+"location": ID, …}]}, "inventory": {NAME: {"location": ID, "archive_raw": true or false, "timezone": ZONE}}}
 
 `nodes` is written last, when a node has its slots; `inventory` first, before a node hears of a change: so no record of
 a node that has just moved is ever foreign. The version before had `nodes` only, in `<archive>/state/schedule.json`.

@@ -65,6 +65,7 @@ def node(name: str, **changes):
         "uplink": "line",
         "location": "home",
         "archive_raw": False,
+        "timezone": "UTC",
         "plan_download_mbps": 0,
         "plan_upload_mbps": 0,
     }
@@ -211,11 +212,11 @@ def test_what_a_backup_brings_back_goes_before_what_is_there():
 
 
 def test_the_inventory_says_what_each_node_may_deliver():
-    nodes = [node("a"), node("b", location="garden", archive_raw="yes")]
+    nodes = [node("a"), node("b", location="garden", archive_raw="yes", timezone="Europe/Berlin")]
     known = fleet.fleet_known(read(), FILES, nodes)
     assert known["schedule"]["inventory"] == {
-        "a": {"location": "home", "archive_raw": False},
-        "b": {"location": "garden", "archive_raw": True},
+        "a": {"location": "home", "archive_raw": False, "timezone": "UTC"},
+        "b": {"location": "garden", "archive_raw": True, "timezone": "Europe/Berlin"},
     }
 
 
@@ -290,7 +291,9 @@ def test_a_run_that_is_killed_anywhere_is_finished_by_the_next(killed_after):
     )
     assert stands["nodes"]["gone"][-1]["valid_to"] is not None
     assert [e["location"] for e in stands["nodes"]["a"]] == ["home", "garden"]
-    assert stands["inventory"] == {name: {"location": "garden", "archive_raw": False} for name in "ab"}
+    assert stands["inventory"] == {
+        name: {"location": "garden", "archive_raw": False, "timezone": "UTC"} for name in "ab"
+    }
     assert "state" not in archive.files
 
 

@@ -179,6 +179,7 @@ def do_outages(args: argparse.Namespace) -> int:
 def do_report(args: argparse.Namespace) -> int:
     """A page for people, or for a provider."""
     from speedtest_logger.archive import report
+    from speedtest_logger.archive.local_time import Zone
 
     end = args.end or time.time()
     start = args.start if args.start is not None else end - (args.last or 30 * 86_400)
@@ -186,12 +187,15 @@ def do_report(args: argparse.Namespace) -> int:
     archive = narrowed(args)
     known = report.planned(archive, args.location)
     plan = report.Plan(args.plan_download or known.download, args.plan_upload or known.upload)
+    zone = Zone.named(args.zone) if args.zone else report.zone_of(archive, args.location)
     page, *rows = args.outputs
     rows_file = args.out.with_suffix(report.ROWS_SUFFIX)
-    left_out = report.write_to(archive, (start, end), plan, page, (rows_file.name, rows[0]) if rows else None)
+    named = (rows_file.name, rows[0]) if rows else None
+    left_out = report.write_to(archive, (start, end), plan, page, named, zone=zone)
     for node, count in left_out.items():
         print(f"speedtest-archive: left out {count} records of node '{node}': not of this location", file=sys.stderr)
-    print(f"{args.out} is ready" + (f", its rows are in {rows_file}" if rows else ""), file=sys.stderr)
+    if rows:
+        print(f"{args.out} is ready, its rows are in {rows_file}", file=sys.stderr)
     return EXIT_OK
 
 

@@ -59,6 +59,15 @@ class Cover:
         if slot.reason and slot.status != "missed":
             self.reasons[slot.reason] += 1
 
+    def add(self, other: Cover) -> None:
+        """Count another one's slots and records as well."""
+        self.expected += other.expected
+        self.unscheduled += other.unscheduled
+        self.unscheduled_failed += other.unscheduled_failed
+        self.reasons += other.reasons
+        for name, count in other.outcomes.items():
+            self.outcomes[name] += count
+
     def shares(self) -> dict[str, float]:
         """Percent of the slots that are due, by outcome; they add up to exactly 100 (largest remainders)."""
         due = self.expected - self.outcomes["pending"]

@@ -135,7 +135,10 @@ def _add_own(made: dict[str, argparse.ArgumentParser]) -> None:
         made["report"].add_argument(
             f"--plan-{name}", type=float, metavar="MBPS", help="default what the inventory says"
         )
-    made["report"].add_argument("out", type=Path, help="the HTML file")
+    made["report"].add_argument(
+        "--zone", metavar="NAME", help="time zone of its clocks; default the inventory's, or UTC"
+    )
+    made["report"].add_argument("out", type=Path, help="the HTML file; - is standard output, without the CSV")
     made["prune"].add_argument("--older-than", type=duration, help="months that ended longer ago, such as 1095d")
     made["prune"].add_argument("--max-size", type=size, help="the oldest months beyond it, such as 500MB or 20GB")
     made["prune"].add_argument("--raw-older-than", type=duration, help="raw output of days that ended longer ago")

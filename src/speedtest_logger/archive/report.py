@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import math
 import time
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import jinja2
 
-from speedtest_logger import __version__, files
-from speedtest_logger.archive import audit, coverage, index, manifest, render
+from speedtest_logger import __version__, files, registry
+from speedtest_logger.archive import audit, charts, coverage, figures, index, manifest, render
+from speedtest_logger.archive.charts import Frame
 from speedtest_logger.archive.coverage import Account, Cover
 from speedtest_logger.archive.dataset import Archive
+from speedtest_logger.archive.local_time import Grain, Zone, beginning, grain_of, parts
 from speedtest_logger.errors import UsageError
-from speedtest_logger.record import utc_text
 
 OUTAGES = 30  # that are listed: the longest; the verb `outages` has them all
 ROWS_SUFFIX = ".csv"
-SHARES = (50, 80, 90)  # percent of the plan that tests are counted under
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 400, 190, 42, 24, 8  # of a chart, in its own units
+SHORT_SECONDS, FEW_TESTS = 48 * 3600, 2_000  # up to both of them, each test is drawn
+MOST_SOURCES = 4  # nodes or programs that get charts of their own
+NAMED = 6  # nodes that are named above
+STEPS = [60 * minutes for minutes in (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440)]  # of an axis of time (s)
 
 
 @dataclass(frozen=True)
@@ -32,14 +35,36 @@ class Plan:
     download: float | None
     upload: float | None
 
+    def of(self, name: str) -> float | None:
+        """Of a direction; None for anything else."""
+        return {"download": self.download, "upload": self.upload}.get(name)
+
 
 @dataclass(frozen=True)
-class Series:
-    """A line of a chart: its name, its colour's name, and for each place a low, a middle and a high value or None."""
+class View:
+    """What the page looks at: the period (Unix times, s), on which clocks, and where in it there are tests."""
 
-    name: str
-    colour: str
-    points: list[tuple[float, float, float] | None]
+    start: float
+    end: float
+    zone: Zone
+    first: float
+    last: float
+    tests: int
+
+    @property
+    def each_test(self) -> bool:
+        """Whether the tests are few enough to draw each of them."""
+        return self.last - self.first <= SHORT_SECONDS and self.tests <= FEW_TESTS
+
+    @property
+    def grain(self) -> Grain:
+        """The parts that the period is shown in."""
+        return grain_of(self.last - self.first)
+
+    def parts(self) -> list[datetime]:
+        """All of them that have tests, and those between."""
+        first, last = (self.zone.part(moment, self.grain) for moment in (self.first, self.last))
+        return list(parts(first, last, self.grain))
 
 
 def trusted(archive: Archive, start: float, end: float) -> tuple[Archive, dict[str, int]]:
@@ -67,42 +92,59 @@ def places(out: Path) -> list[Path]:
     return [out, out.with_suffix(ROWS_SUFFIX)]
 
 
-def write(archive: Archive, start: float, end: float, out: Path, plan: Plan) -> Path | None:
+def write(archive: Archive, start: float, end: float, out: Path, plan: Plan, zone: Zone | None = None) -> Path | None:
     """Write the report to files; returns the CSV's path where there is one. As `write_to` otherwise."""
     with ExitStack() as stack:
         page, *rows = [stack.enter_context(files.new_output(place)) for place in places(out)]
         rows_file = out.with_suffix(ROWS_SUFFIX)
-        write_to(archive, (start, end), plan, page, (rows_file.name, rows[0]) if rows else None)
+        write_to(archive, (start, end), plan, page, (rows_file.name, rows[0]) if rows else None, zone=zone)
     return rows_file if rows else None
 
 
 def write_to(
-    archive: Archive, period: tuple[float, float], plan: Plan, page: BinaryIO, rows: tuple[str, BinaryIO] | None
+    archive: Archive,
+    period: tuple[float, float],
+    plan: Plan,
+    page: BinaryIO,
+    rows: tuple[str, BinaryIO] | None,
+    *,
+    zone: Zone | None = None,
 ) -> dict[str, int]:
     """Write the report of an archive that is narrowed to a location, and its rows, which have a name, as CSV.
 
     Returns how many records of which nodes were left out, for they are not of this location.
 
-    The period is two Unix times (s). Raises UsageError where the location has neither records nor slots in it.
+    The period is two Unix times (s); the clocks are those of a time zone, by default UTC. Raises UsageError where the
+    location has neither records nor slots in it.
     """
     start, end = period
     archive, left_out = trusted(archive, start, end)
     location = archive.scope.location
     accounts = list(coverage.accounts(archive, start, end))
     scoped = archive.only(start=start, end=end)
-    tests = scoped.query("SELECT count(*) AS n FROM records").to_pylist()[0]["n"]
-    if not tests and not any(account.slots for account in accounts):
+    found = figures.span(scoped)
+    moments = [slot.at for account in accounts for slot in (account.slots[:1] + account.slots[-1:])]
+    moments += [found[name] for name in ("first", "last") if found[name] is not None]
+    if not moments:
         known = ", ".join(archive.locations()) or "none"
         raise UsageError(f"location '{location}' has no tests in this period; known here: {known}")
-    facts = {**gather(scoped, accounts, start, end, plan), "left_out": left_out}
+    bounds = (found["first"], found["last"]) if found["tests"] else (min(moments), max(moments))
+    view = View(start, end, zone or Zone.named("UTC"), bounds[0], bounds[1], found["tests"])
+    facts = {**gather(scoped, accounts, view, plan), "left_out": left_out, "rows_file": rows[0] if rows else None}
     if rows:
         render.write(scoped.to_arrow(), "csv", rows[1])
-    loader = jinja2.PackageLoader("speedtest_logger.archive", ".")
-    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters.update(number=number, shown=render.printable)
-    text = environment.get_template("report.html.j2").render(**facts, rows_file=rows[0] if rows else None)
-    page.write(text.encode())
+    page.write(template().render(**facts).encode())
     return left_out
+
+
+def template() -> jinja2.Template:
+    """The page; whatever it is given is text, never markup."""
+    loader = jinja2.PackageLoader("speedtest_logger.archive", ".")
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(number=charts.number, shown=render.printable, count="{:,}".format)
+    return environment.get_template("report.html.j2")
 
 
 def planned(archive: Archive, location: str | None) -> Plan:
@@ -119,207 +161,172 @@ def planned(archive: Archive, location: str | None) -> Plan:
     return Plan(speeds[0] or None, speeds[1] or None)
 
 
-def gather(archive: Archive, accounts: list[Account], start: float, end: float, plan: Plan) -> dict[str, Any]:
+def zone_of(archive: Archive, location: str | None) -> Zone:
+    """The time zone that the inventory gives the location's nodes: what most have that have not left it at UTC."""
+    found = registry.read(archive.layout.root)
+    nodes = (found.inventory or {}).values() if found else ()
+    named = Counter(str(node["timezone"]) for node in nodes if node.get("location") == location and "timezone" in node)
+    del named["UTC"]
+    return Zone.named(min(named, key=lambda name: (-named[name], name), default="UTC"))
+
+
+def gather(archive: Archive, accounts: list[Account], view: View, plan: Plan) -> dict[str, Any]:
     """Everything that the page shows."""
     covers = coverage.covers_of(accounts)
-    days = coverage.covers_of(accounts, coverage.utc_day)
+    now = time.time()
     found = coverage.outages(accounts)
+    who = figures.sources(archive)
     number_of_line, digest, _ = manifest.head(archive.layout)
     return {
         "location": archive.scope.location,
-        "start": utc_text(start)[:16].replace("T", " "),
-        "end": utc_text(end)[:16].replace("T", " "),
-        "made": utc_text(time.time())[:16].replace("T", " "),
+        "zone": view.zone.name,
+        "start": view.zone.text(view.start),
+        "end": view.zone.text(view.end),
+        "made": view.zone.text(now),
         "version": __version__,
         "nodes": [account.node for account in accounts],
+        "named": NAMED,
         "plan": plan,
-        "speeds": [speed(archive, "download", plan.download), speed(archive, "upload", plan.upload)],
-        "delays": delays(archive),
-        "hours": hours(archive, plan),
-        "daily": daily(archive, plan),
+        "speeds": [figures.speed(archive, "download", plan.download), figures.speed(archive, "upload", plan.upload)],
+        "delays": figures.delays(archive),
+        "each_test": view.each_test,
+        "grain": view.grain,
+        "sources": who if len(who) > 1 else [],
+        "groups": groups(archive, who, view, plan),
         "covers": [cover.to_row() for cover in covers],
-        "coverage_chart": stacked(days),
+        "coverage_chart": shares(accounts, view),
         "total": total(covers).to_row(),
-        "outages": longest([outage.to_row(min(end, time.time())) for outage in found]),
+        "outages": [told(outage, view, now) for outage in longest(found, min(view.end, now))],
         "outage_count": len(found),
-        "methods": methods(archive),
+        "methods": figures.methods(archive),
         "line": number_of_line,
         "digest": digest,
         "files": sources(archive),
     }
 
 
-def longest(outages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def longest(outages: list[coverage.Outage], now: float) -> list[coverage.Outage]:
     """The longest ones, in order of time."""
-    kept = sorted(outages, key=lambda outage: -outage["minutes"])[:OUTAGES]
-    return sorted(kept, key=lambda outage: (outage["from"], outage["node"]))
+    kept = sorted(outages, key=lambda outage: outage.start - (outage.end or now))[:OUTAGES]
+    return sorted(kept, key=lambda outage: (outage.start, outage.node))
+
+
+def told(outage: coverage.Outage, view: View, now: float) -> dict[str, Any]:
+    """An outage as a row, on the page's clocks."""
+    until = None if outage.end is None else view.zone.text(outage.end)
+    return {**outage.to_row(min(view.end, now)), "from": view.zone.text(outage.start), "until": until}
 
 
 def total(covers: list[Cover]) -> Cover:
     """All nodes together."""
     both = Cover("all", "")
     for cover in covers:
-        both.expected += cover.expected
-        both.unscheduled += cover.unscheduled
-        both.unscheduled_failed += cover.unscheduled_failed
-        both.reasons += cover.reasons
-        for name, count in cover.outcomes.items():
-            both.outcomes[name] += count
+        both.add(cover)
     return both
 
 
-def speed(archive: Archive, direction: str, plan: float | None) -> dict[str, Any]:
-    """Median and percentiles of a direction, Mbit/s, and the percentage of tests under each share of the plan."""
-    value = f"{direction}_bps"
-    under = ", ".join(
-        f"100.0 * count(*) FILTER ({value} < {(plan or 0) * share * 1e4}) / nullif(count({value}), 0) AS u{share}"
-        for share in SHARES
-    )
-    sql = f"""
-        SELECT count({direction}_bps) AS tests, median({direction}_bps) / 1e6 AS median,
-               quantile_cont({direction}_bps, 0.05) / 1e6 AS p5, quantile_cont({direction}_bps, 0.95) / 1e6 AS p95,
-               min({direction}_bps) / 1e6 AS lowest, max({direction}_bps) / 1e6 AS highest, {under} FROM records"""
-    row: dict[str, Any] = archive.query(sql).to_pylist()[0]
-    share_of_plan = 100 * row["median"] / plan if plan and row["median"] is not None else None
-    shares = [(share, row.pop(f"u{share}") if plan else None) for share in SHARES]
-    return {"direction": direction, "plan": plan, "share": share_of_plan, "under": shares, **row}
+def groups(archive: Archive, who: list[figures.Source], view: View, plan: Plan) -> list[dict[str, Any]]:
+    """The charts: of all tests together, or where nodes or programs differ, of each of them under its name."""
+    if not figures.differ(who):
+        return [{"name": None, "charts": draw(archive, view, plan)}]
+    return [{"name": source.name, "charts": draw(source.of(archive), view, plan)} for source in who[:MOST_SOURCES]]
 
 
-def delays(archive: Archive) -> list[dict[str, Any]]:
-    """Median, 95th percentile and number of each kind of latency (ms), of jitter and of loss (percent)."""
-    kinds = {
-        "latency_ms": "latency, idle (ms)",
-        "download_latency_ms": "latency while downloading (ms)",
-        "upload_latency_ms": "latency while uploading (ms)",
-        "jitter_ms": "jitter (ms)",
-        "packet_loss_pct": "packet loss (%)",
-    }
-    parts = " UNION ALL ".join(
-        f"SELECT '{text}' AS what, {place} AS place, count({name}) AS tests, median({name}) AS median, "
-        f"quantile_cont({name}, 0.95) AS p95, max({name}) AS highest FROM records"
-        for place, (name, text) in enumerate(kinds.items())
-    )
-    rows: list[dict[str, Any]] = archive.query(f"SELECT * FROM ({parts}) ORDER BY place").to_pylist()
-    return [row for row in rows if row["tests"]]
+def draw(archive: Archive, view: View, plan: Plan) -> list[dict[str, Any]]:
+    """The charts of an archive's tests: each of them, or by hour of the day beside by day."""
+    usual = figures.usual(archive)
+    shown = [name for name in ("download", "upload", "latency", "jitter") if usual[name] is not None]
+    if view.each_test:
+        return each_test(archive, view, [frame(name, "", plan, usual) for name in shown])
+    hours, days = figures.by_hour(archive, view.zone), figures.by_part(archive, view.zone, view.grain)
+    clock, all_parts = [f"{hour:02d}" for hour in range(24)], view.parts()
+    day, whole = charts.Columns([f"{hour}:00" for hour in clock], clock), columns_of(all_parts, view.grain)
+    made = []
+    for name in [name for name in shown if name != "jitter"]:
+        by_hour = [hours.get(hour, {}).get(name) for hour in range(24)]
+        by_part = [days.get(part, {}).get(name) for part in all_parts]
+        made.append(charts.of_bands(frame(name, " by hour of the day", plan, usual), by_hour, day))
+        made.append(charts.of_bands(frame(name, f" by {view.grain}", plan, usual), by_part, whole))
+    return made
 
 
-def bands(archive: Archive, by: str) -> dict[Any, dict[str, Any]]:
-    """10th percentile, median and 90th percentile of both directions (Mbit/s) and of latency (ms), by an expression."""
-    values = {"download": "download_bps / 1e6", "upload": "upload_bps / 1e6", "latency": "latency_ms"}
-    quantiles = ", ".join(f"quantile_cont({value}, [0.1, 0.5, 0.9]) AS {name}" for name, value in values.items())
-    rows = archive.query(f"SELECT {by} AS place, {quantiles} FROM records GROUP BY 1 ORDER BY 1").to_pylist()
-    return {row.pop("place"): row for row in rows}
+def frame(name: str, by: str, plan: Plan, usual: dict[str, float | None]) -> Frame:
+    """What stands around a chart of one of figures.VALUES."""
+    title, unit, colour = {
+        "download": ("Download", "Mbit/s", "down"),
+        "upload": ("Upload", "Mbit/s", "up"),
+        "latency": ("Idle latency", "ms", "delay"),
+        "jitter": ("Jitter", "ms", "delay"),
+    }[name]
+    return Frame(f"{title}{by}", unit, colour, plan.of(name), usual[name])
 
 
-def series(found: dict[Any, dict[str, Any]], places: list[Any], name: str, colour: str) -> Series:
-    """A line of a chart from bands; a place without a value is a gap."""
-    points = [tuple(found[place][name]) if place in found and found[place][name] else None for place in places]
-    return Series(name, colour, points)
+def each_test(archive: Archive, view: View, frames: list[Frame]) -> list[dict[str, Any]]:
+    """Charts of every single test, over the time that they took."""
+    found = figures.tests(archive)
+    length = max(view.last - view.first, 60.0)
+    start = (view.first + view.last - length) / 2
+    several = len({test["node"] for test in found}) > 1
+    names = {"Download": "download", "Upload": "upload", "Idle latency": "latency", "Jitter": "jitter"}
+
+    def dot(test: dict[str, Any], drawn: Frame) -> charts.Test:
+        value, failed = test[names[drawn.title]], test["status"] == "failed" and drawn.unit == "Mbit/s"
+        missing = f"failed ({test['reason']})" if failed else "not measured"
+        words = missing if value is None else charts.number(value)
+        text = f"{view.zone.text(test['at'])[11:]} {words}" + (f" ({test['node']})" if several else "")
+        return charts.Test((test["at"] - start) / length, value, failed, render.printable(text))
+
+    labels = times(view.zone, start, length)
+    return [charts.of_tests(drawn, [dot(test, drawn) for test in found], labels) for drawn in frames]
 
 
-def hours(archive: Archive, plan: Plan) -> list[dict[str, Any]]:
-    """Charts by hour of the day."""
-    found, places = bands(archive, "CAST(hour(started_at) AS INTEGER)"), list(range(24))
-    labels = [(hour, f"{hour:02d}") for hour in range(0, 24, 4)]
-    return [
-        chart("Download by hour (UTC), Mbit/s", [series(found, places, "download", "down")], labels, plan.download),
-        chart("Upload by hour (UTC), Mbit/s", [series(found, places, "upload", "up")], labels, plan.upload),
-    ]
+def times(zone: Zone, start: float, length: float) -> list[tuple[float, str]]:
+    """Labels of an axis of time: shares of it, and round times on a zone's clocks."""
+    step = next((step for step in STEPS if length / step < charts.LABELS), STEPS[-1])
+    labels = []
+    moment = start - start % 60
+    while moment <= start + length:
+        clock = zone.at(moment)
+        if moment >= start and (clock.hour * 3600 + clock.minute * 60) % step == 0:
+            labels.append(
+                ((moment - start) / length, f"{clock:%d %b}" if clock.hour == clock.minute == 0 else f"{clock:%H:%M}")
+            )
+        moment += 60
+    return labels
 
 
-def daily(archive: Archive, plan: Plan) -> list[dict[str, Any]]:
-    """Charts by day."""
-    found = bands(archive, "day")
-    places = list(found)
-    step = max(1, len(places) // 5)
-    labels = [(place, f"{places[place]:%d %b}") for place in range(0, len(places), step)]
-    return [
-        chart("Download by day, Mbit/s", [series(found, places, "download", "down")], labels, plan.download),
-        chart("Upload by day, Mbit/s", [series(found, places, "upload", "up")], labels, plan.upload),
-        chart("Idle latency by day, ms", [series(found, places, "latency", "delay")], labels, None),
-    ]
+def columns_of(found: list[datetime], grain: Grain) -> charts.Columns:
+    """What hours, days, weeks or months are called."""
+    form = {"hour": "%d %b %H:00", "day": "%d %b", "week": "week of %d %b", "month": "%b %Y"}[grain]
+    names = [f"{part:{form}}" for part in found]
+    below = names
+    if grain == "hour":
+        below = [f"{part:%H:00}" if part.hour else f"{part:%d %b}" for part in found]
+    elif grain == "week":
+        below = [f"{part:%d %b}" for part in found]
+    return charts.Columns(names, below)
 
 
-def chart(title: str, lines: list[Series], labels: list[tuple[int, str]], limit: float | None) -> dict[str, Any]:
-    """A chart's shapes in its own units: bands from low to high, middles as lines, the contracted speed as a rule."""
-    values = [value for line in lines for point in line.points if point for value in point]
-    top = max([*values, limit or 0, 1e-9]) * 1.08
-    count = max(1, max((len(line.points) for line in lines), default=1) - 1)
+def shares(accounts: list[Account], view: View) -> dict[str, Any]:
+    """What became of the slots of each part of the period, all nodes together."""
+    slots = [slot for account in accounts for slot in account.slots]
+    if not slots:
+        return charts.stacked([], charts.Columns([], []))
+    first, last = min(slot.at for slot in slots), max(slot.at for slot in slots)
+    grain = grain_of(last - first)
+    by_hour: dict[int, datetime] = {}  # no zone's clocks change within a quarter of an hour
 
-    def x(place: int) -> float:
-        return round(LEFT + (WIDTH - LEFT - 8) * place / count, 1)
+    def part(at: int) -> datetime:
+        quarter = at // 900
+        if quarter not in by_hour:
+            by_hour[quarter] = view.zone.part(at, grain)
+        return by_hour[quarter]
 
-    def y(value: float) -> float:
-        return round(TOP + (HEIGHT - TOP - BOTTOM) * (1 - value / top), 1)
-
-    shapes = []
-    for line in lines:
-        for run in runs(line.points):
-            forth = [f"{x(place)},{y(point[2])}" for place, point in run]
-            back = [f"{x(place)},{y(point[0])}" for place, point in reversed(run)]
-            middle = [f"{x(place)},{y(point[1])}" for place, point in run]
-            dot = (x(run[0][0]), y(run[0][1][1])) if len(run) == 1 else None
-            shapes.append({"colour": line.colour, "band": " ".join(forth + back), "line": " ".join(middle), "dot": dot})
-    step = round_step(top / 3.5)
-    ticks = [(y(step * part), f"{step * part:g}") for part in range(int(top / step) + 1)]
-    return {
-        "title": title,
-        "shapes": shapes,
-        "ticks": ticks,
-        "labels": [(x(place), text) for place, text in labels],
-        "limit": None if limit is None else (y(limit), number(limit)),
-    }
-
-
-def round_step(about: float) -> float:
-    """A step of an axis near a length: 1, 2 or 5 times a power of ten."""
-    power = 10.0 ** math.floor(math.log10(about))
-    return power * min((1, 2, 5, 10), key=lambda factor: abs(factor * power - about))
-
-
-def runs(points: list[Any]) -> list[list[tuple[int, Any]]]:
-    """The stretches without a gap."""
-    found: list[list[tuple[int, Any]]] = [[]]
-    for place, point in enumerate(points):
-        if point is None:
-            found.append([])
-        else:
-            found[-1].append((place, point))
-    return [run for run in found if run]
-
-
-def stacked(days: list[Cover]) -> dict[str, Any]:
-    """What became of the slots of each day, all nodes together, as bars that reach 100 %."""
-    by_day: dict[str, Cover] = {}
-    for cover in days:
-        day = by_day.setdefault(str(cover.day), Cover("all", ""))
-        for name, count in cover.outcomes.items():
-            day.outcomes[name] += count
-            day.expected += count
-    width = (WIDTH - LEFT - 8) / max(1, len(by_day))
-    bars, labels = [], []
-    for place, (day_name, cover) in enumerate(sorted(by_day.items())):
-        base, left = 0.0, round(LEFT + place * width, 1)
-        for name, share in cover.shares().items():
-            height = (HEIGHT - TOP - BOTTOM) * share / 100
-            if share:
-                y = round(HEIGHT - BOTTOM - base - height, 1)
-                bars.append(
-                    {"kind": name, "x": left, "y": y, "width": round(width * 0.86, 1), "height": round(height, 1)}
-                )
-            base += height
-        if place % max(1, len(by_day) // 5) == 0:
-            labels.append((round(left + width / 2, 1), f"{date.fromisoformat(day_name):%d %b}"))
-    return {"bars": bars, "labels": labels}
-
-
-def methods(archive: Archive) -> list[dict[str, Any]]:
-    """Which programs measured, against which servers."""
-    sql = """
-        SELECT engine, engine_version, server_name, server_host, runtime, count(*) AS tests
-        FROM records WHERE engine IS NOT NULL GROUP BY ALL ORDER BY tests DESC LIMIT 20"""
-    rows: list[dict[str, Any]] = archive.query(sql).to_pylist()
-    return rows
+    found: dict[datetime, Cover] = {}
+    for slot in slots:
+        found.setdefault(part(slot.at), Cover("all", "")).take(slot)
+    every = list(parts(beginning(part(first), grain), part(last), grain))
+    return charts.stacked([found.get(each) for each in every], columns_of(every, grain))
 
 
 def sources(archive: Archive) -> list[dict[str, Any]]:
@@ -330,12 +337,3 @@ def sources(archive: Archive) -> list[dict[str, Any]]:
         for name, state in sorted(manifest.state(archive.layout).items())
         if name in wanted
     ]
-
-
-def number(value: float | None) -> str:
-    """A number for people: three digits that count, nothing where there is none."""
-    if value is None:
-        return "\N{EN DASH}"
-    if value == 0:
-        return "0"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
