@@ -85,7 +85,7 @@ clean: ## remove environments and what was built
 
 # programs that tests and benchmarks drive for real; installed where they are missing
 TEST_PROGRAMS := iperf3:iperf3 speedtest-cli:speedtest-cli ssh:openssh-client systemd-analyze:systemd gpg:gnupg restic:restic \
-  Rscript:r-base-core
+  Rscript:r-base-core chromium-headless-shell:chromium-headless-shell
 PEERS := /usr/sbin/sshd:openssh-server psql:postgresql
 .PHONY: tools peers
 tools: PROGRAMS = $(TEST_PROGRAMS)
