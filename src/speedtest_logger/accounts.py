@@ -80,6 +80,21 @@ def as_caller() -> Iterator[None]:
         yield
 
 
+def give_to_caller(descriptor: int, folder: Path) -> None:
+    """A new file of root's becomes that of the person who called with sudo, where they could have made it themselves.
+
+    What is no file stays as it is. Raises OSError where the file's owner cannot be changed.
+    """
+    called_by = [os.environ.get(name, "") for name in ("SUDO_UID", "SUDO_GID")]
+    if os.geteuid() != 0 or not all(map(str.isdecimal, called_by)) or not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return
+    uid, gid = map(int, called_by)
+    with _switched(uid, gid):
+        may = os.access(folder, os.W_OK | os.X_OK, effective_ids=True)
+    if may:
+        os.fchown(descriptor, uid, gid)
+
+
 @contextmanager
 def unable_to_write(directory: Path) -> Iterator[None]:
     """Where root started this process: for a while, have only what the group of a directory's owner may read.

@@ -325,6 +325,35 @@ def test_the_page_goes_to_standard_output(archive, capfdbinary):
     assert printed.err == b""
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["outages", "--from", "2026-01-01", "--to", "2026-01-01T04:00"], "no outages"),
+        (
+            ["verify", "--explain", "location=home/year=2020/month=01/speedtest.parquet"],
+            "the manifest has never had a file location=home/year=2020/month=01/speedtest.parquet",
+        ),
+    ],
+)
+def test_where_there_is_nothing_a_word_says_so(archive, capfd, words, said):
+    assert cli.main(["--root", str(archive.root), *words]) == 0
+    printed = capfd.readouterr()
+    assert (printed.out, printed.err) == ("", said + "\n")
+    assert cli.main(["--root", str(archive.root), *words, "--format", "csv"]) == 0
+    printed = capfd.readouterr()
+    assert printed.out.count("\n") == 1  # the columns' names: programs get the same form always
+    assert printed.err == said + "\n"
+
+
+def test_where_no_raw_output_is_kept_that_is_said(archive, capfd):
+    assert cli.main(["--root", str(archive.root), "query", "SELECT text FROM raw"]) == 0
+    assert (
+        "no raw output is kept here: nodes deliver it with speedtest_logger_archive_raw: true" in capfd.readouterr().err
+    )
+    assert cli.main(["--root", str(archive.root), "query", "SELECT node FROM records LIMIT 0"]) == 0
+    assert capfd.readouterr().err == ""
+
+
 def test_the_pages_name_is_not_its_rows_name(archive, tmp_path, capsys):
     assert command(archive, tmp_path / "home.csv") == 2
     assert "is where the rows go: name the page, such as" in capsys.readouterr().err

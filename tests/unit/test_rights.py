@@ -72,6 +72,29 @@ def test_what_root_names_is_roots(archive, mine, verb):  # noqa: F811
     assert os.listdir(mine) == ["out.csv"]
 
 
+@pytest.mark.parametrize(("folder_of", "owner"), [(4242, 4242), (0, 0)])
+def test_a_report_made_with_sudo_is_the_callers_where_they_may_write(archive, tmp_path, folder_of, owner):  # noqa: F811
+    folder = tmp_path / "home"
+    folder.mkdir()
+    for above in (tmp_path, *tmp_path.parents[:2]):
+        above.chmod(0o755)
+    os.chown(folder, folder_of, folder_of)
+    kept = tmp_path / "kept"
+    kept.write_text("")
+
+    def act():
+        os.environ.update(SUDO_UID="4242", SUDO_GID="4243")
+        assert run(archive, "report", "--location", "home", folder / "home.html") == EXIT_OK
+        with kept.open("wb") as stream:
+            assert run(archive, "query", "--out", f"/dev/fd/{stream.fileno()}", "SELECT 1") == EXIT_OK
+
+    in_a_process(act)
+    for name in ("home.html", "home.csv"):
+        found = (folder / name).stat()
+        assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (owner, owner and 4243, 0o640)
+    assert kept.stat().st_uid == 0  # a stream is whose it was
+
+
 def test_a_report_and_its_rows_are_roots(archive, mine):  # noqa: F811
     in_a_process(lambda: run(archive, "report", "--location", "home", mine / "home.html") and sys.exit("it failed"))
     assert sorted(os.listdir(mine)) == ["home.csv", "home.html"]

@@ -66,8 +66,15 @@ def narrowed(args: argparse.Namespace) -> Archive:
     return archive
 
 
-def show(args: argparse.Namespace, rows: list[dict[str, Any]], empty: Sequence[str]) -> None:
-    """Write rows in the form that was asked for; `empty` names the columns where there are none."""
+def show(args: argparse.Namespace, rows: list[dict[str, Any]], empty: Sequence[str], nothing: str = "") -> None:
+    """Write rows in the form that was asked for; where there are none `empty` names the columns, and `nothing` says it.
+
+    Who looks at a table reads that instead of one without rows.
+    """
+    if not rows and nothing:
+        print(nothing, file=sys.stderr)
+        if args.format == "table" and not args.outputs:
+            return
     import pyarrow as pa
 
     from speedtest_logger.archive import render
@@ -118,8 +125,12 @@ def do_ingest(args: argparse.Namespace) -> int:
 def do_query(args: argparse.Namespace) -> int:
     """SQL."""
     from speedtest_logger.archive import render
+    from speedtest_logger.archive.dataset import speaks_of_raw
 
-    render.write(narrowed(args).query(args.sql), args.format, where(args))
+    answer = narrowed(args).query(args.sql)
+    render.write(answer, args.format, where(args))
+    if not answer.num_rows and speaks_of_raw(args.sql) and not Layout(args.root).raw_files():
+        print("no raw output is kept here: nodes deliver it with speedtest_logger_archive_raw: true", file=sys.stderr)
     return EXIT_OK
 
 
@@ -172,7 +183,7 @@ def do_outages(args: argparse.Namespace) -> int:
     node, args.node = args.node, None  # its neighbours are witnesses
     found = list(coverage.accounts(narrowed(args), start, end, args.grace))
     outages = [o for o in coverage.outages(found, args.shortest) if node in (None, o.node)]
-    show(args, [outage.to_row(min(now, end)) for outage in outages], ["node", "from", "until"])
+    show(args, [outage.to_row(min(now, end)) for outage in outages], ["node", "from", "until"], "no outages")
     return EXIT_OK
 
 
@@ -209,7 +220,8 @@ def do_verify(args: argparse.Namespace) -> int:
             month_of(args.explain)
         except ValueError as error:
             raise UsageError(str(error)) from error
-        show(args, verify.explain(layout, args.explain), ["at", "verb"])
+        unknown = f"the manifest has never had a file {args.explain}"
+        show(args, verify.explain(layout, args.explain), ["at", "verb"], unknown)
         return EXIT_OK
     with progress(verify.sizes(layout), "verify") as advance:
         findings = verify.verify(layout, advance)

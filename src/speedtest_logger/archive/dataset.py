@@ -75,6 +75,11 @@ class Scope:
         return [file for file in found if first <= "{1:04d}-{2:02d}".format(*month_of(layout.name(file))) <= last]
 
 
+def speaks_of_raw(sql: str) -> bool:
+    """Whether a question may want the view `raw`."""
+    return re.search(r"\braw\b", sql, re.IGNORECASE) is not None
+
+
 def literal(text: str) -> str:
     """A text as SQL."""
     return "'" + text.replace("'", "''") + "'"
@@ -202,7 +207,7 @@ class Archive:
 
     def _raw_files(self, sql: str) -> list[Path]:
         """Those with engines' own words; none where the question does not speak of them, for there may be many."""
-        if not re.search(r"\braw\b", sql, re.IGNORECASE):
+        if not speaks_of_raw(sql):
             return []
         first, last = (utc_text(t)[:10] if t is not None else None for t in (self.scope.start, self.scope.end))
         return self.layout.raw_files(self.scope.node, first or "", last or "9999")

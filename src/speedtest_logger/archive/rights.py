@@ -32,12 +32,20 @@ def act(args: argparse.Namespace, verb: Verb) -> int:
     if args.verb == "export" and args.format == "speedsnake" and accounts.is_another(owner):
         return export_folder(args, verb, owner)
     with ExitStack() as stack:
-        args.outputs = [stack.enter_context(new_output(place)) for place in outputs_of(args)]
+        args.outputs = [opened(stack, place) for place in outputs_of(args)]
         if not args.outputs:
             accounts.become(owner, to_read=args.verb in ONLY_READ)
             return verb(args)
         code: int = steps.run(owner, lambda: flushed(verb(args), args.outputs), to_read=args.verb in ONLY_READ)
     return code
+
+
+def opened(stack: ExitStack, place: Path) -> BinaryIO:
+    """An output; a new file belongs to who called with sudo, so that it can be fetched."""
+    output = stack.enter_context(new_output(place))
+    if not is_stream(place):
+        accounts.give_to_caller(output.fileno(), place.parent)
+    return output
 
 
 def owner_of_archive(root: Path) -> Owner:
