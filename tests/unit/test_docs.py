@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import importlib.util
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -221,7 +222,10 @@ def test_the_how_tos_for_the_archive_run(name, tmp_path, monkeypatch, capsys):
     assert archive_cli.main(["import", "--node", "attic", "--location", "home", str(rows)]) == 0
     capsys.readouterr()
     text = (ROOT / f"docs/how-to/{name}.md").read_text(encoding="utf-8")
-    commands = [shlex.split(line) for line in text.splitlines() if line.startswith("    speedtest-archive ")]
+    lines = [
+        line.strip().removeprefix("ssh nas ").removeprefix("sudo ") for line in text.splitlines() if line[:4] == "    "
+    ]
+    commands = [shlex.split(line.partition(" > ")[0]) for line in lines if line.startswith("speedtest-archive ")]
     programs = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert commands or programs
     for _, *argv in commands:
@@ -240,6 +244,33 @@ def test_the_how_tos_for_the_archive_run(name, tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr()
     assert printed.out or printed.err
     assert (name != "analyse-with-pandas-duckdb-r") or printed.out.count("100.0") == 2
+
+
+def test_the_analysis_with_our_library_runs_as_it_is_typed(tmp_path):
+    """The page's command with the places of this checkout, and what is pasted into it."""
+    text = (ROOT / "docs/how-to/analyse-with-pandas-duckdb-r.md").read_text(encoding="utf-8")
+    [command] = [line.strip() for line in text.splitlines() if line.startswith("    sudo ")]
+    installed = yaml.safe_load((ROOT / "roles/speedtest_archive/defaults/main.yml").read_text())
+    folder = installed["speedtest_archive_install_dir"]
+    wrapper = (ROOT / "roles/speedtest_archive/templates/usr/local/bin/speedtest-archive.j2").read_text()
+    assert "{{ speedtest_archive_install_dir }}/venv/bin/python" in wrapper
+    assert command.startswith(f"sudo -u {installed['speedtest_archive_user']} env PYTHONPATH={folder}/current ")
+    (tmp_path / "archive").mkdir()
+    rows = tmp_path / "rows.csv"
+    now = datetime.now(timezone.utc).isoformat()
+    rows.write_text(f"sponsor,server name,distance,timestamp,ping,download,upload\na,b,1,{now},9,1e8,5e7\n")
+    assert (
+        archive_cli.main(["--root", str(tmp_path), "import", "--node", "attic", "--location", "home", str(rows)]) == 0
+    )
+    typed = command.removeprefix(f"sudo -u {installed['speedtest_archive_user']} ")
+    typed = typed.replace(f"{folder}/venv/bin/python", sys.executable).replace(f"{folder}/current", str(ROOT / "src"))
+    program = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0].replace("/srv/speedtest-archive", str(tmp_path))
+    environment = {"PATH": os.environ["PATH"]}  # sudo hands nothing else on
+    done = subprocess.run(
+        typed.split(), input=program, capture_output=True, text=True, check=False, cwd="/", env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^0 +home +1$", done.stdout, re.MULTILINE), done.stdout
 
 
 def test_the_example_inventory_makes_sense():
