@@ -281,6 +281,15 @@ def test_a_few_days_show_every_test_and_a_month_shows_hours_and_days(archive, tm
     assert page.count("<figure") == 6 + (page.count("What became of every") > 0)
 
 
+def test_a_line_that_was_down_all_the_time_has_a_page(tmp_path, archive):
+    out = tmp_path / "home.html"
+    assert command(archive, out, "--from", "2026-01-01T05:00", "--to", "2026-01-01T07:00") == 0
+    page = out.read_text()
+    assert "Nothing was measured" in page
+    assert page.count("<figure>") == 1  # what became of the slots
+    assert [row[-2:] for row in cells(page, "Outages")] == [["2 of 2", "line"]] * 2
+
+
 def test_nodes_that_differ_have_charts_of_their_own_and_those_that_do_not_have_not(tmp_path):
     out = tmp_path / "home.html"
 

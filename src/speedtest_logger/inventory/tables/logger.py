@@ -260,7 +260,7 @@ INPUTS = (
     Input(
         "speedtest_logger_timezone",
         "UTC",
-        "Time zone of speedtest_logger_quiet_hours.",
+        "Time zone of the line: of speedtest_logger_quiet_hours, and of the clocks in its reports.",
         of("timezone"),
     ),
     Input(
