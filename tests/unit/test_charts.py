@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
@@ -67,9 +68,11 @@ def test_every_test_is_a_dot_a_cross_or_a_mark():
     assert drawn["above"].count("M") == 1
     assert drawn["crosses"].count("M") == 1
     assert len(drawn["hits"]) == 10
-    xs = [float(x) for x in re.findall(r"M([0-9.]+) ", drawn["dots"])]
-    assert xs == sorted(xs)
-    assert (xs[0], drawn["labels"]) == (charts.LEFT, [(charts.short(charts.LEFT + charts.ROOM / 2), "05:00")])
+    moves = [(int(x), int(y)) for x, y in re.findall(r"m(-?\d+) (-?\d+)h0", drawn["dots"])]
+    places = list(itertools.accumulate(moves, lambda at, move: (at[0] + move[0], at[1] + move[1])))
+    scale = Scale.of(Frame("t", "Mbit/s", "down", 250, usual=210.0), [9_000.0])
+    assert places == [(round(charts.LEFT + charts.ROOM * test.share), round(scale.y(test.value))) for test in tests[:8]]
+    assert drawn["labels"] == [(charts.short(charts.LEFT + charts.ROOM / 2), "05:00")]
 
 
 def test_a_crowded_column_says_how_many_it_has():

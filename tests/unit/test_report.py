@@ -14,6 +14,7 @@ from test_archive import write_schedule
 from speedtest_logger.archive import charts, cli, coverage, figures, json_lines, open_archive, report, store
 from speedtest_logger.archive.layout import Layout
 from speedtest_logger.archive.local_time import Zone
+from speedtest_logger.archive.page import Plan
 from speedtest_logger.record import Record, run_id_of_slot, utc_text
 
 START = 1_767_225_600  # 2026-01-01
@@ -273,7 +274,7 @@ def test_a_few_days_show_every_test_and_a_month_shows_hours_and_days(archive, tm
     layout = sample_line.archive(tmp_path / "month", sample_line.line("attic", 10, 3600))
     report.write(
         open_archive(layout.root).only(location="home"), sample_line.START, sample_line.START + 10 * 86_400, out,
-        report.Plan(250, None), Zone.named("Europe/Berlin"),
+        Plan(250, None), Zone.named("Europe/Berlin"),
     )  # fmt: skip
     page = out.read_text()
     assert ">By hour of the day, and by day</h2>" in page
@@ -298,7 +299,7 @@ def test_nodes_that_differ_have_charts_of_their_own_and_those_that_do_not_have_n
             tmp_path / str(len(list(tmp_path.iterdir()))), [row for rows in lines for row in rows]
         )
         period = (sample_line.START, sample_line.START + 5 * 86_400)
-        report.write(open_archive(layout.root).only(location="home"), *period, out, report.Plan(250, 40))
+        report.write(open_archive(layout.root).only(location="home"), *period, out, Plan(250, 40))
         return out.read_text()
 
     alike = page(sample_line.line("attic", 5, 3600), sample_line.line("porch", 5, 3600, 1800))

@@ -17,6 +17,7 @@ from sample_line import START
 
 from speedtest_logger.archive import open_archive, report
 from speedtest_logger.archive.local_time import Zone
+from speedtest_logger.archive.page import Plan
 
 PICTURES = Path(__file__).resolve().parents[2] / ".cache/report"
 DAY = 86_400
@@ -59,7 +60,7 @@ def page_file(request, tmp_path_factory) -> Path:
     out = folder / f"{request.param}.html"
     period = (START, START + (2 if request.param == "days" else 30) * DAY)
     report.write(
-        open_archive(layout.root).only(location="home"), *period, out, report.Plan(250, 40), Zone.named("Europe/Berlin")
+        open_archive(layout.root).only(location="home"), *period, out, Plan(250, 40), Zone.named("Europe/Berlin")
     )
     return out
 

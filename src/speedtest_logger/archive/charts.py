@@ -145,7 +145,7 @@ def of_tests(frame: Frame, tests: Sequence[Test], labels: list[tuple[float, str]
             columns.setdefault(min(COLUMNS - 1, int(test.share * COLUMNS)), []).append(test)
     return {
         **_around(frame, scale, [x for x, value in measured if value > scale.top]),
-        "dots": "".join(f"M{short(x)} {short(scale.y(value))}h0" for x, value in inside),
+        "dots": _dots([(round(x), round(scale.y(value))) for x, value in inside]),
         "crosses": "".join(f"M{short(LEFT + ROOM * t.share - 3)} {FLOOR - 3}l6 6m0-6l-6 6" for t in tests if t.failed),
         "labels": [(short(LEFT + ROOM * share), text) for share, text in labels],
         "hits": [(short(middle_of(place, COLUMNS)), _column(found)) for place, found in sorted(columns.items())],
@@ -165,6 +165,15 @@ def _around(frame: Frame, scale: Scale, above: list[float]) -> dict[str, Any]:
         "above": "".join(f"M{short(x - 3.5)} {TOP - 4}h7l-3.5-7z" for x in above),
         "highest": number(scale.highest) if above else None,
     }
+
+
+def _dots(points: Iterable[tuple[int, int]]) -> str:
+    """A path with a dot at each point, each told from the one before: there may be thousands."""
+    moves, at = [], (0, 0)
+    for x, y in points:
+        moves.append(f"m{x - at[0]} {y - at[1]}h0")
+        at = (x, y)
+    return "".join(moves)
 
 
 def _line(points: Iterable[tuple[str, float]]) -> str:

@@ -191,13 +191,14 @@ def do_report(args: argparse.Namespace) -> int:
     """A page for people, or for a provider."""
     from speedtest_logger.archive import report
     from speedtest_logger.archive.local_time import Zone
+    from speedtest_logger.archive.page import Plan
 
     end = args.end or time.time()
     start = args.start if args.start is not None else end - (args.last or 30 * 86_400)
     args.start = args.last = args.end = None
     archive = narrowed(args)
     known = report.planned(archive, args.location)
-    plan = report.Plan(args.plan_download or known.download, args.plan_upload or known.upload)
+    plan = Plan(args.plan_download or known.download, args.plan_upload or known.upload)
     zone = Zone.named(args.zone) if args.zone else report.zone_of(archive, args.location)
     page, *rows = args.outputs
     rows_file = args.out.with_suffix(report.ROWS_SUFFIX)
