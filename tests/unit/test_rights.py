@@ -76,8 +76,8 @@ def test_what_root_names_is_roots(archive, mine, verb):  # noqa: F811
 def test_a_report_made_with_sudo_is_the_callers_where_they_may_write(archive, tmp_path, folder_of, owner):  # noqa: F811
     folder = tmp_path / "home"
     folder.mkdir()
-    for above in (tmp_path, *tmp_path.parents[:2]):
-        above.chmod(0o755)
+    for above in (tmp_path, *tmp_path.parents[:3]):  # a worker has a folder more
+        above.chmod(above.stat().st_mode | 0o055)
     os.chown(folder, folder_of, folder_of)
     kept = tmp_path / "kept"
     kept.write_text("")
