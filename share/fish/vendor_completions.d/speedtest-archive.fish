@@ -74,6 +74,7 @@ complete -c speedtest-archive -n '__fish_seen_subcommand_from report' -l from -r
 complete -c speedtest-archive -n '__fish_seen_subcommand_from report' -l to -r -F -d 'exclusive; default now'
 complete -c speedtest-archive -n '__fish_seen_subcommand_from report' -l plan-download -r -F -d 'default what the inventory says'
 complete -c speedtest-archive -n '__fish_seen_subcommand_from report' -l plan-upload -r -F -d 'default what the inventory says'
+complete -c speedtest-archive -n '__fish_seen_subcommand_from report' -l zone -r -F -d 'time zone of its clocks; default the inventory\'s, or UTC'
 complete -c speedtest-archive -n '__fish_seen_subcommand_from verify' -s h -l help -d 'show this help message and exit'
 complete -c speedtest-archive -n '__fish_seen_subcommand_from verify' -l explain -r -F -d 'how a file became what it is, such as location=home/year=2026/month=01/speedtest.parquet'
 complete -c speedtest-archive -n '__fish_seen_subcommand_from verify' -l format -x -a 'table csv json jsonl parquet' -d ''
