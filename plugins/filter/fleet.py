@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from speedtest_logger import record, schedule
 from speedtest_logger.inventory import roles
+from speedtest_logger.inventory.found import default_node_name
 from speedtest_logger.inventory.relations import WAYS_OUT, claim_of_node
 
 Vars = dict[str, Any]
@@ -323,7 +324,7 @@ def fleet_nodes(hostvars: Any, hosts: list[str]) -> list[Vars]:
         known = hostvars[host]
         values = {name.removeprefix(prefix): known.get(name, default) for name, default in defaults.items()}
         name = f"{prefix}node_name"
-        values["node_name"] = known[name] if name in known else host.lower().replace(".", "-")
+        values["node_name"] = known[name] if name in known else default_node_name(host)
         nodes.append({**values, "host": host})
     return nodes
 

@@ -4,23 +4,47 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
-# no single spaces: the YAML output would break lines there
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
+
+from speedtest_logger.inventory.found import default_node_name
+
 COLUMNS = (
     "node",
+    "down",
+    "up",
+    "plan",
+    "status",
+    "measured",
+    "next",
+    "ok/due",
+    "missed",
+    "outbox",
+    "delivered",
     "runtime",
     "version",
-    "last-record",
-    "status",
-    "outbox",
-    "last-receipt",
-    "ok/due-24h",
-    "missed",
     "drift",
 )
+LEGEND = (
+    "down, up, plan: Mbit/s, medians of the last 24 hours where the archive has them, else the last test; "
+    "ok/due, missed: slots of the last 24 hours"
+)
+WELL = "all is well: every node measures and delivers, and nothing differs from the inventory"
 ROLES = {"speedtest_targets": "target", "speedtest_archive": "archive", "speedtest_nodes": "logger"}
 Row = dict[str, str]
+# What to do about it, where Ansible's words alone do not say it.
+HINTS = {
+    "interpreter '": "python3 is missing there: `sudo apt install python3`",
+    "sudo password": "sudo wants a password, or another one: --ask-become-pass, or ansible_become_password",
+    "timed out waiting for become": "sudo asks for a password: --ask-become-pass",
+    "Host key verification failed": "log in once by hand and compare the key, or set it in ~/.ssh/known_hosts",
+    "Permission denied (": "is ansible_user right, is your key there? With a password: --ask-pass",
+}
 WRAPPING = re.compile(r"^Task failed: (.*The filter plugin '\w+' failed: )?")
 
 
@@ -54,8 +78,8 @@ def silence(hostvars: Any, host: str, role: str) -> tuple[str, str]:
 
 def why(result: dict[str, Any]) -> str:
     """A failed task's reason on one line, without Ansible's words about where in a task it came up."""
-    words = " ".join(str(result.get("msg", "no reason given")).split())
-    return WRAPPING.sub("", words)[:600]
+    words = WRAPPING.sub("", " ".join(str(result.get("msg", "no reason given")).split()))[:600]
+    return words + next((f" ({hint})" for sign, hint in HINTS.items() if sign in words), "")
 
 
 def program(seen: dict[str, Any] | None, name: str) -> dict[str, Any]:
@@ -68,38 +92,98 @@ def program(seen: dict[str, Any] | None, name: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def node_row(hostvars: Any, host: str, archived: dict[str, Any], problems: list[str]) -> Row:
+def node_row(hostvars: Any, host: str, archived: dict[str, Any], problems: list[str], now: float) -> Row:
     """One node's row; its problems are added to `problems`."""
     seen = observed(hostvars, host, "logger")
-    name = str(hostvars[host].get("speedtest_logger_node_name") or host.lower().replace(".", "-"))
+    name = str(hostvars[host].get("speedtest_logger_node_name") or default_node_name(host))
+    plan = plan_cell(hostvars[host])
     if seen is None:
         word, words = silence(hostvars, host, "logger")
         problems.append(f"{host}: {words}")
-        return {**dict.fromkeys(COLUMNS, "?"), "node": name, **archive_cells(archived.get(name, {})), "status": word}
-    state = program(seen, "/usr/local/bin/speedtest-logger")
+        known = archive_cells(archived.get(name, {}), now)
+        return {**dict.fromkeys(COLUMNS, "?"), "node": name, "plan": plan, **known, "status": word}
+    state = node_state(seen)
     last = state.get("last_record") or {}
     problems += [
         f"{host}: {text}" for text in state.get("problems", ["the logger is not installed or does not answer"])
     ]
     if "__speedtest_logger_unread" in hostvars[host]:  # the part of it that is Docker's
         problems.append(f"{host}: {silence(hostvars, host, 'logger')[1]}")
+    known = archived.get(state.get("node", name), {})
     return {
         "node": state.get("node", name),
+        **speed_cells(known, last),
+        "plan": plan,
+        "status": ":".join(part for part in (last.get("status"), last.get("reason")) if part) or "-",
+        "measured": ago(last.get("finished_at"), now),
+        "next": "paused" if state.get("paused") else until(state.get("next_slot"), now),
+        **coverage_cells(known),
+        "outbox": str(state.get("outbox_records", "-")),
+        "delivered": ago(state.get("last_receipt_at"), now),
         "runtime": state.get("runtime", "-"),
         "version": state.get("version", "-"),
-        "last-record": (last.get("finished_at") or "-")[:19],
-        "status": ":".join(part for part in (last.get("status"), last.get("reason")) if part) or "-",
-        "outbox": str(state.get("outbox_records", "-")),
-        "last-receipt": (state.get("last_receipt_at") or "-")[:19],
-        **coverage_cells(archived.get(state.get("node", name), {})),
         "drift": drift_cell(host, seen, problems),
     }
 
 
-def archive_cells(archived: dict[str, Any]) -> Row:
+def node_state(seen: dict[str, Any] | None) -> dict[str, Any]:
+    """What a node's logger says of itself."""
+    return program(seen, "/usr/local/bin/speedtest-logger")
+
+
+def archive_cells(archived: dict[str, Any], now: float) -> Row:
     """What the archive can say of a node that says nothing itself."""
     last = archived.get("last_finished_at")
-    return {"last-record": last[:19] if last else "?", **coverage_cells(archived)}
+    return {"measured": ago(last, now) if last else "?", **speed_cells(archived, {}), **coverage_cells(archived)}
+
+
+def mbps(bits: Any) -> str:
+    """A rate in Mbit/s, short; - where nothing was measured."""
+    if not isinstance(bits, (int, float)):
+        return "-"
+    return f"{bits / 1e6:.1f}" if bits < 1e9 else f"{bits / 1e6:.0f}"
+
+
+def speed_cells(archived: dict[str, Any], last: dict[str, Any]) -> Row:
+    """The day's medians in Mbit/s, or what the last test found."""
+    ways = {"down": "download_bps", "up": "upload_bps"}
+    return {cell: mbps(archived.get(f"day_{name}") or last.get(name)) for cell, name in ways.items()}
+
+
+def plan_cell(variables: Any) -> str:
+    """What the contract promises, down/up in Mbit/s."""
+    plans = [float(variables.get(f"speedtest_logger_plan_{way}_mbps") or 0) for way in ("download", "upload")]
+    return "/".join(f"{plan:g}" if plan else "?" for plan in plans) if any(plans) else "-"
+
+
+def seconds_from(moment: Any, now: float) -> float | None:
+    """Seconds from now to a moment such as 2026-01-01T00:00:00.000Z; None where it is none."""
+    try:
+        return datetime.fromisoformat(str(moment)).timestamp() - now
+    except ValueError:
+        return None
+
+
+def span(seconds: float) -> str:
+    """A time of a size that matters."""
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0, seconds):.0f} s"
+
+
+def ago(moment: Any, now: float) -> str:
+    """How long ago something was."""
+    ahead = seconds_from(moment, now)
+    if ahead is None:
+        return "-"
+    return f"{span(-ahead)} ago" if ahead < 60 else f"in {span(ahead)}"
+
+
+def until(moment: Any, now: float) -> str:
+    """How soon something is due."""
+    ahead = seconds_from(moment, now)
+    return "-" if ahead is None else f"in {span(ahead)}"
 
 
 def backup_cell(host: str, backup: dict[str, Any], problems: list[str]) -> str:
@@ -116,8 +200,8 @@ def coverage_cells(archived: dict[str, Any]) -> Row:
     """The archive's view of a node's last 24 hours."""
     cover = archived.get("coverage")
     if not cover:
-        return {"ok/due-24h": "-", "missed": "-"}
-    return {"ok/due-24h": f"{cover['ok']}/{cover['expected'] - cover['pending']}", "missed": str(cover["missed"])}
+        return {"ok/due": "-", "missed": "-"}
+    return {"ok/due": f"{cover['ok']}/{cover['expected'] - cover['pending']}", "missed": str(cover["missed"])}
 
 
 def drift_cell(host: str, seen: dict[str, Any], problems: list[str]) -> str:
@@ -129,27 +213,45 @@ def drift_cell(host: str, seen: dict[str, Any], problems: list[str]) -> str:
     return str(len(drift)) if drift else "none"
 
 
-def fleet_status(hostvars: Any, groups: dict[str, list[str]], hosts: list[str]) -> dict[str, Any]:
-    """{"table": lines for a person, "problems": what needs attention}, for those hosts that the run is about."""
+def fleet_status(
+    hostvars: Any, groups: dict[str, list[str]], hosts: list[str], now: float | None = None
+) -> dict[str, Any]:
+    """{"table", "problems", "said": all of it} as lines for a person, for those hosts that the run is about."""
+    now = time.time() if now is None else now
     problems: list[str] = []
     rows: list[Row] = []
     archived: dict[str, Any] = {}
     for group in ("speedtest_archive", "speedtest_targets"):
         for host in [host for host in groups.get(group, []) if host in hosts]:
             seen = observed(hostvars, host, ROLES[group])
-            row = {**dict.fromkeys(COLUMNS, ""), "node": f"{host}({ROLES[group]})"}
+            row = {**dict.fromkeys(COLUMNS, ""), "node": f"{host} ({ROLES[group]})"}
             if seen is None:
                 word, words = silence(hostvars, host, ROLES[group])
                 problems.append(f"{host}: {words}")
                 rows.append({**row, "status": word})
                 continue
-            rows.append({**row, "drift": drift_cell(host, seen, problems)})
+            rows.append({**row, "status": "ok", "drift": drift_cell(host, seen, problems)})
             if group == "speedtest_archive":
                 archived = archive_state(hostvars[host], host, seen, rows[-1], problems)
-    for host in [host for host in groups.get("speedtest_nodes", []) if host in hosts]:
-        rows.append(node_row(hostvars, host, archived, problems))
+    nodes = [host for host in groups.get("speedtest_nodes", []) if host in hosts]
+    rows = [node_row(hostvars, host, archived, problems, now) for host in nodes] + rows
     problems += access_problems(hostvars, groups, hosts)
-    return {"table": aligned(rows), "problems": problems}
+    table = aligned(rows)
+    ending = [f"- {words}" for words in problems] or [first_slots(hostvars, nodes) or WELL]
+    return {"table": table, "problems": problems, "said": ["", *table, "", LEGEND, "", *ending]}
+
+
+def first_slots(hostvars: Any, nodes: list[str]) -> str:
+    """A sentence on nodes that have not had a slot yet; empty where each had one."""
+    states = [node_state(observed(hostvars, host, "logger")) for host in nodes]
+    waiting = [state for state in states if state.get("next_slot") and not state.get("last_record")]
+    if not waiting:
+        return ""
+    firsts = sorted((str(state["next_slot"])[:19].replace("T", " "), state["node"]) for state in waiting)
+    when = ", ".join(f"{moment} UTC ({node})" for moment, node in firsts[:3])
+    if len(waiting) == len(states):
+        return f"no node has had a slot yet; first ones at {when}"
+    return f"{', '.join(sorted(s['node'] for s in waiting))} had no slot yet; first at {when}"
 
 
 def archive_state(

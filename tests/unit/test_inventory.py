@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 import time
@@ -229,9 +230,10 @@ def test_an_inventory_without_archive_or_nodes_says_so():
         "group speedtest_archive: seen a, b; put exactly one host into it",
         "group speedtest_nodes: seen none; put the machines that measure into it",
     ]
-    (missing, empty) = check.problems(Inventory({}, {}, ("/nowhere/hosts.yml",), checkout=ROOT))
-    assert "no host in it" in missing + empty
-    assert "/nowhere/hosts.yml: seen no such file" in missing + empty
+    (missing,) = check.problems(Inventory({}, {}, ("/nowhere/hosts.yml",), checkout=ROOT))
+    assert "/nowhere/hosts.yml: seen no such file" in missing
+    (empty,) = check.problems(Inventory({}, {}, ("/dev/null",), checkout=ROOT))
+    assert "/dev/null; there is no host in it" in empty
 
 
 def test_secrets_are_never_shown():
@@ -348,8 +350,6 @@ def test_the_environment_is_what_the_role_writes():
 
 
 def preflight(*options, cwd=ROOT, **environment_):
-    import os
-
     done = subprocess.run(
         [str(Path(sys.executable).with_name("ansible-playbook")), *options, "playbooks/preflight.yml"],
         cwd=cwd, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
@@ -364,6 +364,7 @@ def test_an_inventory_that_is_missing_or_empty_fails(options, tmp_path):
     assert code != 0
     assert "nothing was touched" in said
     assert "missing.yml: seen no such file" in said
+    assert "cp -r inventory/homelab inventory/mine" in said
     assert "name your inventory with -i" in said
 
 

@@ -206,7 +206,77 @@ def test_the_status_table_names_what_is_wrong():
     ]
     assert any("failed:no_route" in line for line in found["table"])
     assert any("UNREACHABLE" in line for line in found["table"])
-    assert all("  " not in column for column in status.COLUMNS)
+    assert "- a: the last one failed" in found["said"]
+
+
+def said_by(state):
+    """A node that was read, with what its logger says of itself."""
+    state = {"runtime": "systemd", "version": "0.1.0", "outbox_records": 0, "problems": [], **state}
+    program = {"/usr/local/bin/speedtest-logger": json.dumps(state)}
+    return {"plan": {"drift": []}, "programs": program}
+
+
+def test_the_status_shows_speeds_plan_and_next_slot():
+    last = {"finished_at": NOW, "status": "ok", "reason": None, "download_bps": 191.64e6, "upload_bps": 48e6}
+    later = "2026-01-01T00:57:00.000Z"
+    state = {"node": "attic-pi", "last_record": last, "next_slot": later, "last_receipt_at": NOW}
+    fleet_state = {"nodes": {"attic-pi": {"day_download_bps": 250e6, "day_upload_bps": 90.06e6}}}
+    hostvars = {
+        "Attic_Pi": {
+            "__speedtest_logger_observed": said_by(state),
+            "speedtest_logger_plan_download_mbps": 250,
+            "speedtest_logger_plan_upload_mbps": 100,
+        },
+        "cellar": {"__speedtest_logger_observed": said_by({**state, "node": "cellar"})},
+        "arc": {
+            "__speedtest_archive_observed": {
+                "plan": {"drift": []},
+                "programs": {"/usr/local/bin/speedtest-archive": json.dumps(fleet_state)},
+            }
+        },
+    }
+    groups = {"speedtest_nodes": ["Attic_Pi", "cellar"], "speedtest_archive": ["arc"]}
+    now = status.datetime.fromisoformat(NOW).timestamp() + 120
+    found = status.fleet_status(hostvars, groups, ["Attic_Pi", "cellar", "arc"], now)
+    head, attic, cellar, _ = (" ".join(line.split()) for line in found["table"])
+    assert head.startswith("node down up plan status measured next")
+    assert attic.startswith("attic-pi 250.0 90.1 250/100 ok 2 min ago in 55 min")
+    assert cellar.startswith("cellar 191.6 48.0 - ok 2 min ago")
+    assert found["said"][-1] == status.WELL
+    hostvars["Attic_Pi"] = {"__speedtest_logger_observed": {"unreachable": True, "msg": "No route to host"}}
+    (row,) = [
+        line for line in status.fleet_status(hostvars, groups, ["Attic_Pi", "arc"], now)["table"] if "250" in line
+    ]
+    assert row.split()[:3] == ["attic-pi", "250.0", "90.1"]  # by the name that the archive knows it under
+
+
+def test_the_status_says_when_the_first_slots_are():
+    hostvars = {
+        name: {"__speedtest_logger_observed": said_by({"node": name, "next_slot": f"2026-01-01T0{hour}:00:07.000Z"})}
+        for name, hour in (("a", 2), ("b", 1))
+    }
+    found = status.fleet_status(hostvars, {"speedtest_nodes": ["a", "b"]}, ["a", "b"])
+    assert found["said"][-1] == (
+        "no node has had a slot yet; first ones at 2026-01-01 01:00:07 UTC (b), 2026-01-01 02:00:07 UTC (a)"
+    )
+    hostvars["b"] = {"__speedtest_logger_observed": said_by({"node": "b", "last_record": {"status": "ok"}})}
+    found = status.fleet_status(hostvars, {"speedtest_nodes": ["a", "b"]}, ["a", "b"])
+    assert found["said"][-1] == "a had no slot yet; first at 2026-01-01 02:00:07 UTC (a)"
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("The module interpreter '/usr/bin/python3' was not found.", "sudo apt install python3"),
+        ("Missing sudo password", "--ask-become-pass"),
+        ("Host key verification failed.", "~/.ssh/known_hosts"),
+    ],
+)
+def test_the_status_says_what_to_do_about_a_node_that_cannot_be_read(words, hint):
+    hostvars = {"a": {"__speedtest_logger_unread": {"msg": f"Task failed: {words}"}}}
+    found = status.fleet_status(hostvars, {"speedtest_nodes": ["a"]}, ["a"])
+    assert found["problems"][0].startswith(f"a: cannot be read: {words}")
+    assert hint in found["problems"][0]
 
 
 @pytest.mark.parametrize(

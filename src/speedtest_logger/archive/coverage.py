@@ -270,7 +270,7 @@ def _compare(outage: Outage, tried: list[Slot]) -> None:
 
 
 def fleet(archive: Archive, now: float | None = None) -> dict[str, dict[str, Any]]:
-    """For each node of the last 30 days: its last archived record, medians, and the last 24 hours' coverage."""
+    """For each node of the last 30 days: its last archived record, medians, and the last 24 hours' own and their coverage."""
     now = time.time() if now is None else now
     state: dict[str, dict[str, Any]] = {c.node: {"coverage": c.to_row()} for c in coverage(archive, now - 86_400, now)}
     sql = """
@@ -281,6 +281,12 @@ def fleet(archive: Archive, now: float | None = None) -> dict[str, dict[str, Any
     """
     for row in archive.only(start=now - 30 * 86_400).query(sql).to_pylist():
         row["last_finished_at"] = utc_text(row["last_finished_at"].timestamp())
+        state.setdefault(row.pop("node"), {}).update(row)
+    sql = """
+        SELECT node, median(download_bps) AS day_download_bps, median(upload_bps) AS day_upload_bps
+        FROM records GROUP BY node
+    """
+    for row in archive.only(start=now - 86_400).query(sql).to_pylist():
         state.setdefault(row.pop("node"), {}).update(row)
     for node, lies in aside.of(archive.layout).items():
         if node in state:

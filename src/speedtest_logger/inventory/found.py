@@ -21,6 +21,11 @@ ROLES_OF_GROUP = {
 }
 
 
+def default_node_name(host: str) -> str:
+    """A node's name where the inventory gives none: the host's, with - for what an id may not have in it."""
+    return host.lower().replace(".", "-").replace("_", "-")
+
+
 class Failure(str):
     """Why a variable cannot be read: it stands where its value would."""
 
@@ -58,7 +63,7 @@ class View:
         if name in self.values:
             return self.values[name]
         if name == "speedtest_logger_node_name":
-            return self.host.lower().replace(".", "-")
+            return default_node_name(self.host)
         return roles.known()[name].default
 
     def text(self, name: str) -> str:

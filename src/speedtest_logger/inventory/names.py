@@ -16,6 +16,7 @@ OURS_OR_LIKE = re.compile(r"[a-z]{2,}[_-].*_|speed|docker_?host|managed_?host|fl
 GROUPS = (NODES, ARCHIVE, TARGETS)
 MADE = ("speedtest_upgrades",)  # nodes.yml makes it
 ENDINGS = (".yml", ".yaml", ".json")
+COPY_EXAMPLE = "copy the example, `cp -r inventory/homelab inventory/mine`, and put your machines into its hosts.yml"
 LIKE = 0.86  # near enough that a name without our prefix is more likely a slip than somebody's own
 
 
@@ -93,10 +94,10 @@ def name_of(file: Path) -> str:
 
 def of_sources(inventory: Inventory) -> Iterator[Problem]:
     """Sources that are not there, and an inventory in which no host is."""
-    for source in inventory.sources:
-        if "," not in source and not Path(source).exists():
-            yield Problem(f"inventory {source}", "no such file", "name your inventory with -i, or in ansible.cfg")
-    if not inventory.hosts:
+    missing = [source for source in inventory.sources if "," not in source and not Path(source).exists()]
+    for source in missing:
+        yield Problem(f"inventory {source}", "no such file", f"{COPY_EXAMPLE}, or name your inventory with -i")
+    if not inventory.hosts and not missing:
         listed = ", ".join(inventory.sources) or "nothing"
         words = (
             "there is no host in it: name your inventory with -i; Ansible's warnings above say what it could not read"

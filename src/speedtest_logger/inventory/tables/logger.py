@@ -67,7 +67,7 @@ INPUTS = (
     ),
     Input(
         "speedtest_logger_node_name",
-        "{{ inventory_hostname | lower | replace('.', '-') }}",
+        "{{ inventory_hostname | lower | replace('.', '-') | replace('_', '-') }}",
         "Name of the node in the archive: lower-case letters, digits, inner hyphens.",
         of("node"),
     ),

@@ -1,0 +1,79 @@
+"""Playbooks as a newcomer types them: without an inventory, from another directory, with tags; no machine is needed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PLAYBOOKS = ("site.yml", *(f"playbooks/{path.name}" for path in sorted(ROOT.glob("playbooks/*.yml"))))
+HOMELAB = ROOT / "inventory/homelab"
+
+
+def play(*words, cwd=ROOT, **environment) -> tuple[int, str]:
+    """How ansible-playbook ended and what it said, on one line."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+    done = subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), *words],
+        cwd=cwd,
+        env={**kept, "ANSIBLE_NOCOLOR": "1", "HOME": str(cwd), **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+
+@pytest.fixture
+def checkout(tmp_path) -> Path:
+    """A copy of what a user has, without an inventory of one's own."""
+    for name in ("playbooks", "plugins", "roles", "src", "inventory"):
+        shutil.copytree(
+            ROOT / name, tmp_path / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", "mine")
+        )
+    for name in ("site.yml", "ansible.cfg"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+@pytest.mark.parametrize("playbook", [name for name in PLAYBOOKS if not name.endswith("floor.yml")])
+def test_without_an_inventory_a_run_says_how_to_make_one(checkout, playbook):
+    code, said = play(playbook, cwd=checkout)
+    assert code != 0
+    assert f"inventory {checkout}/inventory/mine: seen no such file" in said
+    assert "cp -r inventory/homelab inventory/mine" in said
+
+
+def test_the_commands_of_the_docs_ask_the_inventory_that_is_mine(checkout):
+    shutil.copytree(HOMELAB, checkout / "inventory/mine")
+    hosts = checkout / "inventory/mine/hosts.yml"
+    hosts.write_text(hosts.read_text().replace("minipc:", "my-own:"))
+    shutil.move(checkout / "inventory/mine/host_vars/minipc.yml", checkout / "inventory/mine/host_vars/my-own.yml")
+    code, said = play("playbooks/preflight.yml", "--list-hosts", cwd=checkout)
+    assert code == 0, said
+    assert "my-own" in said
+
+
+@pytest.mark.parametrize("playbook", PLAYBOOKS)
+def test_a_playbook_runs_from_any_directory(playbook, tmp_path):
+    code, said = play("-i", HOMELAB, ROOT / playbook, "--syntax-check", cwd=tmp_path)
+    assert code == 0, said
+    code, said = play("-i", HOMELAB, ROOT / "playbooks/preflight.yml", cwd=tmp_path)
+    assert code == 0, said
+
+
+def test_every_play_that_acts_on_machines_says_that_it_is_roots():
+    """Without the checkout's ansible.cfg nothing else would."""
+    for file in (ROOT / "playbooks").rglob("*.yml"):
+        if file.parent.name not in ("playbooks", "plays"):
+            continue
+        text = file.read_text()
+        plays = [part for part in re.split(r"^- name: ", text, flags=re.MULTILINE)[1:] if "\n  hosts: " in part]
+        assert [part.splitlines()[0] for part in plays if "\n  become: " not in part] == [], file
