@@ -403,6 +403,7 @@ def os_state() -> dict[str, Any]:
         "codename": release.get("VERSION_CODENAME", "").strip('"'),
         "version_id": release.get("VERSION_ID", "").strip('"'),
         "architecture": platform.machine(),
+        "dpkg": output_of(["dpkg", "--print-architecture"]) or "",
         "python": platform.python_version(),
         "systemd": int(systemd) if systemd.isdigit() else 0,
         "python_apt": os.path.isdir("/usr/lib/python3/dist-packages/apt"),

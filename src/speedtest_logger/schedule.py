@@ -9,7 +9,7 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 DAY = 86_400
 UNITS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": DAY, "w": 7 * DAY}
@@ -19,6 +19,17 @@ GUARD_SECONDS = 2
 
 class DoesNotFitError(ValueError):
     """The nodes of an uplink need more time than their interval has."""
+
+
+def longest_fitting(claims: list[Claim]) -> int:
+    """The longest time (s) that each claim's slots may take so that all of them fit; 0 where none does."""
+    for length in range(min(claim.length for claim in claims), 0, -1):
+        try:
+            assign([replace(claim, length=length) for claim in claims], {})
+        except DoesNotFitError:
+            continue
+        return length
+    return 0
 
 
 def parse_duration(text: str) -> int:
@@ -140,7 +151,7 @@ def _free_place(claim: Claim, claims: list[Claim], places: list[tuple[Claim, int
     for offset in _candidates(claim, [other for other in claims if other.uplink == claim.uplink]):
         if not any(overlap((claim, offset), other) for other in others):
             return offset
-    sharing = sorted({claim.node, *(other.node for other, _ in others)})
+    sharing = sorted(other.node for other in claims if other.uplink == claim.uplink)
     raise DoesNotFitError(
         f"uplink '{claim.uplink}': {len(sharing)} nodes ({', '.join(sharing)}) need {claim.length} s each and do not "
         f"fit into {claim.interval} s"

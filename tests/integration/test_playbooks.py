@@ -77,3 +77,22 @@ def test_every_play_that_acts_on_machines_says_that_it_is_roots():
         text = file.read_text()
         plays = [part for part in re.split(r"^- name: ", text, flags=re.MULTILINE)[1:] if "\n  hosts: " in part]
         assert [part.splitlines()[0] for part in plays if "\n  become: " not in part] == [], file
+
+
+@pytest.mark.parametrize("options", [("--tags", "nodes"), ("--skip-tags", "nodes")])
+def test_tags_are_refused_before_a_machine_is_contacted(options, tmp_path):
+    code, said = play("-i", HOMELAB, ROOT / "site.yml", *options, cwd=tmp_path)
+    assert code != 0
+    assert "nothing was touched" in said
+    assert "there are no tags here" in said
+    assert "UNREACHABLE" not in said
+
+
+def test_what_is_wrong_with_an_inventory_is_told_once(tmp_path):
+    (tmp_path / "hosts.yml").write_text(
+        "speedtest_archive: {hosts: {nas: }}\n"
+        "speedtest_nodes: {hosts: {a: , b: }, vars: {speedtest_logger_interval: 7min}}\n"
+    )
+    code, said = play("-i", tmp_path / "hosts.yml", "site.yml")
+    assert code != 0
+    assert said.count("speedtest_logger_interval: seen '7min' on a, b") == 1

@@ -294,5 +294,6 @@ def test_the_fleets_state_tells_of_nodes_and_of_a_backup_that_failed(archive, ca
     assert cli.main(["--root", str(archive.root), "fleet"]) == 0
     state = json.loads(capsys.readouterr().out)
     assert (state["nodes"]["attic"]["records"], state["nodes"]["attic"]["last_status"]) == (2, "failed")
+    assert state["nodes"]["attic"].get("day_download_bps") == row(NOW)["download_bps"]
     assert "apt install restic" in state["backup"]["failure"]["message"]
     assert "at" not in state["backup"]

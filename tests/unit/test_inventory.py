@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from speedtest_logger import config
 from speedtest_logger.errors import ConfigError
 from speedtest_logger.inventory import check, environment, roles
-from speedtest_logger.inventory.found import Inventory, View
+from speedtest_logger.inventory.found import Failure, Inventory, View
 
 ROOT = Path(__file__).resolve().parents[2]
 GROUPS = {"speedtest_nodes": ["h"], "speedtest_archive": ["h"], "speedtest_targets": ["h"]}
@@ -158,12 +158,40 @@ def test_many_hosts_with_one_problem_are_one_line():
     assert len(found) == 2
 
 
+@pytest.mark.parametrize("host", ["mini_pc", "Mini_PC", "mini.pc"])
+def test_names_that_inventories_have_make_names_of_nodes(host):
+    assert check.problems(Inventory({host: {}}, {group: [host] for group in GROUPS}, checkout=ROOT)) == []
+
+
+@pytest.mark.parametrize("host", ["büro-pc", "a123456789." * 7])
+def test_a_host_name_that_makes_none_says_what_to_set_and_where(host):
+    (line,) = check.problems(Inventory({host: {}}, {group: [host] for group in GROUPS}, checkout=ROOT))
+    assert f"set speedtest_logger_node_name in host_vars/{host}.yml" in line
+
+
+def test_a_variable_that_is_not_defined_names_itself_its_host_and_the_file(tmp_path):
+    (tmp_path / "host_vars").mkdir()
+    (tmp_path / "host_vars/h.yml").write_text('speedtest_archive_backup_password: "{{ vault_password }}"\n')
+    values = {**BACKUP, A + "backup_password": Failure("'vault_password' is undefined")}
+    (line,) = problems(folders=(tmp_path,), **values)
+    assert line.startswith(f"{A}backup_password: seen a template that fails in {tmp_path}/host_vars/h.yml on h;")
+    assert "'vault_password' is undefined: define it" in line
+    (line,) = problems(**{**BACKUP, A + "backup_password": Failure("planted-secret is no JSON")})
+    assert "planted" not in line
+
+
 def test_nodes_that_share_a_name_or_too_full_an_uplink_are_named():
     hosts = {name: {L + "uplink": "dsl", L + "interval": "10min"} for name in ("a", "b", "c")}
     groups = {"speedtest_nodes": ["a", "b", "c"], "speedtest_archive": ["a"]}
     (line,) = check.problems(Inventory(hosts, groups, checkout=ROOT))
-    assert "uplink 'dsl': 3 nodes" in line
+    assert line.startswith("speedtest_logger_uplink: seen 'dsl'; 3 nodes (a, b, c) need ")
+    assert line.count("3 nodes") == 1
     assert "raise speedtest_logger_interval" in line
+    fitting = int(line.partition("speedtest_logger_measure_timeout_seconds to ")[2].split()[0])
+    for timeout, fits in ((fitting, True), (fitting + 1, False)):
+        for values in hosts.values():
+            values[L + "measure_timeout_seconds"] = timeout
+        assert (check.problems(Inventory(hosts, groups, checkout=ROOT)) == []) is fits
     hosts["b"] = hosts["c"] = {L + "node_name": "cellar"}
     (line,) = check.problems(Inventory(hosts, groups, checkout=ROOT))
     assert line == "speedtest_logger_node_name: seen 'cellar' on b, c; give each a name of its own"

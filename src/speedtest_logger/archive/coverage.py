@@ -270,7 +270,7 @@ def _compare(outage: Outage, tried: list[Slot]) -> None:
 
 
 def fleet(archive: Archive, now: float | None = None) -> dict[str, dict[str, Any]]:
-    """For each node of the last 30 days: its last archived record, medians, and the last 24 hours' own and their coverage."""
+    """For each node of the last 30 days: its last archived record, medians, and the last day's medians and coverage."""
     now = time.time() if now is None else now
     state: dict[str, dict[str, Any]] = {c.node: {"coverage": c.to_row()} for c in coverage(archive, now - 86_400, now)}
     sql = """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from speedtest_logger.inventory import names, relations, roles
 from speedtest_logger.inventory.found import NODES, Failure, Inventory, Problem, Problems, View, seen, views
 
@@ -18,7 +20,7 @@ def problems(inventory: Inventory) -> list[str]:
     names.of_variables(inventory, found)
     all_views = list(views(inventory))
     for view in all_views:
-        of_values(view, found)
+        of_values(view, inventory, found)
         for problem in relations.of_host(view, inventory):
             found.add(problem, view.host)
     nodes = {view.host: view for view in all_views}
@@ -37,7 +39,11 @@ CLAIM = {
 }
 
 
-def of_values(view: View, found: Problems) -> None:
+# The name was made of the inventory's, and nobody has set the variable that is named.
+SET_NAME = "; the host's name in the inventory makes none: set speedtest_logger_node_name in host_vars/{}.yml"
+
+
+def of_values(view: View, inventory: Inventory, found: Problems) -> None:
     """What is wrong with each value by itself; the view remembers which these are."""
     known = roles.known()
     named = "speedtest_logger_node_name"
@@ -48,10 +54,21 @@ def of_values(view: View, found: Problems) -> None:
         if name not in known:
             continue
         if isinstance(value, Failure):
-            words = "it cannot be read" if known[name].secret else str(value)
-            found.add(Problem(name, "a template that fails", words), view.host)
+            found.add(failure(value, name, inventory), view.host)
         elif said := known[name].domain.problem(value):
-            found.add(Problem(name, seen(known[name], value), said), view.host)
+            made = SET_NAME.format(view.host) if name == named and name not in view.values else ""
+            found.add(Problem(name, seen(known[name], value), said + made), view.host)
         else:
             continue
         view.bad.add(name)
+
+
+def failure(value: Failure, name: str, inventory: Inventory) -> Problem:
+    """A template that fails, with the files where it stands; of a secret no more than a variable that it lacks."""
+    undefined = re.fullmatch(r"'\w+' is undefined", value)
+    words = "it cannot be read" if roles.known()[name].secret and not undefined else str(value)
+    if undefined:
+        words += ": define it in group_vars/ or host_vars/, or in a vault that this run can read"
+    places = names.files_with(name, inventory.folders, inventory.sources)
+    where = f" in {', '.join(places)}" if places else ""
+    return Problem(name, f"a template that fails{where}", words)

@@ -234,7 +234,20 @@ def of_fleet(nodes: list[View], problems: Problems) -> None:
         try:
             schedule.assign(claims, {})
         except schedule.DoesNotFitError as error:
-            problems.add(Problem(LOGGER + "uplink", repr(uplink), f"{error}: {WAYS_OUT}"))
+            words = str(error).partition(": ")[2]
+            problems.add(Problem(LOGGER + "uplink", repr(uplink), f"{words}: {ways_out(uplink, nodes, claims)}"))
+
+
+def ways_out(uplink: str, nodes: list[View], claims: list[schedule.Claim]) -> str:
+    """What makes nodes fit on their uplink, with the longest measure_timeout_seconds that does."""
+    timeouts = {view.number(LOGGER + "measure_timeout_seconds") for view in nodes if claim_of(view).uplink == uplink}
+    around = {claim.length for claim in claims}
+    if len(timeouts) > 1 or len(around) > 1:
+        return WAYS_OUT
+    fitting = int(timeouts.pop() - around.pop() + schedule.longest_fitting(claims))
+    if fitting < 1:
+        return WAYS_OUT
+    return WAYS_OUT.replace("measure_timeout_seconds", f"measure_timeout_seconds to {fitting} or less")
 
 
 def claim_of(view: View) -> schedule.Claim:

@@ -1,0 +1,73 @@
+"""Which machines can be what: the operating systems that are supported, and the words for those that are not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+SUPPORTED = "Debian 12 and 13, Raspberry Pi OS 12 and 13 (an archive host: 64 bit), Ubuntu 24.04"
+# system, node, archive host, target, how that is known
+TABLE = (
+    (
+        "Debian 12 (bookworm), amd64",
+        "yes; no librespeed-cli package",
+        "yes",
+        "yes",
+        "tested: every release, in the lab",
+    ),
+    ("Debian 13 (trixie), amd64", "yes", "yes", "yes", "tested: every release, in the lab; the archive host expected"),
+    ("Debian 12, 13, arm64", "yes", "yes", "yes", "expected: the same packages"),
+    ("Raspberry Pi OS 12, 13, 64 bit", "yes", "yes", "yes", "expected: Debian's packages for arm64"),
+    ("Raspberry Pi OS 12, 13, 32 bit", "yes", "no: no packages of duckdb and pyarrow", "yes", "expected"),
+    ("Ubuntu 24.04", "yes; no librespeed-cli package", "yes", "yes", "expected: Python 3.12, apt, systemd"),
+    ("Ubuntu 22.04", "yes; no librespeed-cli package", "no: Python 3.10", "yes", "expected"),
+    ("Debian 11 and older", "no: Python 3.9", "no", "no", "refused"),
+    ("Fedora, Alpine, Arch, … (no apt)", "no; by hand: Compose alone", "no", "no", "refused"),
+)
+NODE, ARCHIVE, TARGET = "node", "archive host", "target"
+OLDEST_PYTHON = {NODE: (3, 10), ARCHIVE: (3, 11), TARGET: (3, 10)}
+WHEELS = ("amd64", "arm64")  # what duckdb and pyarrow have packages for, in dpkg's names
+
+
+def problem(seen: Mapping[str, object], uses: Iterable[str]) -> str | None:
+    """Why a machine cannot be what it is to be, with what was seen of it; None where it can.
+
+    `seen`: id, version_id (os-release(5)), architecture (dpkg's; empty without dpkg), python (empty without), systemd
+    (its version; 0 or empty where it does not run the machine).
+    """
+    uses = list(uses)
+    name = f"{seen.get('id') or 'an unknown system'} {seen.get('version_id') or ''}".strip()
+    words = f"seen {name}, {seen.get('architecture') or 'without apt'}"
+    if not seen.get("architecture"):
+        return f"{words}; packages come from apt here: {SUPPORTED} are supported"
+    if not int(str(seen.get("systemd") or 0)):
+        return f"{words}; systemd does not run this machine, and has to"
+    python = str(seen.get("python") or "")
+    if not python:
+        return f"{words}, no python3; Ansible needs it there: `sudo apt install python3`"
+    version = tuple(int(part) for part in python.split(".")[:2])
+    for use in uses:
+        oldest = OLDEST_PYTHON[use]
+        if version < oldest:
+            wanted = ".".join(map(str, oldest))
+            return f"{words}, Python {python}; as {use} it needs {wanted} or newer: {SUPPORTED} are supported"
+    if ARCHIVE in uses and seen["architecture"] not in WHEELS:
+        return (
+            f"{words}; as {ARCHIVE} it needs 64 bit: duckdb and pyarrow have no packages for "
+            f"{seen['architecture']}. It can be a {NODE} or a {TARGET}"
+        )
+    return None
+
+
+def parsed(text: str) -> dict[str, str]:
+    """What LOOK printed, as `problem` wants it."""
+    return dict(line.strip().split("=", 1) for line in text.splitlines() if "=" in line)
+
+
+# Run by the account's own shell on any machine, python3 or not.
+LOOK = """/bin/sh -c '
+if [ -r /etc/os-release ]; then . /etc/os-release; fi
+echo "id=$ID"; echo "version_id=$VERSION_ID"
+echo "architecture=$(dpkg --print-architecture 2>/dev/null)"
+echo "python=$(/usr/bin/env python3 -c "import platform; print(platform.python_version())" 2>/dev/null)"
+if [ -d /run/systemd/system ]; then echo systemd=1; fi'
+"""
