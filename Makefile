@@ -25,7 +25,7 @@ test: lint types unit scenarios ## everything below, in this order
 lint: .venv/complete ## ruff, yamllint, ansible-lint, shellcheck, hadolint
 	ruff check .
 	yamllint --strict .
-	ansible-lint --offline
+	ANSIBLE_INVENTORY=inventory/homelab ansible-lint --offline
 	shellcheck .ci/run
 	hadolint docker/Dockerfile.logger
 

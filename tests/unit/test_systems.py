@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from speedtest_logger.archive import options
 from speedtest_logger.inventory import systems
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,3 +121,21 @@ def test_a_check_ends_with_a_summary_for_each_machine():
     said = plugin("ending").fleet_next(HOSTVARS, GROUPS, {"all": HOSTS, "done": HOSTS}, [], checking=True, now=0)
     assert "attic: 4 would change: a; b; c and 1 more" in said
     assert said[-1] == "nothing was changed. To do it: ansible-playbook site.yml"
+
+
+def test_a_reports_options_are_those_of_the_program():
+    report = plugin("report")
+    given = {"location": "home", "last": "30d", "plan_download": 100, "ansible_host": "192.0.2.1", "file": "x.html"}
+    words = report.report_command(given, "/tmp/r")
+    assert words[1:] == ["report", "--location=home", "--last=30d", "--plan-download=100", "/tmp/r/report.html"]
+    known = {f"--{name.replace('_', '-')}" for name in report.OPTIONS}
+    assert {"--location", "--last", "--from", "--to", "--plan-download", "--plan-upload"} <= known
+    options.parser().parse_args(words[1:])
+
+
+def test_a_reports_place_counts_from_where_the_run_was_started():
+    report = plugin("report")
+    assert report.report_place("x.html", "/home/me") == "/home/me/x.html"
+    assert report.report_place("/srv/x.html", "/home/me") == "/srv/x.html"
+    with pytest.raises(report.AnsibleFilterError, match="ends in .html"):
+        report.report_place("x.txt", "/home/me")
