@@ -136,7 +136,12 @@ def inventory(args: argparse.Namespace) -> int:
         }
         for node in lab.nodes
     }
-    print(json.dumps({"all": {"hosts": hosts}}, indent=2))
+    # nodes have no way out: their package lists are those of the base image
+    everywhere = {
+        "managed_host_apt_cache_valid_seconds": 1_000_000_000,
+        "ansible_python_interpreter": "/usr/bin/python3",
+    }
+    print(json.dumps({"all": {"hosts": hosts, "vars": everywhere}}, indent=2))
     return 0
 
 

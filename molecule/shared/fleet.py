@@ -104,6 +104,8 @@ def started(name: str, *options: str, environment: dict[str, str] | None = None)
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_HOST_KEY_CHECKING": "false",
+        # molecule's inventory knows no host keys, and ansible.cfg refuses unknown ones
+        "ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=60s",
     }
     for name_ in [name_ for name_ in variables if name_.startswith(("ANSIBLE_ROLES", "ANSIBLE_LIB"))]:
         del variables[name_]

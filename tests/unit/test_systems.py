@@ -137,5 +137,5 @@ def test_a_reports_place_counts_from_where_the_run_was_started():
     report = plugin("report")
     assert report.report_place("x.html", "/home/me") == "/home/me/x.html"
     assert report.report_place("/srv/x.html", "/home/me") == "/srv/x.html"
-    with pytest.raises(report.AnsibleFilterError, match="ends in .html"):
+    with pytest.raises(report.AnsibleFilterError, match=r"ends in \.html"):
         report.report_place("x.txt", "/home/me")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import subprocess
 
 import pytest
-from fleet import coverage, on, playbook, query, recap, wait_until
+from fleet import coverage, login, on, playbook, query, recap, wait_until
 from security import assert_sandboxed
 
 RATES = {"attic": (100, 40), "porch": (80, 40), "shed": (60, 40)}
@@ -59,8 +60,74 @@ def test_check_mode_on_a_converged_fleet_changes_nothing():
 def test_status_shows_every_node_and_says_that_all_is_well():
     done = playbook("playbooks/status.yml")
     assert done.returncode == 0, done.stdout[-3000:]
-    for node in RATES:
-        assert re.search(rf"{node} +systemd +0\.1\.0 +\S+ +ok ", done.stdout), done.stdout
+    for node, (down, _) in RATES.items():
+        row = re.search(rf"^{node} +([0-9.]+) +[0-9.]+ +\S+ +ok .* systemd +0\.1\.0 +none$", done.stdout, re.MULTILINE)
+        assert row, done.stdout
+        assert float(row[1]) == pytest.approx(down, rel=0.1)
+    assert "all is well" in done.stdout.splitlines()[-1]
+    assert "TASK" not in done.stdout  # of Ansible's talk nothing is seen
+
+
+@pytest.mark.usefixtures("measured")
+def test_a_report_comes_to_the_control_machine(tmp_path):
+    page = tmp_path / "home.html"
+    done = playbook("playbooks/report.yml", "-e", "location=home", "-e", "last=1h", "-e", f"file={page}")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "attic" in page.read_text(encoding="utf-8")
+    assert len((tmp_path / "home.csv").read_text(encoding="utf-8").splitlines()) >= 5  # two tests of two nodes
+    assert on("archive", "ls -d /tmp/speedtest-report-*", check=False).startswith("ls: ")
+    for options, words in (
+        (["-e", "location=attick", "-e", "last=1h"], "location 'attick' has no tests in this period; known here:"),
+        ([], "-e location=home: the inventory has garden, home"),
+    ):
+        done = playbook("playbooks/report.yml", *options, "-e", f"file={tmp_path}/none.html")
+        assert done.returncode != 0
+        assert words in done.stdout
+
+
+@pytest.mark.usefixtures("measured")
+def test_a_run_ends_with_the_next_slots_and_commands():
+    done = playbook("site.yml")
+    assert re.search(r"^next slots: \w+ at \d\d:\d\d:\d\d UTC, ", done.stdout, re.MULTILINE), done.stdout[-2000:]
+    assert "playbooks/status.yml" in done.stdout
+    assert "shed: as the inventory says" in done.stdout
+
+
+NO_PYTHON = ("mv /usr/bin/python3 /usr/bin/python3.away", "mv /usr/bin/python3.away /usr/bin/python3")
+FEDORA = (
+    "cp -P /etc/os-release /root/os; printf 'ID=fedora\\nVERSION_ID=43\\n' >/root/x; mv -f /root/x /etc/os-release; "
+    "mv /usr/bin/dpkg /root/dpkg",
+    "mv /root/dpkg /usr/bin/dpkg; mv -f /root/os /etc/os-release",
+)
+PASSWORD = ("sed -i 's/NOPASSWD://' /etc/sudoers.d/ops; echo ops:secret | chpasswd", "")
+MACHINES = {
+    "python3": ("porch", *NO_PYTHON, "python3 is missing there", "no python3; Ansible needs it there"),
+    "sudo": ("shed", *PASSWORD, "sudo wants a password", None),
+    "another system": ("porch", *FEDORA, None, "porch: seen fedora 43, without apt"),
+}
+
+
+@pytest.mark.parametrize(("node", "harm", "mend", "in_status", "in_site"), MACHINES.values(), ids=MACHINES)
+def test_a_machine_that_cannot_be_read_or_served_is_named_with_a_way_out(node, harm, mend, in_status, in_site):
+    on(node, harm)
+    try:
+        status, site = playbook("playbooks/status.yml"), playbook("site.yml")
+    finally:
+        if mend:
+            on(node, mend)
+        else:
+            subprocess.run(
+                [*login(node), "sudo -S sed -i 's/ALL=(ALL) *ALL/ALL=(ALL) NOPASSWD: ALL/' /etc/sudoers.d/ops"],
+                input="secret\n", text=True, check=True, capture_output=True,
+            )  # fmt: skip
+    if in_status:
+        assert status.returncode == 2
+        assert in_status in status.stdout
+        assert "UNREAD" in status.stdout
+    if in_site:
+        assert site.returncode != 0
+        assert "nothing was touched" in site.stdout
+        assert in_site in site.stdout
 
 
 @pytest.mark.usefixtures("measured")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ def begin(*options: str) -> subprocess.Popen[bytes]:
     """A run of site.yml that holds the lock, in a process group of its own."""
     argv = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", os.environ["MOLECULE_INVENTORY_FILE"]]
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_HOST_KEY_CHECKING": "false"}
+    environment["ANSIBLE_SSH_ARGS"] = "-o ControlMaster=auto -o ControlPersist=60s"
     for name in [name for name in environment if name.startswith(("ANSIBLE_ROLES", "ANSIBLE_LIB"))]:
         del environment[name]
     run = subprocess.Popen(
@@ -110,7 +112,7 @@ def test_two_nodes_with_one_key_are_refused_before_anything_is_written():
         assert on("archive", f"cat {KEYS}") == before
         status = playbook("playbooks/status.yml")
         assert "nodes attic and porch have one and the same key" in " ".join(status.stdout.split())
-        assert "failed=1" not in " ".join(str(counts) for host, counts in recap(status).items() if host == "shed")
+        assert re.search(r"^shed .* none$", status.stdout, re.MULTILINE), status.stdout
     finally:
         on("porch", f"echo '{own.strip()}' >{PUBLIC}")
     assert playbook("site.yml").returncode == 0
@@ -126,8 +128,8 @@ def test_the_table_comes_whatever_a_host_does():
         lab("start", "molecule-site", "archive")
         on("porch", "mv /root/speedtest-logger /usr/local/bin/speedtest-logger")
     assert status.returncode == 2
-    rows = {line.split()[1]: line for line in status.stdout.splitlines() if line.strip().startswith("- ")}
-    assert "UNREACHABLE" in rows["archive(archive)"]
+    rows = {line.split()[0]: line for line in status.stdout.splitlines() if line[:1].isalpha()}
+    assert "UNREACHABLE" in rows["archive"]
     assert "SLOW" in rows["porch"]
     assert "systemd" in rows["attic"]
     assert "systemd" in rows["shed"]
