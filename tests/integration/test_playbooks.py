@@ -96,3 +96,44 @@ def test_what_is_wrong_with_an_inventory_is_told_once(tmp_path):
     code, said = play("-i", tmp_path / "hosts.yml", "site.yml")
     assert code != 0
     assert said.count("speedtest_logger_interval: seen '7min' on a, b") == 1
+
+
+@pytest.fixture
+def no_ssh(tmp_path) -> str:
+    """The option for an ssh that reaches nobody, and tries to move the cursor of who reads its words."""
+    program = tmp_path / "ssh"
+    program.write_text("#!/bin/sh\nprintf '\\033[2Jssh: no route to host\\n' >&2\nexit 255\n")
+    program.chmod(0o755)
+    return f"ansible_ssh_executable={program}"
+
+
+def test_the_status_is_a_table_and_nothing_else_whatever_cannot_be_reached(no_ssh):
+    code, said = play("-i", HOMELAB, "playbooks/status.yml", "-e", no_ssh)
+    assert code == 2
+    assert said.startswith(
+        "node down up plan status measured next ok/due missed outbox delivered runtime version drift"
+    )
+    assert "attic-pi ? ? 250/100 UNREACHABLE" in said or "attic-pi - - 250/100 UNREACHABLE" in said
+    assert "- attic-pi: unreachable: " in said
+    assert "no route to host" in said
+    assert "\033" not in said
+    assert "TASK" not in said
+    assert "PLAY RECAP" not in said
+
+
+def test_the_status_with_v_has_ansibles_talk_too(no_ssh):
+    code, said = play("-i", HOMELAB, "playbooks/status.yml", "-v", "-e", no_ssh)
+    assert code == 2
+    assert "PLAY RECAP" in said
+
+
+def test_a_report_that_cannot_be_made_says_why(no_ssh, tmp_path):
+    code, said = play("-i", HOMELAB, "playbooks/report.yml")
+    assert code != 0
+    assert said.endswith(
+        "location: seen nothing; say which one, as in -e location=home: the inventory has home, parents"
+    )
+    code, said = play("-i", HOMELAB, "playbooks/report.yml", "-e", "location=home", "-e", no_ssh, cwd=ROOT)
+    assert code != 0
+    assert "UNREACHABLE" in said
+    assert "no route to host" in said
