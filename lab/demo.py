@@ -173,8 +173,8 @@ def show(rows: list[list[str]]) -> None:
 
 
 def report() -> str:
-    """Fetch the report of the two nodes at home, open it in a browser without a window; says where both are."""
-    play("playbooks/report.yml", "-e", "location=home", "-e", "last=1h", "-e", f"file={REPORT}")
+    """Fetch the report of the line in the garden, open it in a browser without a window; says where both are."""
+    play("playbooks/report.yml", "-e", "location=garden", "-e", "last=1h", "-e", f"file={REPORT}")
     browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if browser is None:
         return f"its report: {REPORT} (no Chromium here to make a picture of it: apt install chromium)"
