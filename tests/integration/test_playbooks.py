@@ -79,9 +79,8 @@ def test_every_play_that_acts_on_machines_says_that_it_is_roots():
         assert [part.splitlines()[0] for part in plays if "\n  become: " not in part] == [], file
 
 
-@pytest.mark.parametrize("options", [("--tags", "nodes"), ("--skip-tags", "nodes")])
-def test_tags_are_refused_before_a_machine_is_contacted(options, tmp_path):
-    code, said = play("-i", HOMELAB, ROOT / "site.yml", *options, cwd=tmp_path)
+def test_tags_are_refused_before_a_machine_is_contacted(tmp_path):
+    code, said = play("-i", HOMELAB, ROOT / "site.yml", "--tags", "nodes", cwd=tmp_path)
     assert code != 0
     assert "nothing was touched" in said
     assert "there are no tags here" in said
