@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,34 @@ def test_the_commands_of_the_docs_ask_the_inventory_that_is_mine(checkout):
     code, said = play("playbooks/preflight.yml", "--list-hosts", cwd=checkout)
     assert code == 0, said
     assert "my-own" in said
+
+
+def commands() -> list[str]:
+    """Every ansible-playbook command of the README and the how-tos, less its comment."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs/how-to").glob("*.md"))]
+    found = {each for page in pages for each in re.findall(r"ansible-playbook [^`|\n]*", page.read_text())}
+    return sorted({command.partition(" #")[0].strip() for command in found})
+
+
+@pytest.mark.parametrize("command", commands())
+def test_a_command_of_the_pages_runs_as_it_is_typed(command, checkout):
+    shutil.copytree(HOMELAB, checkout / "inventory/mine")
+    (checkout / ".cache").mkdir()
+    (checkout / ".cache/try.yml").write_text("{}\n")
+    typed = command.replace("~/speedtest-telemetry", str(checkout)).replace("~/fleet", "inventory/mine")
+    assert "-i inventory/mine" not in command or ".cache/try.yml" in command
+    code, said = play(*shlex.split(typed.replace("NODE", "minipc"))[1:], "--syntax-check", cwd=checkout)
+    assert code == 0, said
+
+
+def test_an_unknown_host_key_fails_and_a_password_may_be_used():
+    """As ssh itself reads what ansible.cfg gives it."""
+    config = ConfigParser()
+    config.read(ROOT / "ansible.cfg")
+    options = config["ssh_connection"]["ssh_args"].split()
+    done = subprocess.run(["ssh", *options, "-G", "example.org"], capture_output=True, text=True, check=True)
+    assert "stricthostkeychecking true" in done.stdout
+    assert "preferredauthentications publickey,keyboard-interactive,password" in done.stdout
 
 
 @pytest.mark.parametrize("playbook", PLAYBOOKS)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from lab import host, images, network
+from lab import cli, host, images, network
 from lab import lab as model
 from lab.shell import LabError
 
@@ -82,6 +84,22 @@ def test_the_image_changes_its_name_with_its_recipe(monkeypatch):
     before = images.image_dir("bookworm")
     monkeypatch.setattr(images, "SETUP", images.SETUP + "# more")
     assert images.image_dir("bookworm") != before
+
+
+def test_an_inventory_of_ones_own_needs_no_more_than_the_labs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(images, "HOME", tmp_path)
+    model.Lab("try", 7, [model.parse_node("minipc:trixie", 1)]).save()
+    cli.inventory(argparse.Namespace(lab="try"))
+    (tmp_path / "try.yml").write_text(capsys.readouterr().out)
+    ansible = Path(sys.executable).with_name("ansible-inventory")
+    sources = ["-i", ROOT / "inventory/homelab", "-i", tmp_path / "try.yml"]
+    done = subprocess.run([ansible, *sources, "--host", "minipc"], cwd=ROOT, capture_output=True, text=True, check=True)
+    seen = json.loads(done.stdout)
+    assert seen["ansible_host"] == model.load("try").address(model.load("try").node("minipc"))
+    assert seen["ansible_user"] == "ops"
+    assert seen["ansible_ssh_private_key_file"] == f"{tmp_path}/labs/try/id_ed25519"
+    assert seen["managed_host_apt_cache_valid_seconds"] == 1_000_000_000
+    assert seen["speedtest_logger_uplink"] == "home-fibre"
 
 
 def test_numbers_go_round_and_skip_those_in_use(tmp_path, monkeypatch):

@@ -95,6 +95,9 @@ def test_a_good_release_lands_everywhere_and_each_node_has_measured_with_it(rele
     )
     done = site(releases, "0.2.2")
     assert done.returncode == 0, done.stdout[-3000:]
+    said = " ".join(done.stdout.split())
+    for node in NODES:  # minutes of silence look like a run that hangs
+        assert f"{node}: release 0.2.2 is to measure once: it waits " in said
     assert_all_run("0.2.2")
     for node in NODES:  # what broke before and what is older is gone, the way back stays
         assert on(node, "ls /opt/speedtest-telemetry/releases").split() == [OLD, "0.2.2"]
