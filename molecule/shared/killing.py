@@ -51,8 +51,8 @@ def status(variables: dict[str, Any]) -> subprocess.CompletedProcess[str]:
 
 def owed(done: subprocess.CompletedProcess[str]) -> list[str]:
     """What status.yml says that differs from the inventory or is owed."""
-    said = " ".join(done.stdout.split("PLAY RECAP")[0].split())
-    return re.findall(r"- [^-]*?(?:differs from the inventory|owed|not finished)[^-]*", said)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("- ")]
+    return [line for line in lines if re.search("differs from the inventory|owed|not finished", line)]
 
 
 def env(node: str) -> dict[str, str]:

@@ -79,7 +79,8 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core has no type
 
     def tell(self, result: Any) -> bool:
         """Print what a task says; False where it is no such task."""
-        lines = result.result.get("fleet_says")
+        # an Ansible that is too old to go on has another name for it, and must be able to say so
+        lines = (result.result if hasattr(result, "result") else result._result).get("fleet_says")
         if lines is None:
             return False
         display = self.kept.real if self.kept else self._display

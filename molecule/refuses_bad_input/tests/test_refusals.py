@@ -139,7 +139,8 @@ def test_a_fleet_that_does_not_fit_is_refused(refused):
     assert "group speedtest_archive: seen homelab, n2; put exactly one host into it" in said
     assert "group speedtest_node: seen n4; it has no meaning here: did you mean speedtest_nodes?" in said
     told = line(said, LOGGER + "uplink")
-    assert "uplink 'dsl': 3 nodes" in told
+    assert "seen 'dsl'; 3 nodes (homelab, n2, n3) need" in told
+    assert "speedtest_logger_measure_timeout_seconds to " in told
     assert "raise speedtest_logger_interval" in told
 
 
