@@ -27,7 +27,8 @@ from speedtest_logger.spool import Spool, record_from_csv
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLER = Path(__file__).with_name("killer.py")
-PARTS = [f"speedtest_logger.archive.{name}" for name in ("backup", "importers", "ingest", "mend", "prune", "verify")]
+LOADED = ("backup", "importing.run", "ingest", "mend", "prune", "verify")
+PARTS = [f"speedtest_logger.archive.{name}" for name in LOADED]
 LOGGER, RECEIVE, ARCHIVE = "speedtest_logger.cli", "speedtest_logger.archive.receive", "speedtest_logger.archive.cli"
 INGEST = ("ingest",)
 FORKS = multiprocessing.get_context("forkserver")

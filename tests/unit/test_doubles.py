@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_archive_properties import fresh
 
-from speedtest_logger.archive import aside, cli, doubles, importers, ingest, open_archive, store, verify
+from speedtest_logger.archive import aside, cli, doubles, ingest, open_archive, store, verify
+from speedtest_logger.archive.importing.run import Source
+from speedtest_logger.archive.importing.run import run as bring
 from speedtest_logger.archive.layout import Layout, month_of
 from speedtest_logger.record import Record, run_id_of_slot, unix_time, utc_text
 
@@ -235,12 +237,12 @@ def test_an_import_names_what_it_did_not_take(layout, tmp_path):
     file = tmp_path / "rows.jsonl"
     rows = [one, {**one, "location": "garden"}, slot("shed", FIRST, run_id=one["run_id"]), slot("attic", FIRST + 300)]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    source = importers.Source(None)
-    assert importers.run(layout, [file], source, dry_run=True).added == 2
-    done = importers.run(layout, [file], source, dry_run=False)
+    source = Source(None)
+    assert bring(layout, [file], source, dry_run=True)[0].added == 2
+    done = bring(layout, [file], source, dry_run=False)[0]
     assert (done.added, done.duplicates, done.different, done.refused) == (2, 2, 1, 0)
     assert "location is garden, in the record that stands home" in done.problems[0]
-    assert importers.run(layout, [file], source, dry_run=True).added == 0
+    assert bring(layout, [file], source, dry_run=True)[0].added == 0
 
 
 def test_columns_that_only_one_side_has_differ_where_they_have_values(layout):

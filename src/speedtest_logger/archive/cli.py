@@ -252,24 +252,20 @@ def do_accept(args: argparse.Namespace) -> int:
 
 def do_import(args: argparse.Namespace) -> int:
     """Take files in."""
-    from speedtest_logger.archive import importers
-    from speedtest_logger.record import is_id
+    from speedtest_logger.archive.importing import asked, run
 
-    wrong = [
-        f"'{name}' is no id: small letters, digits and inner hyphens"
-        for name in (args.node, args.location)
-        if name and not is_id(name)
-    ]
-    if wrong:
-        raise UsageError("; ".join(wrong))
-    files = importers.find(args.paths)
-    with progress(len(files), "import") as advance:
-        source = importers.Source(args.node, args.location, args.at)
-        outcome = importers.run(Layout(args.root), files, source, dry_run=args.dry_run, progress=advance)
+    source = asked.source(args)
+    files = run.find(args.paths)
+    with progress(run.sizes(files), "import") as advance:
+        outcome, shown = run.run(Layout(args.root), files, source, dry_run=args.dry_run, progress=advance)
     for problem in outcome.problems:
         print(f"speedtest-archive: {problem}", file=sys.stderr)
+    if args.dry_run and outcome.rows:
+        print(shown.text(), file=sys.stderr)
     print(json.dumps({"dry_run": args.dry_run, **{k: v for k, v in vars(outcome).items() if k != "problems"}}))
-    return EXIT_UNHEALTHY if outcome.refused else EXIT_OK
+    if not outcome.formats:
+        print("speedtest-archive: nothing was recognised: no row is of a known format", file=sys.stderr)
+    return EXIT_UNHEALTHY if outcome.refused or outcome.different or not outcome.formats else EXIT_OK
 
 
 def do_export(args: argparse.Namespace) -> int:

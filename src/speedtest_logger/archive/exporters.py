@@ -15,14 +15,16 @@ from speedtest_logger.archive import render
 from speedtest_logger.archive.dataset import Archive
 from speedtest_logger.errors import UsageError
 from speedtest_logger.files import kind_of
+from speedtest_logger.record import COLUMNS
 
 FORMS = ("csv", "jsonl", "json", "parquet", "speedsnake")
-# SpeedSnake flattens the JSON of sivel's speedtest-cli: speeds in bit/s, ping in ms. It knows no failed tests.
-SPEEDSNAKE = """
+# SpeedSnake flattens the JSON of sivel's speedtest-cli: speeds in bit/s, ping in ms. It knows no failed tests. The
+# record's own columns follow, so that what is brought in again is the same record. The location is the folder's name.
+OWN = ", ".join(name for name in COLUMNS if name != "location")
+SPEEDSNAKE = f"""
     SELECT download_bps AS download, upload_bps AS upload, latency_ms AS ping,
-           strftime(started_at, '%Y-%m-%dT%H:%M:%S.%gZ') AS timestamp, bytes_sent, bytes_received, result_url AS share,
-           server_id, server_name, server_host, server_country, external_ip AS client_ip, isp AS client_isp,
-           location AS speedtest_address, day
+           strftime(started_at, '%Y-%m-%dT%H:%M:%S.%gZ') AS timestamp, result_url AS share,
+           external_ip AS client_ip, isp AS client_isp, location AS speedtest_address, day, {OWN}
     FROM records WHERE status = 'ok' ORDER BY location, started_at, node
 """
 

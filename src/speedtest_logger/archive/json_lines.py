@@ -58,6 +58,16 @@ def to_table(rows: list[dict[str, Any]]) -> pa.Table:
     return _typed(pa.Table.from_arrays(arrays, schema=_LINE_SCHEMA))
 
 
+def from_columns(columns: dict[str, pa.Array | pa.ChunkedArray], rows: int) -> pa.Table | None:
+    """Columns as a table of BATCH_SCHEMA, times given as text; None where record.validate would refuse a row."""
+    arrays = [
+        columns[field.name].cast(field.type) if field.name in columns else pa.nulls(rows, field.type)
+        for field in _LINE_SCHEMA
+    ]
+    lines = pa.Table.from_arrays(arrays, schema=_LINE_SCHEMA)
+    return _typed(lines) if _are_valid(lines) else None
+
+
 def read_lines(content: bytes, node: str, *, judged: bool = False) -> pa.Table | None:
     """JSON lines of one node as a table of BATCH_SCHEMA, or None where a row is none or would not be valid.
 

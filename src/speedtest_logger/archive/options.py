@@ -116,8 +116,27 @@ def _add_own(made: dict[str, argparse.ArgumentParser]) -> None:
     )
     made["import"].add_argument("--node", help="the node that measured, where the rows do not say it")
     made["import"].add_argument("--location", help="its location; default what the rows say, or unknown-location")
+    made["import"].add_argument(
+        "--location-map",
+        action="append",
+        default=[],
+        metavar="NAME=ID",
+        help="the id of a place that rows name otherwise; again for another, or a file of such lines",
+    )
     made["import"].add_argument("--at", metavar="TIME", help="the time of a single test that does not say it")
-    made["import"].add_argument("--dry-run", action="store_true", help="count only")
+    made["import"].add_argument(
+        "--zone", metavar="ZONE", help="that of times without one, such as Europe/Berlin; default UTC"
+    )
+    made["import"].add_argument(
+        "--external-ip",
+        choices=("full", "shortened", "none"),
+        default="shortened",
+        help="how much of public addresses is kept, default %(default)s",
+    )
+    made["import"].add_argument(
+        "--format", metavar="NAME", help="what columns alone do not tell; bring-in-old-results has the names"
+    )
+    made["import"].add_argument("--dry-run", action="store_true", help="show medians and first rows, change nothing")
     made["import"].add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files, or folders of them")
     steps = made["backup"].add_mutually_exclusive_group()
     steps.add_argument("--stage", action="store_true", help="one moment of it only, into work/backup (a unit's step)")

@@ -1,0 +1,278 @@
+"""CSV and JSON out of text in which other programs may have written too."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from speedtest_logger.archive.importing import catalogue
+from speedtest_logger.archive.importing.formats import Header, recognise
+from speedtest_logger.archive.importing.values import NOTHING, TIME
+from speedtest_logger.errors import RecordError
+
+FEWEST_FIELDS = 3  # of a CSV with speed tests
+LONGEST_LINE = 1 << 20
+LONGEST_OBJECT = 16 << 20
+DELIMITERS = (",", ";", "\t", "|")
+PROGRESS = ("teststart", "ping", "download", "upload", "testserver", "config")  # types of Ookla's lines beside results
+DECODER = json.JSONDecoder()
+NUMBER = re.compile(r"\d+(?:[.,]\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
+NUMERIC = {"distance", "ping", "jitter", "download", "upload", "latency", "download bytes", "upload bytes"}
+
+
+@dataclass
+class Problem:
+    """What is wrong with a line that should have been a row."""
+
+    text: str
+
+
+@dataclass
+class Names:
+    """What a line of CSV says of those that follow: their columns; `is_header` where it is no row itself."""
+
+    names: list[str]
+    is_header: bool
+
+
+def is_json(start: str) -> bool:
+    """Whether a text holds JSON: an object or array begins a line, and no line before is a header of CSV."""
+    for line in start.splitlines():
+        if re.match(r"\ufeff?\s*(?:\[\s*)*(?:\{|\[\s*$)", line):
+            return True
+        if any(header_of(next(csv.reader([line], delimiter=d), [])) for d in _delimiters(line)):
+            return False
+    return False
+
+
+def _delimiters(line: str) -> list[str]:
+    others = sorted(
+        {c for c in line if not c.isalnum() and c.isprintable() and c not in " \"'_.-:/()" + "".join(DELIMITERS)}
+    )
+    return [d for d in (*DELIMITERS, *others) if d in line]
+
+
+def delimiter_of(start: str) -> str:
+    """What stands between the fields of a CSV: the one with which a line is a known header or row."""
+    lines = start.splitlines()[:50]
+    if lines and (said := re.fullmatch(r"\ufeff?sep=(.)", lines[0], re.IGNORECASE)):
+        return said[1]
+    for line in lines:
+        for delimiter in _delimiters(line):
+            if header_of(next(csv.reader([line], delimiter=delimiter), [])):
+                return delimiter
+    counts = {delimiter: lines[0].count(delimiter) for delimiter in DELIMITERS} if lines else {}
+    return max(counts, key=lambda delimiter: counts[delimiter], default=",")
+
+
+def header_of(row: list[str]) -> Names | None:
+    """What a line's fields say of the columns; None where it is a row like others, or none."""
+    if len(row) < FEWEST_FIELDS:
+        return None
+    cells = [cell.strip().lstrip("\ufeff") for cell in row]
+    if not any(NUMBER.fullmatch(cell) for cell in cells) and all(len(cell) < 80 for cell in cells):
+        try:
+            recognise(Header(tuple(cells)), catalogue.FORMATS)
+        except RecordError as error:
+            return Names(cells, True) if error.reason == "ambiguous_format" or _is_like_a_header(cells) else None
+        return Names(cells, True)
+    return _headerless(cells)
+
+
+def _is_like_a_header(cells: list[str]) -> bool:
+    """Columns that nobody knows, but columns: among them at least two words that formats use."""
+    known = {name for form in catalogue.FORMATS for name in (*form.columns, *form.base, *form.marks)}
+    return len(known.intersection(Header(tuple(cells)).names)) >= 2
+
+
+def _headerless(cells: list[str]) -> Names | None:
+    """The columns of a row of a program that writes no header, by what kind each field is; a time may come before."""
+    for names in catalogue.HEADERLESS:
+        for before in ((), ("timestamp",)):
+            if len(cells) == len(before) + len(names) and all(map(_may_be, (*before, *names), cells)):
+                return Names([*before, *names], False)
+    return None
+
+
+def _may_be(name: str, cell: str) -> bool:
+    name = name.lower()
+    if name == "timestamp":
+        return TIME.fullmatch(cell) is not None
+    if name in ("share", "share url"):
+        return cell == "" or "://" in cell
+    if name == "server id":
+        return cell.isdigit()
+    if name == "address":
+        return "://" in cell
+    numeric = (
+        name in NUMERIC or "latency" in name or "jitter" in name or name in ("packet loss", "download server count")
+    )
+    return not numeric or NUMBER.fullmatch(cell) is not None or (name == "packet loss" and cell.lower() in NOTHING)
+
+
+class Table:
+    """The rows of a CSV with their lines; for a line that is none, what is wrong with it.
+
+    A quote that is never closed costs its line only: the lines that it swallowed are read again.
+    """
+
+    def __init__(self, stream: io.TextIOWrapper, delimiter: str) -> None:
+        self._stream, self._delimiter = stream, delimiter
+        self._again: deque[str] = deque()
+        self._taken: list[str] = []
+        self.torn = False
+
+    def _lines(self) -> Iterator[str]:
+        while line := self._again.popleft() if self._again else self._stream.readline(LONGEST_LINE):
+            if len(line) >= LONGEST_LINE:
+                raise ValueError(f"a line is longer than {LONGEST_LINE} characters: it is no CSV of speed tests")
+            self.torn = not line.endswith(("\n", "\r"))
+            self._taken.append(line)
+            yield line
+
+    def rows(self) -> Iterator[tuple[int, list[str] | Problem]]:
+        """Each row's first line and fields, or what is wrong."""
+        lines, place, width = self._lines(), 1, 0
+        reader = csv.reader(lines, delimiter=self._delimiter)
+        while True:
+            self._taken.clear()
+            try:
+                row = next(reader, None)
+            except csv.Error as error:
+                row, problem = [], str(error)
+            else:
+                problem = ""
+            if row is None:
+                return
+            if len(self._taken) > 1 and (problem or (width and len(row) != width)):
+                self._again.extendleft(reversed(self._taken[1:]))
+                reader = csv.reader(self._lines(), delimiter=self._delimiter)
+                yield place, Problem(problem or f"a quote is not closed: {self._taken[0][:80]!r}")
+                place += 1
+                continue
+            if problem:
+                yield place, Problem(problem)
+            elif row and not (len(row) == 1 and row[0][:4].lower() in ("sep=", "")):
+                width = width or (len(row) if len(row) >= FEWEST_FIELDS else 0)
+                yield place, row
+            place += len(self._taken)
+
+
+def objects(stream: io.TextIOWrapper) -> Iterator[tuple[int, dict[str, Any] | Problem | str]]:
+    """Objects in a text with their lines; for what is none what is wrong with it, or what it is.
+
+    Arrays are taken apart, pages of an API and tables of a dump too. Any line between may be another program's.
+    """
+    text = _Window(stream)
+    while text.skip_separators():
+        if text.here() != "{":
+            if text.skip_line():
+                yield text.line, "line of text"
+            continue
+        try:
+            value = text.decode()
+        except (ValueError, RecursionError) as error:
+            line = text.line
+            said = getattr(error, "msg", str(error))
+            yield line, Problem(f"it cannot be read ({said[:60]}): {text.rest_of_line()[:80]!r}")
+            text.skip_line(whole=True)
+            continue
+        line = text.line
+        yield from ((line, each) for each in unwrapped(value))
+
+
+class _Window:
+    """The part of a text that is looked at: grown where an object goes on, and what was read let go."""
+
+    def __init__(self, stream: io.TextIOWrapper) -> None:
+        self._stream, self._buffer, self._place, self._ended, self.line = stream, "", 0, False, 1
+
+    def _grow(self) -> bool:
+        if self._ended:
+            return False
+        more = self._stream.read(1 << 20)
+        self._ended = not more
+        self._buffer, self._place = self._buffer[self._place :] + more, 0
+        return not self._ended
+
+    def _go(self, place: int) -> None:
+        self.line += self._buffer.count("\n", self._place, place)
+        self._place = place
+
+    def skip_separators(self) -> bool:
+        """Go on to what is none; whether there is anything."""
+        while True:
+            found = _SEPARATORS.match(self._buffer, self._place)
+            self._go(found.end() if found else self._place)
+            if self._place < len(self._buffer):
+                return True
+            if not self._grow():
+                return False
+
+    def here(self) -> str:
+        """The character at which it stands."""
+        return self._buffer[self._place]
+
+    def rest_of_line(self) -> str:
+        """From here to the end of the line."""
+        return self._buffer[self._place : self._end_of_line()]
+
+    def _end_of_line(self) -> int:
+        while (end := self._buffer.find("\n", self._place)) < 0 and len(self._buffer) - self._place < LONGEST_OBJECT:
+            if not self._grow():
+                return len(self._buffer)
+        return end + 1 if end >= 0 else len(self._buffer)
+
+    def skip_line(self, *, whole: bool = False) -> bool:
+        """Go on to the next line, or (not `whole`) to an object in this one; whether there was text."""
+        end = self._end_of_line()
+        inside = -1 if whole else self._buffer.find('{"', self._place + 1, end)
+        stop = inside if inside >= 0 else end
+        was_text = _TEXT.search(self._buffer, self._place, stop) is not None
+        self._go(stop)
+        return was_text
+
+    def decode(self) -> Any:
+        """The object that begins here. Raises ValueError, RecursionError where it is none."""
+        while True:
+            try:
+                value, end = DECODER.raw_decode(self._buffer, self._place)
+            except (ValueError, RecursionError):
+                another = self._buffer.find("\n{", self._place + 1) >= 0
+                if another or len(self._buffer) - self._place > LONGEST_OBJECT or not self._grow():
+                    raise
+                continue
+            self._go(end)
+            return value
+
+
+_SEPARATORS = re.compile(r"[\s,\[\]\ufeff]*")
+_TEXT = re.compile(r"[^\s,\[\]{}]")
+
+
+def unwrapped(value: Any) -> Iterator[Any]:
+    """What an object wraps; for progress, headers and the like what it is."""
+    if not isinstance(value, dict):
+        return
+    inner = value.get("data", value.get("reports"))
+    if isinstance(inner, list) and "created_at" not in value:
+        yield from (each if isinstance(each, dict) else "other value" for each in inner)
+    elif isinstance(inner, dict) and set(value) <= {"data", "message", "links", "meta"}:
+        yield inner
+    elif set(value) == {"data"} or "event" in value or _is_progress(value):
+        yield "line of progress"
+    else:
+        yield value
+
+
+def _is_progress(value: dict[str, Any]) -> bool:
+    kind = str(value.get("type")).lower()
+    if kind == "log":
+        return value.get("level") != "error"
+    return (kind in PROGRESS and "timestamp" in value) or (kind in ("header", "database") and len(value) < 5)
