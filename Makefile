@@ -58,6 +58,7 @@ benchmark: .venv-benchmark/complete .venv/complete peers ## ratios against named
 	$(PYTHON) benchmarks/node_cost.py
 	$(PYTHON) benchmarks/converge.py
 	$(PYTHON) benchmarks/archive_ingest.py
+	$(PYTHON) benchmarks/archive_import.py
 	$(PYTHON) benchmarks/archive_query.py
 	$(PYTHON) benchmarks/archive_receive.py
 

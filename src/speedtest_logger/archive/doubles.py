@@ -180,7 +180,7 @@ def _in_other_file(
 ) -> Places:
     """Which rows' runs are in a file; `left` is how many rows may still be looked through for each node."""
     source = parquet.ParquetFile(file)
-    slots = rows["scheduled_at"].is_valid().to_numpy().astype(bool)
+    slots = slots_of(rows) >= 0
     asked = np.ones(rows.num_rows, bool)
     if not slots.all():
         node = rows["node"][int(np.argmin(slots))].as_py()
@@ -200,15 +200,24 @@ def _in_other_file(
 
 def _near(source: parquet.ParquetFile, rows: pa.Table) -> Iterator[int]:
     """The row groups of a file that can hold the rows' runs."""
-    slots = rows["scheduled_at"]
-    if slots.null_count:
+    slots = slots_of(rows)
+    if (slots < 0).any():
         yield from range(source.num_row_groups)
         return
-    first, last = (float(end) / 1000 for end in _span(milliseconds(slots)))
+    first, last = (float(end) / 1000 for end in _span(slots))
     for number in range(source.num_row_groups):
         ends = parquet.ends(source.metadata, "started_at", number, number + 1)
         if ends is None or (ends[0].timestamp() <= last and ends[1].timestamp() >= first):
             yield number
+
+
+def slots_of(rows: pa.Table) -> Places:
+    """Near what time (ms) a row's run lies: its slot; -1 where it has none and can lie anywhere.
+
+    What was imported has its start: that is what its run is named for.
+    """
+    starts = pc.if_else(pc.equal(rows["runtime"], "imported"), rows["started_at"], None)
+    return milliseconds(pc.fill_null(pc.coalesce(rows["scheduled_at"], starts).cast(pa.int64()), -1))
 
 
 def _span(slots: Places) -> tuple[int, int]:
@@ -226,7 +235,7 @@ def candidates(layout: Layout, batch: pa.Table, known: index.Index) -> dict[Path
         return {}
     places, names = numbered(batch["location"])
     own = months(milliseconds(batch["started_at"]))
-    slots = milliseconds(pc.fill_null(batch["scheduled_at"].cast(pa.int64()), -1))
+    slots = slots_of(batch)
     around = np.stack([own, months(slots - NEAR_MS), months(slots + NEAR_MS)])
     only = [names.index(next(iter(at))) if len(at) == 1 and next(iter(at)) in names else -1 for at in stored]
     at_home = (np.array(only)[numbers] == places) & (around == own).all(axis=0) & (slots >= 0)

@@ -6,10 +6,8 @@ Nothing is held whole: compressed files are unpacked as they are read, and no mo
 from __future__ import annotations
 
 import codecs
-import csv
 import gzip
 import io
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +26,6 @@ PACKED = (".gz", ".zst", ".zstd")
 MOST_UNPACKED = 64 * 2**30
 LOOKED_AT = 65_536  # bytes of a file's beginning
 ROWS = 20_000  # that are in memory as texts at once
-UNREADABLE = (OSError, EOFError, ValueError, RecursionError, csv.Error, zlib.error, pa.ArrowException)
 MAGICS = {
     b"BZh": "bzip2",
     b"\xfd7zXZ": "xz",
@@ -105,14 +102,14 @@ class _Counted(io.RawIOBase):
 class _Bounded(io.RawIOBase):
     """What a reader unpacks, up to a bound."""
 
-    def __init__(self, source: Any) -> None:
-        self._source, self._left = source, MOST_UNPACKED
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read, self._left = read, MOST_UNPACKED
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        content = self._source.read(len(buffer))
+        content = self._read(len(buffer))
         self._left -= len(content)
         if self._left < 0:
             raise ValueError(f"it is longer than {MOST_UNPACKED >> 30} GiB unpacked: split it")
@@ -121,7 +118,7 @@ class _Bounded(io.RawIOBase):
 
 
 def read(file: Path, advance: Callable[[int], None] | None = None) -> Iterator[Rows | Aside]:
-    """A file's rows, in portions. Raises one of UNREADABLE where it cannot be read any further."""
+    """A file's rows, in portions. Raises one of text.UNREADABLE where it cannot be read any further."""
     with accounts.as_caller():
         opened = file.open("rb")
     with opened:
@@ -134,9 +131,11 @@ def read(file: Path, advance: Callable[[int], None] | None = None) -> Iterator[R
             return
         stream: io.BufferedReader[Any] = io.BufferedReader(_Counted(opened, advance), 1 << 20)
         if beginning.startswith(b"\x1f\x8b"):
-            stream = io.BufferedReader(_Bounded(gzip.GzipFile(fileobj=stream)), 1 << 20)
+            stream = io.BufferedReader(_Bounded(gzip.GzipFile(fileobj=stream).read1), LOOKED_AT)
         elif beginning.startswith(b"\x28\xb5\x2f\xfd"):
-            stream = io.BufferedReader(_Bounded(pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd")), 1 << 20)
+            stream = io.BufferedReader(
+                _Bounded(pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd").read), LOOKED_AT
+            )
         yield from _text(stream)
 
 
@@ -163,7 +162,7 @@ def encoding_of(beginning: bytes) -> str:
             return encoding
     if b"\0" in beginning[:4_000]:
         even, odd = beginning[:4_000:2].count(0), beginning[1:4_000:2].count(0)
-        if max(even, odd) < 4 * min(even, odd) + 2:
+        if max(even, odd) < 4 * min(even, odd) + 2 or max(even, odd) * 4 < len(beginning[:4_000:2]):
             raise ValueError("it is no text, nor Parquet")
         return "utf-16-le" if odd > even else "utf-16-be"
     return "utf-8"
@@ -174,14 +173,16 @@ def _csv(lines: io.TextIOWrapper, start: str) -> Iterator[Rows | Aside]:
     rows: Rows | None = None
     for place, row in until_unreadable(table.rows()):
         names = text.header_of(row) if isinstance(row, list) else None
-        if rows and rows.cells and (names or isinstance(row, Exception) or len(rows.cells) >= ROWS):
+        if rows and rows.cells and (names or isinstance(row, (Exception, text.Block)) or len(rows.cells) >= ROWS):
             yield rows
             rows = Rows(rows.header, [], [])
         if names:
             rows = Rows(Header(tuple(names.names)), [], [])
             if names.is_header:
                 continue
-        if rows is None or not isinstance(row, list) or (wrong := _wrong_with(row, rows.header)):
+        if rows and isinstance(row, text.Block):
+            rows.cells, rows.places = row.rows, list(range(place, place + len(row.rows)))
+        elif rows is None or not isinstance(row, list) or (wrong := _wrong_with(row, rows.header)):
             yield _aside(place, row if rows is None or not isinstance(row, list) else text.Problem(wrong))
         else:
             rows.cells.append(row)
@@ -195,7 +196,7 @@ def until_unreadable(found: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, An
     """The same; where an error ended it, the error last: what was read before it counts."""
     try:
         yield from found
-    except UNREADABLE as error:
+    except text.UNREADABLE as error:
         yield 0, error
 
 
@@ -213,13 +214,7 @@ def _aside(place: int, value: Any) -> Aside:
 def _wrong_with(row: list[str], header: Header) -> str:
     if len(row) != len(header.written):
         return f"{len(row)} fields under {len(header.written)} columns"
-    if not all(map(_is_utf8, row)):
-        return "it is not UTF-8: save the file as UTF-8"
     return ""
-
-
-def _is_utf8(cell: str) -> bool:
-    return cell.isascii() or not any("\udc80" <= letter <= "\udcff" for letter in cell)
 
 
 def grouped(found: Iterator[tuple[int, Any]]) -> Iterator[Rows | Aside]:

@@ -15,13 +15,14 @@ from speedtest_logger import accounts
 from speedtest_logger.archive import doubles, index, json_lines, month, parquet, store
 from speedtest_logger.archive.importing import catalogue, columns, preview
 from speedtest_logger.archive.importing.formats import Format, Row, recognise
-from speedtest_logger.archive.importing.reading import UNREADABLE, Aside, Rows, find, read
+from speedtest_logger.archive.importing.reading import Aside, Rows, find, read
 from speedtest_logger.archive.importing.records import TIMES, NoTestError, Source, to_record
+from speedtest_logger.archive.importing.text import UNREADABLE
 from speedtest_logger.archive.layout import Layout
 from speedtest_logger.errors import EngineError, RecordError, UsageError
 
 __all__ = ["Imported", "Source", "find", "run", "sizes", "tables"]
-BATCH_ROWS = 150_000  # that one change of the dataset takes
+BATCH_ROWS = 60_000  # that one change of the dataset takes
 ONE_TEST = 120  # s; an error line so shortly before a result belongs to the same run
 MOST_PROBLEMS = 20  # that are named
 # A foreign row may hold any type anywhere: what a parser stumbles over is a row of another form than it looked.

@@ -6,10 +6,13 @@ import csv
 import io
 import json
 import re
+import zlib
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+import pyarrow as pa
 
 from speedtest_logger.archive.importing import catalogue
 from speedtest_logger.archive.importing.formats import Header, recognise
@@ -18,6 +21,14 @@ from speedtest_logger.errors import RecordError
 
 FEWEST_FIELDS = 3  # of a CSV with speed tests
 LONGEST_LINE = 1 << 20
+READ_AT_ONCE = 2 << 20
+DIGIT = re.compile(r"\d")
+NOT_UTF8 = re.compile("[\udc80-\udcff]")
+FIRST_WORDS = {"id", "isp", "type", "date", "time"}.union(
+    *(form.base | set(form.columns) for form in catalogue.FORMATS)
+)
+UNREADABLE = (OSError, EOFError, ValueError, RecursionError, csv.Error, zlib.error, pa.ArrowException)
+PIECE = 65_536
 LONGEST_OBJECT = 16 << 20
 DELIMITERS = (",", ";", "\t", "|")
 PROGRESS = ("teststart", "ping", "download", "upload", "testserver", "config")  # types of Ookla's lines beside results
@@ -116,52 +127,120 @@ def _may_be(name: str, cell: str) -> bool:
     return not numeric or NUMBER.fullmatch(cell) is not None or (name == "packet loss" and cell.lower() in NOTHING)
 
 
+@dataclass
+class Block:
+    """Rows of as many lines, all with as many fields as the header."""
+
+    rows: list[list[str]]
+
+
 class Table:
-    """The rows of a CSV with their lines; for a line that is none, what is wrong with it.
+    """The rows of a CSV with their lines: in blocks where nothing is unusual, else one by one or what is wrong.
 
     A quote that is never closed costs its line only: the lines that it swallowed are read again.
     """
 
     def __init__(self, stream: io.TextIOWrapper, delimiter: str) -> None:
         self._stream, self._delimiter = stream, delimiter
-        self._again: deque[str] = deque()
+        self._waiting: deque[str] = deque()
         self._taken: list[str] = []
+        self._rest = ""
+        self._width = 0
+        self._ended_by: Exception | None = None
         self.torn = False
 
-    def _lines(self) -> Iterator[str]:
-        while line := self._again.popleft() if self._again else self._stream.readline(LONGEST_LINE):
-            if len(line) >= LONGEST_LINE:
-                raise ValueError(f"a line is longer than {LONGEST_LINE} characters: it is no CSV of speed tests")
-            self.torn = not line.endswith(("\n", "\r"))
-            self._taken.append(line)
-            yield line
-
-    def rows(self) -> Iterator[tuple[int, list[str] | Problem]]:
+    def rows(self) -> Iterator[tuple[int, Block | list[str] | Problem]]:
         """Each row's first line and fields, or what is wrong."""
-        lines, place, width = self._lines(), 1, 0
-        reader = csv.reader(lines, delimiter=self._delimiter)
-        while True:
-            self._taken.clear()
-            try:
-                row = next(reader, None)
-            except csv.Error as error:
-                row, problem = [], str(error)
-            else:
-                problem = ""
-            if row is None:
-                return
-            if len(self._taken) > 1 and (problem or (width and len(row) != width)):
-                self._again.extendleft(reversed(self._taken[1:]))
-                reader = csv.reader(self._lines(), delimiter=self._delimiter)
-                yield place, Problem(problem or f"a quote is not closed: {self._taken[0][:80]!r}")
-                place += 1
+        place = 1
+        while self._waiting or self._fill():
+            if self._width and (rows := self._plain_rows()):
+                yield place, Block(rows)
+                place += len(rows)
                 continue
-            if problem:
-                yield place, Problem(problem)
-            elif row and not (len(row) == 1 and row[0][:4].lower() in ("sep=", "")):
-                width = width or (len(row) if len(row) >= FEWEST_FIELDS else 0)
-                yield place, row
-            place += len(self._taken)
+            width = self._width
+            while self._waiting and width == self._width:  # with another width the rest may be plain
+                found = self._next()
+                if found:
+                    yield place, found
+                place += len(self._taken)
+
+    def _fill(self) -> bool:
+        """Read on: more lines wait then, each with its end."""
+        while not self._waiting:
+            more = self._read()
+            content = self._rest + more
+            if "\r" in content and "\n" not in content:
+                content = content.replace("\r", "\n")
+            *lines, self._rest = content.split("\n")
+            self._waiting.extend(line + "\n" for line in lines)
+            if not more:
+                if self._rest:
+                    self.torn = True
+                    self._waiting.append(self._rest)
+                self._rest = ""
+                return bool(self._waiting)
+            if len(self._rest) > LONGEST_LINE:
+                raise ValueError(f"a line is longer than {LONGEST_LINE} characters: it is no CSV of speed tests")
+        return True
+
+    def _read(self) -> str:
+        """The next characters. What ends the reading is raised when all before it has been given."""
+        if self._ended_by:
+            raise self._ended_by
+        pieces: list[str] = []
+        try:
+            while len(pieces) * PIECE < READ_AT_ONCE and (piece := self._stream.read(PIECE)):
+                pieces.append(piece)
+        except UNREADABLE as error:
+            if not pieces:
+                raise
+            self._ended_by = error
+        return "".join(pieces)
+
+    def _plain_rows(self) -> list[list[str]]:
+        """All that waits, where each line is a row like the others; else nothing."""
+        lines = list(self._waiting)
+        if not all(map(str.isascii, lines)) and any(map(NOT_UTF8.search, lines)):
+            return []
+        try:
+            rows = list(csv.reader(lines, delimiter=self._delimiter))
+        except csv.Error:
+            return []
+        if len(rows) != len(lines) or set(map(len, rows)) != {self._width} or any(map(_may_be_header, rows)):
+            return []
+        self._waiting.clear()
+        return rows
+
+    def _lines(self) -> Iterator[str]:
+        while self._waiting or self._fill():
+            self._taken.append(self._waiting.popleft())
+            yield self._taken[-1]
+
+    def _next(self) -> list[str] | Problem | None:
+        """One row; None for an empty line."""
+        self._taken = []
+        problem = ""
+        try:
+            row = next(csv.reader(self._lines(), delimiter=self._delimiter), [])
+        except csv.Error as error:
+            row, problem = [], str(error)
+        if len(self._taken) > 1 and (problem or (self._width and len(row) != self._width)):
+            self._waiting.extendleft(reversed(self._taken[1:]))
+            self._taken = self._taken[:1]
+            return Problem(problem or f"a quote is not closed: {self._taken[0][:80]!r}")
+        if problem or any(map(NOT_UTF8.search, self._taken)):
+            return Problem(problem or "it is not UTF-8: save the file as UTF-8")
+        if not row or (len(row) == 1 and row[0][:4].lower() in ("sep=", "")):
+            return None
+        if len(row) >= FEWEST_FIELDS and (self._width == 0 or header_of(row)):
+            self._width = len(row)
+        return row
+
+
+def _may_be_header(row: list[str]) -> bool:
+    """Whether a row needs a closer look: one without any digit, or that begins as a header does."""
+    first = row[0]
+    return not DIGIT.search(first) and (first.strip().lower() in FIRST_WORDS or not DIGIT.search("".join(row)))
 
 
 def objects(stream: io.TextIOWrapper) -> Iterator[tuple[int, dict[str, Any] | Problem | str]]:
@@ -196,7 +275,7 @@ class _Window:
     def _grow(self) -> bool:
         if self._ended:
             return False
-        more = self._stream.read(1 << 20)
+        more = self._stream.read(max(PIECE, len(self._buffer) - self._place))
         self._ended = not more
         self._buffer, self._place = self._buffer[self._place :] + more, 0
         return not self._ended
