@@ -203,9 +203,9 @@ FORMATS = (
         "bytes/s",
         "speedtest's manual, 'machine readable formats use bytes'; thekhoo/speedsnake data/results.py; "
         f"{TRACKER_SOURCE} app/Filament/Exports/ResultExporter.php since 2b807d7f",
-        names("download_bandwidth upload_bandwidth"),
+        names("download_bandwidth upload_bandwidth ping_latency"),
         names(
-            "ping_latency ping_jitter download_bytes upload_bytes download_elapsed upload_elapsed server_host "
+            "ping_jitter download_bytes upload_bytes download_elapsed upload_elapsed server_host "
             "server_id result_url result_id interface_externalip packetloss isp type"
         ),
         parser="ookla",

@@ -233,6 +233,8 @@ def _directions(content: Any) -> list[dict[str, Any]]:
     if not isinstance(content, dict):
         raise RecordError("no_speed", "iperf3's JSON is wanted whole, as `iperf3 -J` prints it")
     start, end = section(content, "start"), section(content, "end")
+    if "reverse" not in section(start, "test_start") and not content.get("error"):
+        raise RecordError("no_speed", "start.test_start.reverse is missing: which direction was measured?")
     nothing: dict[str, Any] = {"start": start}
     if section(end, "sum_received_bidir_reverse"):
         back = {**content, "end": {**end, "sum_received": end["sum_received_bidir_reverse"]}}

@@ -216,6 +216,11 @@ class Table:
             self._taken.append(self._waiting.popleft())
             yield self._taken[-1]
 
+    def _is_one(self, row: list[str]) -> bool:
+        """Whether a row of several lines is one: none of those after the first is a row by itself."""
+        inside = (next(csv.reader([line], delimiter=self._delimiter), []) for line in self._taken[1:])
+        return len(row) == self._width and all(len(each) != self._width for each in inside)
+
     def _next(self) -> list[str] | Problem | None:
         """One row; None for an empty line."""
         self._taken = []
@@ -224,7 +229,7 @@ class Table:
             row = next(csv.reader(self._lines(), delimiter=self._delimiter), [])
         except csv.Error as error:
             row, problem = [], str(error)
-        if len(self._taken) > 1 and (problem or (self._width and len(row) != self._width)):
+        if len(self._taken) > 1 and (problem or (self._width and not self._is_one(row))):
             self._waiting.extendleft(reversed(self._taken[1:]))
             self._taken = self._taken[:1]
             return Problem(problem or f"a quote is not closed: {self._taken[0][:80]!r}")
