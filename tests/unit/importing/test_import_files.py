@@ -6,6 +6,7 @@ import bz2
 import csv
 import gzip
 import io
+import json
 import lzma
 import zipfile
 
@@ -181,3 +182,45 @@ def test_a_folder_is_looked_through_whatever_the_case_and_links_lead_nowhere(tmp
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="none ends in"):
         run.find([tmp_path / "empty"])
+
+
+def test_objects_behind_a_time_and_a_table_that_nobody_knows(tmp_path):
+    file = tmp_path / "cron.log"
+    line = path("ookla.json").read_text().strip()
+    file.write_text(f"2026-11-20T10:00:01 {line}\n[error] Cannot open socket\n")
+    rows, told = rows_of(file)
+    assert rows == rows_of(path("ookla.json"))[0]
+    assert told.passed_over == {"line of text": 2}
+    table = tmp_path / "home.csv"
+    table.write_text("Date,Time,Ping (ms),Download (Mbps),Upload (Mbps)\n" + "2026-01-01,10:00,9,94.3,41\n" * 5)
+    rows, told = rows_of(table)
+    assert (rows, told.refused, told.passed_over) == ([], 6, {})
+    assert "no known format" in told.problems[0]
+
+
+def test_what_other_pages_and_dumps_wrap(tmp_path):
+    """The first API of Speedtest Tracker, librespeed-cli's stream, phpMyAdmin's JSON."""
+    file = tmp_path / "wrapped.json"
+    henry = json.loads(path("henrywhitaker3.json").read_text())[0]
+    file.write_text(json.dumps({"message": "ok", "data": henry}))
+    assert rows_of(file)[0] == rows_of(path("henrywhitaker3.json"))[0]
+    libre = json.loads(path("librespeed-cli.json").read_text())
+    file.write_text('{"event":"start"}\n' + json.dumps({"event": "result", "reports": libre}) + "\n")
+    assert rows_of(file)[0] == rows_of(path("librespeed-cli.json"))[0]
+    with path("librespeed-telemetry.csv").open() as stream:
+        users = list(csv.DictReader(stream))[:1]
+    dump = [{"type": "header", "version": "5"}, {"type": "table", "name": "speedtest_users", "data": users}]
+    file.write_text(json.dumps(dump, indent=1))
+    assert rows_of(file)[0] == rows_of(path("librespeed-telemetry.csv"))[0]
+
+
+def test_both_directions_of_iperf3_at_once(tmp_path):
+    content = json.loads(path("iperf3-upload.json").read_text())
+    content["end"]["sum_received_bidir_reverse"] = {"bits_per_second": 9e7, "bytes": 1000}
+    file = tmp_path / "bidir.json"
+    file.write_text(json.dumps(content))
+    row = rows_of(file)[0][0]
+    assert (row["status"], row["download_bps"], row["upload_bps"]) == ("ok", 9e7, 45466037.949673079)
+    file.write_text(json.dumps({**content, "error": "unable to connect to server: Connection refused"}))
+    row = rows_of(file)[0][0]
+    assert (row["status"], row["reason"], row["download_bps"]) == ("failed", "server_unreachable", None)

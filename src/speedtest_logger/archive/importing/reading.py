@@ -206,6 +206,8 @@ def _aside(place: int, value: Any) -> Aside:
         raise value
     if isinstance(value, text.Problem):
         return Aside(place, problem=value.text)
+    if isinstance(value, text.Block):
+        return Aside(place, problem=f"no known format: {', '.join(value.rows[0])[:160]}", count=len(value.rows))
     if isinstance(value, list) and len(value) >= text.FEWEST_FIELDS:
         return Aside(place, problem=f"no known format: {', '.join(value)[:160]}")
     return Aside(place, other="line of text" if isinstance(value, list) else str(value))

@@ -55,7 +55,7 @@ class Names:
 def is_json(start: str) -> bool:
     """Whether a text holds JSON: an object or array begins a line, and no line before is a header of CSV."""
     for line in start.splitlines():
-        if re.match(r"\ufeff?\s*(?:\[\s*)*(?:\{|\[\s*$)", line):
+        if re.match(r"\ufeff?\s*(?:\[\s*)*(?:\{|\[\s*$)", line) or re.search(r'\s\{"[^"]+"\s*:', line):
             return True
         if any(header_of(next(csv.reader([line], delimiter=d), [])) for d in _delimiters(line)):
             return False
@@ -259,15 +259,14 @@ def objects(stream: io.TextIOWrapper) -> Iterator[tuple[int, dict[str, Any] | Pr
             if text.skip_line():
                 yield text.line, "line of text"
             continue
+        line = text.line
         try:
             value = text.decode()
         except (ValueError, RecursionError) as error:
-            line = text.line
             said = getattr(error, "msg", str(error))
             yield line, Problem(f"it cannot be read ({said[:60]}): {text.rest_of_line()[:80]!r}")
             text.skip_line(whole=True)
             continue
-        line = text.line
         yield from ((line, each) for each in unwrapped(value))
 
 
