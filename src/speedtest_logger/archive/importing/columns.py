@@ -49,18 +49,22 @@ class _Columns:
     """Rows of a CSV by column, and which of them are plainly right so far."""
 
     def __init__(self, rows: Rows) -> None:
-        self.size = len(rows.cells)
-        self._cells = dict(zip(rows.header.names, zip(*rows.cells, strict=True), strict=True))
+        self.size = len(rows)
+        self._rows = rows
+        self._places = {name: place for place, name in enumerate(rows.header.names)}
         self.good = np.ones(self.size, bool)
         if rows.torn:
             self.good[-1] = False
 
     def __contains__(self, name: str) -> bool:
-        return name in self._cells
+        return name in self._places
 
     def texts(self, name: str) -> pa.Array:
         """A column as it is written."""
-        return pa.array(self._cells[name], pa.string())
+        return self._rows.column(self._places[name])
+
+    def _values(self, name: str) -> list[Any]:
+        return list(self.texts(name).to_pylist()) if name in self else [None] * self.size
 
     def only(self, mask: Any) -> None:
         """Go on with these rows."""
@@ -70,7 +74,7 @@ class _Columns:
         """What a function says of columns' values, asked once for each that is different; None for one not there."""
         known: dict[tuple[Any, ...], Any] = {}
         found = []
-        for key in zip(*(self._cells.get(name, (None,) * self.size) for name in names), strict=True):
+        for key in zip(*(self._values(name) for name in names), strict=True):
             if key not in known:
                 known[key] = of(*key)
             found.append(known[key])
@@ -79,7 +83,7 @@ class _Columns:
 
 def convert(rows: Rows, form: Format, file: Path, source: Source) -> tuple[pa.Table | None, list[int]]:
     """The rows that are plainly right as a table of BATCH_SCHEMA, and the places of the others."""
-    everything = list(range(len(rows.cells)))
+    everything = list(range(len(rows)))
     try:
         columns = _Columns(rows)
         made = _measured(columns, form, source)

@@ -49,6 +49,21 @@ class Rows:
     places: list[int]
     objects: list[Any] | None = None
     torn: bool = False
+    texts: pa.Table | None = None  # instead of cells
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.cells) if self.texts is None else int(self.texts.num_rows)
+
+    def row(self, place: int) -> list[Any]:
+        """One row's values."""
+        return self.cells[place] if self.texts is None else [column[place].as_py() for column in self.texts.columns]
+
+    def column(self, place: int) -> pa.Array:
+        """One column's texts."""
+        if self.texts is not None:
+            return self.texts[place].combine_chunks()
+        return pa.array([row[place] for row in self.cells], pa.string())
 
 
 @dataclass
@@ -173,21 +188,23 @@ def _csv(lines: io.TextIOWrapper, start: str) -> Iterator[Rows | Aside]:
     rows: Rows | None = None
     for place, row in until_unreadable(table.rows()):
         names = text.header_of(row) if isinstance(row, list) else None
-        if rows and rows.cells and (names or isinstance(row, (Exception, text.Block)) or len(rows.cells) >= ROWS):
+        ends = names or isinstance(row, (Exception, text.Block))
+        if rows and (ends or rows.texts is not None or len(rows) >= ROWS):
             yield rows
             rows = Rows(rows.header, [], [])
         if names:
             rows = Rows(Header(tuple(names.names)), [], [])
             if names.is_header:
                 continue
-        if rows and isinstance(row, text.Block):
-            rows.cells, rows.places = row.rows, list(range(place, place + len(row.rows)))
+        if rows is not None and isinstance(row, text.Block):
+            assert len(rows.header.written) == row.table.num_columns
+            rows.texts, rows.places = row.table, list(range(place, place + row.table.num_rows))
         elif rows is None or not isinstance(row, list) or (wrong := _wrong_with(row, rows.header)):
             yield _aside(place, row if rows is None or not isinstance(row, list) else text.Problem(wrong))
         else:
             rows.cells.append(row)
             rows.places.append(place)
-    if rows and rows.cells:
+    if rows:
         rows.torn = table.torn
         yield rows
 
@@ -207,7 +224,8 @@ def _aside(place: int, value: Any) -> Aside:
     if isinstance(value, text.Problem):
         return Aside(place, problem=value.text)
     if isinstance(value, text.Block):
-        return Aside(place, problem=f"no known format: {', '.join(value.rows[0])[:160]}", count=len(value.rows))
+        first = ", ".join(column[0].as_py() for column in value.table.columns)
+        return Aside(place, problem=f"no known format: {first[:160]}", count=value.table.num_rows)
     if isinstance(value, list) and len(value) >= text.FEWEST_FIELDS:
         return Aside(place, problem=f"no known format: {', '.join(value)[:160]}")
     return Aside(place, other="line of text" if isinstance(value, list) else str(value))

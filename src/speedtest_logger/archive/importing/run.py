@@ -207,7 +207,7 @@ class _Errors:
 
 def _taken(rows: Rows, form: Format, file: Path, source: Source, outcome: Imported) -> Iterator[pa.Table]:
     """Rows of a format as tables: those that are plainly right at once, the others one by one."""
-    left = list(range(len(rows.cells)))
+    left = list(range(len(rows)))
     if rows.objects is None and form.columns and not form.prepare and source.node:
         table, left = columns.convert(rows, form, file, source)
         if table is not None and table.num_rows:
@@ -219,18 +219,16 @@ def _taken(rows: Rows, form: Format, file: Path, source: Source, outcome: Import
 
 def _check_end(rows: Rows, form: Format) -> None:
     """Raises RecordError for the last value of a file that ends without an end of line, where it may be cut short."""
-    name, value = rows.header.names[-1], str(rows.cells[-1][-1])
+    name, value = rows.header.names[-1], str(rows.row(len(rows) - 1)[-1])
     whole = name in TIMES and (value.endswith(("Z", "UTC")) or re.search(r"\d\d:\d\d:\d\d$", value))
     if not whole and (name in (*form.columns, *TIMES, "time", form.status) or form.name == catalogue.OWN):
         raise RecordError("cut_short", f"the file ends within this line: {name} '{value:.40}' may be cut short")
 
 
 def _one(rows: Rows, place: int, form: Format, file: Path, source: Source, outcome: Imported) -> dict[str, Any] | None:
-    row = Row(
-        dict(zip(rows.header.names, rows.cells[place], strict=True)), rows.objects[place] if rows.objects else None
-    )
+    row = Row(dict(zip(rows.header.names, rows.row(place), strict=True)), rows.objects[place] if rows.objects else None)
     try:
-        if rows.torn and place == len(rows.cells) - 1:
+        if rows.torn and place == len(rows) - 1:
             _check_end(rows, form)
         return to_record(row, form, file, source).to_row()
     except NoTestError as what:

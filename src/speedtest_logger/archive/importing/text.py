@@ -12,7 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
 
 from speedtest_logger.archive.importing import catalogue
 from speedtest_logger.archive.importing.formats import Header, recognise
@@ -22,7 +25,6 @@ from speedtest_logger.errors import RecordError
 FEWEST_FIELDS = 3  # of a CSV with speed tests
 LONGEST_LINE = 1 << 20
 READ_AT_ONCE = 2 << 20
-DIGIT = re.compile(r"\d")
 NOT_UTF8 = re.compile("[\udc80-\udcff]")
 FIRST_WORDS = {"id", "isp", "type", "date", "time"}.union(
     *(form.base | set(form.columns) for form in catalogue.FORMATS)
@@ -129,9 +131,9 @@ def _may_be(name: str, cell: str) -> bool:
 
 @dataclass
 class Block:
-    """Rows of as many lines, all with as many fields as the header."""
+    """Rows of as many lines, all with as many fields as the header: columns of text, named by their places."""
 
-    rows: list[list[str]]
+    table: pa.Table
 
 
 class Table:
@@ -153,9 +155,9 @@ class Table:
         """Each row's first line and fields, or what is wrong."""
         place = 1
         while self._waiting or self._fill():
-            if self._width and (rows := self._plain_rows()):
+            if self._width and (rows := self._plain_rows()) is not None:
                 yield place, Block(rows)
-                place += len(rows)
+                place += rows.num_rows
                 continue
             width = self._width
             while self._waiting and width == self._width:  # with another width the rest may be plain
@@ -197,19 +199,25 @@ class Table:
             self._ended_by = error
         return "".join(pieces)
 
-    def _plain_rows(self) -> list[list[str]]:
-        """All that waits, where each line is a row like the others; else nothing."""
-        lines = list(self._waiting)
-        if not all(map(str.isascii, lines)) and any(map(NOT_UTF8.search, lines)):
-            return []
+    def _plain_rows(self) -> pa.Table | None:
+        """All that waits, where each line is a row like the others; else None."""
+        content = "".join(self._waiting)
+        if not _is_plainly_quoted(content, self._delimiter) or not _is_utf8(content):
+            return None
+        names = [str(place) for place in range(self._width)]
         try:
-            rows = list(csv.reader(lines, delimiter=self._delimiter))
-        except csv.Error:
-            return []
-        if len(rows) != len(lines) or set(map(len, rows)) != {self._width} or any(map(_may_be_header, rows)):
-            return []
+            table = pa_csv.read_csv(
+                pa.BufferReader(content.encode()),
+                pa_csv.ReadOptions(column_names=names, use_threads=False, block_size=len(content) * 4 + 1),
+                pa_csv.ParseOptions(delimiter=self._delimiter, ignore_empty_lines=False),
+                pa_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False),
+            )
+        except (pa.ArrowException, ValueError):  # another number of fields; a delimiter that it does not know
+            return None
+        if table.num_rows != len(self._waiting) or _may_hold_a_header(table):
+            return None
         self._waiting.clear()
-        return rows
+        return table
 
     def _lines(self) -> Iterator[str]:
         while self._waiting or self._fill():
@@ -242,10 +250,30 @@ class Table:
         return row
 
 
-def _may_be_header(row: list[str]) -> bool:
+def _is_utf8(content: str) -> bool:
+    return content.isascii() or not NOT_UTF8.search(content)
+
+
+def _is_plainly_quoted(content: str, delimiter: str) -> bool:
+    """Whether each quote begins or ends a field, as programs write them."""
+    if '"' not in content:
+        return True
+    begun = content.startswith('"') + content.count(f'{delimiter}"') + content.count('\n"')
+    ended = content.endswith('"') + content.count(f'"{delimiter}') + content.count('"\n') + content.count('"\r')
+    return begun == ended and begun + ended == content.count('"')
+
+
+def _may_hold_a_header(table: pa.Table) -> bool:
     """Whether a row needs a closer look: one without any digit, or that begins as a header does."""
-    first = row[0]
-    return not DIGIT.search(first) and (first.strip().lower() in FIRST_WORDS or not DIGIT.search("".join(row)))
+    first = pc.utf8_lower(pc.utf8_trim_whitespace(table[0]))
+    if pc.any(pc.is_in(first, value_set=pa.array(sorted(FIRST_WORDS)))).as_py():
+        return True
+    digits = np.zeros(table.num_rows, bool)
+    for column in table.columns:
+        digits |= pc.match_substring_regex(column, "[0-9]").to_numpy()
+        if digits.all():
+            return False
+    return True
 
 
 def objects(stream: io.TextIOWrapper) -> Iterator[tuple[int, dict[str, Any] | Problem | str]]:
