@@ -239,3 +239,16 @@ def from_text(row: dict[str, str]) -> dict[str, Any]:
         except ValueError as error:
             raise RecordError("bad_number", f"{name} is {text!r:.60}: a number is wanted") from error
     return typed
+
+
+def shorten(address: str | None) -> str | None:
+    """An address's network: /24 for IPv4, /48 for IPv6."""
+    import ipaddress
+
+    if address is None:
+        return None
+    try:
+        prefix = 24 if ipaddress.ip_address(address).version == 4 else 48
+        return str(ipaddress.ip_network(f"{address}/{prefix}", strict=False).network_address)
+    except ValueError:
+        return None

@@ -319,7 +319,7 @@ def test_addresses_are_shortened_or_left_out(hourly):
     result = chain.engines.get("ookla").parse([recorded("ookla-1.2.0-ok.json")])
     assert measure.measured(hourly(), result)["external_ip"] == "203.0.113.7"
     assert measure.measured(hourly(external_ip="shortened"), result)["external_ip"] == "203.0.113.0"
-    assert measure.shorten("2001:db8:1234:5678::1") == "2001:db8:1234::"
+    assert record.shorten("2001:db8:1234:5678::1") == "2001:db8:1234::"
     left_out = measure.measured(hourly(external_ip="none", isp_enabled="false"), result)
     assert left_out["external_ip"] is left_out["isp"] is None
 

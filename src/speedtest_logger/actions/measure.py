@@ -22,7 +22,7 @@ from speedtest_logger.config import Settings
 from speedtest_logger.engines.job import Result, text_or_none
 from speedtest_logger.errors import EngineError, RecordError
 from speedtest_logger.log import Log
-from speedtest_logger.record import MAX_TEXT, Record, run_id_of_slot, unix_time, utc_text, validate
+from speedtest_logger.record import MAX_TEXT, Record, run_id_of_slot, shorten, unix_time, utc_text, validate
 from speedtest_logger.spool import DAY_SECONDS, Spool
 
 LEAP_DAYS = 31  # a machine may be off for so long
@@ -175,19 +175,6 @@ def measured(settings: Settings, result: Result) -> dict[str, Any]:
     if settings.ip_family != "auto":
         columns["ip_family"] = int(settings.ip_family)
     return columns
-
-
-def shorten(address: str | None) -> str | None:
-    """An address's network: /24 for IPv4, /48 for IPv6."""
-    import ipaddress
-
-    if address is None:
-        return None
-    try:
-        prefix = 24 if ipaddress.ip_address(address).version == 4 else 48
-        return str(ipaddress.ip_network(f"{address}/{prefix}", strict=False).network_address)
-    except ValueError:
-        return None
 
 
 def judge(record: Record) -> Record:

@@ -14,7 +14,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from speedtest_logger import engines
-from speedtest_logger.actions.measure import shorten
 from speedtest_logger.archive import render
 from speedtest_logger.archive.importing import values
 from speedtest_logger.archive.importing.catalogue import OWN
@@ -29,6 +28,7 @@ from speedtest_logger.record import (
     UNKNOWN_LOCATION,
     Record,
     is_id,
+    shorten,
     utc_text,
     validate,
 )
