@@ -167,6 +167,6 @@ def test_after_a_reboot_it_comes_back_by_itself():
     done = playbook("site.yml", "-vvv")
     assert {host: counts["changed"] for host, counts in recap(done).items()} == {HUB: 0, NODE: 0}
     calls = re.findall(r"<([0-9.]+)> SSH: EXEC", done.stdout)
-    assert max(calls.count(address) for address in calls) <= 4
+    assert max(calls.count(address) for address in calls) <= 5  # hub: looked at, locked, read, and its two roles
     twice = query("SELECT run_id FROM records GROUP BY run_id HAVING count(*) > 1", HUB)
     assert twice == []
