@@ -17,6 +17,31 @@ from ansible.plugins.action import ActionBase
 
 MODULES = Path(__file__).resolve().parent / "modules"
 SHELL_FOUND_NOTHING = 127
+# All that the programs answer. A host may be somebody else's by now: what Ansible itself acts upon in a result, such as
+# facts or new hosts, is not for it to say.
+ANSWERS = frozenset(
+    [
+        "accounts",
+        "candidates",
+        "compiled",
+        "docker",
+        "failed",
+        "files",
+        "folders",
+        "links",
+        "lock",
+        "msg",
+        "notes",
+        "now",
+        "os",
+        "packages",
+        "paths",
+        "programs",
+        "texts",
+        "trees",
+        "units",
+    ]
+)
 
 
 @functools.cache
@@ -38,7 +63,9 @@ def answer_of(interpreter: str, code: int, stdout: str, stderr: str) -> dict[str
         found = json.loads(stdout.strip().rpartition("\n")[2])
     except ValueError:
         return {"failed": True, "msg": f"no answer from {interpreter} (exit code {code}): {words}"}
-    return found if isinstance(found, dict) else {"failed": True, "msg": f"seen {stdout[-300:]!r} as an answer"}
+    if not isinstance(found, dict) or not set(found) <= ANSWERS:
+        return {"failed": True, "msg": f"seen {stdout[-300:]!r} as an answer"}
+    return found
 
 
 class RemoteProgram(ActionBase):  # type: ignore[misc]  # ansible-core has no types

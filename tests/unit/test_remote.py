@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 def main(wanted):
     print("what a login prints")
-    print(json.dumps({"seen": wanted}))
+    print(json.dumps({"lock": wanted}))
 """
 ARGUMENTS = {"text": 'it\'s \\ "so"\n\u2028 \N{GRINNING FACE} \udcff', "number": 1, "nothing": None, "list": [True]}
 
@@ -28,7 +28,7 @@ def run(source: str, arguments: dict) -> dict:
 
 
 def test_arguments_arrive_as_they_are():
-    assert run(SOURCE, ARGUMENTS) == {"seen": ARGUMENTS}
+    assert run(SOURCE, ARGUMENTS) == {"lock": ARGUMENTS}
 
 
 @pytest.mark.parametrize("name", ["host_state", "fleet_run"])
@@ -49,7 +49,7 @@ def test_host_state_answers_an_empty_question():
 def test_nothing_of_the_directory_that_it_runs_in_is_imported(tmp_path, monkeypatch):
     (tmp_path / "json.py").write_text("raise SystemExit('taken')")
     monkeypatch.chdir(tmp_path)
-    assert run(SOURCE, {}) == {"seen": {}}
+    assert run(SOURCE, {}) == {"lock": {}}
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,8 @@ def test_nothing_of_the_directory_that_it_runs_in_is_imported(tmp_path, monkeypa
         (127, "", "sh: 1: /usr/bin/python3: not found", "the interpreter 'python3' was not found"),
         (1, "", "Traceback\nOSError: disk\n", r"no answer from python3 (exit code 1): OSError: disk"),
         (0, "", "", "no answer from python3 (exit code 0): no word"),
+        (0, '{"add_host": {"host_name": "x"}}', "", "as an answer"),
+        (0, '{"now": 1, "ansible_facts": {}}', "", "as an answer"),
         (0, "[1]\n", "", "seen '[1]\\n' as an answer"),
     ],
 )
@@ -68,4 +70,4 @@ def test_what_is_no_answer_is_named(code, stdout, stderr, words):
 
 
 def test_an_answer_is_the_last_line():
-    assert remote.answer_of("python3", 0, "a banner\n" + json.dumps({"a": 1}) + "\n", "") == {"a": 1}
+    assert remote.answer_of("python3", 0, "a banner\n" + json.dumps({"now": 1}) + "\n", "") == {"now": 1}
