@@ -197,9 +197,7 @@ def key(table: pa.Table, place: int) -> tuple[Any, ...]:
     return table[time_name][place].value, *(table[name][place].as_py() for name, _ in names)
 
 
-def of_days(
-    pieces: Iterable[pa.Table], wanted: set[date] | None, days: Days, large: list[date]
-) -> Iterator[pa.Table]:
+def of_days(pieces: Iterable[pa.Table], wanted: set[date] | None, days: Days, large: list[date]) -> Iterator[pa.Table]:
     """Pass pieces on and note rows and digest of the wanted days (None: all) in `days` as each day ends.
 
     Those of more than DAY_BYTES are put in `large` instead.
