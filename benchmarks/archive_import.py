@@ -27,8 +27,8 @@ HEADER = (
 MEASURED = """
 import json, resource, sys, time
 from pathlib import Path
-from speedtest_logger.archive.importing import run
-from speedtest_logger.archive.layout import Layout
+from speedtest_logger.archive.write.importing import run
+from speedtest_logger.archive.format.layout import Layout
 base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 layout, file, told = Layout(Path(sys.argv[1])), Path(sys.argv[2]), []
 began = time.perf_counter()

@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fleet_data import as_lines, node_table
 
-from speedtest_logger.archive import store
-from speedtest_logger.archive.layout import Layout, sealed_name, ulid
-from speedtest_logger.archive.schema import BATCH_SCHEMA
+from speedtest_logger.archive.format.layout import Layout, sealed_name, ulid
+from speedtest_logger.archive.format.schema import BATCH_SCHEMA
+from speedtest_logger.archive.write import store
 
 DELIVERY_ROWS = 10_000  # receive's limit
 SMALL_MONTHS = (1, 10, 100)
@@ -32,8 +32,8 @@ import json, resource, sys, time
 from pathlib import Path
 from speedtest_logger.archive import cli
 cli.start_light()
-from speedtest_logger.archive import ingest
-from speedtest_logger.archive.layout import Layout
+from speedtest_logger.archive.write import ingest
+from speedtest_logger.archive.format.layout import Layout
 base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 began = time.perf_counter()
 outcome = ingest.ingest(Layout(Path(sys.argv[1])))

@@ -24,8 +24,9 @@ import pyarrow as pa
 from fleet_data import SLOT_SECONDS, START, as_lines, node_table
 from node_cost import PYTHON, install
 
-from speedtest_logger.archive import ingest, open_archive
-from speedtest_logger.archive.layout import Layout
+from speedtest_logger.archive import open_archive
+from speedtest_logger.archive.format.layout import Layout
+from speedtest_logger.archive.write import ingest
 from speedtest_logger.record import run_id_of_slot, utc_text
 
 PORT = 22822

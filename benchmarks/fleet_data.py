@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 import numpy as np
 import pyarrow as pa
 
-from speedtest_logger.archive.schema import BATCH_SCHEMA
+from speedtest_logger.archive.format.schema import BATCH_SCHEMA
 
 SLOT_SECONDS = 300
 START = int(datetime(2025, 1, 1, tzinfo=timezone.utc).timestamp())

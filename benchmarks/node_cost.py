@@ -68,8 +68,8 @@ def install(folder: Path) -> Path:
 def records(count: int) -> bytes:
     """A delivery of failed measurements."""
     sys.path.insert(0, str(ROOT / "src"))
-    from speedtest_logger.actions import measure
-    from speedtest_logger.config import load
+    from speedtest_logger.node import measure
+    from speedtest_logger.node.config import load
 
     settings = load({"SPEEDTEST_NODE": "attic"})
     rows = (measure.begin(settings, None, time.time() - 10 - n).to_row() for n in range(count))

@@ -8,29 +8,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from builders import VERSIONS
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from speedtest_logger import config
-from speedtest_logger.engines.job import Output
+from speedtest_logger.node import config
 
-FIXTURES = Path(__file__).parent / "fixtures"
 # the same examples everywhere: a machine under load must not fail what another one passes
 hypothesis_settings.register_profile(
     "steady", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 hypothesis_settings.load_profile("steady")
-VERSIONS = {
-    "iperf3": "iperf 3.12 (cJSON 1.7.15)",
-    "librespeed-cli": "librespeed-cli v1.0.11 (built on )",
-    "speedtest-cli": "speedtest-cli 2.1.3",
-    "speedtest": "Speedtest by Ookla 1.2.0.84 (ea6b6773cf) Linux",
-}
-
-
-def recorded(name: str, returncode: int = 0) -> Output:
-    """An engine's recorded words as its output."""
-    return Output(returncode, (FIXTURES / name).read_bytes())
 
 
 @pytest.fixture(autouse=True)
@@ -75,11 +63,3 @@ def settings(tmp_path: Path) -> Callable[..., config.Settings]:
         return config.load({**base, **{f"SPEEDTEST_{name.upper()}": value for name, value in variables.items()}})
 
     return load
-
-
-REPLAY_IPERF3 = f"""
-case "$*" in
-  *-R*) cat {FIXTURES}/iperf3-3.12-download.json;;
-  *) cat {FIXTURES}/iperf3-3.12-upload.json;;
-esac
-"""

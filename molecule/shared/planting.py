@@ -15,8 +15,8 @@ from pathlib import Path
 
 from fleet import ROOT, attempt, on, started
 
-from speedtest_logger import cli
-from speedtest_logger.archive import options
+from speedtest_logger.archive.cli import options
+from speedtest_logger.node import cli
 
 PROGRAMS = Path(__file__).resolve().parent / "programs"
 PLACE = "/usr/local/lib/speedtest-tests"

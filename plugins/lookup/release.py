@@ -31,8 +31,8 @@ SHARE = Path(__file__).resolve().parents[2] / "share"  # manuals and completions
 RECIPES = Path(__file__).resolve().parents[2] / "docker"
 CONTAINER_FILES = ("Dockerfile.logger", "compose.yml")
 PROGRAMS = {
-    "speedtest-logger": "speedtest_logger.cli",
-    "speedtest-receive": "speedtest_logger.archive.receive",
+    "speedtest-logger": "speedtest_logger.node.cli",
+    "speedtest-receive": "speedtest_logger.archive.arrive.receive",
     "speedtest-archive": "speedtest_logger.archive.cli",
 }
 LAUNCHER = """#!/usr/bin/python3 -I

@@ -2,6 +2,6 @@
 
 import sys
 
-from speedtest_logger.cli import main
+from speedtest_logger.node.cli import main
 
 sys.exit(main())

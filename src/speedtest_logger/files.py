@@ -11,11 +11,11 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, NamedTuple
 
 KINDS = {
     stat.S_IFREG: "a file",
@@ -59,6 +59,30 @@ def new_beside(file: Path, mode: int = 0o640) -> tuple[Path, BinaryIO]:
     """A new file that is to become `file`: under a name that nobody can have put there before. Raises OSError."""
     temporary = file.with_name(f".{file.name[:200]}.{os.urandom(8).hex()}.tmp")
     return temporary, os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | SAFELY, mode), "wb")
+
+
+class Identity(NamedTuple):
+    """What tells a file from the one that takes its place: size in bytes, time of the last change in ns, inode."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+def identities(files: Iterable[Path]) -> dict[Path, Identity]:
+    """The files that are there, as they are now; what is no file is left out."""
+    return {file: found for file in files if (found := identity(file))}
+
+
+def identity(file: Path) -> Identity | None:
+    """What a file is now; None where there is none, or something that is no file."""
+    try:
+        found = os.lstat(file)
+    except OSError:
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    return Identity(found.st_size, found.st_mtime_ns, found.st_ino)
 
 
 def kind_of(file: Path) -> str | None:

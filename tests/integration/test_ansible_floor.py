@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from builders import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 OLD = ("2.18", "2.14")
 PLAYBOOKS = ("site.yml", *(f"playbooks/{path.name}" for path in sorted(ROOT.glob("playbooks/*.yml"))))
 # addresses for documentation: nothing answers there

@@ -11,19 +11,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from builders import ROOT
 
-from speedtest_logger import config, outbox
-from speedtest_logger.actions import cap, measure, push
-from speedtest_logger.archive.layout import Layout
+from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.log import Log
+from speedtest_logger.node import cap, config, measure, outbox, push
+from speedtest_logger.node.spool import Spool, record_to_csv
 from speedtest_logger.record import Record, utc_text
-from speedtest_logger.spool import Spool, record_to_csv
 
-ROOT = Path(__file__).resolve().parents[2]
 DAYS, INTERVAL = 90, 300
 SLOTS = DAYS * 86_400 // INTERVAL
 HOUR = 3600
-RECEIVE = "import sys; from speedtest_logger.archive.receive import main; sys.exit(main())"
+RECEIVE = "import sys; from speedtest_logger.archive.arrive.receive import main; sys.exit(main())"
 
 
 @pytest.fixture

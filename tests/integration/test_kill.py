@@ -19,17 +19,19 @@ from pathlib import Path
 import killer
 import pandas as pd
 import pytest
-from conftest import REPLAY_IPERF3
+from builders import REPLAY_IPERF3, ROOT
 
-from speedtest_logger import config
-from speedtest_logger.actions import measure
-from speedtest_logger.spool import Spool, record_from_csv
+from speedtest_logger.node import config, measure
+from speedtest_logger.node.spool import Spool, record_from_csv
 
-ROOT = Path(__file__).resolve().parents[2]
 KILLER = Path(__file__).with_name("killer.py")
-LOADED = ("backup", "importing.run", "ingest", "mend", "prune", "verify")
+LOADED = ("care.backup", "write.importing.run", "write.ingest", "care.repair", "care.prune", "care.verify")
 PARTS = [f"speedtest_logger.archive.{name}" for name in LOADED]
-LOGGER, RECEIVE, ARCHIVE = "speedtest_logger.cli", "speedtest_logger.archive.receive", "speedtest_logger.archive.cli"
+LOGGER, RECEIVE, ARCHIVE = (
+    "speedtest_logger.node.cli",
+    "speedtest_logger.archive.arrive.receive",
+    "speedtest_logger.archive.cli",
+)
 INGEST = ("ingest",)
 FORKS = multiprocessing.get_context("forkserver")
 

@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+from builders import ROOT
 
 from lab import images
 
-ROOT = Path(__file__).resolve().parents[2]
 LAB = f"cleanup-{os.environ.get('PYTEST_XDIST_WORKER', 'test')}"  # tests run side by side
 
 

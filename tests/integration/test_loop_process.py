@@ -10,11 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import REPLAY_IPERF3
+from builders import REPLAY_IPERF3, ROOT
 
-from speedtest_logger.spool import Spool, record_from_csv
-
-ROOT = Path(__file__).resolve().parents[2]
+from speedtest_logger.node.spool import Spool, record_from_csv
 
 
 @pytest.fixture

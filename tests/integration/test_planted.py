@@ -22,24 +22,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import REPLAY_IPERF3
+from builders import REPLAY_IPERF3
 
-import speedtest_logger.actions.loop
-import speedtest_logger.actions.push
-import speedtest_logger.actions.status
-import speedtest_logger.archive.backup
-import speedtest_logger.archive.gathered
-import speedtest_logger.archive.mend
-import speedtest_logger.archive.prune
-import speedtest_logger.archive.report
-import speedtest_logger.archive.unpack
-import speedtest_logger.archive.verify  # noqa: F401  # all before names are planted: a process for each is forked
-from speedtest_logger import cli as logger
-from speedtest_logger import config
-from speedtest_logger.actions import doctor, measure
-from speedtest_logger.archive import cli, ingest, layout, receive
+from speedtest_logger.archive import cli
+from speedtest_logger.archive.arrive import receive
+from speedtest_logger.archive.format import layout
+from speedtest_logger.archive.write import ingest
+from speedtest_logger.node import cli as logger
+from speedtest_logger.node import config, doctor, measure
+from speedtest_logger.node.spool import Spool
 from speedtest_logger.record import Record, utc_text
-from speedtest_logger.spool import Spool
 
 SECONDS = 60  # for all verbs on one name, on a machine that has other things to do
 MOST_MEMORY_MB = 250  # that the verbs may add
@@ -267,7 +259,7 @@ def test_nothing_hangs_is_followed_or_read_whole(populated, names, kind, tmp_pat
     program, here = engine(tmp_path), os.getcwd()
     monkeypatch.setattr(measure, "tidy", lambda *_: None)
     monkeypatch.setattr(doctor, "gateway", lambda: doctor.Finding("GATEWAY", True, "not asked"))  # it takes 2 s
-    monkeypatch.setattr("speedtest_logger.actions.push.FIRST_WAIT_SECONDS", 0)
+    monkeypatch.setattr("speedtest_logger.node.push.FIRST_WAIT_SECONDS", 0)
     secret = tmp_path / "secret"
     for name, chosen in names.items():
         folder = tmp_path / "x"

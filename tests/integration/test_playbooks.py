@@ -12,8 +12,8 @@ from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
+from builders import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PLAYBOOKS = ("site.yml", *(f"playbooks/{path.name}" for path in sorted(ROOT.glob("playbooks/*.yml"))))
 HOMELAB = ROOT / "inventory/homelab"
 

@@ -6,33 +6,14 @@ import os
 import shutil
 import tempfile
 import threading
-import traceback
 from pathlib import Path
 
 import pytest
+from builders import SERVICE, in_a_process
 
-from speedtest_logger import accounts, cli
+from speedtest_logger import accounts
 from speedtest_logger.accounts import NOBODY, Owner
-
-SERVICE = Owner(61_001, 61_002)  # no such account is needed
-
-
-def in_a_process(act) -> None:
-    """Run something in a process of its own, for accounts cannot be taken back; fails as it fails."""
-    assert os.geteuid() == 0, "these tests change accounts: run them as root, as CI does"
-    said, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            act()
-        except BaseException:
-            os.write(write, traceback.format_exc()[-4000:].encode())
-        os._exit(0)
-    os.close(write)
-    with os.fdopen(said, "rb") as stream:
-        words = stream.read().decode()
-    os.waitpid(pid, 0)
-    assert not words, words
+from speedtest_logger.node import cli
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speedtest_logger import record, spool
+from speedtest_logger import record
 from speedtest_logger.errors import RecordError
+from speedtest_logger.node import spool
 from speedtest_logger.record import Record
 
 OK = {

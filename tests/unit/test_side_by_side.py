@@ -8,12 +8,13 @@ from contextlib import contextmanager
 
 import pytest
 
-from speedtest_logger import outbox
-from speedtest_logger.actions import cap
-from speedtest_logger.archive import inbox, ingest, snapshot
-from speedtest_logger.archive.layout import Layout
-from speedtest_logger.archive.schema import BATCH_SCHEMA
-from speedtest_logger.spool import Spool
+from speedtest_logger.archive.arrive import chunks, inbox
+from speedtest_logger.archive.format.layout import Layout
+from speedtest_logger.archive.format.schema import BATCH_SCHEMA
+from speedtest_logger.archive.read import snapshot
+from speedtest_logger.archive.write import ingest
+from speedtest_logger.node import cap, outbox
+from speedtest_logger.node.spool import Spool
 
 ROUNDS = 300
 AS_FAST_AS_IT_CAN = """
@@ -79,7 +80,7 @@ def test_the_inbox_while_ingest_empties_it(archive):
 
 
 def test_a_chunk_that_was_taken_as_a_whole_is_no_row(archive):
-    chunk = ingest.read([archive.inbox / "attic/gone.jsonl"])
+    chunk = chunks.read([archive.inbox / "attic/gone.jsonl"])
     assert (chunk.files, chunk.size, chunk.table.num_rows, chunk.damaged) == ([], 0, 0, [])
     assert chunk.table.schema.equals(BATCH_SCHEMA)
 

@@ -22,7 +22,7 @@ def artifact(folder: Path, version: str, harm: str = "") -> None:
     files = release.contents()
     for name, change in (
         ("speedtest_logger/__init__.py", lambda content: content.replace(OLD.encode(), version.encode())),
-        ("speedtest_logger/actions/measure.py", lambda content: content + harm.encode()),
+        ("speedtest_logger/node/measure.py", lambda content: content + harm.encode()),
     ):
         content, executable = files[name]
         files[name] = change(content), executable

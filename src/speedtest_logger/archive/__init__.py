@@ -8,7 +8,7 @@ from typing import Any
 def __getattr__(name: str) -> Any:
     """open_archive, imported when it is asked for: receive must not pay for DuckDB and pyarrow."""
     if name == "open_archive":
-        from speedtest_logger.archive.dataset import open_archive
+        from speedtest_logger.archive.read.dataset import open_archive
 
         return open_archive
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

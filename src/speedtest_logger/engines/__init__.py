@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from speedtest_logger.engines.job import Engine
+from speedtest_logger.engines.contract import Engine
 
 
 def get(name: str) -> Engine:

@@ -13,12 +13,8 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from speedtest_logger.engines.job import (
-    Command,
-    Job,
-    Output,
-    Result,
-    fail,
+from speedtest_logger.engines.contract import Command, Job, Output, Result
+from speedtest_logger.engines.reading import (
     family_of,
     load_json,
     not_negative,
@@ -28,6 +24,7 @@ from speedtest_logger.engines.job import (
     text_or_none,
     whole,
 )
+from speedtest_logger.engines.reasons import fail
 from speedtest_logger.errors import EngineError
 from speedtest_logger.record import MOST
 
@@ -45,7 +42,7 @@ def split_server(server: str) -> tuple[str, str]:
 
 
 class Iperf3:
-    """See job.Engine."""
+    """See contract.Engine."""
 
     def version_of(self, text: str) -> str | None:
         """As in 'iperf 3.12 (cJSON 1.7.15)'."""

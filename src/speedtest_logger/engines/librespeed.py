@@ -11,12 +11,8 @@ import json
 import re
 from dataclasses import replace
 
-from speedtest_logger.engines.job import (
-    Command,
-    Job,
-    Output,
-    Result,
-    fail,
+from speedtest_logger.engines.contract import Command, Job, Output, Result
+from speedtest_logger.engines.reading import (
     family_of,
     load_json,
     not_negative,
@@ -26,6 +22,7 @@ from speedtest_logger.engines.job import (
     text_or_none,
     whole,
 )
+from speedtest_logger.engines.reasons import fail
 from speedtest_logger.errors import EngineError
 
 MBIT = 1e6
@@ -61,7 +58,7 @@ def server_list(url: str) -> bytes:
 
 
 class LibreSpeed:
-    """See job.Engine."""
+    """See contract.Engine."""
 
     def version_of(self, text: str) -> str | None:
         """As in 'librespeed-cli v1.0.11 (built on …)'."""

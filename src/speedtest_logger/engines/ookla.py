@@ -13,20 +13,9 @@ import json
 import re
 from typing import Any
 
-from speedtest_logger.engines.job import (
-    Command,
-    Job,
-    Output,
-    Result,
-    fail,
-    family_of,
-    not_negative,
-    plausible,
-    positive,
-    section,
-    text_or_none,
-    whole,
-)
+from speedtest_logger.engines.contract import Command, Job, Output, Result
+from speedtest_logger.engines.reading import family_of, not_negative, plausible, positive, section, text_or_none, whole
+from speedtest_logger.engines.reasons import fail
 from speedtest_logger.errors import EngineError
 
 BITS_PER_BYTE = 8
@@ -35,7 +24,7 @@ LOG_TIME = re.compile(r"\[[^\]]*\d:\d[^\]]*\] *")  # its milliseconds may look l
 
 
 class Ookla:
-    """See job.Engine."""
+    """See contract.Engine."""
 
     def version_of(self, text: str) -> str | None:
         """As in 'Speedtest by Ookla 1.2.0.84 (…)'."""

@@ -8,27 +8,16 @@ from __future__ import annotations
 
 import re
 
-from speedtest_logger.engines.job import (
-    Command,
-    Job,
-    Output,
-    Result,
-    fail,
-    family_of,
-    load_json,
-    plausible,
-    positive,
-    section,
-    text_or_none,
-    whole,
-)
+from speedtest_logger.engines.contract import Command, Job, Output, Result
+from speedtest_logger.engines.reading import family_of, load_json, plausible, positive, section, text_or_none, whole
+from speedtest_logger.engines.reasons import fail
 from speedtest_logger.errors import EngineError
 
 FAILED_PING_MS = 3600 * 1000 / 6
 
 
 class SpeedtestCli:
-    """See job.Engine."""
+    """See contract.Engine."""
 
     def version_of(self, text: str) -> str | None:
         """As in 'speedtest-cli 2.1.3'."""

@@ -6,9 +6,9 @@ import re
 import shlex
 from dataclasses import fields
 
-from speedtest_logger import config
 from speedtest_logger.domains import Interval
 from speedtest_logger.inventory.found import BadValueError, View
+from speedtest_logger.node import config
 
 PREFIX = "speedtest_logger_"
 # Settings that have another name in the inventory; all others are alike.

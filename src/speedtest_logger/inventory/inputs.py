@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from speedtest_logger import config
 from speedtest_logger.domains import Choice, Domain, Number
 from speedtest_logger.inventory import kinds
+from speedtest_logger.node import config
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from speedtest_logger import calendars
-from speedtest_logger.domains import (
-    ABSOLUTE,
-    LONGEST_TEXT,
-    URL,
-    AnyOf,
-    Domain,
-    ListOf,
-    Text,
-    Whole,
-)
+from speedtest_logger.domains import ABSOLUTE, LONGEST_TEXT, URL, AnyOf, Domain, ListOf, Text, Whole
 
 # Directories of the system, in which and above which nothing of ours may lie: they would change hands, or be removed.
 _SYSTEM = """bin boot dev home lib lib32 lib64 libx32 lost+found proc root run sbin sys tmp usr var/backups var/local

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from itertools import combinations
 from pathlib import Path
 
-from speedtest_logger import __version__, config, schedule
-from speedtest_logger.engines.job import server_host
+from speedtest_logger import __version__, schedule
+from speedtest_logger.engines.contract import server_host
 from speedtest_logger.inventory import roles
 from speedtest_logger.inventory.environment import environment, in_variables, variable_of
 from speedtest_logger.inventory.found import BadValueError, Inventory, Problem, Problems, View, seen
+from speedtest_logger.node import config
 
 LOGGER, BACKUP, LIMIT = "speedtest_logger_", "speedtest_archive_backup_", "speedtest_archive_limit_"
 ACCOUNTS = {role: f"{role}_user" for role in ("speedtest_logger", "speedtest_archive", "speedtest_target")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 from speedtest_logger import domains
-from speedtest_logger.archive.limits import Limits
+from speedtest_logger.archive.arrive.limits import Limits
 from speedtest_logger.domains import ACCOUNT, ListOf, OrEmpty, Whole
 from speedtest_logger.inventory import kinds
 from speedtest_logger.inventory.inputs import DIRECTORY, STATE, Input, Role

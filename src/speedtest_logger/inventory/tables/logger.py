@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from speedtest_logger import config, domains
+from speedtest_logger import domains
 from speedtest_logger.domains import ACCOUNT, Choice, ListOf, OrEmpty, Whole
 from speedtest_logger.inventory import kinds
 from speedtest_logger.inventory.inputs import DIRECTORY, MBPS, STATE, Input, Role, of
+from speedtest_logger.node import config
 
 ENGINE = Choice(*config.ENGINES)
 DOWNLOADS = kinds.Table(

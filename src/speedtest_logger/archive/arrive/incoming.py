@@ -1,0 +1,66 @@
+"""A file that grows in a node's inbox while a delivery is read, and gets its name when it is whole, or goes again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from speedtest_logger.archive.format.layout import BLOCK, bytes_in, make_folder, name_with_seal
+from speedtest_logger.errors import RefusedError
+from speedtest_logger.files import new_beside, sync_directory
+
+
+class Incoming:
+    """Lines on their way into a folder that may have `most` bytes; nothing is made before the first one."""
+
+    def __init__(self, folder: Path, most: float) -> None:
+        self.folder = folder
+        self.most = most
+        self.waiting = bytes_in(folder)
+        self.written = 0
+        self.digest = hashlib.sha256()
+        self.temporary: Path | None = None
+        self.stream: BinaryIO | None = None
+
+    def check(self) -> None:
+        """Raise RefusedError where the folder has not the room for this file, which takes a block at least."""
+        if self.waiting + max(BLOCK, self.written) > self.most:
+            raise RefusedError(
+                "inbox_full",
+                f"{self.folder.parent.name}: {self.waiting:,} bytes of this node wait for ingest, {self.most:,.0f} are "
+                "the most: come back when they are taken in",
+            )
+
+    def add(self, line: bytes) -> None:
+        """Add a line. Raises RefusedError where the folder is full, OSError where the disk is."""
+        if self.stream is None:
+            make_folder(self.folder)
+            self.temporary, self.stream = new_beside(self.folder / "delivery")
+        self.written += len(line)
+        self.check()
+        self.digest.update(line)
+        self.stream.write(line)
+
+    def seal(self, name: str, *, with_digest: bool) -> None:
+        """Give the file its name, with the SHA-256 of its bytes where wanted; it is on disk when this returns."""
+        if self.stream is None or self.temporary is None:
+            return
+        self.stream.flush()
+        os.fsync(self.stream.fileno())
+        self.stream.close()
+        named = name_with_seal(name, self.digest.hexdigest()) if with_digest else f"{name}.jsonl"
+        os.rename(self.temporary, self.folder / named)
+        self.temporary = None
+        sync_directory(self.folder)
+
+    def discard(self) -> None:
+        """Remove what was not sealed."""
+        if self.temporary is not None:
+            self.temporary.unlink(missing_ok=True)
+            self.temporary = None
+        if self.stream is not None:
+            with suppress(OSError):  # what could not be written is gone anyway
+                self.stream.close()

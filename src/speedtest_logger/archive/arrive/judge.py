@@ -1,0 +1,105 @@
+"""Whether a row that came with a node's key is a record that the node may deliver: from the row and the registry."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from speedtest_logger import registry
+from speedtest_logger.archive.arrive.limits import Limits
+from speedtest_logger.errors import RecordError, StorageError
+from speedtest_logger.record import NODE_RUNTIMES, Record, run_id_of_slot, unix_time, utc_text, validate
+from speedtest_logger.schedule import DAY
+
+CLOCK_STEP_SECONDS = 2  # a clock that is set right between a slot and its start
+# A change of the interval reaches the node before the registry: no bound is tighter than this.
+LATEST_START_SECONDS = 3_600
+
+
+class NotYetError(RecordError):
+    """A refusal for now: the node keeps the record and tries again."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is known while one delivery is judged: whose key it is, the time, and what the registry says.
+
+    `known` is None in an archive without a registry, where any location and schedule may be true; `unknown` says why
+    nothing can be taken yet.
+    """
+
+    node: str
+    now: float
+    limits: Limits
+    known: registry.Known | None = None
+    unknown: str | None = None
+
+    @property
+    def takes_raw(self) -> bool:
+        """Whether raw output is wanted, as far as is known."""
+        return self.known is None or self.known.raw is not False
+
+    def check(self, record: Record) -> None:
+        """Raise RecordError for a record that this node does not deliver, NotYetError for one that must wait."""
+        if record.node != self.node:
+            raise RecordError("other_node", f"this key delivers for node '{self.node}', not for '{record.node}'")
+        if record.runtime not in NODE_RUNTIMES:
+            raise RecordError("bad_runtime", f"runtime is {record.runtime}: a node has {' or '.join(NODE_RUNTIMES)}")
+        if record.scheduled_at and record.run_id != run_id_of_slot(self.node, record.scheduled_at):
+            raise RecordError("wrong_run_id", f"run {record.run_id} is not that of slot {record.scheduled_at}")
+        if record.started_at < utc_text(max(0.0, self.now - self.limits.oldest_days * 86_400)):
+            raise RecordError("too_old", f"started_at is {record.started_at}: {self.limits.oldest_days} days are taken")
+        self._check_time(record)
+        self._check_place(record)
+
+    def _check_time(self, record: Record) -> None:
+        ahead = utc_text(self.now + self.limits.ahead_seconds)
+        for name in ("started_at", "finished_at", "scheduled_at"):
+            if (moment := getattr(record, name)) and moment > ahead:
+                raise NotYetError("from_the_future", f"{name} is {moment}, the archive has {utc_text(self.now)}")
+
+    def _check_place(self, record: Record) -> None:
+        if self.unknown:
+            raise NotYetError("unknown_node", self.unknown)
+        places = self.known.locations if self.known else None
+        if places and record.location not in places:
+            raise RecordError("other_location", f"'{record.location}' is no location of node '{self.node}'")
+        if record.scheduled_at is None:
+            return
+        longest = max(self.known.longest_interval, LATEST_START_SECONDS) if self.known else DAY
+        late = unix_time(record.started_at) - unix_time(record.scheduled_at)
+        if not -CLOCK_STEP_SECONDS <= late <= longest + CLOCK_STEP_SECONDS:
+            raise RecordError("wrong_start", f"slot {record.scheduled_at} cannot have started at {record.started_at}")
+
+
+def rules_for(root: Path, node: str, now: float, limits: Limits) -> Rules:
+    """The rules for a delivery of a node at a moment (Unix time, s)."""
+    try:
+        found = registry.read(root)
+        known = found.known(node) if found else None
+    except StorageError as error:
+        return Rules(node, now, limits, unknown=str(error))
+    unknown = None
+    if found and known is None:
+        unknown = f"the archive does not know node '{node}' yet: a run of site.yml tells it"
+    return Rules(node, now, limits, known, unknown)
+
+
+def parsed(line: bytes) -> dict[str, Any]:
+    """A line's JSON object. Raises RecordError."""
+    try:
+        row = json.loads(line.decode())
+    except (ValueError, RecursionError) as error:
+        raise RecordError("bad_json", f"no JSON in UTF-8: {str(error)[:100]}") from error
+    if not isinstance(row, dict):
+        raise RecordError("bad_json", "a row is an object")
+    return row
+
+
+def judged(row: dict[str, Any], rules: Rules) -> Record:
+    """A row as a record that may come in. Raises RecordError, NotYetError where it may later."""
+    record = validate(row)
+    rules.check(record)
+    return record

@@ -1,0 +1,1 @@
+"""Proof, repair, backup and pruning."""

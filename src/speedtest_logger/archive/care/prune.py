@@ -1,0 +1,97 @@
+"""prune: whole months leave the dataset by age or by size, oldest first. The manifest stays and says so.
+
+Engines' own words go by the day; the manifest does not name them.
+"""
+
+from __future__ import annotations
+
+import calendar
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from speedtest_logger.archive.format import parquet
+from speedtest_logger.archive.format.layout import Layout, month_of
+from speedtest_logger.archive.ledger import index, manifest
+from speedtest_logger.archive.read import rollup
+from speedtest_logger.archive.write import store
+from speedtest_logger.record import utc_text
+
+
+@dataclass(frozen=True)
+class Old:
+    """A month that may go, and why."""
+
+    file: str
+    size: int
+    rows: int
+    reason: str
+
+    def to_row(self) -> dict[str, Any]:
+        """As a flat row."""
+        return dict(vars(self))
+
+
+def ends_at(name: str) -> float:
+    """Unix time (s) at which a file's month is over."""
+    _, year, month = month_of(name)
+    days = calendar.monthrange(year, month)[1]
+    return datetime(year, month, days, tzinfo=timezone.utc).timestamp() + 86_400
+
+
+def plan(layout: Layout, now: float, older_than: float | None, max_bytes: int | None) -> list[Old]:
+    """The months to remove: over for longer than `older_than` (s), and the oldest beyond `max_bytes`.
+
+    The current month and the one before it always stay: their records may still be on the way.
+    """
+    state = manifest.state(layout)
+    over = sorted((ends_at(name), name) for name in state)
+    kept = sum(file.size for file in state.values())
+    going = []
+    for end, name in over:
+        file = state[name]
+        reason = None
+        if older_than is not None and now - end > older_than:
+            reason = "age"
+        elif max_bytes is not None and kept > max_bytes:
+            reason = "size"
+        if reason and now - end > 31 * 86_400:
+            going.append(Old(name, file.size, file.rows, reason))
+            kept -= file.size
+    return going
+
+
+def plan_raw(layout: Layout, now: float, older_than: float | None) -> list[Old]:
+    """The days of engines' own words to remove: over for longer than `older_than` (s)."""
+    if older_than is None:
+        return []
+    last = utc_text(now - older_than - 86_400)[:10]
+    return [
+        Old(
+            file.relative_to(layout.root).as_posix(),
+            file.lstat().st_size,
+            parquet.ParquetFile(file).metadata.num_rows,
+            "age",
+        )
+        for file in layout.raw_files(last=last)
+    ]
+
+
+def prune(
+    layout: Layout, now: float, older_than: float | None, max_bytes: int | None, raw_older_than: float | None = None
+) -> list[Old]:
+    """Carry both plans out; returns what went. Raises StorageError while another change of the archive goes on."""
+    with store.single_writer(layout, "prune", wait=300):
+        months = plan(layout, now, older_than, max_bytes)
+        if months:
+            files: manifest.Files = {old.file: None for old in months}
+            manifest.append(layout, "prune", files)
+            store.settle(layout, files)
+            store.remove_empty_folders(layout.archive, list(files))
+            index.rebuild(layout)
+            rollup.remove_stale(layout)
+        days = plan_raw(layout, now, raw_older_than)
+        for old in days:
+            (layout.root / old.file).unlink()
+        store.remove_empty_folders(layout.root, [old.file for old in days])
+    return months + days

@@ -1,0 +1,96 @@
+"""The way back where a month is not as the manifest says: bring it back from a backup, or accept it as it was found.
+
+Either is a line of the manifest, so the proof says for ever what was done, when and, of what was accepted, why.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from speedtest_logger.archive.care import backup, verify
+from speedtest_logger.archive.format import digest, month, parquet
+from speedtest_logger.archive.format.layout import Layout, ulid
+from speedtest_logger.archive.format.schema import SCHEMA
+from speedtest_logger.archive.ledger import index, manifest
+from speedtest_logger.archive.write import store
+from speedtest_logger.errors import DamagedFileError, UsageError
+from speedtest_logger.files import sync_directory
+
+
+def accept(layout: Layout, name: str, why: str) -> dict[str, Any]:
+    """Have the manifest go on from a month as it is now, or from there being none; returns what was accepted.
+
+    Raises UsageError where nothing differs, DamagedFileError where the file cannot be read.
+    """
+    backup.month_checked(name)
+    with store.single_writer(layout, "accept", wait=60):
+        findings = verify.look(layout, name, manifest.state(layout).get(name))
+        if not findings:
+            raise UsageError(f"{name} is as the manifest says: there is nothing to accept")
+        file = layout.archive / name
+        entry = {**month.describe(file), "accepted": True} if file.exists() else None
+        manifest.append(layout, "accept", {name: entry}, why)
+        if entry:
+            index.note_file(layout, file)
+    return {"file": name, "rows": entry["rows"] if entry else 0, "was": [found.problem for found in findings]}
+
+
+def put_back(layout: Layout, name: str, source: Path) -> dict[str, Any]:
+    """Put a month back as it is in a file that came from a backup, under the writer's lock: backup.restore_month."""
+    file, wanted = layout.archive / name, manifest.state(layout).get(name)
+    if not verify.look(layout, name, wanted):
+        raise UsageError(f"{name} is as the manifest says: nothing was changed")
+    spoiled = _kept(layout, file)
+    merged = month.write(source, _rows_of(spoiled))
+    taken = merged.temporary if merged.added else source
+    entry = {**month.describe(taken), **_was(spoiled)}
+    parquet.make_folders(file.parent)
+    with taken.open("rb+") as stream:
+        os.fsync(stream.fileno())
+    os.replace(taken, parquet.beside(file))
+    sync_directory(file.parent)
+    manifest.append(layout, "restore", {name: entry})
+    store.settle(layout, {name: entry})
+    index.note_file(layout, file)
+    before = wanted.days if wanted else {}
+    differences = {day: verify.compare(before.get(day), entry["days"].get(day)) for day in {*before, *entry["days"]}}
+    return {
+        "rows": entry["rows"],
+        "taken_over": merged.added,
+        "spoiled": str(spoiled) if spoiled else None,
+        "days": {day: words for day, words in sorted(differences.items()) if words},
+    }
+
+
+def _kept(layout: Layout, file: Path) -> Path | None:
+    """Another name for a spoiled file, in the quarantine: it stays when another takes its place. None for no file."""
+    if not file.exists():
+        return None
+    other = layout.quarantine / "spoiled_months" / f"{ulid()}.parquet"
+    parquet.make_folders(other.parent)
+    os.link(file, other)
+    sync_directory(other.parent)
+    return other
+
+
+def _rows_of(spoiled: Path | None) -> pa.Table:
+    """The rows of a spoiled file in order; none where it cannot be read."""
+    try:
+        groups = parquet.groups(parquet.ParquetFile(spoiled)) if spoiled else iter(())
+        return month.in_order(pa.concat_tables([SCHEMA.empty_table(), *(month.aligned(g, SCHEMA) for g in groups)]))
+    except DamagedFileError:
+        return SCHEMA.empty_table()
+
+
+def _was(spoiled: Path | None) -> dict[str, Any]:
+    """What the manifest says of what was there before."""
+    if spoiled is None:
+        return {"new": True}
+    try:
+        return {"new": False, "was": digest.sha256_of(spoiled)}
+    except OSError:  # nothing can be said of it
+        return {"new": False, "was": manifest.GENESIS}

@@ -1,0 +1,106 @@
+"""With whose rights a verb of speedtest-archive runs, and whose are the files that it writes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import BinaryIO
+
+from speedtest_logger import accounts
+from speedtest_logger.accounts import Owner
+from speedtest_logger.archive.care import steps
+from speedtest_logger.errors import SpeedtestError, StorageError, UsageError
+from speedtest_logger.files import is_stream, kind_of, new_output
+
+Verb = Callable[[argparse.Namespace], int]
+OF_SEVERAL = ("backup", "restore")  # accounts: each does its own steps
+ONLY_READ = ("query", "nodes", "latest", "coverage", "outages", "report", "export", "fleet", "verify")
+
+
+def act(args: argparse.Namespace, verb: Verb) -> int:
+    """Run a verb. Root's goes on as the archive's owner, after what root named was opened with root's rights."""
+    owner = owner_of_archive(args.root)
+    args.outputs = []
+    if args.verb in OF_SEVERAL:
+        return verb(args)
+    if args.verb == "import":
+        with accounts.acting_as(owner):  # and again as who named them where the files are opened
+            return verb(args)
+    if args.verb == "export" and args.format == "speedsnake" and accounts.is_another(owner):
+        return export_folder(args, verb, owner)
+    with ExitStack() as stack:
+        args.outputs = [opened(stack, place) for place in outputs_of(args)]
+        if not args.outputs:
+            accounts.become(owner, to_read=args.verb in ONLY_READ)
+            return verb(args)
+        code: int = steps.run(owner, lambda: flushed(verb(args), args.outputs), to_read=args.verb in ONLY_READ)
+    return code
+
+
+def opened(stack: ExitStack, place: Path) -> BinaryIO:
+    """An output; a new file belongs to who called with sudo, so that it can be fetched."""
+    output = stack.enter_context(new_output(place))
+    if not is_stream(place):
+        accounts.give_to_caller(output.fileno(), place.parent)
+    return output
+
+
+def owner_of_archive(root: Path) -> Owner:
+    """Who owns what is in an archive. Raises UsageError where there is none."""
+    try:
+        return accounts.owner_of(root / "archive")
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise UsageError(f"{root} is no archive: name its directory with --root or SPEEDTEST_ARCHIVE_DIR") from error
+
+
+def outputs_of(args: argparse.Namespace) -> list[Path]:
+    """The files that a verb is to write."""
+    if getattr(args, "out", None) is None or getattr(args, "format", None) == "speedsnake":
+        return []
+    if args.verb != "report" or is_stream(args.out):
+        return [args.out]
+    rows = args.out.with_suffix(".csv")
+    if rows == args.out:
+        raise UsageError(f"{rows} is where the rows go: name the page, such as {rows.with_suffix('.html')}")
+    return [args.out, rows]
+
+
+def flushed(code: int, outputs: list[BinaryIO]) -> int:
+    """What a step has written reaches the file: the other process has no part in its buffer."""
+    for output in outputs:
+        output.flush()
+    return code
+
+
+def export_folder(args: argparse.Namespace, verb: Verb, owner: Owner) -> int:
+    """A folder of root's from what the archive's owner reads: as a stream from the one to the other."""
+    from speedtest_logger.archive.care.unpack import unpack
+
+    if kind_of(args.out) not in (None, "a directory") or (args.out.exists() and any(args.out.iterdir())):
+        raise UsageError(f"{args.out} is not empty, or no folder: name a new one, or rows would be there twice")
+    reading, writing = os.pipe()
+
+    def tell() -> int:
+        os.close(reading)
+        with os.fdopen(writing, "wb") as stream:
+            args.outputs = [stream]
+            return verb(args)
+
+    step = steps.start(owner, tell, to_read=True)
+    os.close(writing)
+    args.out.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(reading, "rb") as stream:
+        torn: SpeedtestError | None = None
+        try:
+            unpack(stream, args.out, ("location=",))
+        except StorageError as error:
+            torn = error
+    code: int = step.result()
+    if torn:
+        raise torn
+    return code

@@ -1,0 +1,1 @@
+"""How bytes lie on disk: layout, schemas, month files, digests."""

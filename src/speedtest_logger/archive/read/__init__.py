@@ -1,0 +1,1 @@
+"""Questions to the archive; nothing here writes to it."""

@@ -1,0 +1,1 @@
+"""A location's report: figures, charts, one page."""

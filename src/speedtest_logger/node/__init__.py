@@ -1,0 +1,1 @@
+"""A node: it measures, keeps, delivers. Standard library only."""

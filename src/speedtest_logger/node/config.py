@@ -1,0 +1,225 @@
+"""Settings from the environment, typed; every problem is reported at once.
+
+The environment is /etc/speedtest-telemetry/logger.env: systemd reads it for the units, this module for people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from speedtest_logger import __version__, domains, record
+from speedtest_logger.domains import AnyOf, Choice, Domain, Interval, ListOf, Number, Whole, Window
+from speedtest_logger.errors import ConfigError
+
+ENV_FILE = Path("/etc/speedtest-telemetry/logger.env")
+PREFIX = "SPEEDTEST_"
+RELEASE = PREFIX + "RELEASE"  # the release that an environment was written for
+ENGINES = ("librespeed", "iperf3", "speedtest_cli", "ookla")
+PROGRAMS = {"librespeed": "librespeed-cli", "iperf3": "iperf3", "speedtest_cli": "speedtest-cli", "ookla": "speedtest"}
+SERVERS: dict[str, Domain] = {
+    "librespeed": AnyOf(domains.URL, domains.SERVER_ID),
+    "iperf3": domains.HOST_PORT,
+    "speedtest_cli": domains.SERVER_ID,
+    "ookla": domains.SERVER_ID,
+}
+
+
+def _option(domain: Domain, default: Any, text: str) -> Any:
+    """A setting: which values it may have, what it is when unset (... = it must be set), what it does."""
+    return field(default=default, metadata={"domain": domain, "text": text})
+
+
+@dataclass
+class Settings:
+    """All settings. The variable of `node` is SPEEDTEST_NODE, and so on. `engine` holds what is set per engine."""
+
+    node: str = _option(domains.IDENTIFIER, ..., "name of this node in the archive")
+    location: str = _option(domains.IDENTIFIER, record.UNKNOWN_LOCATION, "id of the place whose line is measured")
+    uplink: str | None = _option(domains.IDENTIFIER, None, "id of the line that several nodes share")
+    runtime: str = _option(Choice(*record.NODE_RUNTIMES), "systemd", "how the logger runs")
+    interval_seconds: int = _option(Interval(), 3600, "time between slots; divides a day")
+    offset_seconds: int = _option(Whole(0, 86_399), 0, "start of the slots after the interval's start")
+    start_tolerance_seconds: int = _option(
+        Whole(0, 3600), 30, "a slot that starts later than this is skipped: late_start"
+    )
+    measure_timeout_seconds: int = _option(
+        Whole(1, 3600), 180, "a measurement, all tries included, is ended after this"
+    )
+    duration_seconds: int = _option(Whole(1, 300), 10, "length of the test in each direction")
+    plan_download_mbps: float = _option(
+        Number(0, 1_000_000), 0.0, "what the contract promises (Mbit/s), for `status`; 0 = nothing"
+    )
+    plan_upload_mbps: float = _option(Number(0, 1_000_000), 0.0, "the same for uploads")
+    engines: tuple[str, ...] = _option(
+        ListOf(Choice(*ENGINES), least=1, unique=True), ("librespeed",), "programs to try, in order"
+    )
+    source_interface: str | None = _option(domains.INTERFACE, None, "interface to measure through")
+    source_address: str | None = _option(domains.ADDRESS, None, "address to measure from")
+    ip_family: str = _option(Choice("auto", "4", "6"), "auto", "internet protocol to measure with")
+    own_server_allowed: bool = _option(
+        domains.BOOLEAN, False, "true: a server on this machine itself may be measured, which tells nothing of the line"
+    )
+    ookla_licence_accepted: bool = _option(
+        domains.BOOLEAN, False, "the owner accepts Ookla's licence and privacy terms"
+    )
+    timezone: str = _option(domains.TIMEZONE, "UTC", "time zone of the quiet hours")
+    quiet_hours: tuple[tuple[int, int], ...] = _option(
+        ListOf(Window(), most=100), (), "windows without tests, such as 22:00-06:00"
+    )
+    paused: bool = _option(domains.BOOLEAN, False, "true: every slot is skipped: paused")
+    busy_mbps: float = _option(
+        Number(0, 1_000_000), 0.0, "skip when the line already carries this much (Mbit/s); 0 = never"
+    )
+    busy_window_seconds: int = _option(Whole(1, 60), 3, "how long to watch the line for busy_mbps")
+    data_budget_gb: float = _option(
+        Number(0, 1_000_000), 0.0, "most data a calendar month (UTC) may cost (10^9 bytes); 0 = no limit"
+    )
+    external_ip: str = _option(Choice("full", "shortened", "none"), "full", "how much of the public address is kept")
+    isp_enabled: bool = _option(domains.BOOLEAN, True, "false: the provider's name is not kept")
+    state_dir: Path = _option(domains.PATH, Path("/var/lib/speedtest-telemetry"), "outbox, history, raw output")
+    log_file: Path = _option(domains.PATH, Path("/var/log/speedtest-telemetry/speedtest-diag.log"), "diagnostics log")
+    outbox_max_mb: float = _option(
+        Number(0.01, 1_000_000), 128.0, "most disk (10^6 bytes) that undelivered records may take"
+    )
+    disk_min_free_mb: float = _option(
+        Number(0, 1_000_000_000), 50.0, "less free disk (10^6 bytes) than this skips: disk_full"
+    )
+    history_days: int = _option(Whole(1, 36_500), 400, "how long the local CSV history is kept")
+    raw_days: int = _option(Whole(0, 36_500), 30, "how long the engines' own words are kept")
+    archive_host: str | None = _option(domains.HOST, None, "the archive host; unset: records stay on the node")
+    archive_port: int = _option(domains.PORT, 22, "its ssh port")
+    archive_user: str = _option(domains.ACCOUNT, "speedtest-archive", "its account that receives")
+    archive_raw: bool = _option(domains.BOOLEAN, False, "true: the engines' own words are delivered too")
+    key_file: Path = _option(domains.PATH, Path("/etc/speedtest-telemetry/id_ed25519"), "this node's private key")
+    known_hosts_file: Path = _option(
+        domains.PATH, Path("/etc/speedtest-telemetry/known_hosts"), "the archive host's key"
+    )
+    push_interval_seconds: int = _option(Interval(), 300, "time between deliveries of what is left (runtime compose)")
+    push_timeout_seconds: int = _option(Whole(1, 3600), 60, "a delivery without an answer is given up after this")
+    push_batch_records: int = _option(Whole(1, 10_000), 2000, "most records in one connection")
+    engine: dict[str, EngineSettings] = field(default_factory=dict)
+
+
+@dataclass
+class EngineSettings:
+    """What can be set for each engine: SPEEDTEST_IPERF3_SERVERS, and so on."""
+
+    program: str = _option(domains.PROGRAM, None, "path or name of the program")
+    servers: tuple[str, ...] = _option(ListOf(domains.WORD), (), "servers to use, in order; empty: the engine chooses")
+    blocked_servers: tuple[str, ...] = _option(ListOf(domains.WORD), (), "servers never to use")
+    extra_args: tuple[str, ...] = _option(ListOf(domains.WORD), (), "further arguments for the program")
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """Settings that are right one by one and wrong together: the variable to change, its value, what is wrong."""
+
+    variable: str
+    value: object
+    words: str
+
+
+def engine_domain(engine: str, option: str) -> Domain:
+    """Which values an engine's option may have: each engine names its servers in its own way."""
+    if option in ("servers", "blocked_servers"):
+        return ListOf(SERVERS[engine])
+    domain: Domain = EngineSettings.__dataclass_fields__[option].metadata["domain"]
+    return domain
+
+
+def load(environment: Mapping[str, str]) -> Settings:
+    """Settings from variables. Raises ConfigError naming every problem: variable, value seen, what is wanted."""
+    settings, problems = read(environment)
+    problems = problems or [f"{c.variable}={c.value}: {c.words}" for c in contradictions(settings)]
+    if problems:
+        raise ConfigError(problems)
+    return settings
+
+
+def read(environment: Mapping[str, str]) -> tuple[Settings, list[str]]:
+    """Settings from variables, each by itself, and what is wrong with them."""
+    reader = _Reader(environment)
+    plain = {
+        o.name: reader.read(o.name, o.metadata["domain"], o.default, o.metadata["text"])
+        for o in fields(Settings)
+        if o.name != "engine"
+    }
+    engine = {}
+    for name in ENGINES:
+        options = {}
+        for o in fields(EngineSettings):
+            default = PROGRAMS[name] if o.name == "program" else o.default
+            options[o.name] = reader.read(f"{name}_{o.name}", engine_domain(name, o.name), default, o.metadata["text"])
+        engine[name] = EngineSettings(**options)
+    if environment.get(RELEASE, __version__) == __version__:  # a release that was put back may not know newer settings
+        reader.problems += [f"{name}: there is no such setting" for name in sorted(reader.unread)]
+    return Settings(**plain, engine=engine), reader.problems
+
+
+class _Reader:
+    """Reads variables one by one and remembers what is wrong with them and which are left."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.environment = environment
+        self.problems: list[str] = []
+        self.unread = {name for name in environment if name.startswith(PREFIX)} - {PREFIX + "ENV_FILE", RELEASE}
+
+    def read(self, name: str, domain: Domain, default: Any, text: str) -> Any:
+        """The value of a setting, or its default."""
+        variable = PREFIX + name.upper()
+        self.unread.discard(variable)
+        seen = self.environment.get(variable, "")
+        if seen == "":
+            if default is ...:
+                self.problems.append(f"{variable} is not set: {text}")
+            return default
+        try:
+            return domain.parse(seen)
+        except ValueError as error:
+            self.problems.append(f"{variable}={seen!r:.80}: {error}")
+            return default
+
+
+def contradictions(settings: Settings) -> list[Contradiction]:
+    """What is wrong with settings taken together."""
+    found = [*_times(settings)]
+    if "iperf3" in settings.engines and not settings.engine["iperf3"].servers:
+        found.append(
+            Contradiction("SPEEDTEST_IPERF3_SERVERS", "", "iperf3 has no public list, name HOST or HOST:PORT of yours")
+        )
+    if settings.archive_raw and (settings.external_ip != "full" or not settings.isp_enabled):
+        words = (
+            "an engine's own words tell the public address and the provider, which SPEEDTEST_EXTERNAL_IP and "
+            "SPEEDTEST_ISP_ENABLED keep from the archive: have the one or the other"
+        )
+        found.append(Contradiction("SPEEDTEST_ARCHIVE_RAW", "true", words))
+    return found
+
+
+def _times(settings: Settings) -> list[Contradiction]:
+    """A slot has room for its measurement, and a measurement for its test."""
+    found = []
+    interval, timeout = settings.interval_seconds, settings.measure_timeout_seconds
+    if settings.offset_seconds >= interval:
+        found.append(
+            Contradiction(
+                "SPEEDTEST_OFFSET_SECONDS",
+                settings.offset_seconds,
+                f"must be below SPEEDTEST_INTERVAL_SECONDS ({interval})",
+            )
+        )
+    watched = settings.busy_window_seconds if settings.busy_mbps else 0
+    if timeout + settings.start_tolerance_seconds + watched >= interval:
+        also = f", and SPEEDTEST_BUSY_WINDOW_SECONDS ({watched}) for SPEEDTEST_BUSY_MBPS," if watched else ""
+        words = (
+            f"with SPEEDTEST_START_TOLERANCE_SECONDS ({settings.start_tolerance_seconds}){also} it must be below "
+            f"SPEEDTEST_INTERVAL_SECONDS ({interval})"
+        )
+        found.append(Contradiction("SPEEDTEST_MEASURE_TIMEOUT_SECONDS", timeout, words))
+    if settings.duration_seconds >= timeout:
+        words = f"must be below SPEEDTEST_MEASURE_TIMEOUT_SECONDS ({timeout}), which takes in both directions"
+        found.append(Contradiction("SPEEDTEST_DURATION_SECONDS", settings.duration_seconds, words))
+    return found

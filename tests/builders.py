@@ -1,0 +1,180 @@
+"""Builders that several tests share: engines' recorded words, records, deliveries, archives, plugins."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import itertools
+import json
+import os
+import traceback
+import uuid
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from speedtest_logger.accounts import Owner
+from speedtest_logger.archive import cli
+from speedtest_logger.archive.format.layout import Layout, month_of, ulid
+from speedtest_logger.archive.write import ingest
+from speedtest_logger.engines.contract import Output
+from speedtest_logger.record import Record, run_id_of_slot, utc_text
+
+ROOT = Path(__file__).resolve().parents[1]
+FIXTURES = Path(__file__).parent / "fixtures"
+VERSIONS = {
+    "iperf3": "iperf 3.12 (cJSON 1.7.15)",
+    "librespeed-cli": "librespeed-cli v1.0.11 (built on )",
+    "speedtest-cli": "speedtest-cli 2.1.3",
+    "speedtest": "Speedtest by Ookla 1.2.0.84 (ea6b6773cf) Linux",
+}
+REPLAY_IPERF3 = f"""
+case "$*" in
+  *-R*) cat {FIXTURES}/iperf3-3.12-download.json;;
+  *) cat {FIXTURES}/iperf3-3.12-upload.json;;
+esac
+"""
+SERVICE = Owner(61_001, 61_002)  # no such account is needed
+FIRST = 1_767_225_600  # 2026-01-01
+DAY = 86_400
+NUMBERS = itertools.count()  # of deliveries: files of one moment have no order
+ROOT_FILE = {"owner": "root", "group": "root", "mode": "0644"}
+
+
+def recorded(name: str, returncode: int = 0) -> Output:
+    """An engine's recorded words as its output."""
+    return Output(returncode, (FIXTURES / name).read_bytes())
+
+
+def in_a_process(act) -> None:
+    """Run something in a process of its own, for accounts cannot be taken back; fails as it fails."""
+    assert os.geteuid() == 0, "these tests change accounts: run them as root, as CI does"
+    said, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            act()
+        except BaseException:
+            os.write(write, traceback.format_exc()[-4000:].encode())
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(said, "rb") as stream:
+        words = stream.read().decode()
+    os.waitpid(pid, 0)
+    assert not words, words
+
+
+def row(moment, run=None, **changes):
+    base = Record(
+        run_id=str(uuid.UUID(int=run)) if run is not None else str(uuid.uuid4()),
+        node="attic",
+        location="home",
+        started_at=utc_text(moment),
+        finished_at=utc_text(moment),
+        status="ok",
+        download_bps=1e8,
+        upload_bps=5e7,
+    ).to_row()
+    return {**base, **changes}
+
+
+def fresh(tmp_path_factory):
+    layout = Layout(tmp_path_factory.mktemp("archive"))
+    layout.prepare()
+    return layout
+
+
+def put_in_inbox(layout, rows, node="attic"):
+    folder = layout.inbox / node
+    folder.mkdir(exist_ok=True)
+    (folder / f"{ulid()}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+
+
+def slot(node, at, location="home", late=1.0, **changes):
+    """A slot's record, started `late` seconds after it."""
+    text = utc_text(at)
+    base = Record(
+        run_id=run_id_of_slot(node, text), node=node, location=location, scheduled_at=text,
+        started_at=utc_text(at + late), finished_at=utc_text(at + late + 9), status="ok", download_bps=1e8,
+        upload_bps=5e7,
+    ).to_row()  # fmt: skip
+    return {**base, **changes}
+
+
+def by_hand(node, number, at, location="home", **changes):
+    """A record without a slot."""
+    return slot(node, at, location, run_id=str(uuid.UUID(int=number)), scheduled_at=None, **changes)
+
+
+def put(layout, *rows):
+    """Deliver rows of whichever nodes, and take them in."""
+    wait(layout, *rows)
+    outcome = ingest.ingest(layout)
+    assert not list(layout.quarantine.glob("*/*.reason"))
+    return outcome
+
+
+def wait(layout, *rows):
+    for row in rows:
+        folder = layout.inbox / row["node"]
+        folder.mkdir(exist_ok=True)
+        (folder / f"{next(NUMBERS):026d}.jsonl").write_text(json.dumps(row) + "\n")
+
+
+def stored(layout):
+    """What the files hold, as (node, run_id, location, start)."""
+    found = []
+    for file in layout.month_files():
+        location, *_ = month_of(layout.name(file))
+        rows = pq.ParquetFile(file).read(["node", "run_id", "started_at"]).to_pylist()
+        found += [(r["node"], r["run_id"], location, utc_text(r["started_at"].timestamp())) for r in rows]
+    return sorted(found)
+
+
+def as_stored(*rows):
+    return sorted((row["node"], row["run_id"], row["location"], row["started_at"]) for row in rows)
+
+
+def run(layout, *words):
+    return cli.main(["--root", str(layout.root), *words])
+
+
+def fleet(layout, capsys):
+    capsys.readouterr()
+    assert run(layout, "fleet") == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def bytes_of(folder):
+    """Everything in a folder: its names, owners, modes and contents."""
+    return {
+        str(place): (
+            place.lstat().st_uid,
+            place.lstat().st_mode,
+            hashlib.sha256(place.read_bytes()).hexdigest() if place.is_file() else None,
+        )
+        for place in sorted(folder.rglob("*"))
+        if not place.name.startswith("reading-")
+    }
+
+
+def load(path: str):
+    spec = importlib.util.spec_from_file_location("plugin_" + Path(path).stem, ROOT / path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def seen(**changes):
+    empty = ("paths", "links", "trees", "compiled", "folders", "texts", "units", "accounts", "packages", "programs")
+    return {**{name: {} for name in empty}, "now": 0.0, **changes}
+
+
+def observed_file(content: bytes, **changes):
+    import hashlib
+
+    return {"kind": "file", **ROOT_FILE, "size": len(content), "sha256": hashlib.sha256(content).hexdigest(), **changes}
+
+
+def write_schedule(archive, **nodes):
+    (archive.state / "schedule.json").write_text(json.dumps({"nodes": nodes}))

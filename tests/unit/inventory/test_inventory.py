@@ -1,0 +1,449 @@
+"""An inventory is refused for everything that is wrong with it, and for nothing else."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from builders import ROOT
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from speedtest_logger.errors import ConfigError
+from speedtest_logger.inventory import check, environment, roles
+from speedtest_logger.inventory.found import Failure, Inventory, View
+from speedtest_logger.node import config
+
+GROUPS = {"speedtest_nodes": ["h"], "speedtest_archive": ["h"], "speedtest_targets": ["h"]}
+BACKUP = {
+    "speedtest_archive_backup_repository": "/mnt/usb/restic",
+    "speedtest_archive_backup_password": "planted-secret",
+}
+NAN, INFINITY = float("nan"), float("inf")
+
+
+def problems(groups=None, sources=(), folders=(), **values):
+    """Problems of one machine that is everything."""
+    return check.problems(Inventory({"h": values}, groups or GROUPS, sources, folders, ROOT))
+
+
+def test_an_inventory_without_variables_is_well():
+    assert problems() == []
+    assert problems(**BACKUP) == []
+
+
+L, A, T = "speedtest_logger_", "speedtest_archive_", "speedtest_target_"
+DOWNLOAD = {"url": "https://example.org/x.tgz", "sha256": "0" * 64, "program": "speedtest"}
+NONSENSE = [
+    {L + "user": "root"}, {L + "uid": 0}, {A + "user": "root"}, {T + "user": "root"}, {L + "user": "1000"},
+    {L + "state_dir": "/"}, {L + "state_dir": "/var/lib"}, {L + "state_dir": "var/x"}, {A + "dir": "/etc"},
+    {A + "dir": "/"},
+    {A + "dir": '/srv/x"\nssh-ed25519 AAAA'}, {A + "upkeep_calendar": "garbage"},
+    {A + "upkeep_calendar": "daily\nUnit=x"}, {A + "backup_calendar": "never"}, {A + "ingest_interval": "7min"},
+    {A + "keep_days": -5}, {A + "keep_raw_days": -1}, {A + "keep_size": "-1GB"}, {A + "backup_keep_daily": -1},
+    {A + "backup_repository": "backups", A + "backup_password": "x"}, {L + "measure_timeout_seconds": -1},
+    {L + "duration_seconds": 0}, {L + "outbox_max_mb": -1}, {L + "outbox_max_mb": 0}, {L + "history_days": -1},
+    {L + "raw_days": -1}, {L + "librespeed_servers": ["http://x/\nSPEEDTEST_PAUSED=true"]},
+    {L + "iperf3_extra_args": ["a\nb"]},
+    {L + "downloads": {"ookla": {"url": "https://example.org/x.tgz"}}}, {L + "downloads": {"../../x": DOWNLOAD}},
+    {L + "downloads": {"ookla": {**DOWNLOAD, "program": "../../x"}}},
+    {L + "downloads": {"ookla": {**DOWNLOAD, "sha256": "x"}}},
+    {A + "version": "../../../tmp/x"}, {A + "version": "9.9.9"}, {L + "version": "9.9.9"},
+    {"fleet_archive_address": "-oProxyCommand=x y"}, {T + "iperf3_ports": [22, 99999, -1]}, {T + "librespeed_port": -1},
+    {"ansible_port": "ssh"}, {L + "plan_download_mbps": -5}, {L + "plan_upload_mbps": NAN}, {L + "busy_mbps": INFINITY},
+    {L + "data_budget_gb": -1}, {L + "start_tolerance_seconds": -1}, {L + "busy_window_seconds": -3},
+    {L + "container_pids": -1},
+    {L + "container_memory": "lots"}, {L + "source_address": "nowhere"}, {L + "source_interface": "eth0; rm"},
+    {L + "base_image": "debian:latest"}, {T + "garbage_bytes": -1}, {T + "config_dir": "/etc/nginx"},
+    {"docker_host_repository_url": "deb x"}, {"docker_host_repository_pin": "1\nPin: *"},
+    {"docker_host_users": ["a b"]},
+    {L + "paused": "false"}, {"speedtest_upgrade_batches": ["200%"]}, {A + "backup_environment": {"LD_PRELOAD": "/x"}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "values", NONSENSE, ids=lambda values: f"{next(iter(values))}={next(iter(values.values()))!r:.30}"
+)
+def test_nonsense_is_refused_by_the_name_of_its_variable(values):
+    found = problems(**values)
+    assert len([line for line in found if line.startswith(f"{next(iter(values))}: seen ")]) == 1, found
+
+
+def iperf3(server, **values):
+    """A machine that measures with iperf3 against a server."""
+    return {L + "engines": ["iperf3"], L + "iperf3_servers": [server], **values}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        iperf3("127.0.0.1:5201", **{L + "own_server_allowed": True}),
+        iperf3("hh:5201"),
+        iperf3("127.0.0.1.example.org:5201", ansible_host="192.0.2.9"),
+        {L + "iperf3_servers": ["127.0.0.1"], L + "librespeed_servers": ["7"]},  # iperf3 is not asked
+    ],
+)
+def test_a_server_that_is_allowed_or_elsewhere_is_well(values):
+    assert problems(**values) == []
+
+
+def test_a_number_with_its_unit_is_refused_in_plain_words():
+    line = f"{L}busy_mbps: seen '5 Mbit' on h; a number from 0 to 1000000 is wanted"
+    assert problems(**{L + "busy_mbps": "5 Mbit"}) == [line]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({L + "install_dir": "/srv/x", L + "state_dir": "/srv/x"}, [L + "state_dir", "install_dir is /srv/x"]),
+        ({L + "state_dir": "/srv/speedtest-archive/node"}, [A + "dir", "none inside another"]),
+        ({A + "home_dir": "/srv/speedtest-archive"}, [A + "dir", "home_dir is /srv/speedtest-archive"]),
+        ({**BACKUP, A + "backup_repository": "/srv/speedtest-archive/b"}, [A + "backup_repository", "none inside"]),
+        ({L + "config_dir": "/etc/speedtest-archive"}, [L + "config_dir", "/etc/speedtest-archive"]),
+        ({L + "user": "speedtest-archive"}, [A + "user", "account of its own"]),
+        ({A + "user": "speedtest-backup"}, [A + "user", "backups have an account of this name"]),
+        ({L + "user": "admin", "ansible_user": "admin"}, [L + "user", "ansible_user is the same"]),
+        ({L + "measure_timeout_seconds": 3590}, [L + "measure_timeout_seconds", L + "interval (3600)"]),
+        ({L + "duration_seconds": 200}, [L + "duration_seconds", L + "measure_timeout_seconds (180)"]),
+        ({L + "engines": ["iperf3"]}, [L + "iperf3_servers", "seen []", "HOST or HOST:PORT"]),
+        ({L + "engines": ["ookla"]}, [L + "ookla_licence_accepted", "seen False", "set true if you accept"]),
+        (
+            {L + "archive_raw": True, L + "external_ip": "none"},
+            [L + "archive_raw", L + "external_ip", "one or the other"],
+        ),
+        (iperf3("127.0.0.1:5201"), [L + "iperf3_servers", "127.0.0.1:5201 is the node itself", "own_server_allowed"]),
+        (iperf3("[::1]:5201"), [L + "iperf3_servers", "is the node itself"]),
+        (iperf3("H"), [L + "iperf3_servers", "H is the node itself"]),
+        (iperf3("192.0.2.9:5201", ansible_host="192.0.2.9"), [L + "iperf3_servers", "is the node itself"]),
+        (iperf3("nas.example.org", fleet_archive_address="nas.example.org"), [L + "iperf3_servers", "the node itself"]),
+        ({L + "librespeed_servers": ["http://localhost:8080/"]}, [L + "librespeed_servers", "is the node itself"]),
+        ({L + "image_source": "pull"}, [L + "image: seen nothing", "@sha256:"]),
+        ({L + "runtime": "compose", "docker_host_source": "repository"}, ["docker_host_repository_key: seen nothing"]),
+        ({A + "backup_repository": "/mnt/usb/restic"}, [A + "backup_password: seen nothing", "vault"]),
+        (
+            {**BACKUP, **{f"{A}backup_keep_{age}": 0 for age in ("daily", "weekly", "monthly")}},
+            ["no backup would stay"],
+        ),
+        ({A + "limit_rows_burst": 9000}, [A + "limit_rows_burst", "limit_rows is 10000"]),
+        ({T + "librespeed_port": 5201}, [T + "librespeed_port", "port of its own"]),
+    ],
+)
+def test_what_contradicts_is_refused(values, words):
+    found = [line for line in problems(**values) if all(word in line for word in words)]
+    assert len(found) == 1, problems(**values)
+
+
+def test_an_artifact_that_lies_there_is_a_version(tmp_path):
+    (tmp_path / "speedtest-logger-9.9.9.tar.gz").write_bytes(b"")
+    chosen = {f"{role}_{name}": value for role in ("speedtest_logger", "speedtest_archive")
+              for name, value in (("version", "9.9.9"), ("artifact_dir", str(tmp_path)))}  # fmt: skip
+    assert problems(**chosen) == []
+
+
+def test_many_hosts_with_one_problem_are_one_line():
+    hosts = {f"n{number:03d}": {L + "interval": "7min", L + "uid": 0} for number in range(100)}
+    groups = {"speedtest_nodes": sorted(hosts), "speedtest_archive": ["n000"]}
+    found = check.problems(Inventory(hosts, groups, checkout=ROOT))
+    assert found == sorted(found)
+    assert found[0] == (
+        "speedtest_logger_interval: seen '7min' on n000, n001, n002 and 97 more; 420 s does not divide a day into "
+        "slots of at least 60 s: nearest is 432 s"
+    )
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize("host", ["mini_pc", "Mini_PC", "mini.pc"])
+def test_names_that_inventories_have_make_names_of_nodes(host):
+    assert check.problems(Inventory({host: {}}, {group: [host] for group in GROUPS}, checkout=ROOT)) == []
+
+
+@pytest.mark.parametrize("host", ["büro-pc", "a123456789." * 7])
+def test_a_host_name_that_makes_none_says_what_to_set_and_where(host):
+    (line,) = check.problems(Inventory({host: {}}, {group: [host] for group in GROUPS}, checkout=ROOT))
+    assert f"set speedtest_logger_node_name in host_vars/{host}.yml" in line
+
+
+def test_a_variable_that_is_not_defined_names_itself_its_host_and_the_file(tmp_path):
+    (tmp_path / "host_vars").mkdir()
+    (tmp_path / "host_vars/h.yml").write_text('speedtest_archive_backup_password: "{{ vault_password }}"\n')
+    values = {**BACKUP, A + "backup_password": Failure("'vault_password' is undefined")}
+    (line,) = problems(folders=(tmp_path,), **values)
+    assert line.startswith(f"{A}backup_password: seen a template that fails in {tmp_path}/host_vars/h.yml on h;")
+    assert "'vault_password' is undefined: define it" in line
+    (line,) = problems(**{**BACKUP, A + "backup_password": Failure("planted-secret is no JSON")})
+    assert "planted" not in line
+
+
+def test_nodes_that_share_a_name_or_too_full_an_uplink_are_named():
+    hosts = {name: {L + "uplink": "dsl", L + "interval": "10min"} for name in ("a", "b", "c")}
+    groups = {"speedtest_nodes": ["a", "b", "c"], "speedtest_archive": ["a"]}
+    (line,) = check.problems(Inventory(hosts, groups, checkout=ROOT))
+    assert line.startswith("speedtest_logger_uplink: seen 'dsl'; 3 nodes (a, b, c) need ")
+    assert line.count("3 nodes") == 1
+    assert "raise speedtest_logger_interval" in line
+    fitting = int(line.partition("speedtest_logger_measure_timeout_seconds to ")[2].split()[0])
+    for timeout, fits in ((fitting, True), (fitting + 1, False)):
+        for values in hosts.values():
+            values[L + "measure_timeout_seconds"] = timeout
+        assert (check.problems(Inventory(hosts, groups, checkout=ROOT)) == []) is fits
+    hosts["b"] = hosts["c"] = {L + "node_name": "cellar"}
+    (line,) = check.problems(Inventory(hosts, groups, checkout=ROOT))
+    assert line == "speedtest_logger_node_name: seen 'cellar' on b, c; give each a name of its own"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("speedtest_loger_interval", "speedtest_logger_interval"),
+        ("speedtest_logger_intervall", "speedtest_logger_interval"),
+        ("spedtest_logger_interval", "speedtest_logger_interval"),
+        ("docker_host_sources", "docker_host_source"),
+        ("managed_host_apt_cache", "managed_host_apt_cache_valid_seconds"),
+    ],
+)
+def test_a_variable_that_is_almost_ours_is_named(name, meant):
+    from speedtest_logger.inventory import names
+
+    assert names.concerns_us(name)
+    (line,) = problems(**{name: "1h"})
+    assert f"{name}: seen a value on h; there is no such variable: did you mean {meant}?" in line
+
+
+def test_other_peoples_variables_are_theirs():
+    from speedtest_logger.inventory import names
+
+    for name in (
+        "ansible_user_uid",
+        "nginx_port",
+        "my_speed",
+        "docker_host",
+        "hardened",
+        "__speedtest_logger_observed",
+    ):
+        assert not names.concerns_us(name), name
+
+
+def test_a_group_or_file_that_is_almost_ours_is_named(tmp_path):
+    groups = {
+        **GROUPS,
+        "speedtest_node": ["x"],
+        "speedtest_archives": [],
+        "mine": ["h"],
+        "speedtest_nodes_berlin": ["h"],
+    }
+    assert [line.split(":")[0] for line in problems(groups)] == ["group speedtest_archives", "group speedtest_node"]
+    assert "did you mean speedtest_nodes?" in problems(groups)[1]
+    for folder, names in (
+        ("host_vars", ["hh.yml", "h.yml", ".x.yml", "h.yml~"]),
+        ("group_vars", ["all.yml", "speedtest_node"]),
+    ):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            (tmp_path / folder / name).touch()
+    found = problems(folders=(tmp_path,))
+    assert [line.split(":")[0] for line in found] == ["group_vars/speedtest_node", "host_vars/hh.yml"]
+    assert "did you mean speedtest_nodes?" in found[0]
+    assert "did you mean h?" in found[1]
+
+
+def test_an_inventory_without_archive_or_nodes_says_so():
+    found = check.problems(Inventory({"a": {}, "b": {}}, {"speedtest_archive": ["a", "b"]}, checkout=ROOT))
+    assert found == [
+        "group speedtest_archive: seen a, b; put exactly one host into it",
+        "group speedtest_nodes: seen none; put the machines that measure into it",
+    ]
+    (missing,) = check.problems(Inventory({}, {}, ("/nowhere/hosts.yml",), checkout=ROOT))
+    assert "/nowhere/hosts.yml: seen no such file" in missing
+    (empty,) = check.problems(Inventory({}, {}, ("/dev/null",), checkout=ROOT))
+    assert "/dev/null; there is no host in it" in empty
+
+
+def test_secrets_are_never_shown():
+    secret = "planted\nsecret"
+    given_values = {
+        **BACKUP,
+        A + "backup_password": secret,
+        A + "backup_environment": {"AWS_SECRET_ACCESS_KEY": secret},
+        "docker_host_repository_url": "https://me:planted@example.org/ x",
+    }
+    found = "\n".join(problems(**given_values))
+    assert found.count("seen a value that is not shown") == 2
+    assert "planted" not in found
+
+
+# --- drawn values
+
+PLANTED = st.sampled_from(["a\nb", "x\x00", "\x1b[31m", "é\u202e", "\ud800"])
+ODD = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=12), PLANTED, st.just("x" * 5000),
+    st.sampled_from([NAN, INFINITY, -1, 0, 2**64, "", "/", "/etc", "../x", "-x", "root", "7min", "garbage", "latest"]),
+    st.lists(st.text(max_size=4) | st.integers() | PLANTED, max_size=3),
+    st.dictionaries(st.text(max_size=4),
+    st.text(max_size=4), max_size=2),
+)  # fmt: skip
+EVERY = sorted(roles.known())
+
+
+@pytest.mark.parametrize("name", EVERY)
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@given(value=ODD)
+def test_a_value_outside_is_refused_and_one_inside_is_not(name, value):
+    refused = roles.known()[name].domain.problem(value)
+    named = [line for line in problems(**{name: value}) if line.startswith(f"{name}: seen ")]
+    assert len(named) == 1 if refused else not [line for line in named if " is wanted" in line]
+    # what no input can be, whatever its domain says
+    if (
+        value is None
+        or (isinstance(value, float) and math.isnan(value))
+        or (isinstance(value, str) and "\x00" in value)
+    ):
+        assert refused
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_input_refuses_what_is_beyond_its_ends(name):
+    domain = roles.known()[name].domain
+    beyond = [None, NAN, INFINITY, -INFINITY, "x\ny", {"a": {"b": NAN}}, [NAN], object()]
+    beyond += (
+        [domain.least - 1, domain.most + 1, True]
+        if hasattr(domain, "least") and domain.kind in ("int", "float")
+        else []
+    )
+    for value in beyond:
+        if isinstance(value, dict) and name in ("docker_host_daemon", "managed_host_plan", "managed_host_os"):
+            assert domain.problem(value)
+        assert [line for line in problems(**{name: value}) if line.startswith(f"{name}: seen ")], value
+
+
+NUMBERS = {
+    name: st.integers(int(i.domain.least), int(i.domain.most))
+    if i.domain.kind == "int"
+    else st.floats(i.domain.least, i.domain.most)
+    for name, i in roles.known().items()
+    if name.startswith(L) and hasattr(i.domain, "least") and i.domain.kind in ("int", "float")
+}
+WORDS = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=8)
+OTHERS = {
+    L + "interval": st.sampled_from(["1min", "15min", "1h", "2h 24min", "1d"]),
+    L + "push_interval": st.sampled_from(["1min", "5min", "1d"]),
+    L + "engines": st.lists(st.sampled_from(config.ENGINES), min_size=1, max_size=4, unique=True),
+    L + "iperf3_servers": st.lists(st.sampled_from(["a", "b:1", "[::1]:5", "192.0.2.1:5201"]), max_size=2),
+    L + "librespeed_servers": st.lists(st.sampled_from(["7", "http://a/", "https://b:1/x?y"]), max_size=2),
+    L + "iperf3_extra_args": st.lists(WORDS | st.just("a b 'c' \"d\" $x `y` \\"), max_size=3),
+    L + "quiet_hours": st.lists(st.sampled_from(["22:00-06:00", "00:00-23:59"]), max_size=2),
+    L + "timezone": st.sampled_from(["UTC", "Europe/Berlin"]),
+    L + "paused": st.booleans(), L + "archive_raw": st.booleans(), L + "isp_enabled": st.booleans(),
+    L + "external_ip": st.sampled_from(["full", "shortened", "none"]), L + "ookla_licence_accepted": st.just(True),
+    L + "location": st.sampled_from(["home", "a-1"]), L + "uplink": st.sampled_from(["", "dsl"]),
+    L + "state_dir": st.sampled_from(["/srv/node", "/var/lib/x"]), L + "downloads": st.sampled_from([{},
+    {"ookla": DOWNLOAD}]),
+    L + "source_address": st.sampled_from(["", "192.0.2.1"]),
+    L + "archive_address": st.sampled_from(["", "nas.example.org"]),
+}  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.fixed_dictionaries({}, optional={**NUMBERS, **OTHERS}))
+def test_what_passes_here_the_node_takes_and_the_other_way_round(values):
+    view = View("h", values, ("speedtest_logger",))
+    try:
+        read = config.load(environment.environment(view))
+    except ConfigError as error:
+        assert problems(**values), error.problems
+    else:
+        assert [line for line in problems(**values) if "divide" in line or "with speedtest_logger_start" in line] == []
+        assert read.location == values.get(L + "location", "unknown-location")
+
+
+def test_the_environment_is_what_the_role_writes():
+    """The names of logger.env in the role, and in what is checked here."""
+    import re
+
+    text = (ROOT / "roles/speedtest_logger/vars/main/names.yml").read_text()
+    written = dict(re.findall(r"^  (SPEEDTEST_\w+): \"\{\{ (.*?) \}\}\"?$", text, re.MULTILINE))
+    for name in environment.SETTINGS:
+        variable = L + environment.VARIABLES.get(name, name.lower())
+        assert "SPEEDTEST_" + name in text, name
+        if name not in (*environment.FILES, "INTERVAL_SECONDS", "PUSH_INTERVAL_SECONDS"):
+            assert written["SPEEDTEST_" + name] == variable
+
+
+# --- as Ansible has it
+
+
+def preflight(*options, cwd=ROOT, **environment_):
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("ansible-playbook")), *options, "playbooks/preflight.yml"],
+        cwd=cwd, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1", **environment_},
+    )  # fmt: skip
+    return done.returncode, " ".join((done.stdout + done.stderr).replace("''", "'").split())
+
+
+@pytest.mark.parametrize("options", [(), ("--limit", "attic"), ("--limit", "all")])
+def test_an_inventory_that_is_missing_or_empty_fails(options, tmp_path):
+    code, said = preflight("-i", str(tmp_path / "missing.yml"), *options)
+    assert code != 0
+    assert "nothing was touched" in said
+    assert "missing.yml: seen no such file" in said
+    assert "cp -r inventory/homelab inventory/mine" in said
+    assert "name your inventory with -i" in said
+
+
+def test_ansibles_own_inventory_is_read_and_each_problem_is_told_once(tmp_path):
+    inventory = {
+        "speedtest_archive": {"hosts": {"nas": {"ansible_port": "ssh"}}},
+        "speedtest_nodes": {
+            "hosts": {"a": {}, "b": {}},
+            "vars": {
+                L + "interval": "7min",
+                L + "location": "{{ nowhere }}",
+                L + "loger": 1,
+                L + "iperf3_servers": ["{{ nowhere }}"],
+            },
+        },
+        "speedtest_node": {"hosts": {"c": {}}},
+    }
+    (tmp_path / "hosts.json").write_text(json.dumps(inventory))
+    (tmp_path / "host_vars").mkdir()
+    (tmp_path / "host_vars/aa.yml").write_text("x: 1\n")
+    code, said = preflight("-i", str(tmp_path / "hosts.json"), "--limit", "b")
+    assert code != 0
+    for words in (
+        "ansible_port: seen 'ssh' on nas",
+        "speedtest_logger_interval: seen '7min' on a, b;",
+        "speedtest_logger_location: seen a template that fails on a, b;",
+        "speedtest_logger_iperf3_servers: seen a template that fails on a, b;",
+        "speedtest_logger_loger: seen a value on a, b; there is no such variable",
+        "group speedtest_node: seen c",
+        "host_vars/aa.yml: seen",
+    ):
+        assert words in said, (words, said)
+
+
+@pytest.mark.parametrize("inventory", ["inventory/homelab/hosts.yml", "lab/inventory/hosts.yml"])
+def test_the_example_inventories_pass(inventory):
+    code, said = preflight("-i", inventory)
+    assert code == 0, said
+
+
+def test_a_large_inventory_costs_one_look_at_each_value(monkeypatch):
+    looked = []
+    original = type(roles.known()[L + "interval"].domain).problem
+    monkeypatch.setattr(
+        type(roles.known()[L + "interval"].domain),
+        "problem",
+        lambda self, value: looked.append(value) or original(self, value),
+    )
+    hosts = {f"n{number:04d}": {L + "interval": "1h", L + "uplink": f"u{number // 4}"} for number in range(1000)}
+    groups = {"speedtest_nodes": sorted(hosts), "speedtest_archive": ["n0000"]}
+    began = time.monotonic()
+    assert check.problems(Inventory(hosts, groups, checkout=ROOT)) == []
+    print(f"1,000 hosts: {time.monotonic() - began:.2f} s")
+    assert len(looked) <= 5 * len(hosts)

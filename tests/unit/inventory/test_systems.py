@@ -1,0 +1,140 @@
+"""Machines that cannot be what they are to be are named; and how a run ends in words."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import pytest
+from builders import ROOT
+
+from speedtest_logger.archive.cli import options
+from speedtest_logger.inventory import systems
+
+
+def plugin(name):
+    spec = spec_from_file_location(f"{name}_filter", ROOT / f"plugins/filter/{name}.py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+DEBIAN = {"id": "debian", "version_id": "12", "architecture": "amd64", "python": "3.11.2", "systemd": "252"}
+ALL = [systems.NODE, systems.ARCHIVE, systems.TARGET]
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        DEBIAN,
+        {**DEBIAN, "version_id": "13", "python": "3.13.5", "architecture": "arm64"},
+        {**DEBIAN, "id": "ubuntu", "version_id": "24.04", "python": "3.12.3"},
+    ],
+)
+def test_what_is_supported_is_taken(seen):
+    assert systems.problem(seen, ALL) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "uses", "words"),
+    [
+        ({"id": "fedora", "version_id": "43", "architecture": ""}, ALL, "seen fedora 43, without apt; packages come"),
+        ({"id": "alpine", "version_id": "3.22", "architecture": ""}, ["node"], "Debian 12 and 13, Raspberry Pi OS"),
+        ({"python": ""}, ["node"], "sudo apt install python3"),
+        (
+            {"version_id": "11", "python": "3.9.2"},
+            ["node"],
+            "seen debian 11, amd64, Python 3.9.2; as node it needs 3.10",
+        ),
+        ({"id": "ubuntu", "version_id": "22.04", "python": "3.10.12"}, ALL, "as archive host it needs 3.11 or newer"),
+        ({"id": "raspbian", "architecture": "armhf"}, ALL, "duckdb and pyarrow have no packages for armhf"),
+        ({"systemd": 0}, ["target"], "systemd does not run this machine"),
+    ],
+)
+def test_what_is_not_supported_is_named(changes, uses, words):
+    assert words in systems.problem({**DEBIAN, **changes}, uses)
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        {**DEBIAN, "id": "ubuntu", "version_id": "22.04", "python": "3.10.12"},
+        {**DEBIAN, "id": "raspbian", "architecture": "armhf"},
+    ],
+)
+def test_what_cannot_be_an_archive_host_can_be_a_node(seen):
+    assert systems.problem(seen, [systems.NODE, systems.TARGET]) is None
+
+
+def test_a_look_at_this_machine_says_what_it_is():
+    done = subprocess.run(["/bin/sh", "-c", systems.LOOK], capture_output=True, text=True, check=True)
+    seen = systems.parsed(done.stdout)
+    assert re.fullmatch(r"3\.\d+\.\d+\S*", seen["python"])
+    assert f"ID={seen['id']}" in Path("/etc/os-release").read_text()
+    assert seen["architecture"]
+
+
+def test_each_machine_is_named_with_a_way_round_it():
+    seen = "id=fedora\nversion_id=43\narchitecture=\npython=3.14.0\nsystemd=1\n"
+    hostvars = {"php": {"__system": {"stdout": seen}}, "silent": {"__system": {"stdout": ""}}}
+    (line,) = plugin("systems").system_problems(hostvars, {"speedtest_nodes": ["php", "silent"]}, ["php", "silent"])
+    assert line.startswith("php: seen fedora 43, without apt")
+    assert "--limit 'all:!php'" in line
+
+
+SLOTS = {
+    "attic": {"interval_seconds": 3600, "offset_seconds": 600},
+    "mini-pc": {"interval_seconds": 3600, "offset_seconds": 60},
+}
+HOSTVARS = {
+    "attic": {
+        "fleet_state": {"slots": SLOTS},
+        "__speedtest_logger_observed": {"plan": {"drift": ["a", "b", "c", "d"]}},
+    },
+    "mini_pc": {"fleet_state": {"slots": SLOTS}, "__speedtest_logger_observed": {"plan": {"drift": []}}},
+    "nas": {},
+}
+GROUPS = {"speedtest_nodes": ["attic", "mini_pc"], "speedtest_archive": ["nas"]}
+HOSTS = ["attic", "mini_pc", "nas"]
+
+
+def test_a_run_ends_with_what_was_done_and_what_comes_next():
+    said = plugin("ending").fleet_next(
+        HOSTVARS, GROUPS, {"all": HOSTS, "done": HOSTS}, [str(ROOT / "inventory/mine")], now=0
+    )
+    assert "attic: 4 brought to what the inventory says" in said
+    assert "mini_pc: as the inventory says" in said
+    assert "next slots: mini-pc at 00:01:00 UTC, attic at 00:10:00 UTC" in said
+    assert "look at them: ansible-playbook playbooks/status.yml" in said
+
+
+def test_a_run_ends_with_the_inventory_that_was_named_and_the_machines_that_failed():
+    said = plugin("ending").fleet_next(HOSTVARS, GROUPS, {"all": HOSTS, "done": ["attic"]}, ["/home/me/fleet"], now=0)
+    assert "look at them: ansible-playbook -i /home/me/fleet playbooks/status.yml" in said
+    assert any(line.startswith("- not done: mini_pc, nas:") for line in said)
+
+
+def test_a_check_ends_with_a_summary_for_each_machine():
+    said = plugin("ending").fleet_next(HOSTVARS, GROUPS, {"all": HOSTS, "done": HOSTS}, [], checking=True, now=0)
+    assert "attic: 4 would change: a; b; c and 1 more" in said
+    assert said[-1] == "nothing was changed. To do it: ansible-playbook site.yml"
+
+
+def test_a_reports_options_are_those_of_the_program():
+    report = plugin("report")
+    given = {"location": "home", "last": "30d", "plan_download": 100, "ansible_host": "192.0.2.1", "file": "x.html"}
+    words = report.report_command(given, "/tmp/r")
+    assert words[1:] == ["report", "--location=home", "--last=30d", "--plan-download=100", "/tmp/r/report.html"]
+    known = {f"--{name.replace('_', '-')}" for name in report.OPTIONS}
+    assert {"--location", "--last", "--from", "--to", "--plan-download", "--plan-upload"} <= known
+    options.parser().parse_args(words[1:])
+
+
+def test_a_reports_place_counts_from_where_the_run_was_started():
+    report = plugin("report")
+    assert report.report_place("x.html", "/home/me") == "/home/me/x.html"
+    assert report.report_place("/srv/x.html", "/home/me") == "/srv/x.html"
+    with pytest.raises(report.AnsibleFilterError, match=r"ends in \.html"):
+        report.report_place("x.txt", "/home/me")

@@ -1,0 +1,120 @@
+"""The lab's own parts that need no root; what it boots, the molecule scenarios show."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from builders import ROOT
+
+from lab import cli, host, images, network
+from lab import lab as model
+from lab.shell import LabError
+
+
+@pytest.mark.parametrize(
+    ("text", "node"),
+    [
+        ("attic:bookworm", ("attic", "bookworm", 0.0, 0.0)),
+        ("shed:trixie:200/50", ("shed", "trixie", 200.0, 50.0)),
+        ("a-1:trixie:0.5/0.1", ("a-1", "trixie", 0.5, 0.1)),
+    ],
+)
+def test_nodes_from_the_command_line(text, node):
+    found = model.parse_node(text, 1)
+    assert (found.name, found.suite, found.down_mbit, found.up_mbit) == node
+
+
+@pytest.mark.parametrize(
+    "text", ["attic", "attic:sid", "../x:bookworm", "Attic:bookworm", "a:bookworm:fast", "a:bookworm:1"]
+)
+def test_bad_nodes_are_named(text):
+    with pytest.raises(LabError, match=r"'.*'"):
+        model.parse_node(text, 1)
+
+
+def test_what_is_missing_is_said(monkeypatch):
+    monkeypatch.setattr(host.shutil, "which", lambda _: None)
+    monkeypatch.setattr(host.os, "geteuid", lambda: 1000)
+    with pytest.raises(LabError) as caught:
+        host.prepare()
+    for words in (
+        "not root: run as root",
+        "debootstrap is missing: install debootstrap",
+        "systemd-nspawn is missing: install systemd-container",
+    ):
+        assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        "Types: deb\nURIs: http://mirror.example.org/debian\nSuites: bookworm\n\nTypes: deb\n"
+        "URIs: http://mirror.example.org/debian-security\nSuites: bookworm-security\n",
+        "# deb http://old.example.org/debian bookworm main\ndeb [a=b] http://mirror.example.org/debian bookworm main\n"
+        "deb http://mirror.example.org/debian-security bookworm-security main\n",
+    ],
+)
+def test_the_mirror_is_this_machines_own(sources, tmp_path, monkeypatch):
+    folder = tmp_path / "sources.list.d"
+    folder.mkdir()
+    (folder / ("x.sources" if "URIs" in sources else "x.list")).write_text(sources)
+
+    def redirected(path="."):
+        return tmp_path / str(path).removeprefix("/etc/apt/") if str(path).startswith("/etc/apt") else Path(path)
+
+    monkeypatch.setattr(images, "Path", redirected)
+    assert images.apt_mirrors() == ("http://mirror.example.org/debian", "http://mirror.example.org/debian-security")
+
+
+def test_an_unknown_lab_or_node_is_said():
+    done = subprocess.run(
+        [sys.executable, "-m", "lab", "ssh", "no-such-lab", "x"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode in (1, 2)
+    assert "lab: " in done.stderr
+
+
+def test_the_image_changes_its_name_with_its_recipe(monkeypatch):
+    before = images.image_dir("bookworm")
+    monkeypatch.setattr(images, "SETUP", images.SETUP + "# more")
+    assert images.image_dir("bookworm") != before
+
+
+def test_an_inventory_of_ones_own_needs_no_more_than_the_labs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(images, "HOME", tmp_path)
+    model.Lab("try", 7, [model.parse_node("minipc:trixie", 1)]).save()
+    cli.inventory(argparse.Namespace(lab="try"))
+    (tmp_path / "try.yml").write_text(capsys.readouterr().out)
+    ansible = Path(sys.executable).with_name("ansible-inventory")
+    sources = ["-i", ROOT / "inventory/homelab", "-i", tmp_path / "try.yml"]
+    done = subprocess.run([ansible, *sources, "--host", "minipc"], cwd=ROOT, capture_output=True, text=True, check=True)
+    seen = json.loads(done.stdout)
+    assert seen["ansible_host"] == model.load("try").address(model.load("try").node("minipc"))
+    assert seen["ansible_user"] == "ops"
+    assert seen["ansible_ssh_private_key_file"] == f"{tmp_path}/labs/try/id_ed25519"
+    assert seen["managed_host_apt_cache_valid_seconds"] == 1_000_000_000
+    assert seen["speedtest_logger_uplink"] == "home-fibre"
+
+
+def test_numbers_go_round_and_skip_those_in_use(tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "HOME", tmp_path)
+    monkeypatch.setattr(model, "MOST_LABS", 4)
+    assert [model.next_number(set()) for _ in range(5)] == [1, 2, 3, 4, 1]
+    assert model.next_number({2, 3}) == 4
+    with pytest.raises(LabError, match="remove some"):
+        model.next_number({1, 2, 3, 4})
+
+
+@pytest.mark.parametrize(("others", "deleted"), [({7}, False), (set(), True)])
+def test_the_route_for_all_labs_goes_with_the_last_one(others, deleted, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(network, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr(network, "numbers_in_use", lambda: others)
+    monkeypatch.setattr(network, "succeeds", asked.append)
+    network.delete_route()
+    assert asked == [["ip", "route", "delete", *network.UNREACHABLE]] * deleted

@@ -1,0 +1,318 @@
+"""The Ansible plugins: what host_state sees and plans, the release that is the same everywhere, the fleet's state."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from builders import ROOT, ROOT_FILE, load, observed_file, seen
+
+action = load("plugins/action/host_state.py")
+module = load("plugins/modules/host_state.py")
+release = load("plugins/lookup/release.py")
+status = load("plugins/filter/status.py")
+
+
+DESIRED = {
+    "packages": ["iperf3"],
+    "accounts": [{"name": "speedtest", "home": "/var/lib/x", "shell": "/usr/sbin/nologin"}],
+    "directories": [{"path": "/opt/x", "owner": "root", "group": "root", "mode": "0755"}],
+    "files": [{"path": "/etc/systemd/system/x.timer", "content": "text", **ROOT_FILE, "restarts": ["x.timer"]}],
+    "links": [{"path": "/opt/x/current", "target": "/opt/x/1"}],
+    "releases": [{"path": "/opt/x/1", "digest": "abc", "artifact": "/a"}],
+    "units": [{"name": "x.timer"}],
+}
+CONVERGED = seen(
+    packages={"iperf3": "3.12"},
+    accounts={"speedtest": {"home": "/var/lib/x", "shell": "/usr/sbin/nologin", "group": "speedtest", "groups": []}},
+    paths={
+        "/opt/x": {"kind": "directory", "owner": "root", "group": "root", "mode": "0755"},
+        "/etc/systemd/system/x.timer": observed_file(b"text"),
+    },
+    links={"/opt/x/current": "/opt/x/1"},
+    trees={"/opt/x/1": "abc"},
+    compiled={"/opt/x/1": True},
+    units={"x.timer": {"present": True, "enabled": True, "active": True, "failed": False}},
+)
+
+
+def test_a_converged_host_has_an_empty_plan():
+    plan = action.plan(DESIRED, CONVERGED)
+    assert not plan["differs"]
+    assert [name for name in action.LISTS if plan.get(name)] == []
+    assert (plan["restart"], plan["daemon_reload"]) == ([], False)
+
+
+def test_a_bare_host_needs_everything_and_nothing_is_restarted_that_will_be_started():
+    plan = action.plan(DESIRED, seen())
+    assert all(plan[name] for name in DESIRED)
+    assert plan["daemon_reload"]
+    assert plan["restart"] == []
+    assert len(plan["drift"]) == 7
+
+
+def test_a_unit_that_its_package_starts_is_restarted_with_its_configuration():
+    configuration = {"path": "/etc/docker/daemon.json", "content": "{}", **ROOT_FILE, "restarts": ["docker.service"]}
+    desired = {"files": [configuration], "units": [{"name": "docker.service"}]}
+    assert action.plan(desired, seen())["restart"] == ["docker.service"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"mode": "0666"}, "mode is 0666, not 0644"),
+        ({"owner": "nobody"}, "owner is nobody, not root"),
+        ({"sha256": "0" * 64}, "content differs"),
+        ({"kind": "link", "target": "/nowhere", "safe": True}, "is a link to /nowhere, not a file"),
+    ],
+)
+def test_each_property_of_a_file_is_drift(change, words):
+    path = "/etc/systemd/system/x.timer"
+    changed = {**CONVERGED, "paths": {**CONVERGED["paths"], path: {**CONVERGED["paths"][path], **change}}}
+    plan = action.plan(DESIRED, changed)
+    assert plan["drift"] == [f"{path}: {words}"]
+    assert plan["restart"] == ["x.timer"]
+
+
+@pytest.mark.parametrize("item", ["kind: file", "owner", "sha256"])
+def test_what_the_module_reports_of_a_file(tmp_path, item):
+    file = tmp_path / "file"
+    file.write_bytes(b"text")
+    file.chmod(0o640)
+    state = module.path_state(str(file))
+    assert (state["kind"], state["mode"], state["size"]) == ("file", "0640", 4)
+    assert item.split(":")[0] in state
+
+
+def test_what_the_module_reports_of_the_rest(tmp_path):
+    (tmp_path / "link").symlink_to("nowhere")
+    assert module.path_state(str(tmp_path / "missing")) is None
+    assert module.path_state(str(tmp_path))["kind"] == "directory"
+    assert module.link_state(str(tmp_path / "link")) == "nowhere"
+    assert module.text_of(str(tmp_path / "missing")) is None
+    assert module.account_state("root")["home"] == "/root"
+    assert module.account_state("nobody-of-this-name") is None
+    assert module.output_of(["no-such-program"]) is None
+    assert module.os_state()["id"]
+
+
+def test_the_module_runs_on_an_old_python_too():
+    """Targets may have Python 3.8: no newer syntax outside annotations."""
+    import ast
+
+    ast.parse((ROOT / "plugins/modules/host_state.py").read_text(), feature_version=(3, 8))
+
+
+def test_the_release_is_the_same_bytes_from_the_same_source(tmp_path):
+    first = release.build(release.contents())
+    assert first == release.build(release.contents())
+    code = (
+        f"import importlib.util as u; s = u.spec_from_file_location('r', {str(ROOT / 'plugins/lookup/release.py')!r}); "
+        "m = u.module_from_spec(s); s.loader.exec_module(m); import hashlib; "
+        "print(hashlib.sha256(m.build(m.contents())).hexdigest())"
+    )
+    runs = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": seed, "TZ": zone},
+        ).stdout
+        for seed, zone in (("1", "UTC"), ("2", "Asia/Tokyo"))
+    }
+    assert len(runs) == 1
+
+
+def test_the_digest_of_the_artifact_is_the_digest_of_the_unpacked_tree(tmp_path):
+    found = release.release(release.source_version(), tmp_path / "dist")
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    subprocess.run(["tar", "--extract", "--file", found["path"], "--directory", tree], check=True)
+    (tree / "speedtest_logger/__pycache__").mkdir()
+    (tree / "speedtest_logger/__pycache__/x.pyc").write_bytes(b"byte code does not count")
+    for path in [tree, *tree.rglob("*")]:
+        os.chown(path, 0, 0)
+        path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
+    assert module.tree_state(str(tree)) == found["digest"]
+    (tree / "speedtest_logger/extra.py").write_text("")
+    assert module.tree_state(str(tree)) != found["digest"]
+
+
+def test_a_version_that_is_not_here_says_what_to_do(tmp_path):
+    with pytest.raises(Exception, match=r"9\.9\.9.*Set speedtest_logger_version"):
+        release.release("9.9.9", tmp_path)
+
+
+NOW, LATER = "2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z"
+
+
+def test_the_status_table_names_what_is_wrong():
+    node = {
+        "plan": {"drift": ["/etc/x: missing"]},
+        "programs": {
+            "/usr/local/bin/speedtest-logger": json.dumps(
+                {
+                    "node": "a",
+                    "runtime": "systemd",
+                    "version": "0.1.0",
+                    "outbox_records": 3,
+                    "last_receipt_at": None,
+                    "last_record": {"finished_at": NOW, "status": "failed", "reason": "no_route"},
+                    "problems": ["the last one failed"],
+                }
+            )
+        },
+    }
+    groups = {"speedtest_nodes": ["a", "b"], "speedtest_archive": ["arc"], "speedtest_targets": []}
+    hostvars = {
+        "a": {"__speedtest_logger_observed": node},
+        "b": {},
+        "arc": {"__speedtest_archive_observed": {"plan": {"drift": []}, "programs": {}}},
+    }
+    found = status.fleet_status(hostvars, groups, ["a", "b", "arc"])
+    assert found["problems"] == [
+        "arc: the archive is not installed or does not answer",
+        "a: the last one failed",
+        "a: differs from the inventory: /etc/x: missing",
+        "b: unreachable",
+    ]
+    assert any("failed:no_route" in line for line in found["table"])
+    assert any("UNREACHABLE" in line for line in found["table"])
+    assert "- a: the last one failed" in found["said"]
+
+
+def said_by(state):
+    """A node that was read, with what its logger says of itself."""
+    state = {"runtime": "systemd", "version": "0.1.0", "outbox_records": 0, "problems": [], **state}
+    program = {"/usr/local/bin/speedtest-logger": json.dumps(state)}
+    return {"plan": {"drift": []}, "programs": program}
+
+
+def test_the_status_shows_speeds_plan_and_next_slot():
+    last = {"finished_at": NOW, "status": "ok", "reason": None, "download_bps": 191.64e6, "upload_bps": 48e6}
+    later = "2026-01-01T00:57:00.000Z"
+    state = {"node": "attic-pi", "last_record": last, "next_slot": later, "last_receipt_at": NOW}
+    fleet_state = {"nodes": {"attic-pi": {"day_download_bps": 250e6, "day_upload_bps": 90.06e6}}}
+    hostvars = {
+        "Attic_Pi": {
+            "__speedtest_logger_observed": said_by(state),
+            "speedtest_logger_plan_download_mbps": 250,
+            "speedtest_logger_plan_upload_mbps": 100,
+        },
+        "cellar": {"__speedtest_logger_observed": said_by({**state, "node": "cellar"})},
+        "arc": {
+            "__speedtest_archive_observed": {
+                "plan": {"drift": []},
+                "programs": {"/usr/local/bin/speedtest-archive": json.dumps(fleet_state)},
+            }
+        },
+    }
+    groups = {"speedtest_nodes": ["Attic_Pi", "cellar"], "speedtest_archive": ["arc"]}
+    now = status.datetime.fromisoformat(NOW).timestamp() + 120
+    found = status.fleet_status(hostvars, groups, ["Attic_Pi", "cellar", "arc"], now)
+    head, attic, cellar, _ = (" ".join(line.split()) for line in found["table"])
+    assert head.startswith("node down up plan status measured next")
+    assert attic.startswith("attic-pi 250.0 90.1 250/100 ok 2 min ago in 55 min")
+    assert cellar.startswith("cellar 191.6 48.0 - ok 2 min ago")
+    assert found["said"][-1] == status.WELL
+    hostvars["Attic_Pi"] = {"__speedtest_logger_observed": {"unreachable": True, "msg": "No route to host"}}
+    (row,) = [
+        line for line in status.fleet_status(hostvars, groups, ["Attic_Pi", "arc"], now)["table"] if "250" in line
+    ]
+    assert row.split()[:3] == ["attic-pi", "250.0", "90.1"]  # by the name that the archive knows it under
+
+
+def test_the_status_says_when_the_first_slots_are():
+    hostvars = {
+        name: {"__speedtest_logger_observed": said_by({"node": name, "next_slot": f"2026-01-01T0{hour}:00:07.000Z"})}
+        for name, hour in (("a", 2), ("b", 1))
+    }
+    found = status.fleet_status(hostvars, {"speedtest_nodes": ["a", "b"]}, ["a", "b"])
+    assert found["said"][-1] == (
+        "no node has had a slot yet; first ones at 2026-01-01 01:00:07 UTC (b), 2026-01-01 02:00:07 UTC (a)"
+    )
+    hostvars["b"] = {"__speedtest_logger_observed": said_by({"node": "b", "last_record": {"status": "ok"}})}
+    found = status.fleet_status(hostvars, {"speedtest_nodes": ["a", "b"]}, ["a", "b"])
+    assert found["said"][-1] == "a had no slot yet; first at 2026-01-01 02:00:07 UTC (a)"
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("The module interpreter '/usr/bin/python3' was not found.", "sudo apt install python3"),
+        ("Missing sudo password", "--ask-become-pass"),
+        ("Host key verification failed.", "~/.ssh/known_hosts"),
+    ],
+)
+def test_the_status_says_what_to_do_about_a_node_that_cannot_be_read(words, hint):
+    hostvars = {"a": {"__speedtest_logger_unread": {"msg": f"Task failed: {words}"}}}
+    found = status.fleet_status(hostvars, {"speedtest_nodes": ["a"]}, ["a"])
+    assert found["problems"][0].startswith(f"a: cannot be read: {words}")
+    assert hint in found["problems"][0]
+
+
+@pytest.mark.parametrize(
+    ("backup", "cell", "problem"),
+    [
+        ({}, "backup:none", "arc: there is no backup yet"),
+        ({"at": NOW}, f"backup:{NOW[:16]}", None),
+        (
+            {"at": NOW, "failure": {"at": LATER, "message": "no route to host"}},
+            f"backup:{NOW[:16]}",
+            f"arc: the backup of {LATER[:16]} failed: no route to host",
+        ),
+    ],
+)
+def test_the_status_table_tells_of_backups(backup, cell, problem):
+    seen = {
+        "plan": {"drift": []},
+        "programs": {"/usr/local/bin/speedtest-archive": json.dumps({"nodes": {}, "backup": backup})},
+    }
+    hostvars = {
+        "arc": {"__speedtest_archive_observed": seen, "speedtest_archive_backup_repository": "/srv/backup"},
+    }
+    found = status.fleet_status(hostvars, {"speedtest_archive": ["arc"]}, ["arc"])
+    assert any(cell in line for line in found["table"])
+    assert [text for text in found["problems"] if problem and text.startswith(problem)] == found["problems"]
+    hostvars["arc"]["speedtest_archive_backup_repository"] = ""
+    assert status.fleet_status(hostvars, {"speedtest_archive": ["arc"]}, ["arc"])["problems"] == []
+
+
+def test_the_status_names_what_is_wrong_with_the_archive():
+    state = {"nodes": {}, "backup": {}, "problems": ["a month cannot be read any more"]}
+    programs = {"/usr/local/bin/speedtest-archive": json.dumps(state)}
+    hostvars = {"arc": {"__speedtest_archive_observed": {"plan": {"drift": []}, "programs": programs}}}
+    found = status.fleet_status(hostvars, {"speedtest_archive": ["arc"]}, ["arc"])
+    assert found["problems"] == ["arc: a month cannot be read any more"]
+
+
+def test_status_of_a_limited_run_shows_those_hosts_only():
+    groups = {"speedtest_nodes": ["a", "b"], "speedtest_archive": ["arc"]}
+    found = status.fleet_status({"a": {}, "b": {}, "arc": {}}, groups, ["a"])
+    assert found["problems"] == ["a: unreachable"]
+
+
+def test_an_instance_that_the_inventory_names_no_longer_must_go():
+    desired = {"units": [{"name": "server@1.service"}], "absent_units": ["server@*.service", "other.service"]}
+    assert action.request(desired, {})["units"] == ["server@1.service", "server@*.service", "other.service"]
+    running, stopped = {"present": True, "enabled": True, "active": True}, {"present": True, "active": False}
+    units = {
+        "server@1.service": running,
+        "server@2.service": running,
+        "server@3.service": stopped,
+        "server@x.timer": running,
+    }
+    made = action.plan(desired, seen(units=units))
+    assert made["absent_units"] == ["server@2.service"]
+    assert made["drift"] == ["unit server@2.service is still there"]
+
+
+def test_a_pattern_stands_for_units_that_are_loaded_or_enabled(monkeypatch):
+    monkeypatch.setattr(module.glob, "glob", lambda _: ["/etc/systemd/system/multi-user.target.wants/server@2.service"])
+    listed = "server@1.service loaded active running A server\n"
+    monkeypatch.setattr(module, "output_of", lambda argv: listed if argv[1] == "list-units" else None)
+    assert module.units_like("server@*.service") == ["server@1.service", "server@2.service"]
