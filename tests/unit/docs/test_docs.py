@@ -1,0 +1,246 @@
+"""What is written is what is true: generated pages, examples in help texts, defaults, versions, imports."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+import yaml
+from builders import ROOT
+
+from speedtest_logger import __version__
+from speedtest_logger.archive import cli as archive_cli
+from speedtest_logger.archive.cli import options
+from speedtest_logger.node import cli, config
+
+PACKAGE = ROOT / "src/speedtest_logger"
+ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
+
+
+def load(path: str):
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_generated_pages_are_fresh():
+    stale = [
+        str(file.relative_to(ROOT))
+        for file, content in load("docs/generate.py").pages().items()
+        if not file.exists() or file.read_text(encoding="utf-8") != content
+    ]
+    assert stale == [], "run `make docs`"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_argument_specs_are_the_defaults(role):
+    assert (ROOT / "roles" / role / "README.md").is_file()
+    defaults = yaml.safe_load((ROOT / "roles" / role / "defaults/main.yml").read_text())
+    options = yaml.safe_load((ROOT / "roles" / role / "meta/argument_specs.yml").read_text())["argument_specs"]["main"][
+        "options"
+    ]
+    assert list(defaults) == list(options)
+
+    def plain(value):
+        return " ".join(value.split()) if isinstance(value, str) else value
+
+    assert {n: plain(v) for n, v in defaults.items()} == {n: plain(o["default"]) for n, o in options.items()}
+    assert [name for name in defaults if not name.startswith(role + "_")] == []
+    assert [name for name, option in options.items() if not option["description"]] == []
+
+
+def test_one_version_everywhere():
+    for role, name in (
+        ("speedtest_logger", "speedtest_logger_version"),
+        ("speedtest_archive", "speedtest_archive_version"),
+    ):
+        assert yaml.safe_load((ROOT / "roles" / role / "defaults/main.yml").read_text())[name] == __version__
+    names = yaml.safe_load((ROOT / "roles/speedtest_logger/vars/main/names.yml").read_text())
+    assert names["__speedtest_logger_made_for"] == __version__
+    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_logger_env_sets_every_setting_that_the_role_can_know():
+    text = (ROOT / "roles/speedtest_logger/vars/main/names.yml").read_text()
+    written = set(re.findall(r"^  (SPEEDTEST_\w+):", text, re.MULTILINE))
+    known = {f"SPEEDTEST_{o.name.upper()}" for o in dataclasses.fields(config.Settings) if o.name != "engine"}
+    known |= {
+        f"SPEEDTEST_{e.upper()}_{o.name.upper()}"
+        for e in config.ENGINES
+        for o in dataclasses.fields(config.EngineSettings)
+    }
+    written.remove("SPEEDTEST_RELEASE")  # no setting: it says whose settings these are
+    assert written <= known
+    assert known - written == {"SPEEDTEST_PUSH_TIMEOUT_SECONDS", "SPEEDTEST_PUSH_BATCH_RECORDS"}
+
+
+def examples(module, program):
+    return [(verb, shlex.split(example.removeprefix(program))) for verb, (_, example) in module.VERBS.items()]
+
+
+@pytest.mark.parametrize(("verb", "argv"), examples(cli, "speedtest-logger"))
+def test_examples_of_the_logger_run(verb, argv, tmp_path, monkeypatch, capsys):
+    for name, value in {
+        "NODE": "attic",
+        "STATE_DIR": str(tmp_path / "state"),
+        "LOG_FILE": str(tmp_path / "log"),
+        "ENGINES": "iperf3",
+        "IPERF3_SERVERS": "127.0.0.1:9",
+        "OWN_SERVER_ALLOWED": "true",
+        "DISK_MIN_FREE_MB": "0",
+    }.items():
+        monkeypatch.setenv(f"SPEEDTEST_{name}", value)
+    (tmp_path / "state").mkdir()
+    if verb != "loop":  # it runs until it is told to stop: test_loop_process.py does that
+        assert cli.main(argv) in (0, 1, 3)
+    printed = capsys.readouterr().out
+    if "--json" in argv:
+        assert json.loads(printed)
+    with pytest.raises(SystemExit) as asked:
+        cli.main([verb, "--help"])
+    assert asked.value.code == 0
+    assert "exit codes:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("verb", "argv"), examples(options, "speedtest-archive"))
+def test_examples_of_the_archive_run(verb, argv, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("RESTIC_REPOSITORY", str(tmp_path / "repository"))
+    monkeypatch.setenv("RESTIC_PASSWORD", "example")
+    for name in ("inbox", "archive", "quarantine", "state"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("SPEEDTEST_ARCHIVE_DIR", str(tmp_path))
+    rows = tmp_path / "rows.csv"
+    at = "2026-01-15T00:00:00Z" if verb == "accept" else datetime.now(timezone.utc).isoformat()
+    rows.write_text(f"sponsor,server name,distance,timestamp,ping,download,upload\na,b,1,{at},9,1e8,5e7\n")
+    assert archive_cli.main(["import", "--node", "attic", "--location", "home", str(rows)]) == 0
+    if verb == "accept":
+        (tmp_path / "archive" / argv[-1]).unlink()
+    if verb == "restore":
+        assert archive_cli.main(["backup"]) == 0
+        monkeypatch.setenv("SPEEDTEST_ARCHIVE_DIR", str(tmp_path / "new"))
+        (tmp_path / "new/archive").mkdir(parents=True)
+    argv = [str(tmp_path / Path(word).name) if word.startswith("/tmp/") else word for word in argv]
+    assert archive_cli.main(argv) == 0
+    with pytest.raises(SystemExit) as asked:
+        archive_cli.main([verb, "--help"])
+    assert asked.value.code == 0
+
+
+def test_receive_does_not_load_what_is_slow():
+    code = (
+        "import sys; from speedtest_logger.archive.arrive import receive; "
+        "print([m for m in ('pyarrow', 'duckdb', 'pandas', 'asyncio', 'logging') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(ROOT / "src")}
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_links_in_the_docs_lead_somewhere():
+    for file in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)\)", file.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (file.parent / target).exists(), f"{file.name}: {target}"
+
+
+def test_locks_carry_hashes_and_no_addresses():
+    for file in (ROOT / "requirements").glob("*.txt"):
+        text = file.read_text(encoding="utf-8")
+        assert "://" not in text
+        pins = re.findall(r"^\S+==\S+", text, re.MULTILINE)
+        assert pins
+        assert text.count("--hash=sha256:") >= len(pins)
+
+
+HOW_TOS = ["ask-the-archive", "analyse-with-pandas-duckdb-r", "prove-it-to-your-provider", "bring-in-old-results"]
+
+
+@pytest.mark.parametrize("name", HOW_TOS)
+def test_the_how_tos_for_the_archive_run(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SPEEDTEST_ARCHIVE_DIR", str(tmp_path))
+    (tmp_path / "archive").mkdir()
+    rows = tmp_path / "rows.csv"
+    now = datetime.now(timezone.utc).isoformat()
+    rows.write_text(f"sponsor,server name,distance,timestamp,ping,download,upload\na,b,1,{now},9,1e8,5e7\n")
+    assert archive_cli.main(["import", "--node", "attic", "--location", "home", str(rows)]) == 0
+    capsys.readouterr()
+    text = (ROOT / f"docs/how-to/{name}.md").read_text(encoding="utf-8")
+    lines = [
+        line.strip().removeprefix("ssh nas ").removeprefix("sudo ") for line in text.splitlines() if line[:4] == "    "
+    ]
+    commands = [shlex.split(line.partition(" > ")[0]) for line in lines if line.startswith("speedtest-archive ")]
+    programs = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert commands or programs
+    for _, *argv in commands:
+        argv = [str(tmp_path / Path(word).name) if word.startswith("/tmp/") else word for word in argv]  # noqa: PLW2901  its own path
+        assert archive_cli.main(argv) == 0, argv
+    for program in programs:
+        exec(program.replace("/srv/speedtest-archive", str(tmp_path)), {})  # noqa: S102  our own page
+    for program in re.findall(r"```r\n(.*?)```", text, re.DOTALL):
+        done = subprocess.run(
+            ["Rscript", "--vanilla", "-e", program.replace('"/tmp/', f'"{tmp_path}/')],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert re.search(r"attic +100\b", done.stdout), done.stdout + done.stderr
+    printed = capsys.readouterr()
+    assert printed.out or printed.err
+    assert (name != "analyse-with-pandas-duckdb-r") or printed.out.count("100.0") == 2
+
+
+def test_the_analysis_with_our_library_runs_as_it_is_typed(tmp_path):
+    """The page's command with the places of this checkout, and what is pasted into it."""
+    text = (ROOT / "docs/how-to/analyse-with-pandas-duckdb-r.md").read_text(encoding="utf-8")
+    [command] = [line.strip() for line in text.splitlines() if line.startswith("    sudo ")]
+    installed = yaml.safe_load((ROOT / "roles/speedtest_archive/defaults/main.yml").read_text())
+    folder = installed["speedtest_archive_install_dir"]
+    wrapper = (ROOT / "roles/speedtest_archive/templates/usr/local/bin/speedtest-archive.j2").read_text()
+    assert "{{ speedtest_archive_install_dir }}/venv/bin/python" in wrapper
+    assert command.startswith(f"sudo -u {installed['speedtest_archive_user']} env PYTHONPATH={folder}/current ")
+    (tmp_path / "archive").mkdir()
+    rows = tmp_path / "rows.csv"
+    now = datetime.now(timezone.utc).isoformat()
+    rows.write_text(f"sponsor,server name,distance,timestamp,ping,download,upload\na,b,1,{now},9,1e8,5e7\n")
+    assert (
+        archive_cli.main(["--root", str(tmp_path), "import", "--node", "attic", "--location", "home", str(rows)]) == 0
+    )
+    typed = command.removeprefix(f"sudo -u {installed['speedtest_archive_user']} ")
+    typed = typed.replace(f"{folder}/venv/bin/python", sys.executable).replace(f"{folder}/current", str(ROOT / "src"))
+    program = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0].replace("/srv/speedtest-archive", str(tmp_path))
+    environment = {"PATH": os.environ["PATH"]}  # sudo hands nothing else on
+    done = subprocess.run(
+        typed.split(), input=program, capture_output=True, text=True, check=False, cwd="/", env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^0 +home +1$", done.stdout, re.MULTILINE), done.stdout
+
+
+def test_the_example_inventory_makes_sense():
+    """As a user runs it, less the machines: preflight contacts none."""
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("ansible-playbook")),
+            "-i",
+            "inventory/homelab/hosts.yml",
+            "playbooks/preflight.yml",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "failed=0" in done.stdout
