@@ -345,13 +345,13 @@ def do_restore(args: argparse.Namespace) -> int:
 def do_fleet(args: argparse.Namespace) -> int:
     """What playbooks/status.yml asks for."""
     from speedtest_logger.archive.arrive import aside, limits, standing
-    from speedtest_logger.archive.care import audit, backup, verify
-    from speedtest_logger.archive.read import coverage
+    from speedtest_logger.archive.care import backup, verify
+    from speedtest_logger.archive.read import audited, coverage
     from speedtest_logger.archive.read.dataset import open_archive
     from speedtest_logger.archive.write import ingest
 
     layout = Layout(args.root)
-    problems = [problem for of in (ingest, aside, verify, audit) for problem in of.problems(layout)]
+    problems = [problem for of in (ingest, aside, verify, audited) for problem in of.problems(layout)]
     problems += standing.problems(layout, time.time()) + limits.load(layout)[1] + layout.strangers()
     state: dict[str, Any] = {"nodes": {}, "backup": backup.last(layout), "problems": problems}
     try:
