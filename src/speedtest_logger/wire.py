@@ -1,10 +1,20 @@
-"""An engine's own words on their way from a node to the archive: a zlib stream (RFC 1950) in base64, in a JSON line."""
+"""What a node and the archive say to each other: JSON lines up, one JSON object down.
+
+Up go records, each on a line. On request a record's line is followed by one with the engine's own words: a zlib stream
+(RFC 1950) in base64. Down comes a receipt, or why the delivery as a whole was refused:
+
+    {"receipt": ID, "node": NAME, "accepted": [run_id …], "rejected": {run_id: reason}, "later": {run_id: reason}}
+    {"refused": REASON, "message": TEXT}
+"""
 
 from __future__ import annotations
 
 import json
 import zlib
 from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from speedtest_logger.errors import RecordError
 
@@ -13,6 +23,39 @@ MOST_BYTES = 4_000_000  # what is kept of an engine's output at most
 # engines print shrinks to a fifth or a tenth, so an honest line gives some 225,000 bytes, and one that gives more than
 # 40 times what it has is a bomb.
 MOST_DELIVERED = 1_000_000
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What the archive says of the records that were sent, by run_id; what is `later` stays on the node until then."""
+
+    name: str
+    node: str
+    accepted: list[str] = field(default_factory=list)
+    rejected: dict[str, str] = field(default_factory=dict)
+    later: dict[str, str] = field(default_factory=dict)
+
+    def to_row(self) -> dict[str, Any]:
+        """As it goes down."""
+        return {"receipt": self.name, **{name: value for name, value in vars(self).items() if name != "name"}}
+
+    @classmethod
+    def of(cls, answer: Mapping[str, Any]) -> Receipt:
+        """What came down. Raises ValueError for what is no receipt; what is in its lists may be anything."""
+        found: dict[str, Any] = {}
+        for name, kind, default in (
+            ("receipt", str, None), ("node", str, None), ("accepted", list, []), ("rejected", dict, {}),
+            ("later", dict, {}),
+        ):  # fmt: skip
+            found[name] = answer.get(name, default)
+            if not isinstance(found[name], kind):
+                raise ValueError(f"{name} is a {type(found[name]).__name__}")
+        return cls(found.pop("receipt"), **found)
+
+
+def refusal(reason: str, message: str) -> dict[str, str]:
+    """What goes down where a delivery is refused as a whole."""
+    return {"refused": reason, "message": message}
 
 
 def to_line(run_id: str, words: bytes) -> bytes:

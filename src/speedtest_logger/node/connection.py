@@ -8,11 +8,11 @@ import selectors
 import subprocess
 import time
 from collections.abc import Container
-from dataclasses import dataclass, field
 from typing import Any
 
 from speedtest_logger.errors import DeliveryError
 from speedtest_logger.node.config import Settings
+from speedtest_logger.wire import Receipt
 
 MOST_ANSWER_BYTES = 8_000_000  # a receipt of 10,000 records that were all refused has half of it
 MOST_WORDS = 300
@@ -33,16 +33,6 @@ MEANINGS = (
     ("Network is unreachable", "there is no route to {host}"),
     ("kex_exchange_identification", "what listens on {host} port {port} broke off before ssh had begun"),
 )
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """What the archive says of the records that were sent, by run_id; `later` stays here until its time has come."""
-
-    name: str
-    accepted: list[str] = field(default_factory=list)
-    rejected: dict[str, str] = field(default_factory=dict)
-    later: dict[str, str] = field(default_factory=dict)
 
 
 def ssh_command(settings: Settings) -> list[str]:
@@ -143,22 +133,17 @@ def read_receipt(settings: Settings, answer: dict[str, Any], sent: Container[str
     if answer.get("node") != settings.node:
         knows = printable(repr(answer.get("node")))
         raise DeliveryError(f"the archive knows this key as node {knows}, not {settings.node!r}")
-    name, accepted = answer.get("receipt"), answer.get("accepted", [])
-    rejected, later = answer.get("rejected", {}), answer.get("later", {})
-    for wanted, kind, value in (
-        ("receipt", str, name),
-        ("accepted", list, accepted),
-        ("rejected", dict, rejected),
-        ("later", dict, later),
-    ):
-        if not isinstance(value, kind):
-            raise DeliveryError(f"the archive's receipt is none: {wanted} is a {type(value).__name__}")
+    try:
+        receipt = Receipt.of(answer)
+    except ValueError as error:
+        raise DeliveryError(f"the archive's receipt is none: {error}") from error
+    accepted, rejected, later = receipt.accepted, receipt.rejected, receipt.later
     taken = list(dict.fromkeys(run_id for run_id in accepted if isinstance(run_id, str) and run_id in sent))
     known = set(taken)
     refused = {run_id: printable(why) for run_id, why in rejected.items() if run_id in sent and run_id not in known}
     known |= refused.keys()
     put_off = {run_id: printable(why) for run_id, why in later.items() if run_id in sent and run_id not in known}
-    return Receipt(printable(name), taken, refused, put_off)
+    return Receipt(printable(receipt.name), settings.node, taken, refused, put_off)
 
 
 def meaning(settings: Settings, said: str) -> str:

@@ -1,9 +1,6 @@
 """push: deliver the outbox over one ssh connection and release exactly what the archive receipted.
 
-JSON lines up, one JSON receipt down:
-{"receipt": ID, "node": NAME, "accepted": [run_id …], "rejected": {run_id: reason}, "later": {run_id: reason}}. What is
-put off (later) stays in the outbox: its time comes. On request a record's line is followed by one with the engine's
-own words (raw_output).
+What goes up and comes down is in `wire`. What is put off (later) stays in the outbox: its time comes.
 """
 
 from __future__ import annotations
@@ -20,9 +17,10 @@ from speedtest_logger.errors import DeliveryError, RecordError
 from speedtest_logger.log import Log
 from speedtest_logger.node import cap, outbox
 from speedtest_logger.node.config import Settings
-from speedtest_logger.node.connection import Receipt, read_receipt, send
+from speedtest_logger.node.connection import read_receipt, send
 from speedtest_logger.node.spool import Spool, read_record
 from speedtest_logger.record import Record, utc_text
+from speedtest_logger.wire import Receipt
 
 TRIES = 3
 FIRST_WAIT_SECONDS = 2

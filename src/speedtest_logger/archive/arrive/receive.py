@@ -149,13 +149,7 @@ class Delivery:
         name = ulid()
         self.raw_inbox.seal(name, with_digest=False)
         self.inbox.seal(name, with_digest=True)
-        return {
-            "receipt": name,
-            "node": self.rules.node,
-            "accepted": list(self.accepted),
-            "rejected": self.rejected,
-            "later": self.later,
-        }
+        return wire.Receipt(name, self.rules.node, list(self.accepted), self.rejected, self.later).to_row()
 
     def discard(self) -> None:
         """Remove what was not sealed."""
@@ -286,13 +280,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         answer(receive(layout, args.node, sys.stdin.buffer, limits))
     except RefusedError as error:
-        answer({"refused": error.reason, "message": str(error)})
+        answer(wire.refusal(error.reason, str(error)))
         return error.exit_code
     except MemoryError:
-        answer({"refused": "too_large", "message": f"it needs more than {limits.receive_memory_mb} MB of memory"})
+        answer(wire.refusal("too_large", f"it needs more than {limits.receive_memory_mb} MB of memory"))
         return RefusedError.exit_code
     except OSError as error:
-        answer({"refused": "storage", "message": f"the archive host's disk failed: {error.strerror or error}"})
+        answer(wire.refusal("storage", f"the archive host's disk failed: {error.strerror or error}"))
         return EXIT_STORAGE
     return EXIT_OK
 
