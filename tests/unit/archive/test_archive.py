@@ -14,7 +14,7 @@ import pytest
 from builders import write_schedule
 
 from speedtest_logger.archive import cli, open_archive
-from speedtest_logger.archive.arrive import receive
+from speedtest_logger.archive.arrive import chunks, receive
 from speedtest_logger.archive.format import layout
 from speedtest_logger.archive.read import coverage, exporters
 from speedtest_logger.archive.write import ingest, store
@@ -135,7 +135,7 @@ def test_an_inbox_of_a_version_that_sealed_nothing_is_taken_in(archive):
 
 
 def test_large_deliveries_are_the_same_rows_and_a_damaged_one_loses_its_line_only(archive, monkeypatch):
-    monkeypatch.setattr(ingest, "LARGE_BYTES", 1)
+    monkeypatch.setattr(chunks, "LARGE_BYTES", 1)
     sent = [row(NOW - 10 * n, server_name=f'Zürich \x1b\u2028"{n}", =1+1') for n in range(1, 40)]
     deliver(archive, *sent[:30])
     assert ingest.ingest(archive).added == 30

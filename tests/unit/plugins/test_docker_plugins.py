@@ -6,9 +6,10 @@ import json
 
 import pytest
 from ansible.errors import AnsibleActionFail
-from builders import action, load, observed_file, seen
+from builders import load, observed_file, seen
 
 docker = load("plugins/filter/docker.py")
+action = load("plugins/action/host_state.py")
 module = load("plugins/modules/host_state.py")
 VERSION = "org.opencontainers.image.version"
 PROJECT = {"name": "speedtest", "container": "logger", "image": "logger:1", "label": "config", "digest": "abc"}

@@ -95,7 +95,7 @@ def write_to(
 
 def template() -> jinja2.Template:
     """The page; whatever it is given is text, never markup."""
-    loader = jinja2.PackageLoader("speedtest_logger.archive", ".")
+    loader = jinja2.PackageLoader("speedtest_logger.archive.report", ".")
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from speedtest_logger.archive.arrive.aside import Different
-from speedtest_logger.archive.format import parquet
+from speedtest_logger.archive.format import parquet, runs
 from speedtest_logger.archive.format.layout import Layout, month_of
-from speedtest_logger.archive.format.runs import Pairs, Places, Split, at, keys, look, matches
+from speedtest_logger.archive.format.runs import Pairs, Places, Split, at, keys, matches
 from speedtest_logger.archive.format.schema import milliseconds, months
 from speedtest_logger.archive.ledger import index
 from speedtest_logger.archive.ledger.places import NEAR_MS, candidates, slots_of
@@ -78,7 +78,7 @@ def _in_other_file(
     rows = rows.filter(pa.array(asked))
     found: list[Pairs] | None = None if pairs is None else []
     if rows.num_rows:
-        known[asked] = look(source, rows, dict.fromkeys(_near(source, rows)), found)
+        known[asked] = runs.look(source, rows, dict.fromkeys(_near(source, rows)), found)
     if pairs is not None and found:
         location, *_ = month_of(layout.name(file))
         pairs += [Pairs(pair.fresh, at(pair.stored, location)) for pair in found]

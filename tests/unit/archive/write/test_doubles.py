@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from speedtest_logger.archive import open_archive
 from speedtest_logger.archive.arrive import aside
 from speedtest_logger.archive.care import verify
+from speedtest_logger.archive.format import runs
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.write import doubles, ingest, store
 from speedtest_logger.archive.write.importing.run import Source
@@ -115,8 +116,8 @@ def test_a_crash_after_a_record_was_laid_aside_lays_it_there_once(layout, monkey
 def test_a_moved_node_and_a_months_end_cost_a_look_elsewhere_and_the_middle_of_a_month_none(layout, monkeypatch):
     put(layout, slot("attic", FIRST + 10 * DAY), slot("shed", FIRST + 10 * DAY, "garden"), slot("shed", FIRST, "farm"))
     looked = []
-    original = doubles.look
-    monkeypatch.setattr(doubles, "look", lambda file, *rest: (looked.append(file.path), original(file, *rest))[1])
+    original = runs.look
+    monkeypatch.setattr(runs, "look", lambda file, *rest: (looked.append(file.path), original(file, *rest))[1])
     own = layout.month_file("home", 2026, 1)
     put(layout, slot("attic", FIRST + 11 * DAY))
     assert looked == [own]
