@@ -20,17 +20,6 @@ def image_problem(result: dict[str, Any]) -> str:
     return "; ".join(differs) if differs else str(result.get("msg", "no reason was given"))
 
 
-def version_number(text: str | None) -> str:
-    """The numbers that a package's or program's version begins with, its epoch left out; 0 where there is none."""
-    found = re.search(r"(?:^|[^\d.:])v?(\d+(?:\.\d+)*)", " " + (text or "").split(":", 1)[-1])
-    return found[1] if found else "0"
-
-
-def docker_members(names: list[str]) -> list[dict[str, Any]]:
-    """Accounts, which exist already, as host_state wants them: in the group docker."""
-    return [{"name": name, "groups": ["docker"]} for name in names]
-
-
 def other_images(listed: list[str], tags: list[str]) -> list[str]:
     """Ids of the images that have none of the tags; listed are lines of id and tag."""
     pairs = [line.split() for line in listed]
@@ -44,7 +33,5 @@ class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
             "image_problem": image_problem,
-            "version_number": version_number,
-            "docker_members": docker_members,
             "other_images": other_images,
         }

@@ -40,7 +40,7 @@ def fleet_next(
 
 def machine(variables: Any, host: str, checking: bool) -> str:
     """How much differed on a machine, and in a check the first few things."""
-    seen = [variables.get(f"__{role}_observed") or {} for role in ROLES]
+    seen = [variables.get(f"{role}_observed") or {} for role in ROLES]
     differs = [words for each in seen for words in (each.get("plan") or {}).get("drift", [])]
     if not differs:
         return f"{host}: as the inventory says"

@@ -76,18 +76,6 @@ def line_free_in(nodes: list[Vars], slots: dict[str, Vars], node: str, now: floa
     return math.ceil(schedule.next_free(now, own.length, planned[node], others) - now)
 
 
-def on_calendar(interval: str, offset: int) -> list[str]:
-    """systemd's OnCalendar expressions for an interval that divides a day, shifted by a node's own offset (s)."""
-    seconds = schedule.parse_duration(interval)
-    schedule.check_interval(seconds)
-    return schedule.Schedule(seconds, offset % seconds).on_calendar()
-
-
-def duration_seconds(interval: str) -> int:
-    """Seconds of a time such as 15min or 1h."""
-    return schedule.parse_duration(interval)
-
-
 def schedule_registry(registry: Vars, changed: dict[str, Vars], names: list[str], now: str) -> Vars:
     """The archive's registry after this run: nodes whose schedule changed get a new entry, those that left are closed.
 
@@ -215,7 +203,7 @@ def fleet_keys(hostvars: Any, hosts: list[str], current: str, names: list[str], 
     """
     keys, comments, path = {}, {}, "/etc/speedtest-telemetry/id_ed25519.pub"
     for host in hosts:
-        for seen in ("__speedtest_logger_new_key", "__speedtest_logger_observed"):
+        for seen in ("speedtest_logger_new_key", "speedtest_logger_observed"):
             texts = hostvars[host][seen].get("texts", {}) if seen in hostvars[host] else {}
             file = next((name for name, content in texts.items() if name.endswith("/id_ed25519.pub") and content), None)
             if file:
@@ -341,7 +329,5 @@ class FilterModule:
             "fleet_differences": fleet_differences,
             "fleet_slots": fleet_slots,
             "schedule_registry": schedule_registry,
-            "on_calendar": on_calendar,
-            "duration_seconds": duration_seconds,
             "line_free_in": line_free_in,
         }

@@ -53,17 +53,17 @@ def observed(hostvars: Any, host: str, role: str) -> dict[str, Any] | None:
 
     `drift` is None where the node was read, but nobody could say what it should be like.
     """
-    found = hostvars[host].get(f"__speedtest_{role}_observed", {})
+    found = hostvars[host].get(f"speedtest_{role}_observed", {})
     if "plan" not in found:
-        found = hostvars[host].get("__speedtest_logger_seen", {}) if role == "logger" else {}
+        found = hostvars[host].get("fleet_logger_seen", {}) if role == "logger" else {}
         return {**found, "drift": None} if "programs" in found else None
-    docker = hostvars[host].get("__docker_host_observed", {}) if role == "logger" else {}
+    docker = hostvars[host].get("docker_host_observed", {}) if role == "logger" else {}
     return {**found, "drift": [*docker.get("plan", {}).get("drift", []), *found["plan"]["drift"]]}
 
 
 def silence(hostvars: Any, host: str, role: str) -> tuple[str, str]:
     """Why nothing is known of a host: the word for its row, and the words for its problem."""
-    unread = hostvars[host].get(f"__speedtest_{role}_unread")
+    unread = hostvars[host].get(f"fleet_{role}_unread")
     if unread:
         seconds = (unread.get("timedout") or {}).get("period")
         return (
@@ -71,7 +71,7 @@ def silence(hostvars: Any, host: str, role: str) -> tuple[str, str]:
             if seconds
             else ("UNREAD", f"cannot be read: {why(unread)}")
         )
-    tried = [hostvars[host].get(f"__speedtest_{role}_{name}", {}) for name in ("observed", "seen")]
+    tried = [hostvars[host].get(name, {}) for name in (f"speedtest_{role}_observed", f"fleet_{role}_seen")]
     reason = next((why(result) for result in tried if result.get("unreachable")), "")
     return "UNREACHABLE", f"unreachable: {reason}" if reason else "unreachable"
 
@@ -107,7 +107,7 @@ def node_row(hostvars: Any, host: str, archived: dict[str, Any], problems: list[
     problems += [
         f"{host}: {text}" for text in state.get("problems", ["the logger is not installed or does not answer"])
     ]
-    if "__speedtest_logger_unread" in hostvars[host]:  # the part of it that is Docker's
+    if "fleet_logger_unread" in hostvars[host]:  # the part of it that is Docker's
         problems.append(f"{host}: {silence(hostvars, host, 'logger')[1]}")
     known = archived.get(state.get("node", name), {})
     return {

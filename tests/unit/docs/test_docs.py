@@ -17,9 +17,11 @@ import pytest
 import yaml
 from builders import ROOT
 
+from plugins.desired import speedtest_logger as desired
 from speedtest_logger import __version__
 from speedtest_logger.archive import cli as archive_cli
 from speedtest_logger.archive.cli import options
+from speedtest_logger.inventory.roles import defaults
 from speedtest_logger.node import cli, config
 
 PACKAGE = ROOT / "src/speedtest_logger"
@@ -45,17 +47,17 @@ def test_generated_pages_are_fresh():
 @pytest.mark.parametrize("role", ROLES)
 def test_argument_specs_are_the_defaults(role):
     assert (ROOT / "roles" / role / "README.md").is_file()
-    defaults = yaml.safe_load((ROOT / "roles" / role / "defaults/main.yml").read_text())
+    written = yaml.safe_load((ROOT / "roles" / role / "defaults/main.yml").read_text())
     options = yaml.safe_load((ROOT / "roles" / role / "meta/argument_specs.yml").read_text())["argument_specs"]["main"][
         "options"
     ]
-    assert list(defaults) == list(options)
+    assert list(written) == list(options)
 
     def plain(value):
         return " ".join(value.split()) if isinstance(value, str) else value
 
-    assert {n: plain(v) for n, v in defaults.items()} == {n: plain(o["default"]) for n, o in options.items()}
-    assert [name for name in defaults if not name.startswith(role + "_")] == []
+    assert {n: plain(v) for n, v in written.items()} == {n: plain(o["default"]) for n, o in options.items()}
+    assert [name for name in written if not name.startswith(role + "_")] == []
     assert [name for name, option in options.items() if not option["description"]] == []
 
 
@@ -65,14 +67,13 @@ def test_one_version_everywhere():
         ("speedtest_archive", "speedtest_archive_version"),
     ):
         assert yaml.safe_load((ROOT / "roles" / role / "defaults/main.yml").read_text())[name] == __version__
-    names = yaml.safe_load((ROOT / "roles/speedtest_logger/vars/main/names.yml").read_text())
-    assert names["__speedtest_logger_made_for"] == __version__
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_logger_env_sets_every_setting_that_the_role_can_know():
-    text = (ROOT / "roles/speedtest_logger/vars/main/names.yml").read_text()
-    written = set(re.findall(r"^  (SPEEDTEST_\w+):", text, re.MULTILINE))
+    values = {name.removeprefix("speedtest_logger_"): value for name, value in defaults("speedtest_logger").items()}
+    values |= {"node_name": "attic", "slots": {"interval_seconds": 3600, "offset_seconds": 7}}
+    written = set(desired.environment(values, desired.names(values)))
     known = {f"SPEEDTEST_{o.name.upper()}" for o in dataclasses.fields(config.Settings) if o.name != "engine"}
     known |= {
         f"SPEEDTEST_{e.upper()}_{o.name.upper()}"

@@ -91,9 +91,9 @@ SLOTS = {
 HOSTVARS = {
     "attic": {
         "fleet_state": {"slots": SLOTS},
-        "__speedtest_logger_observed": {"plan": {"drift": ["a", "b", "c", "d"]}},
+        "speedtest_logger_observed": {"plan": {"drift": ["a", "b", "c", "d"]}},
     },
-    "mini_pc": {"fleet_state": {"slots": SLOTS}, "__speedtest_logger_observed": {"plan": {"drift": []}}},
+    "mini_pc": {"fleet_state": {"slots": SLOTS}, "speedtest_logger_observed": {"plan": {"drift": []}}},
     "nas": {},
 }
 GROUPS = {"speedtest_nodes": ["attic", "mini_pc"], "speedtest_archive": ["nas"]}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import subprocess
 
 import pytest
-from builders import ROOT
 
+from plugins.desired import templates
 from speedtest_logger import __version__, env_file
 from speedtest_logger.errors import ConfigError
 from speedtest_logger.node import config
@@ -71,11 +70,8 @@ def test_contradictions(variables, word):
     assert word in problems(**variables)[0]
 
 
-def env_file_filter():
-    spec = importlib.util.spec_from_file_location("logger_filter", ROOT / "plugins/filter/logger.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.env_file
+def written(values):
+    return templates.env_file("speedtest_logger", values)
 
 
 AWKWARD = {
@@ -86,14 +82,14 @@ AWKWARD = {
 
 def test_an_env_file_from_ansible_reads_back(tmp_path):
     file = tmp_path / "logger.env"
-    file.write_text("# comment\n" + env_file_filter()(AWKWARD))
+    file.write_text(written(AWKWARD))
     settings = config.load(env_file.read(file))
     assert list(settings.engine["iperf3"].extra_args) == AWKWARD["SPEEDTEST_IPERF3_EXTRA_ARGS"]
 
 
 def test_a_shell_reads_it_alike(tmp_path):
     file = tmp_path / "logger.env"
-    file.write_text(env_file_filter()(AWKWARD))
+    file.write_text(written(AWKWARD))
     assert shutil.which("sh")
     said = subprocess.run(
         ["sh", "-c", f'. {file}; printf %s "$SPEEDTEST_IPERF3_EXTRA_ARGS"'], capture_output=True, text=True, check=True

@@ -153,7 +153,7 @@ def test_the_containers_wrapper_leaves_saying_what_is_missing_to_the_program(ope
     wrapper.write_text(
         jinja2.Template(template.read_text()).render(
             **{f"speedtest_logger_{name}": str(value) for name, value in names.items()},
-            __speedtest_logger_project={"container": "speedtest-logger"},
+            project={"container": "speedtest-logger"},
         )
     )
     (open_path / "logger.env").touch(mode)

@@ -8,8 +8,10 @@ import pytest
 from ansible.errors import AnsibleActionFail
 from builders import load, observed_file, seen
 
+from plugins.desired import docker_host
+from plugins.desired import plan as planning
+
 docker = load("plugins/filter/docker.py")
-action = load("plugins/action/host_state.py")
 module = load("plugins/modules/host_state.py")
 VERSION = "org.opencontainers.image.version"
 PROJECT = {"name": "speedtest", "container": "logger", "image": "logger:1", "label": "config", "digest": "abc"}
@@ -27,11 +29,11 @@ CONTAINER = {"running": True, "health": "healthy", "image": "sha256:1", "labels"
 
 
 def test_a_container_as_it_should_be_is_no_difference():
-    assert not action.plan(DESIRED, docker_with(IMAGE, CONTAINER))["differs"]
+    assert not planning.plan(DESIRED, docker_with(IMAGE, CONTAINER))["differs"]
 
 
 def test_a_host_without_docker_lacks_image_and_container():
-    assert action.plan(DESIRED, seen(docker=None))["drift"] == [
+    assert planning.plan(DESIRED, seen(docker=None))["drift"] == [
         "image logger:1 is missing",
         "container logger is missing",
     ]
@@ -47,16 +49,16 @@ def test_a_host_without_docker_lacks_image_and_container():
     ],
 )
 def test_each_difference_of_a_container_is_named(image, container, words):
-    assert action.plan(DESIRED, docker_with({**IMAGE, **image}, {**CONTAINER, **container}))["drift"] == [words]
+    assert planning.plan(DESIRED, docker_with({**IMAGE, **image}, {**CONTAINER, **container}))["drift"] == [words]
 
 
 def test_what_another_runtime_left_behind_is_named_and_nothing_where_docker_never_was():
     gone = {"absent_projects": [{"name": "speedtest", "container": "logger"}], "absent_images": ["logger"]}
     left = docker_with(None, CONTAINER, {"logger": ["1f", "2e"]})
-    plan = action.plan(gone, left)
+    plan = planning.plan(gone, left)
     assert plan["absent_projects"] == gone["absent_projects"]
     assert plan["absent_images"] == ["1f", "2e"]
-    assert not action.plan(gone, seen(docker=None))["differs"]
+    assert not planning.plan(gone, seen(docker=None))["differs"]
 
 
 DAEMON = {"path": "/etc/docker/daemon.json", "owner": "root", "group": "root", "mode": "0644", "merge": {"a": 1}}
@@ -68,36 +70,36 @@ def daemon(text):
 
 
 def test_foreign_keys_in_daemon_json_stay():
-    (file,) = action.plan({"files": [DAEMON]}, daemon('{"dns": ["192.0.2.53"], "a": 0}'))["files"]
+    (file,) = planning.plan({"files": [DAEMON]}, daemon('{"dns": ["192.0.2.53"], "a": 0}'))["files"]
     assert json.loads(file["content"]) == {"dns": ["192.0.2.53"], "a": 1}
-    (file,) = action.plan({"files": [DAEMON]}, daemon(None))["files"]
+    (file,) = planning.plan({"files": [DAEMON]}, daemon(None))["files"]
     assert json.loads(file["content"]) == {"a": 1}
 
 
 def test_daemon_json_that_says_it_all_keeps_its_own_layout():
-    assert not action.plan({"files": [DAEMON]}, daemon('{"b":2,"a":1}'))["differs"]
+    assert not planning.plan({"files": [DAEMON]}, daemon('{"b":2,"a":1}'))["differs"]
 
 
 @pytest.mark.parametrize("text", ['{"a": 1,}', "[]", "a: 1"])
 def test_daemon_json_that_cannot_be_read_is_not_overwritten(text):
     with pytest.raises(AnsibleActionFail, match=r"/etc/docker/daemon\.json: seen"):
-        action.plan({"files": [DAEMON]}, daemon(text))
+        planning.plan({"files": [DAEMON]}, daemon(text))
 
 
 @pytest.mark.parametrize(
-    ("text", "number"),
+    ("text", "numbers"),
     [
-        ("26.1.5+dfsg1", "26.1.5"),
-        ("5:28.0.1-1~debian.12~bookworm", "28.0.1"),
-        ("v2.26.1", "2.26.1"),
-        ("2.26.1-4", "2.26.1"),
-        ("20.10.24+dfsg1-1+deb12u1", "20.10.24"),
-        ("", "0"),
-        (None, "0"),
+        ("26.1.5+dfsg1", [26, 1, 5]),
+        ("5:28.0.1-1~debian.12~bookworm", [28, 0, 1]),
+        ("v2.26.1", [2, 26, 1]),
+        ("2.26.1-4", [2, 26, 1]),
+        ("20.10.24+dfsg1-1+deb12u1", [20, 10, 24]),
+        ("", [0]),
+        (None, [0]),
     ],
 )
-def test_version_numbers(text, number):
-    assert docker.version_number(text) == number
+def test_version_numbers(text, numbers):
+    assert docker_host.numbers(text) == numbers
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def key(letter: str) -> str:
 def host(node: str, content: str | None = None, **more):
     """A node's variables after site.yml has looked at it."""
     seen = {"texts": {"/etc/speedtest-telemetry/id_ed25519.pub": content}} if content else {}
-    return {"speedtest_logger_node_name": node, "__speedtest_logger_observed": seen, **more}
+    return {"speedtest_logger_node_name": node, "speedtest_logger_observed": seen, **more}
 
 
 def keys(hostvars, current="", hosts=None):
@@ -96,7 +96,7 @@ def test_authorized_keys_hold_exactly_the_inventory():
 
 
 def test_a_new_key_counts_before_the_one_that_was_seen_first():
-    new = {"__speedtest_logger_new_key": {"texts": {"/etc/x/id_ed25519.pub": key("N")}}}
+    new = {"speedtest_logger_new_key": {"texts": {"/etc/x/id_ed25519.pub": key("N")}}}
     assert key("N") in keys({"a": host("a", None, **new)})
 
 

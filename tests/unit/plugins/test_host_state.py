@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from builders import ROOT
 
+from plugins.desired import plan as planning
+
 
 def load(path: str):
     spec = importlib.util.spec_from_file_location("hostile_" + Path(path).stem, ROOT / path)
@@ -20,7 +22,6 @@ def load(path: str):
     return module
 
 
-action = load("plugins/action/host_state.py")
 module = load("plugins/modules/host_state.py")
 ATTRIBUTES = {"owner": "root", "group": "root", "mode": "0644"}
 UNIT = "/etc/systemd/system/x.timer"
@@ -114,11 +115,11 @@ def test_a_program_that_prints_without_end_is_ended(notes, monkeypatch):
 @pytest.mark.parametrize("name", ["link", "pipe", "socket", "device", "file"])
 def test_what_stands_where_a_directory_belongs_is_refused_by_name_kind_and_owner(name):
     desired = {"directories": [{"path": "/srv/x/inbox", **ATTRIBUTES}]}
-    made = action.plan(desired, seen(paths={"/srv/x/inbox": found(name, target="/etc")}))
+    made = planning.plan(desired, seen(paths={"/srv/x/inbox": found(name, target="/etc")}))
     assert made["directories"] == []
     assert made["drift"] == made["refused"]
     what = "link to /etc" if name == "link" else name
-    assert made["refused"] == [f"/srv/x/inbox: is a {what} of mallory, not a directory: {action.WHAT_NOW}"]
+    assert made["refused"] == [f"/srv/x/inbox: is a {what} of mallory, not a directory: {planning.WHAT_NOW}"]
 
 
 @pytest.mark.parametrize(
@@ -133,30 +134,32 @@ def test_what_stands_where_a_directory_belongs_is_refused_by_name_kind_and_owner
 )
 def test_what_stands_where_a_file_belongs_is_refused(state, refused):
     desired = {"files": [{"path": "/srv/x/file", "content": "text", **ATTRIBUTES}]}
-    made = action.plan(desired, seen(paths={"/srv/x/file": state}))
+    made = planning.plan(desired, seen(paths={"/srv/x/file": state}))
     assert made["files"] == []
     assert [refused in words for words in made["refused"]] == [True]
 
 
 def test_a_link_that_root_put_in_a_files_place_is_replaced():
     desired = {"files": [{"path": "/etc/x/file", "content": "text", **ATTRIBUTES}]}
-    made = action.plan(desired, seen(paths={"/etc/x/file": found("link", target="/root/mine", safe=True)}))
+    made = planning.plan(desired, seen(paths={"/etc/x/file": found("link", target="/root/mine", safe=True)}))
     assert made["files"] == desired["files"]
     assert made["refused"] == []
     made_here = {"attributes": [{"path": "/etc/x/file", **ATTRIBUTES}]}
-    assert action.plan(made_here, seen(paths={"/etc/x/file": found("link", target="/root/mine", safe=True)}))["refused"]
+    assert planning.plan(made_here, seen(paths={"/etc/x/file": found("link", target="/root/mine", safe=True)}))[
+        "refused"
+    ]
 
 
 def test_a_parent_that_was_its_services_has_its_children_looked_at_again():
     desired = {"directories": [{"path": "/srv/x", **ATTRIBUTES}, {"path": "/srv/x/inbox", **ATTRIBUTES}]}
     paths = {"/srv/x": found("directory"), "/srv/x/inbox": found("directory", owner="root")}
-    made = action.plan(desired, seen(paths=paths))
+    made = planning.plan(desired, seen(paths=paths))
     assert [item["path"] for item in made["directories"]] == ["/srv/x"]
     assert made["again"] == desired["directories"]
     paths["/srv/x"].update(owner="root", mode="0775")
-    assert action.plan(desired, seen(paths=paths))["again"] == desired["directories"]
+    assert planning.plan(desired, seen(paths=paths))["again"] == desired["directories"]
     paths["/srv/x"]["mode"] = "0755"
-    assert action.plan(desired, seen(paths=paths))["again"] == []
+    assert planning.plan(desired, seen(paths=paths))["again"] == []
 
 
 # what a run that was killed still owes
@@ -175,7 +178,7 @@ def after_a_kill(written: float, since: float | None, **unit):
 
 
 def test_a_unit_file_that_systemd_has_not_read_is_owed():
-    made = action.plan(TIMER, after_a_kill(100.0, 200.0, unread=True))
+    made = planning.plan(TIMER, after_a_kill(100.0, 200.0, unread=True))
     assert made["unread"] == ["x.timer"]
     assert made["drift"] == ["unit x.timer: systemd has not read its new file"]
 
@@ -190,13 +193,13 @@ def test_a_unit_file_that_systemd_has_not_read_is_owed():
     ],
 )
 def test_a_restart_is_owed_while_the_unit_is_older_than_its_file(written, since, owed):
-    made = action.plan(TIMER, after_a_kill(written, since))
+    made = planning.plan(TIMER, after_a_kill(written, since))
     assert made["restart"] == (["x.timer"] if owed else [])
     assert made["drift"] == (["unit x.timer: still runs with its old configuration"] if owed else [])
 
 
 def test_a_unit_that_does_not_run_is_started_and_owes_no_restart():
-    made = action.plan(TIMER, after_a_kill(200.0, 100.0, active=False))
+    made = planning.plan(TIMER, after_a_kill(200.0, 100.0, active=False))
     assert made["restart"] == []
     assert [item["name"] for item in made["units"]] == ["x.timer"]
 
@@ -206,16 +209,16 @@ def test_a_reader_that_is_not_ours_owes_a_reload_only_while_it_runs():
     for active, reload in ((True, ["ssh.service"]), (False, [])):
         observed = after_a_kill(200.0, None)
         observed["units"]["ssh.service"] = {"active": active, "since": 100.0}
-        assert action.plan(desired, observed)["reload"] == reload
-    assert "ssh.service" in action.request(desired, {})["units"]
+        assert planning.plan(desired, observed)["reload"] == reload
+    assert "ssh.service" in planning.request(desired, {})["units"]
     gone = {"absent_paths": [UNIT], "absent_readers": [{"path": UNIT, "reloads": ["ssh.service"]}]}
     observed["units"]["ssh.service"]["active"] = True
-    assert action.plan(gone, observed)["reload"] == ["ssh.service"]
+    assert planning.plan(gone, observed)["reload"] == ["ssh.service"]
 
 
 def test_services_without_a_timer_of_their_own_are_asked_about_too():
     desired = {"files": [{"path": f"/etc/systemd/system/{name}"} for name in ("x.service", "y@.service", "z.d/a.conf")]}
-    assert action.request(desired, {})["units"] == ["x.service"]
+    assert planning.request(desired, {})["units"] == ["x.service"]
 
 
 def test_what_nothing_leads_to_is_owed_to_the_prune():
@@ -225,7 +228,7 @@ def test_what_nothing_leads_to_is_owed_to_the_prune():
         links={"/opt/x/previous": "/opt/x/releases/2"},
         docker={"repositories": {"x": {"aaa": ["1"], "bbb": ["2", "old"], "ccc": ["<none>"]}}},
     )
-    made = action.plan({"folders": [{**folder, "images": "x"}]}, observed)
+    made = planning.plan({"folders": [{**folder, "images": "x"}]}, observed)
     assert made["folders"] == ["/opt/x/releases/1"]
     assert made["unused_images"] == ["aaa", "ccc"]
     assert "/opt/x/releases/1: nothing uses it any more" in made["drift"]
@@ -233,14 +236,14 @@ def test_what_nothing_leads_to_is_owed_to_the_prune():
 
 def test_a_link_is_flipped_after_the_way_back_is_known():
     item = {"path": "/opt/x/current", "target": "/opt/x/2", "previous": "/opt/x/previous"}
-    made = action.plan({"links": [item]}, seen(links={"/opt/x/current": "/opt/x/1"}))
+    made = planning.plan({"links": [item]}, seen(links={"/opt/x/current": "/opt/x/1"}))
     assert [link["path"] for link in made["links"]] == ["/opt/x/previous", "/opt/x/current"]
-    assert [link["path"] for link in action.plan({"links": [item]}, seen())["links"]] == ["/opt/x/current"]
+    assert [link["path"] for link in planning.plan({"links": [item]}, seen())["links"]] == ["/opt/x/current"]
 
 
 def test_a_release_that_is_not_compiled_is_not_done():
     desired = {"releases": [{"path": "/opt/x/1", "digest": "abc", "artifact": "/a"}]}
-    made = action.plan(desired, seen(trees={"/opt/x/1": "abc"}, compiled={"/opt/x/1": False}))
+    made = planning.plan(desired, seen(trees={"/opt/x/1": "abc"}, compiled={"/opt/x/1": False}))
     assert made["drift"] == ["/opt/x/1: its code is not compiled"]
 
 
@@ -259,11 +262,11 @@ def test_marks_and_answers_tell_what_was_not_ended():
         "answers": [{"program": ["sshd", "-T"], "lines": ["permittty no"], "words": "sshd does not heed it"}],
     }
     observed = seen(paths={"/b": found("link")}, programs={"sshd": "permittty yes"})
-    made = action.plan(desired, observed)
+    made = planning.plan(desired, observed)
     assert made["drift"] == ["a is not done", "b is not done", "sshd does not heed it (permittty no)"]
     well = seen(paths={"/a": found("file")}, programs={"sshd": "permittty no\nmore"})
-    assert action.plan(desired, well)["drift"] == []
-    assert action.request(desired, {})["programs"] == [["sshd", "-T"]]
+    assert planning.plan(desired, well)["drift"] == []
+    assert planning.request(desired, {})["programs"] == [["sshd", "-T"]]
 
 
 SECRET = "correct horse battery staple"
@@ -271,10 +274,10 @@ SECRET = "correct horse battery staple"
 
 def test_a_secret_is_in_neither_the_request_nor_the_plan():
     desired = {"files": [{"path": "/etc/x/env", "content": SECRET, **ATTRIBUTES, "secret": True}]}
-    assert SECRET not in json.dumps(action.request(desired, {}))
-    assert action.request(desired, {})["read"] == []
+    assert SECRET not in json.dumps(planning.request(desired, {}))
+    assert planning.request(desired, {})["read"] == []
     for paths in ({}, {"/etc/x/env": {"kind": "file", **ATTRIBUTES, "mode": "0666", "sha256": "0"}}):
-        made = action.plan(desired, seen(paths=paths))
+        made = planning.plan(desired, seen(paths=paths))
         assert made["secrets"] == [{"path": "/etc/x/env", **ATTRIBUTES, "secret": True}]
         assert made["files"] == []
         assert SECRET not in json.dumps(made)
@@ -288,7 +291,7 @@ def test_a_reader_that_is_too_old_gets_what_it_knows(installed, content):
     older = {"package": "openssh-server", "before": "9.2", "content": "old"}
     desired = {"files": [{"path": "/etc/x", "content": "new", **ATTRIBUTES, "older": older}]}
     packages = {"openssh-server": installed} if installed else {}
-    assert action.plan(desired, seen(packages=packages))["files"][0]["content"] == content
+    assert planning.plan(desired, seen(packages=packages))["files"][0]["content"] == content
 
 
 def test_when_a_unit_began_to_run(monkeypatch):

@@ -10,7 +10,8 @@ import sys
 import pytest
 from builders import ROOT, ROOT_FILE, load, observed_file, seen
 
-action = load("plugins/action/host_state.py")
+from plugins.desired import plan as planning
+
 module = load("plugins/modules/host_state.py")
 release = load("plugins/lookup/release.py")
 status = load("plugins/filter/status.py")
@@ -40,14 +41,14 @@ CONVERGED = seen(
 
 
 def test_a_converged_host_has_an_empty_plan():
-    plan = action.plan(DESIRED, CONVERGED)
+    plan = planning.plan(DESIRED, CONVERGED)
     assert not plan["differs"]
-    assert [name for name in action.LISTS if plan.get(name)] == []
+    assert [kind.name for kind in planning.KINDS if plan.get(kind.name)] == []
     assert (plan["restart"], plan["daemon_reload"]) == ([], False)
 
 
 def test_a_bare_host_needs_everything_and_nothing_is_restarted_that_will_be_started():
-    plan = action.plan(DESIRED, seen())
+    plan = planning.plan(DESIRED, seen())
     assert all(plan[name] for name in DESIRED)
     assert plan["daemon_reload"]
     assert plan["restart"] == []
@@ -57,7 +58,7 @@ def test_a_bare_host_needs_everything_and_nothing_is_restarted_that_will_be_star
 def test_a_unit_that_its_package_starts_is_restarted_with_its_configuration():
     configuration = {"path": "/etc/docker/daemon.json", "content": "{}", **ROOT_FILE, "restarts": ["docker.service"]}
     desired = {"files": [configuration], "units": [{"name": "docker.service"}]}
-    assert action.plan(desired, seen())["restart"] == ["docker.service"]
+    assert planning.plan(desired, seen())["restart"] == ["docker.service"]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ def test_a_unit_that_its_package_starts_is_restarted_with_its_configuration():
 def test_each_property_of_a_file_is_drift(change, words):
     path = "/etc/systemd/system/x.timer"
     changed = {**CONVERGED, "paths": {**CONVERGED["paths"], path: {**CONVERGED["paths"][path], **change}}}
-    plan = action.plan(DESIRED, changed)
+    plan = planning.plan(DESIRED, changed)
     assert plan["drift"] == [f"{path}: {words}"]
     assert plan["restart"] == ["x.timer"]
 
@@ -169,9 +170,9 @@ def test_the_status_table_names_what_is_wrong():
     }
     groups = {"speedtest_nodes": ["a", "b"], "speedtest_archive": ["arc"], "speedtest_targets": []}
     hostvars = {
-        "a": {"__speedtest_logger_observed": node},
+        "a": {"speedtest_logger_observed": node},
         "b": {},
-        "arc": {"__speedtest_archive_observed": {"plan": {"drift": []}, "programs": {}}},
+        "arc": {"speedtest_archive_observed": {"plan": {"drift": []}, "programs": {}}},
     }
     found = status.fleet_status(hostvars, groups, ["a", "b", "arc"])
     assert found["problems"] == [
@@ -199,13 +200,13 @@ def test_the_status_shows_speeds_plan_and_next_slot():
     fleet_state = {"nodes": {"attic-pi": {"day_download_bps": 250e6, "day_upload_bps": 90.06e6}}}
     hostvars = {
         "Attic_Pi": {
-            "__speedtest_logger_observed": said_by(state),
+            "speedtest_logger_observed": said_by(state),
             "speedtest_logger_plan_download_mbps": 250,
             "speedtest_logger_plan_upload_mbps": 100,
         },
-        "cellar": {"__speedtest_logger_observed": said_by({**state, "node": "cellar"})},
+        "cellar": {"speedtest_logger_observed": said_by({**state, "node": "cellar"})},
         "arc": {
-            "__speedtest_archive_observed": {
+            "speedtest_archive_observed": {
                 "plan": {"drift": []},
                 "programs": {"/usr/local/bin/speedtest-archive": json.dumps(fleet_state)},
             }
@@ -219,7 +220,7 @@ def test_the_status_shows_speeds_plan_and_next_slot():
     assert attic.startswith("attic-pi 250.0 90.1 250/100 ok 2 min ago in 55 min")
     assert cellar.startswith("cellar 191.6 48.0 - ok 2 min ago")
     assert found["said"][-1] == status.WELL
-    hostvars["Attic_Pi"] = {"__speedtest_logger_observed": {"unreachable": True, "msg": "No route to host"}}
+    hostvars["Attic_Pi"] = {"speedtest_logger_observed": {"unreachable": True, "msg": "No route to host"}}
     (row,) = [
         line for line in status.fleet_status(hostvars, groups, ["Attic_Pi", "arc"], now)["table"] if "250" in line
     ]
@@ -228,14 +229,14 @@ def test_the_status_shows_speeds_plan_and_next_slot():
 
 def test_the_status_says_when_the_first_slots_are():
     hostvars = {
-        name: {"__speedtest_logger_observed": said_by({"node": name, "next_slot": f"2026-01-01T0{hour}:00:07.000Z"})}
+        name: {"speedtest_logger_observed": said_by({"node": name, "next_slot": f"2026-01-01T0{hour}:00:07.000Z"})}
         for name, hour in (("a", 2), ("b", 1))
     }
     found = status.fleet_status(hostvars, {"speedtest_nodes": ["a", "b"]}, ["a", "b"])
     assert found["said"][-1] == (
         "no node has had a slot yet; first ones at 2026-01-01 01:00:07 UTC (b), 2026-01-01 02:00:07 UTC (a)"
     )
-    hostvars["b"] = {"__speedtest_logger_observed": said_by({"node": "b", "last_record": {"status": "ok"}})}
+    hostvars["b"] = {"speedtest_logger_observed": said_by({"node": "b", "last_record": {"status": "ok"}})}
     found = status.fleet_status(hostvars, {"speedtest_nodes": ["a", "b"]}, ["a", "b"])
     assert found["said"][-1] == "a had no slot yet; first at 2026-01-01 02:00:07 UTC (a)"
 
@@ -249,7 +250,7 @@ def test_the_status_says_when_the_first_slots_are():
     ],
 )
 def test_the_status_says_what_to_do_about_a_node_that_cannot_be_read(words, hint):
-    hostvars = {"a": {"__speedtest_logger_unread": {"msg": f"Task failed: {words}"}}}
+    hostvars = {"a": {"fleet_logger_unread": {"msg": f"Task failed: {words}"}}}
     found = status.fleet_status(hostvars, {"speedtest_nodes": ["a"]}, ["a"])
     assert found["problems"][0].startswith(f"a: cannot be read: {words}")
     assert hint in found["problems"][0]
@@ -273,7 +274,7 @@ def test_the_status_table_tells_of_backups(backup, cell, problem):
         "programs": {"/usr/local/bin/speedtest-archive": json.dumps({"nodes": {}, "backup": backup})},
     }
     hostvars = {
-        "arc": {"__speedtest_archive_observed": seen, "speedtest_archive_backup_repository": "/srv/backup"},
+        "arc": {"speedtest_archive_observed": seen, "speedtest_archive_backup_repository": "/srv/backup"},
     }
     found = status.fleet_status(hostvars, {"speedtest_archive": ["arc"]}, ["arc"])
     assert any(cell in line for line in found["table"])
@@ -285,7 +286,7 @@ def test_the_status_table_tells_of_backups(backup, cell, problem):
 def test_the_status_names_what_is_wrong_with_the_archive():
     state = {"nodes": {}, "backup": {}, "problems": ["a month cannot be read any more"]}
     programs = {"/usr/local/bin/speedtest-archive": json.dumps(state)}
-    hostvars = {"arc": {"__speedtest_archive_observed": {"plan": {"drift": []}, "programs": programs}}}
+    hostvars = {"arc": {"speedtest_archive_observed": {"plan": {"drift": []}, "programs": programs}}}
     found = status.fleet_status(hostvars, {"speedtest_archive": ["arc"]}, ["arc"])
     assert found["problems"] == ["arc: a month cannot be read any more"]
 
@@ -298,7 +299,7 @@ def test_status_of_a_limited_run_shows_those_hosts_only():
 
 def test_an_instance_that_the_inventory_names_no_longer_must_go():
     desired = {"units": [{"name": "server@1.service"}], "absent_units": ["server@*.service", "other.service"]}
-    assert action.request(desired, {})["units"] == ["server@1.service", "server@*.service", "other.service"]
+    assert planning.request(desired, {})["units"] == ["server@1.service", "server@*.service", "other.service"]
     running, stopped = {"present": True, "enabled": True, "active": True}, {"present": True, "active": False}
     units = {
         "server@1.service": running,
@@ -306,7 +307,7 @@ def test_an_instance_that_the_inventory_names_no_longer_must_go():
         "server@3.service": stopped,
         "server@x.timer": running,
     }
-    made = action.plan(desired, seen(units=units))
+    made = planning.plan(desired, seen(units=units))
     assert made["absent_units"] == ["server@2.service"]
     assert made["drift"] == ["unit server@2.service is still there"]
 

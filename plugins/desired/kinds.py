@@ -1,0 +1,234 @@
+"""The kinds of things on a machine: what the module host_state is asked for each, and in which words one differs.
+
+A new kind is one row of KINDS, what the module sees of it (plugins/modules/host_state.py), and a task of managed_host.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+Observed = dict[str, Any]
+
+
+def package(name: str, observed: dict[str, Any]) -> str | None:
+    return None if name in observed["packages"] else f"package {name} is missing"
+
+
+def account(item: dict[str, Any], observed: dict[str, Any]) -> str | None:
+    seen = observed["accounts"].get(item["name"])
+    if seen is None:
+        return f"account {item['name']} is missing"
+    keys = ("uid", "home", "shell")
+    wrong = [f"{key} {seen[key]}" for key in keys if key in item and seen[key] != item[key]]
+    wrong += [f"not in group {name}" for name in item.get("groups", []) if name not in seen["groups"]]
+    return f"account {item['name']}: {', '.join(wrong)}" if wrong else None
+
+
+def owned(item: dict[str, Any], seen: dict[str, Any]) -> list[str]:
+    return [f"{key} is {seen[key]}, not {item[key]}" for key in ("owner", "group", "mode") if seen[key] != item[key]]
+
+
+def directory(item: dict[str, Any], observed: dict[str, Any]) -> str | None:
+    """One of another kind is refused, and named there."""
+    seen = observed["paths"].get(item["path"])
+    if seen is None:
+        return f"{item['path']}: missing"
+    if seen["kind"] != "directory":
+        return None
+    wrong = owned(item, seen)
+    return f"{item['path']}: {', '.join(wrong)}" if wrong else None
+
+
+def file(item: dict[str, Any], observed: dict[str, Any]) -> str | None:
+    seen = observed["paths"].get(item["path"])
+    if seen is None:
+        return f"{item['path']}: missing"
+    if seen["kind"] != "file":
+        return f"{item['path']}: is {kind_of(seen)}, not a file" if seen["kind"] == "link" and seen["safe"] else None
+    if seen.get("hard_links", 1) != 1:
+        return None
+    wrong = owned(item, seen)
+    if "content" in item and seen["sha256"] != hashlib.sha256(item["content"].encode()).hexdigest():
+        wrong.insert(0, "content differs")
+    if "bytes" in item and seen["size"] != item["bytes"]:
+        wrong.insert(0, f"{seen['size']} bytes, not {item['bytes']}")
+    return f"{item['path']}: {', '.join(wrong)}" if wrong else None
+
+
+def kind_of(seen: dict[str, Any]) -> str:
+    return f"a link to {printable(seen.get('target') or '?')}" if seen["kind"] == "link" else f"a {seen['kind']}"
+
+
+def printable(text: str) -> str:
+    """A name that somebody else has chosen."""
+    return "".join(character if character.isprintable() else "?" for character in text)[:200]
+
+
+def release(item: dict[str, Any], observed: dict[str, Any]) -> str | None:
+    seen = observed["trees"].get(item["path"])
+    if seen == item["digest"]:
+        return None if observed["compiled"].get(item["path"]) else f"{item['path']}: its code is not compiled"
+    return f"{item['path']}: {'missing' if seen is None else 'content, mode or owner differs'}"
+
+
+def link(item: dict[str, Any], observed: dict[str, Any]) -> str | None:
+    seen = observed["links"].get(item["path"])
+    if seen == item["target"]:
+        return None
+    return f"{item['path']}: {'no link' if seen is None else 'points to ' + seen}, not {item['target']}"
+
+
+def unit(item: dict[str, Any], observed: dict[str, Any]) -> str | None:
+    seen = observed["units"].get(item["name"], {})
+    if item.get("package") and item["package"] not in observed["packages"]:
+        return f"unit {item['name']}: its package {item['package']} is missing"
+    wrong = [
+        ("not " if wanted else "") + word
+        for word, wanted in (("enabled", item.get("enabled", True)), ("active", item.get("active", True)))
+        if wanted is not None and seen.get(word, False) != wanted
+    ]
+    return f"unit {item['name']}: {', '.join(wrong)}" if wrong else None
+
+
+def docker_of(observed: dict[str, Any]) -> dict[str, Any]:
+    """What was seen of Docker; empty where it is not installed."""
+    return observed.get("docker") or {"images": {}, "containers": {}, "repositories": {}}
+
+
+def image(item: dict[str, Any], observed: dict[str, Any]) -> str | None:
+    seen = docker_of(observed)["images"].get(item["name"])
+    if seen is None:
+        return f"image {item['name']} is missing"
+    wrong = [
+        f"{name.rsplit('.', 1)[-1]} is {seen['labels'].get(name)}, not {value}"
+        for name, value in item.get("labels", {}).items()
+        if seen["labels"].get(name) != value
+    ]
+    if item.get("pull") and item["pull"] not in seen["digests"]:
+        wrong.append(f"it is not {item['pull']}")
+    return f"image {item['name']}: {', '.join(wrong)}" if wrong else None
+
+
+def project(item: dict[str, Any], observed: dict[str, Any]) -> str | None:
+    """A Compose project of one container; its label `config` names the digest of all that it was made from."""
+    found = docker_of(observed)
+    seen, image_seen = found["containers"].get(item["container"]), found["images"].get(item["image"])
+    if seen is None:
+        return f"container {item['container']} is missing"
+    if not seen["running"]:
+        return f"container {item['container']} does not run"
+    if seen["labels"].get(item["label"]) != item["digest"]:
+        return f"container {item['container']} has another configuration"
+    if image_seen and seen["image"] != image_seen["id"]:
+        return f"container {item['container']} has another image than {item['image']}"
+    return None
+
+
+def project_gone(item: dict[str, Any], observed: dict[str, Any]) -> str | None:
+    seen = docker_of(observed)["containers"].get(item["container"])
+    return f"container {item['container']} is still there" if seen else None
+
+
+def path_gone(path: str, observed: dict[str, Any]) -> str | None:
+    return f"{path} is still there" if observed["paths"].get(path) else None
+
+
+def account_gone(name: str, observed: dict[str, Any]) -> str | None:
+    return f"account {name} is still there" if observed["accounts"].get(name) else None
+
+
+def unit_gone(name: str, observed: dict[str, Any]) -> str | None:
+    """An instance of a template is gone when it neither runs nor starts again: its file is its template's."""
+    seen = observed["units"].get(name, {})
+    left = seen.get("enabled") if "@" in name else seen.get("present")
+    return f"unit {name} is still there" if seen.get("active") or left else None
+
+
+def mark(item: dict[str, Any], observed: dict[str, Any]) -> str | None:
+    """A path that says by being there, or by not being there, that something was ended."""
+    is_there = observed["paths"].get(item["path"]) is not None
+    return str(item["words"]) if is_there != item.get("present", True) else None
+
+
+def answer(item: dict[str, Any], observed: dict[str, Any]) -> str | None:
+    """A program that prints all of certain lines; one that is not installed is missed elsewhere."""
+    printed = observed["programs"].get(item["program"][0])
+    missing = [] if printed is None else [line for line in item["lines"] if line not in printed.splitlines()]
+    return f"{item['words']} ({missing[0]})" if missing else None
+
+
+def asks_path(item: dict[str, Any]) -> dict[str, list[Any]]:
+    return {"paths": [item["path"]]}
+
+
+def asks_file(item: dict[str, Any]) -> dict[str, list[Any]]:
+    """A file, its text where others write it too, and the units that must have read it."""
+    return {
+        "paths": [item["path"]],
+        "read": [item["path"]] if "merge" in item else [],
+        "units": [*item.get("restarts", []), *item.get("reloads", [])],
+    }
+
+
+def asks_folder(item: dict[str, Any]) -> dict[str, list[Any]]:
+    return {
+        "folders": [item["path"]],
+        "links": item.get("keep_links", []),
+        "repositories": [item["images"]] if "images" in item else [],
+    }
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A list of the desired state: what the module is asked for each item, and in which words one differs.
+
+    `differs` is None where the items of a list are looked at together (`plan`).
+    """
+
+    name: str
+    asks: Callable[[Any], dict[str, list[Any]]]
+    differs: Callable[[Any, Observed], str | None] | None
+
+
+KINDS = (
+    Kind("packages", lambda name: {"packages": [name]}, package),
+    Kind("accounts", lambda item: {"accounts": [item["name"]]}, account),
+    Kind("directories", asks_path, directory),
+    Kind("releases", lambda item: {"trees": [item["path"]]}, release),
+    Kind("files", asks_file, file),
+    Kind("attributes", asks_path, file),
+    Kind("links", lambda item: {"paths": [item["path"]], "links": [item["path"]]}, link),
+    Kind("units", lambda item: {"units": [item["name"]]}, unit),
+    Kind("images", lambda item: {"images": [item["name"]]}, image),
+    Kind("projects", lambda item: {"containers": [item["container"]]}, project),
+    Kind("marks", asks_path, mark),
+    Kind("answers", lambda item: {"programs": [item["program"]]}, answer),
+    Kind("folders", asks_folder, None),
+    Kind("absent_projects", lambda item: {"containers": [item["container"]]}, project_gone),
+    Kind("absent_paths", lambda path: {"paths": [path]}, path_gone),
+    Kind("absent_accounts", lambda name: {"accounts": [name]}, account_gone),
+    Kind("absent_units", lambda name: {"units": [name]}, None),
+    Kind("absent_images", lambda name: {"repositories": [name]}, None),
+    Kind("absent_readers", lambda item: {"units": item.get("reloads", [])}, None),
+)
+
+
+# What the module can be asked for.
+ASKED = (
+    "paths",
+    "links",
+    "trees",
+    "folders",
+    "units",
+    "accounts",
+    "packages",
+    "read",
+    "candidates",
+    "programs",
+    "images",
+    "containers",
+    "repositories",
+)

@@ -1,0 +1,252 @@
+"""What an archive host has: the role speedtest_archive. authorized_keys and schedule.json depend on the nodes."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from pathlib import Path
+from typing import Any
+
+from plugins.desired import templates
+from plugins.desired.things import (
+    UNIT_DIRECTORY,
+    Goes,
+    Thing,
+    account,
+    answer,
+    directory,
+    file,
+    folder,
+    leftover,
+    link,
+    mark,
+    package,
+    release,
+    unit,
+)
+from plugins.lookup.release import release as artifact_of
+from speedtest_logger import schedule
+
+ROLE = "speedtest_archive"
+# What the account owns in its archive.
+CHILDREN = ("inbox", "raw-inbox", "archive", "raw", "manifest", "quarantine", "state", "gathered", "work")
+SSHD_FILE = "/etc/ssh/sshd_config.d/50-speedtest-archive.conf"
+# What sshd must say that it would do with a connection of the account.
+SSHD_HEEDS = ["disableforwarding yes", "permittty no", "clientaliveinterval 15", "maxsessions 2"]
+# Holds repository and password, which the account that nodes log into must not: it could delete the backups.
+BACKUP_ACCOUNT = "speedtest-backup"
+BACKUP_HOME = "/var/lib/speedtest-backup"
+BACKUP_CONFIG = "/etc/speedtest-archive"
+BACKUP_CACHE = "/var/cache/speedtest-backup"
+LIMIT = "limit_"
+Values = dict[str, Any]
+
+
+def names(v: Values) -> Values:
+    """Paths that the role's tasks and templates use. `v`: the role's inputs, less their prefix."""
+    install = v["install_dir"]
+    requirements = Path(v["requirements_file"]).read_text(encoding="utf-8").rstrip()
+    venv = f"{install}/venvs/{hashlib.sha256(requirements.encode()).hexdigest()[:12]}"
+    return {
+        "release_dir": f"{install}/releases/{v['version']}",
+        "current": f"{install}/current",
+        "venv": f"{install}/venv",
+        "venv_dir": venv,
+        "venv_mark": f"{venv}/complete",
+        "fleet_dir": f"{v['dir']}/fleet",
+        "backups_dir": f"{v['dir']}/backups",
+        "sshd_file": SSHD_FILE,
+        "sshd_asked": ["sshd", "-T", "-C", f"user={v['user']},host=localhost,addr=127.0.0.1"],
+        "sshd_heeds": SSHD_HEEDS,
+        "backup_account": BACKUP_ACCOUNT,
+        "backup_home": BACKUP_HOME,
+        "backup_config_dir": BACKUP_CONFIG,
+    }
+
+
+def besides(v: Values) -> Values:
+    """What is looked at besides the things."""
+    return {"paths": [names(v)["venv_mark"]]}
+
+
+def found(v: Values, observed: Values) -> Values:
+    """Whether its Python packages are missing, whether one is at work already, and what the links lead to."""
+    n = names(v)
+    return {
+        "venv_is_missing": v["state"] == "present" and not observed["paths"].get(n["venv_mark"]),
+        "at_work": observed["links"].get(n["venv"]) is not None,
+    }
+
+
+def things(v: Values) -> list[Thing]:
+    """Everything that an archive host may have."""
+    n = names(v)
+    return [
+        package("openssh-server"),
+        package("python3-venv"),
+        *backup_accounts(v),
+        account(v["user"], home=v["home_dir"], login="/bin/sh"),
+        *directories(v, n),
+        *software(v, n),
+        *connections(v, n),
+        *units(v, n),
+        *backups(v, n),
+    ]
+
+
+def directories(v: Values, n: Values) -> list[Thing]:
+    """Its directories; dir is root's, so that the account cannot put anything else in its children's place."""
+    user = v["user"]
+    return [
+        directory(v["install_dir"]),
+        directory(f"{v['install_dir']}/releases"),
+        directory(f"{v['install_dir']}/venvs"),
+        directory(v["home_dir"], "root", user, "0750"),
+        directory(f"{v['home_dir']}/.ssh", "root", user, "0750"),
+        directory(v["dir"], "root", user, "0750", goes=Goes.PURGE),
+        directory(n["fleet_dir"], "root", user, "0750", goes=Goes.PURGE),
+        *[directory(f"{v['dir']}/{name}", user, mode="0750", goes=Goes.PURGE) for name in CHILDREN],
+    ]
+
+
+def software(v: Values, n: Values) -> list[Thing]:
+    """The release and its Python packages; beside what is used stays what it replaced."""
+    install = v["install_dir"]
+    present = v["state"] == "present"
+    made = artifact_of(v["version"], Path(v["artifact_dir"])) if present else {"path": "", "digest": ""}
+    before, venv_before = f"{install}/previous", f"{install}/previous-venv"
+    return [
+        release(n["release_dir"], made["path"], made["digest"]),
+        folder(f"{install}/releases", [n["release_dir"]], [n["current"], before]),
+        folder(f"{install}/venvs", [n["venv_dir"]], [n["venv"], venv_before]),
+        link(n["current"], n["release_dir"], previous=before),
+        link(n["venv"], n["venv_dir"], previous=venv_before),
+        mark(n["venv_mark"], f"{n['venv_dir']}: the Python packages are not all there"),
+        file("/usr/local/bin/speedtest-archive", text(v, n, "usr/local/bin/speedtest-archive"), mode="0755"),
+    ]
+
+
+def connections(v: Values, n: Values) -> list[Thing]:
+    """What bounds the nodes' connections and deliveries."""
+    limits = {f"SPEEDTEST_LIMIT_{name.removeprefix(LIMIT).upper()}": v[name] for name in v if name.startswith(LIMIT)}
+    sshd = "etc/ssh/sshd_config.d/50-speedtest-archive.conf"
+    return [
+        file(f"{n['fleet_dir']}/limits.env", templates.env_file(ROLE, limits), group=v["user"], mode="0640"),
+        file(
+            SSHD_FILE,
+            text(v, n, sshd, old_sshd=False),
+            # sshd of OpenSSH before 9.2 does not know two of the options
+            older={"package": "openssh-server", "before": "9.2", "content": text(v, n, sshd, old_sshd=True)},
+            validate="/usr/sbin/sshd -t -f %s",
+            reloads=["ssh.service"],
+        ),
+        answer(n["sshd_asked"], SSHD_HEEDS, f"sshd does not heed {SSHD_FILE}"),
+    ]
+
+
+def units(v: Values, n: Values) -> list[Thing]:
+    """Its services and their timers."""
+    return [
+        *[
+            file(
+                f"{UNIT_DIRECTORY}{name}",
+                text(v, n, f"etc/systemd/system/{name}"),
+                restarts=[name] if name.endswith(".timer") else [],
+            )
+            for name in (
+                "speedtest-ingest.service",
+                "speedtest-ingest.timer",
+                "speedtest-upkeep.service",
+                "speedtest-upkeep.timer",
+            )
+        ],
+        unit("speedtest-ingest.timer"),
+        unit("speedtest-upkeep.timer"),
+    ]
+
+
+def backup_accounts(v: Values) -> list[Thing]:
+    """The account that holds the backups; it stays where none are made any more, for what it owns does."""
+    return [
+        account(
+            BACKUP_ACCOUNT,
+            when=enabled(v),
+            home=BACKUP_HOME,
+            login="/usr/sbin/nologin",
+            groups=[v["user"]],  # reads what is to be saved
+        )
+    ]
+
+
+def backups(v: Values, n: Values) -> list[Thing]:
+    """What saves the archive where a repository is named.
+
+    backups/ is its group's to read: so the archive knows what became of backups. The repository itself stays.
+    """
+    on, repository = enabled(v), v["backup_repository"]
+    local = repository.startswith("/")
+    return [
+        package("restic", when=on),
+        directory(BACKUP_CONFIG, mode="0700", when=on),
+        directory(BACKUP_HOME, BACKUP_ACCOUNT, mode="0700", when=on, goes=Goes.ABSENT),
+        directory(n["backups_dir"], BACKUP_ACCOUNT, v["user"], "2750", when=on, goes=Goes.PURGE),
+        *([directory(repository, BACKUP_ACCOUNT, mode="0700", goes=Goes.NEVER)] if local else []),
+        leftover(BACKUP_CACHE, goes=Goes.ABSENT),
+        file(f"{BACKUP_CONFIG}/backup.env", backup_env(v), when=on, mode="0600", secret=True),
+        *[
+            file(
+                f"{UNIT_DIRECTORY}{name}",
+                text(v, n, f"etc/systemd/system/{name}"),
+                when=on,
+                restarts=[name] if name.endswith(".timer") else [],
+            )
+            for name in ("speedtest-backup-stage.service", "speedtest-backup.service", "speedtest-backup.timer")
+        ],
+        unit("speedtest-backup.timer", when=on),
+    ]
+
+
+def enabled(v: Values) -> bool:
+    """Whether backups are made."""
+    return bool(v["backup_repository"])
+
+
+def backup_env(v: Values) -> str:
+    """restic's own variables, and ours."""
+    variables = {
+        "RESTIC_REPOSITORY": v["backup_repository"],
+        "RESTIC_PASSWORD": v["backup_password"],
+        "RESTIC_CACHE_DIR": BACKUP_CACHE,
+        "SPEEDTEST_RESTIC_OPTIONS": " ".join(shlex.quote(option) for option in v["backup_options"]),
+        **v["backup_environment"],
+    }
+    note = "read by speedtest-backup.service, and by speedtest-archive where root runs it by hand"
+    return templates.env_file(ROLE, variables, note)
+
+
+def prune_options(v: Values) -> list[str]:
+    """What speedtest-archive prune is told every night; nothing where all is kept."""
+    days, size, raw_days = int(v["keep_days"]), v["keep_size"], int(v["keep_raw_days"])
+    return [
+        *([f"--older-than {days}d"] if days > 0 else []),
+        *([f"--max-size {size}"] if size else []),
+        *([f"--raw-older-than {raw_days}d"] if raw_days > 0 else []),
+    ]
+
+
+def text(v: Values, n: Values, name: str, **more: Any) -> str:
+    """A template's text for this archive host."""
+    interval = schedule.parse_duration(v["ingest_interval"])
+    repository = v["backup_repository"]
+    values = {
+        **{f"{ROLE}_{key}": value for key, value in v.items()},
+        **n,
+        "ingest_calendar": schedule.Schedule(interval, 20 % interval).on_calendar(),
+        "prune_options": prune_options(v),
+        "channel_seconds": int(v["limit_seconds"]) + 60,
+        "backup_keep": f"--keep-daily {v['backup_keep_daily']} --keep-weekly {v['backup_keep_weekly']} "
+        f"--keep-monthly {v['backup_keep_monthly']}",
+        "backup_writes": [n["backups_dir"], BACKUP_HOME, *([repository] if repository.startswith("/") else [])],
+        **more,
+    }
+    return templates.rendered(ROLE, name, values)

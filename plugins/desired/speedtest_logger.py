@@ -1,0 +1,413 @@
+"""What a node has: the role speedtest_logger."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from plugins.desired import templates
+from plugins.desired.things import (
+    UNIT_DIRECTORY,
+    Goes,
+    Thing,
+    account,
+    attributes,
+    directory,
+    file,
+    folder,
+    image,
+    leftover,
+    link,
+    mark,
+    package,
+    project,
+    release,
+    repository,
+    unit,
+)
+from plugins.lookup.release import release as artifact_of
+from speedtest_logger import __version__, schedule
+from speedtest_logger.inventory.environment import in_variables, variable_of
+from speedtest_logger.node import config
+
+ROLE = "speedtest_logger"
+COMPOSE_FILE = Path(__file__).resolve().parents[2] / "docker" / "compose.yml"
+# Packages that bring an engine, by the version of the distribution that has them first.
+PACKAGES: dict[str, dict[str, Any]] = {
+    "iperf3": {"package": "iperf3", "debian": 0, "ubuntu": 0},
+    "speedtest_cli": {"package": "speedtest-cli", "debian": 0, "ubuntu": 0},
+    "librespeed": {"package": "librespeed-cli", "debian": 13, "ubuntu": 26},
+}
+STATE_FOLDERS = ("outbox", "results", "raw", "rejected", "state")
+PROJECT = {"name": "speedtest", "container": "speedtest-logger"}
+PUT_BACK = (
+    "A release that is put back uses the image that the node has kept; run site.yml to get the inventory's release."
+)
+COMMAND = "/usr/local/bin/speedtest-logger"
+Values = dict[str, Any]
+
+
+def names(v: Values) -> Values:
+    """Paths and names that the role's tasks and its templates use. `v`: the role's inputs, less their prefix.
+
+    `wanted` is the release to run, `kept` whether it lies there already, `discarded` whether the one that runs goes.
+    """
+    install, config = v["install_dir"], v["config_dir"]
+    wanted = v.get("wanted") or v["version"]
+    return {
+        "wanted": wanted,
+        "kept": bool(v.get("kept")),
+        "discarded": bool(v.get("discarded")),
+        "releases_dir": f"{install}/releases",
+        "release_dir": f"{install}/releases/{wanted}",
+        "program_dir": f"{install}/engines",
+        "current": f"{install}/current",
+        "previous": f"{install}/previous",
+        # leads to the release that ran before while the one that replaces it has not proved itself
+        "proving": f"{install}/proving",
+        "key_file": f"{config}/id_ed25519",
+        "receipt": f"{v['state_dir']}/state/last_receipt.json",
+        "state_paths": [f"{v['state_dir']}/{name}" for name in STATE_FOLDERS],
+        "project": PROJECT,
+        "image": f"speedtest-logger:{wanted}",
+        "image_file": f"{install}/image.tar.gz",
+        "packaged_engines": [name for name in v["engines"] if name != "ookla" and name not in v["downloads"]],
+    }
+
+
+def besides(v: Values) -> Values:
+    """What is looked at besides the things."""
+    n = names(v)
+    return {
+        "paths": [n["key_file"], n["receipt"]],
+        "links": [n["current"], n["previous"], n["proving"]],
+        "read": [f"{n['key_file']}.pub"],
+    }
+
+
+def found(v: Values, observed: Values) -> Values:
+    """Releases on the node: the one that runs, the one before that has yet to be proved right, and what follows.
+
+    A node that runs another release than it should, or one that was not proved, must prove the new one. Where the one
+    that ran before is wanted again, it has done so long ago.
+    """
+    n = names(v)
+    target = observed["links"].get(n["current"]) or ""
+    running = target.removeprefix(f"{n['releases_dir']}/") if target.startswith(f"{n['releases_dir']}/") else ""
+    before = (observed["links"].get(n["proving"]) or "").rpartition("/")[2]
+    unlike = running != n["wanted"] or bool(before)
+    return {
+        "refusals": list(refusals(v, n, observed["os"])) if v["state"] == "present" else [],
+        "running": running,
+        "before": before,
+        "upgrading": bool(v["state"] == "present" and running and before != n["wanted"] and unlike),
+    }
+
+
+def things(v: Values) -> list[Thing]:
+    """Everything that a node may have, whichever runtime."""
+    n = names(v)
+    systemd, compose = v["runtime"] == "systemd", v["runtime"] == "compose"
+    return [
+        package("openssh-client"),
+        *[package(PACKAGES[name]["package"], when=systemd) for name in n["packaged_engines"]],
+        account(v["user"], uid=v["uid"], home=v["state_dir"], login="/usr/sbin/nologin"),
+        *directories(v, n),
+        *releases(v, n, compose=compose),
+        *configuration(v, n),
+        *links(v, n, systemd=systemd),
+        *units(v, n, systemd=systemd),
+        *containers(v, n, compose=compose),
+    ]
+
+
+def directories(v: Values, n: Values) -> list[Thing]:
+    """Its directories; state_dir is root's, so that the account cannot put anything else in its children's place."""
+    user = v["user"]
+    return [
+        directory(v["install_dir"]),
+        directory(n["releases_dir"]),
+        directory(n["program_dir"]),
+        directory(v["config_dir"]),
+        directory(v["log_dir"], user, mode="0750", goes=Goes.PURGE),
+        directory(v["state_dir"], "root", user, "0750", goes=Goes.PURGE),
+        *[directory(path, user, mode="0750", goes=Goes.PURGE) for path in n["state_paths"]],
+    ]
+
+
+def releases(v: Values, n: Values, *, compose: bool) -> list[Thing]:
+    """The release to run, and which others may lie there: those that a link leads to, with their images."""
+    links = [n["previous"], n["proving"], *([] if n["discarded"] else [n["current"]])]
+    unproved = f"release {n['wanted']} has not proved yet that it measures; the next run of site.yml has it do so"
+    images = {"images": "speedtest-logger"} if compose else {}  # an image is tagged with its release
+    return [
+        folder(n["releases_dir"], [n["release_dir"]], links, **images),
+        *([release_of(v, n)] if v["state"] == "present" and not n["kept"] else []),
+        mark(n["proving"], unproved, present=False),
+    ]
+
+
+def release_of(v: Values, n: Values) -> Thing:
+    """The release's artifact."""
+    made = artifact_of(n["wanted"], Path(v["artifact_dir"]))
+    return release(n["release_dir"], made["path"], made["digest"])
+
+
+def configuration(v: Values, n: Values) -> list[Thing]:
+    """Settings, the archive's host key, and the node's own key, which is made there: for root and who delivers."""
+    return [
+        file(f"{v['config_dir']}/logger.env", logger_env(v, n), group=v["user"], mode="0640"),
+        file(f"{v['config_dir']}/known_hosts", known_hosts(v)),
+        attributes(n["key_file"], v["user"], "0640"),
+        attributes(f"{n['key_file']}.pub"),
+    ]
+
+
+def links(v: Values, n: Values, *, systemd: bool) -> list[Thing]:
+    """Its links; a downloaded engine is run under program_dir/ENGINE."""
+    return [
+        link(n["current"], n["release_dir"]),
+        link("/var/log/speedtest-diag.log", f"{v['log_dir']}/speedtest-diag.log"),
+        link(COMMAND, f"{n['current']}/bin/speedtest-logger", when=systemd),
+        *[
+            link(
+                f"{n['program_dir']}/{engine}",
+                f"{n['program_dir']}/{item['sha256'][:12]}/{item.get('program') or item['url'].rpartition('/')[2]}",
+            )
+            for engine, item in v["downloads"].items()
+        ],
+    ]
+
+
+def units(v: Values, n: Values, *, systemd: bool) -> list[Thing]:
+    """Its units."""
+    awake = bool(v["stayawake_enabled"])
+    return [
+        *[
+            file(
+                f"{UNIT_DIRECTORY}{name}",
+                text(v, n, f"etc/systemd/system/{name}"),
+                when=systemd,
+                restarts=[name] if name.endswith(".timer") else [],
+            )
+            for name in (
+                "speedtest-logger.service",
+                "speedtest-logger.timer",
+                "speedtest-push.service",
+                "speedtest-push.timer",
+            )
+        ],
+        unit("speedtest-logger.timer", when=systemd),
+        unit("speedtest-push.timer", when=systemd),
+        file(
+            f"{UNIT_DIRECTORY}speedtest-stayawake.service",
+            text(v, n, "etc/systemd/system/speedtest-stayawake.service"),
+            when=awake,
+            restarts=["speedtest-stayawake.service"],
+        ),
+        unit("speedtest-stayawake.service", when=awake),
+    ]
+
+
+def containers(v: Values, n: Values, *, compose: bool) -> list[Thing]:
+    """What runs it in a container; the container is made anew when its digest is another one."""
+    folder_of, digest = v["config_dir"], compose_digest(v, n)
+    variables = {**compose_environment(v, n), "LOGGER_CONFIG_DIGEST": digest}
+    pulled = v["image_source"] == "pull"
+    return [
+        file(f"{folder_of}/compose.yml", COMPOSE_FILE.read_text(encoding="utf-8"), when=compose),
+        file(f"{folder_of}/.env", templates.env_file(ROLE, variables), when=compose),
+        file(COMMAND, text(v, n, "usr/local/bin/speedtest-logger"), when=compose, mode="0755"),
+        *([image(image_of(v, n))] if compose and v["state"] == "present" else []),
+        repository("speedtest-logger", when=compose),
+        *([repository(v["image"].partition("@")[0], when=compose)] if pulled else []),
+        project(
+            {
+                **PROJECT,
+                "directory": folder_of,
+                "image": n["image"],
+                "label": "speedtest.config",
+                "digest": digest,
+            },
+            when=compose,
+        ),
+        leftover(n["image_file"]),
+    ]
+
+
+def image_of(v: Values, n: Values) -> Values:
+    """The image, and how the node gets it; one that is kept is there."""
+    label = "org.opencontainers.image"
+    made = {"name": n["image"], "labels": {f"{label}.version": n["wanted"]}, "hint": PUT_BACK}
+    if n["kept"]:
+        return made
+    if v["image_source"] == "pull":
+        return {
+            **made,
+            "pull": v["image"],
+            "hint": "speedtest_logger_image is where it is pulled from: the node must reach that registry, or set "
+            "speedtest_logger_image_source to build or load.",
+        }
+    if v["image_source"] == "load":
+        return {
+            **made,
+            "load": v["image_archive"],
+            "load_file": n["image_file"],
+            "hint": "speedtest_logger_image_archive is the file on the control machine; `make image` writes one that "
+            f"holds {n['image']}.",
+        }
+    digest = artifact_of(n["wanted"], Path(v["artifact_dir"]))["digest"]
+    revision = hashlib.sha256(f"{digest}{v['base_image']}{v['uid']}".encode()).hexdigest()
+    return {
+        **made,
+        "build": n["release_dir"],
+        "file": "docker/Dockerfile.logger",
+        "network": "host",
+        "labels": {**made["labels"], f"{label}.revision": revision},
+        "arguments": {
+            "BASE_IMAGE": v["base_image"],
+            "SOURCE": ".",
+            "VERSION": n["wanted"],
+            "REVISION": revision,
+            "UID": str(v["uid"]),
+        },
+        "hint": f"It is built on the node from speedtest_logger_base_image ({v['base_image']}) and Debian's packages: "
+        "the node must reach both, or set speedtest_logger_image_source to pull or load.",
+    }
+
+
+def compose_environment(v: Values, n: Values) -> Values:
+    """The variables of docker/compose.yml; inside the container paths are as on the node."""
+    places = {"CONFIG": v["config_dir"], "STATE": v["state_dir"], "LOG": v["log_dir"], "ENGINES": n["program_dir"]}
+    return {
+        "LOGGER_IMAGE": n["image"],
+        "LOGGER_UID": v["uid"],
+        "LOGGER_NETWORK": v["container_network"],
+        "LOGGER_MEMORY": v["container_memory"],
+        "LOGGER_PIDS": v["container_pids"],
+        **{f"LOGGER_{name}_{end}": place for name, place in places.items() for end in ("DIR", "PATH")},
+    }
+
+
+def compose_digest(v: Values, n: Values) -> str:
+    """SHA-256 of all that the container is made from."""
+    made_from = COMPOSE_FILE.read_text(encoding="utf-8") + json.dumps(compose_environment(v, n)) + logger_env(v, n)
+    return hashlib.sha256(made_from.encode()).hexdigest()
+
+
+def logger_env(v: Values, n: Values) -> str:
+    """logger.env: the node's settings."""
+    return templates.env_file(ROLE, environment(v, n))
+
+
+def environment(v: Values, n: Values) -> Values:
+    """The node's settings by the names of its environment."""
+    made = {
+        "release": __version__,
+        "node": v["node_name"],
+        "interval_seconds": v["slots"]["interval_seconds"],
+        "offset_seconds": v["slots"]["offset_seconds"],
+        "log_file": f"{v['log_dir']}/speedtest-diag.log",
+        "archive_host": v["archive_address"],
+        "push_interval_seconds": schedule.parse_duration(v["push_interval"]),
+        "key_file": n["key_file"],
+        "known_hosts_file": f"{v['config_dir']}/known_hosts",
+    }
+    plain = {f"SPEEDTEST_{name.upper()}": made[name] if name in made else v[name] for name in SETTINGS}
+    engines = {}
+    for engine in config.ENGINES:
+        prefix = f"SPEEDTEST_{engine.upper()}"
+        engines[f"{prefix}_PROGRAM"] = f"{n['program_dir']}/{engine}" if engine in v["downloads"] else ""
+        for name in ("servers", "blocked_servers", "extra_args"):
+            engines[f"{prefix}_{name.upper()}"] = v[f"{engine}_{name}"]
+    return {**plain, **engines}
+
+
+# In the order of logger.env; what has another name or value in the inventory is made by `environment`.
+SETTINGS = (
+    "release",
+    "node",
+    "location",
+    "uplink",
+    "runtime",
+    "interval_seconds",
+    "offset_seconds",
+    "start_tolerance_seconds",
+    "measure_timeout_seconds",
+    "duration_seconds",
+    "plan_download_mbps",
+    "plan_upload_mbps",
+    "engines",
+    "source_interface",
+    "source_address",
+    "ip_family",
+    "own_server_allowed",
+    "ookla_licence_accepted",
+    "timezone",
+    "quiet_hours",
+    "paused",
+    "busy_mbps",
+    "busy_window_seconds",
+    "data_budget_gb",
+    "external_ip",
+    "isp_enabled",
+    "state_dir",
+    "log_file",
+    "outbox_max_mb",
+    "disk_min_free_mb",
+    "history_days",
+    "raw_days",
+    "archive_host",
+    "archive_port",
+    "archive_user",
+    "archive_raw",
+    "push_interval_seconds",
+    "key_file",
+    "known_hosts_file",
+)
+
+
+def refusals(v: Values, n: Values, system: Values) -> Iterator[str]:
+    """What is wrong with the inputs, in the words of the node's own check, and engines that this system has not."""
+    settings, wrong = config.read(
+        {name: templates.setting(value) for name, value in environment(v, n).items() if templates.setting(value)}
+    )
+    yield from map(in_variables, wrong)
+    for each in config.contradictions(settings):
+        yield f"{variable_of(each.variable)}: seen {each.value}; {in_variables(each.words)}"
+    if v["archive_address"] and not v["archive_host_key"]:
+        yield (
+            "speedtest_logger_archive_host_key: seen nothing; set the archive host's public key, nothing is trusted "
+            "unseen"
+        )
+    for name in n["packaged_engines"] if v["runtime"] == "systemd" else ():  # an image brings its own
+        since = PACKAGES[name].get(system["id"], PACKAGES[name]["debian"])
+        if float(system["version_id"] or 0) < float(since):
+            yield (
+                f"speedtest_logger_engines: seen {name}, which {system['id']} {system['version_id']} does not package; "
+                f"set speedtest_logger_downloads.{name} to its url and sha256, or use iperf3 or speedtest_cli"
+            )
+
+
+def known_hosts(v: Values) -> str:
+    """The archive's host key for its address; nothing where there is none."""
+    key = " ".join(v["archive_host_key"].split()[:2])
+    address, port = v["archive_address"], int(v["archive_port"])
+    return f"{address if port == 22 else f'[{address}]:{port}'} {key}\n" if key else ""
+
+
+def text(v: Values, n: Values, name: str) -> str:
+    """A template's text for this node."""
+    slots = v["slots"]
+    values = {
+        **{f"{ROLE}_{key}": value for key, value in v.items()},
+        **n,
+        "push_calendar": schedule.Schedule(
+            interval := schedule.parse_duration(v["push_interval"]), slots["offset_seconds"] % interval
+        ).on_calendar(),
+        "timeout_seconds": int(v["measure_timeout_seconds"]) + int(v["busy_window_seconds"]) + 30,
+    }
+    return templates.rendered(ROLE, name, values)

@@ -1,0 +1,189 @@
+"""What roles want on a machine: what was ever put there goes again, and nothing that is data goes unasked."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from plugins.desired import plan as planning
+from plugins.desired import roles, templates
+from plugins.desired.things import Goes, account, directory, file, instances, leftover, link, package, resolved, unit
+from speedtest_logger.inventory.roles import known
+
+UNITS = "/etc/systemd/system/"
+SLOTS = {"interval_seconds": 3600, "offset_seconds": 7, "on_calendar": ["*-*-* *:00:07"]}
+DATA = {
+    "speedtest_logger": ["/var/lib/speedtest-telemetry", "/var/log/speedtest-telemetry"],
+    "speedtest_archive": ["/srv/speedtest-archive"],
+    "speedtest_target": [],
+}
+# What stays when all is taken off, since it is others' too, or was there before.
+OTHERS = {"/mnt/usb/restic"}
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """Places of the control machine."""
+    folder = tmp_path_factory.mktemp("control")
+    (folder / "requirements.txt").write_text("duckdb==1\n")
+    return {"artifact_dir": str(folder), "requirements_file": str(folder / "requirements.txt"), "slots": SLOTS}
+
+
+def wanted(role, here, **changes):
+    prefix = f"{role}_"
+    plain = {name: item.default for name, item in known().items() if name.startswith(prefix)}
+    values = {name.removeprefix(prefix): value for name, value in plain.items()}
+    given = {name: value for name, value in here.items() if name in values}
+    return roles.Wanted(
+        role, {**values, **given, **({"node_name": "attic"} if "node_name" in values else {}), **changes}
+    )
+
+
+VARIANTS = {
+    "speedtest_logger": [
+        {"runtime": runtime, "stayawake_enabled": awake, "image_source": source, "image": "example.org/logger@sha256:0"}
+        for runtime, awake, source in itertools.product(("systemd", "compose"), (True, False), ("build", "pull"))
+    ],
+    "speedtest_archive": [
+        {},
+        {"backup_repository": "/mnt/usb/restic", "backup_password": "x"},
+    ],
+    "speedtest_target": [
+        {"librespeed_port": port, "iperf3_ports": ports} for port, ports in itertools.product((0, 8989), ([], [5201]))
+    ],
+}
+CASES = [(role, variant) for role, variants in VARIANTS.items() for variant in variants]
+
+
+def is_gone(path, lists):
+    return any(path == above or path.startswith(f"{above}/") for above in lists.get("absent_paths", []))
+
+
+def paths_of(lists):
+    return {item["path"] for name in ("files", "directories", "links") for item in lists.get(name, [])}
+
+
+@pytest.mark.parametrize(("role", "variant"), CASES)
+def test_everything_that_a_role_has_put_there_goes_with_state_absent(here, role, variant):
+    made = wanted(role, here, **variant).desired
+    for absent_as in VARIANTS[role]:  # whatever the inventory says by then
+        kept = wanted(role, here, **absent_as, state="absent").desired
+        purged = wanted(role, here, **absent_as, state="absent", purge=True).desired
+        for path in paths_of(made) - OTHERS:
+            data = any(path == place or path.startswith(f"{place}/") for place in DATA[role])
+            assert is_gone(path, purged), path
+            assert is_gone(path, kept) != data or path.endswith("limits.env"), path
+        assert not is_gone("/mnt/usb/restic", purged)
+        units = {item["name"] for item in made.get("units", [])} - {"nginx.service"}
+        gone = set(kept["absent_units"])
+        assert {name.partition("@")[0] for name in units} <= {name.partition("@")[0] for name in gone}
+        accounts = {item["name"] for item in made["accounts"]}
+        assert accounts <= set(purged["absent_accounts"])
+        assert not {"files", "directories", "links", "units", "projects"} & set(kept)
+
+
+@pytest.mark.parametrize(("role", "variant"), CASES)
+@pytest.mark.parametrize("kept", [{}, {"state": "absent"}, {"state": "absent", "purge": True}])
+def test_nothing_is_wanted_and_unwanted_at_once(here, role, variant, kept):
+    lists = wanted(role, here, **variant, **kept).desired
+    assert set(lists) <= {kind.name for kind in planning.KINDS}
+    assert not [path for path in paths_of(lists) if is_gone(path, lists)]
+    assert not {item["name"] for item in lists.get("units", [])} & set(lists.get("absent_units", []))
+
+
+def test_a_change_of_runtime_takes_off_what_only_the_other_one_has(here):
+    systemd = wanted("speedtest_logger", here, runtime="systemd").desired
+    compose = wanted("speedtest_logger", here, runtime="compose").desired
+    for old, new in ((systemd, compose), (compose, systemd)):
+        for path in paths_of(old) - paths_of(new):
+            assert is_gone(path, new), path
+    assert compose["absent_units"][0] == "speedtest-logger.service"
+    assert [item["name"] for item in systemd["absent_projects"]] == ["speedtest"]
+    assert systemd["absent_images"] == ["speedtest-logger"]
+    assert "absent_images" not in compose
+
+
+def test_what_goes_when():
+    things = [
+        package("p", when=False),
+        account("a", when=False),
+        directory("/d", when=False),
+        directory("/data", when=False, goes=Goes.PURGE),
+        directory("/home", when=False, goes=Goes.ABSENT),
+        file("/d/inside", "", when=False),
+        file(f"{UNITS}x.timer", "", when=False),
+        file(f"{UNITS}y@.service", "", when=False),
+        file("/etc/ssh/x", "", when=False, reloads=["ssh.service"]),
+        link("/both", "/x", when=False),
+        file("/both", ""),
+        leftover("/left"),
+        instances("y@*.service"),
+        unit("kept.service"),
+    ]
+    off = resolved(things)
+    assert off["absent_paths"] == ["/d", f"{UNITS}x.timer", f"{UNITS}y@.service", "/etc/ssh/x", "/left"]
+    assert off["absent_units"] == ["x.timer", "y@*.service"]
+    assert off["absent_readers"] == [{"path": "/etc/ssh/x", "reloads": ["ssh.service"]}]
+    assert [item["path"] for item in off["files"]] == ["/both"]
+    assert "absent_accounts" not in off
+    absent = resolved(things, "absent")
+    assert {"/home", "/both"} <= set(absent["absent_paths"])
+    assert "/data" not in absent["absent_paths"]
+    assert absent["absent_units"] == ["x.timer", "y@*.service", "kept.service"]
+    purged = resolved(things, "absent", purge=True)
+    assert "/data" in purged["absent_paths"]
+    assert purged["absent_accounts"] == ["a"]
+    assert "packages" not in purged
+
+
+def test_an_unknown_variable_in_a_template_is_an_error():
+    with pytest.raises(Exception, match="undefined"):
+        templates.rendered("speedtest_target", "etc/speedtest-target/nginx.conf", {})
+
+
+def test_units_say_nothing_that_systemd_does_not_know(here):
+    """Included parts end where they should: a line of the one must not run into a line of the other."""
+    for role, variant in CASES:
+        for item in wanted(role, here, **variant).desired.get("files", []):
+            if item["path"].endswith(".service"):
+                lines = [line for line in item["content"].splitlines() if line and line[0] not in "[#"]
+                assert all("=" in line and "#" not in line.partition("=")[2] for line in lines), item["path"]
+                assert item["content"].count("SystemCallErrorNumber=EPERM\n") == 1
+
+
+def test_what_no_package_brings_is_refused_and_contradictions_are(here):
+    old = {"id": "debian", "version_id": "12"}
+    observed = {"links": {}, "os": old}
+    found = wanted("speedtest_logger", here, engines=["librespeed", "iperf3"]).found(observed)["refusals"]
+    assert [words.partition(":")[0] for words in found] == [
+        "speedtest_logger_iperf3_servers",
+        "speedtest_logger_engines",
+    ]
+    assert "debian 12 does not package" in found[1]
+    new = {"links": {}, "os": {**old, "version_id": "13"}}
+    assert wanted("speedtest_logger", here, engines=["librespeed"]).found(new)["refusals"] == []
+    unpinned = wanted("speedtest_logger", here, engines=["librespeed"], archive_address="192.0.2.1")
+    assert "nothing is trusted unseen" in unpinned.found(new)["refusals"][0]
+
+
+@pytest.mark.parametrize(
+    ("current", "proving", "wanted_release", "upgrading"),
+    [
+        (None, None, "0.1.0", False),
+        ("0.1.0", None, "0.1.0", False),
+        ("0.0.9", None, "0.1.0", True),
+        ("0.1.0", "0.0.9", "0.1.0", True),
+        ("0.1.0", "0.0.9", "0.0.9", False),
+    ],
+)
+def test_a_release_that_was_not_proved_is_to_be_proved(here, current, proving, wanted_release, upgrading):
+    role = wanted("speedtest_logger", here, wanted=wanted_release, kept=True)
+    releases = role.names["releases_dir"]
+    links = {
+        role.names["current"]: current and f"{releases}/{current}",
+        role.names["proving"]: proving and f"{releases}/{proving}",
+    }
+    found = role.found({"links": links, "os": {"id": "debian", "version_id": "13"}})
+    assert found["upgrading"] is upgrading
+    assert found["running"] == (current or "")
