@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +69,17 @@ def answer_of(interpreter: str, code: int, stdout: str, stderr: str) -> dict[str
     return found
 
 
+def interpreter_of(variables: Mapping[str, Any]) -> str:
+    """The Python of a host."""
+    return str(variables.get("ansible_python_interpreter") or "/usr/bin/python3")
+
+
 class RemoteProgram(ActionBase):  # type: ignore[misc]  # ansible-core has no types
     """An action whose module is a program that reads its arguments from Python and prints its answer."""
 
     def ask_host(self, name: str, arguments: dict[str, Any], task_vars: Any) -> dict[str, Any]:
         """Run plugins/modules/<name>.py there: its answer, or `failed` and `msg`. Connection errors are Ansible's."""
-        interpreter = str((task_vars or {}).get("ansible_python_interpreter") or "/usr/bin/python3")
+        interpreter = interpreter_of(task_vars or {})
         done = self._low_level_execute_command(
             f"{shlex.quote(interpreter)} -I -",  # isolated: nothing that lies in an account's home is imported
             in_data=with_arguments(source_of(name), arguments),

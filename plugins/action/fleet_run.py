@@ -123,7 +123,7 @@ class ActionModule(RemoteProgram):
         if seen.get("failed") or seen.get("unreachable"):
             return {**result, **seen}
         if words := refusal(seen["lock"], ago is not None):
-            return {**result, "failed": True, "msg": words}
+            return {**result, "failed": True, "refused": True, "msg": words}
         return {**result, **seen, **self.taken(seen["lock"])}
 
     def ask(self, wanted: bool, renewing: bool, reads: list[Any], task_vars: Any) -> dict[str, Any]:

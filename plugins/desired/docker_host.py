@@ -43,6 +43,7 @@ def found(v: Values, observed: Values) -> Values:
     packages = PACKAGES.get(v["source"], {}).get(observed["os"]["id"], [])
     return {
         "complaint": wrong,
+        "due": bool(wrong),
         "refusals": list(refusals(v, observed)),
         "missing": packages if wrong else [],
         "repository_files": repository_files(v, observed["os"]) if v["source"] == "repository" else [],

@@ -33,22 +33,22 @@ def wanted_by(role: str, variables: Mapping[str, Any], templar: Any, values: Map
 
 
 class Wanted:
-    """What a role wants on a machine. `values`: the role's inputs, and what a task asks of it besides."""
+    """What a role wants on a machine: `desired` are the lists of host_state, `names` what its tasks need to know.
+
+    `values`: the role's inputs less their prefix, and what a task asks of it besides.
+    """
 
     def __init__(self, role: str, values: dict[str, Any]) -> None:
         if role not in MODULES:
             raise LookupError(f"no role {role}: {', '.join(MODULES)}")
         self.module, self.values = MODULES[role], values
         self.names: dict[str, Any] = self.module.names(values)
+        self.desired: Desired = resolved(
+            self.module.things(values), values.get("state", "present"), purge=bool(values.get("purge"))
+        )
         self.besides: dict[str, Any] = self.module.besides(values)
 
-    @property
-    def desired(self) -> Desired:
-        """The lists of host_state."""
-        state, purge = self.values.get("state", "present"), bool(self.values.get("purge"))
-        return resolved(self.module.things(self.values), state, purge=purge)
-
     def found(self, observed: dict[str, Any]) -> dict[str, Any]:
-        """What the role makes of what was observed, beside the plan."""
+        """What the role makes of what was observed; `due`: something has to be done that no plan says."""
         made: dict[str, Any] = self.module.found(self.values, observed)
         return made

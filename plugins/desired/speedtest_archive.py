@@ -72,8 +72,10 @@ def besides(v: Values) -> Values:
 def found(v: Values, observed: Values) -> Values:
     """Whether its Python packages are missing, whether one is at work already, and what the links lead to."""
     n = names(v)
+    missing = v["state"] == "present" and not observed["paths"].get(n["venv_mark"])
     return {
-        "venv_is_missing": v["state"] == "present" and not observed["paths"].get(n["venv_mark"]),
+        "due": missing,
+        "venv_is_missing": missing,
         "at_work": observed["links"].get(n["venv"]) is not None,
     }
 

@@ -92,18 +92,22 @@ def found(v: Values, observed: Values) -> Values:
     """Releases on the node: the one that runs, the one before that has yet to be proved right, and what follows.
 
     A node that runs another release than it should, or one that was not proved, must prove the new one. Where the one
-    that ran before is wanted again, it has done so long ago.
+    that ran before is wanted again, it has done so long ago. One that has delivered nothing yet has to show it can.
     """
-    n = names(v)
+    n, present = names(v), v["state"] == "present"
     target = observed["links"].get(n["current"]) or ""
     running = target.removeprefix(f"{n['releases_dir']}/") if target.startswith(f"{n['releases_dir']}/") else ""
     before = (observed["links"].get(n["proving"]) or "").rpartition("/")[2]
     unlike = running != n["wanted"] or bool(before)
+    upgrading = bool(present and running and before != n["wanted"] and unlike)
+    delivers = present and bool(v["archive_address"])
+    silent = delivers and not (observed["paths"].get(n["receipt"]) and observed["texts"].get(f"{n['key_file']}.pub"))
     return {
-        "refusals": list(refusals(v, n, observed["os"])) if v["state"] == "present" else [],
+        "refusals": list(refusals(v, n, observed["os"])) if present else [],
         "running": running,
         "before": before,
-        "upgrading": bool(v["state"] == "present" and running and before != n["wanted"] and unlike),
+        "upgrading": upgrading,
+        "due": upgrading or silent,
     }
 
 

@@ -37,7 +37,8 @@ def found(v: Values, observed: Values) -> Values:
     """Whether the bytes that are downloaded from here have to be made, or made anew."""
     wanted = v["state"] == "present" and int(v["librespeed_port"]) > 0
     seen = observed["paths"].get(names(v)["garbage_file"]) or {}
-    return {"garbage_differs": wanted and seen.get("size") != int(v["garbage_bytes"])}
+    differs = wanted and seen.get("size") != int(v["garbage_bytes"])
+    return {"garbage_differs": differs, "due": differs}
 
 
 def things(v: Values) -> list[Thing]:

@@ -203,8 +203,11 @@ def fleet_keys(hostvars: Any, hosts: list[str], current: str, names: list[str], 
     """
     keys, comments, path = {}, {}, "/etc/speedtest-telemetry/id_ed25519.pub"
     for host in hosts:
-        for seen in ("speedtest_logger_new_key", "speedtest_logger_observed"):
-            texts = hostvars[host][seen].get("texts", {}) if seen in hostvars[host] else {}
+        for seen in (
+            hostvars[host].get("speedtest_logger_new_key") or {},
+            observed(hostvars, host, "speedtest_logger"),
+        ):
+            texts = seen.get("texts", {})
             file = next((name for name, content in texts.items() if name.endswith("/id_ed25519.pub") and content), None)
             if file:
                 node, path = node_name(hostvars, host), file
@@ -230,6 +233,22 @@ def shared_keys(authorized: str, comments: dict[str, str]) -> list[str]:
             hint = f" (it was made for {made_for}: {' and '.join(copies)} seems to be the copy)" if made_for else ""
             found.append(f"nodes {' and '.join(nodes)} have one and the same key{hint}")
     return found
+
+
+def observed(hostvars: Any, host: str, role: str) -> Vars:
+    """What this run has seen last of a host for a role: by the role itself, else in the look at all machines."""
+    known = hostvars[host]
+    by_role: Vars = known.get(f"{role}_observed") or {}
+    if "plan" in by_role:
+        return by_role
+    looked: Vars = (known.get("fleet_look") or {}).get("hosts", {})
+    return looked.get(host, {}).get(role) or by_role
+
+
+def due_hosts(groups: dict[str, list[str]], *names: str) -> list[str]:
+    """Hosts of some groups whose roles have something to do in this run, in the inventory's order."""
+    found = [host for name in names for host in groups.get(name, []) if host in groups.get(f"due_{name}", [])]
+    return list(dict.fromkeys(found))
 
 
 def fleet_deployed(hostvars: Any, hosts: list[str], slots: dict[str, Vars]) -> dict[str, Vars]:
@@ -330,4 +349,5 @@ class FilterModule:
             "fleet_slots": fleet_slots,
             "schedule_registry": schedule_registry,
             "line_free_in": line_free_in,
+            "due_hosts": due_hosts,
         }

@@ -1,0 +1,147 @@
+"""Look at all machines of a run at once, and say which of them differ from what the inventory wants of them.
+
+One process asks all hosts; what a role wants is rendered once a host, in Python. A machine of which nothing could be
+found out counts as one that differs: its role looks at it again by Ansible's own means.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections import ChainMap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleError, AnsibleFilterError
+from ansible.plugins.action import ActionBase
+from ansible.template import trust_as_template
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+
+from plugins import connections
+from plugins.desired import docker_host, speedtest_archive, speedtest_logger, speedtest_target
+from plugins.desired.observation import request_of, seen, together
+from plugins.desired.roles import ROLES_PATH, Wanted, wanted_by
+from plugins.filter.fleet import fleet_known, fleet_nodes
+from plugins.remote import source_of, with_arguments
+from speedtest_logger.inventory import roles, systems
+from speedtest_logger.inventory.found import ARCHIVE, NODES, TARGETS, default_node_name
+
+SECONDS = 60
+USES = {ARCHIVE: systems.ARCHIVE, TARGETS: systems.TARGET, NODES: systems.NODE}
+# What is kept of what was seen: the rest is large, and nobody asks for it.
+KEPT = ("plan", "programs", "docker", "links", "texts", "names", "os", "notes", "settled")
+Seen = dict[str, dict[str, Any]]
+
+
+@functools.cache
+def defaults_of(role: str) -> dict[str, Any]:
+    """A role's defaults, as templates where they are."""
+    table = next(each for each in roles.ROLES if each.name == role)
+    return {
+        item.name: trust_as_template(item.default) if "{{" in str(item.default) else item.default
+        for item in table.inputs
+    }
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no types
+    """`read`: what fleet_run has read of the archive host, `archive`: how nodes reach it, `programs`: by role."""
+
+    BYPASS_HOST_LOOP = True
+
+    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        self.hostvars, self.groups = task_vars["hostvars"], task_vars["groups"]
+        hosts = list(task_vars["ansible_play_hosts"])
+        state = self.known()
+        wanted = {host: self.wants(host, state) for host in hosts}
+        looked = self.look({host: by_role for host, by_role in wanted.items() if by_role})
+        due = [{"host": host, "groups": found} for host in hosts if (found := self.due(host, looked.get(host)))]
+        return {
+            **result,
+            "changed": False,
+            **({"state": state} if state else {}),
+            "hosts": looked,
+            "due": due,
+            "silent": [host for host in hosts if host not in looked],
+        }
+
+    def known(self) -> dict[str, Any] | None:
+        """What the archive host holds of the fleet; None where that is not to be had, or makes no sense."""
+        arguments = self._task.args
+        nodes = fleet_nodes(self.hostvars, self.groups.get(NODES, []))
+        writing = bool(arguments.get("writing", True))
+        try:
+            return fleet_known(arguments["read"], arguments["files"], nodes, arguments.get("host_key", ""), writing)
+        except AnsibleFilterError:
+            return None
+
+    def wants(self, host: str, state: dict[str, Any] | None) -> dict[str, Wanted | None]:
+        """What each role wants on a host, by role; None where nobody can tell yet."""
+        variables = self.hostvars.raw_get(host)
+        wanted: dict[str, Wanted | None] = {}
+        if host in self.groups.get(ARCHIVE, []):
+            wanted[speedtest_archive.ROLE] = self.wanted(speedtest_archive.ROLE, variables)
+        if host in self.groups.get(TARGETS, []):
+            wanted[speedtest_target.ROLE] = self.wanted(speedtest_target.ROLE, variables)
+        if host in self.groups.get(NODES, []):
+            if self.hostvars[host].get("speedtest_logger_runtime") == "compose":
+                wanted[docker_host.ROLE] = self.wanted(docker_host.ROLE, variables)
+            given = self.of_fleet(host, state) if state else None
+            wanted[speedtest_logger.ROLE] = self.wanted(speedtest_logger.ROLE, variables, given) if given else None
+        return wanted
+
+    def of_fleet(self, host: str, state: dict[str, Any]) -> dict[str, Any]:
+        """A node's inputs that come from the whole fleet."""
+        name = str(self.hostvars[host].get("speedtest_logger_node_name") or default_node_name(host))
+        given = {"archive_host_key": state["host_key"], "slots": state["slots"].get(name), **self._task.args["archive"]}
+        return {f"{speedtest_logger.ROLE}_{key}": value for key, value in given.items()}
+
+    def wanted(self, role: str, variables: Mapping[str, Any], given: Mapping[str, Any] | None = None) -> Wanted | None:
+        """What a role wants on a host; None where one of its variables cannot be read."""
+        known = ChainMap({"role_path": str(ROLES_PATH / role)}, dict(given or {}), dict(variables), defaults_of(role))
+        templar = self._templar.copy_with_new_env(available_variables=known)
+        try:
+            return wanted_by(role, known, templar, {})
+        except (AnsibleError, LookupError, OSError, TypeError, ValueError):
+            return None
+
+    def look(self, wanted: dict[str, dict[str, Wanted | None]]) -> dict[str, Seen]:
+        """What was seen of each host that has answered, by role."""
+        lines, programs = {}, {}
+        for host, by_role in wanted.items():
+            variables = self.hostvars.raw_get(host)
+            templar = self._templar.copy_with_new_env(available_variables=variables)
+            line = connections.command_line(self, host, variables, templar)
+            if line:
+                asked: dict[str, Any] = {}
+                for role, what in by_role.items():
+                    more = {"programs": self._task.args.get("programs", {}).get(role, [])}
+                    asked = together(asked, request_of(what, more))
+                lines[host] = line
+                programs[host] = with_arguments(source_of("host_state"), asked)
+        answers = connections.ask_all(lines, programs, float(self._task.args.get("seconds", SECONDS)))
+        looked = {}
+        for host, answer in answers.items():
+            if not answer.get("failed"):
+                looked[host] = {
+                    role: {name: value for name, value in seen(what, answer).items() if name in KEPT}
+                    for role, what in wanted[host].items()
+                }
+        return looked
+
+    def due(self, host: str, looked: Seen | None) -> list[str]:
+        """The groups of the hosts whose roles have something to do; `due_` and whose group it is."""
+        groups = [group for group in USES if host in self.groups.get(group, [])]
+        if looked is None:
+            return [f"due_{group}" for group in groups]
+        kinds = {ARCHIVE: [speedtest_archive], TARGETS: [speedtest_target], NODES: [docker_host, speedtest_logger]}
+        found = []
+        for group in groups:
+            mine = [looked[module.ROLE] for module in kinds[group] if module.ROLE in looked]
+            system = {**mine[0]["os"], "architecture": mine[0]["os"]["dpkg"]}
+            if systems.problem(system, [USES[group]]) or not all(each.get("settled") for each in mine):
+                found.append(f"due_{group}")
+        return found

@@ -1,0 +1,98 @@
+"""Many hosts asked at once from one process, over the same ssh command lines that Ansible would use.
+
+A task forks a worker for each host and templates for each anew: a second of CPU here for a host that is as it should
+be. What only looks needs neither. Where a host is reached in another way than by ssh with keys, or does not answer as
+it should, nothing is said about it: the role then finds out by Ansible's own means, and Ansible's words tell why.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import tempfile
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.plugins.loader import become_loader, connection_loader
+
+from plugins.remote import answer_of, interpreter_of
+
+LARGEST_ANSWER = 64_000_000
+MOST_AT_ONCE = 32
+
+
+def command_line(action: Any, host: str, variables: Mapping[str, Any], templar: Any) -> list[str] | None:
+    """What Ansible would run here to have Python read a program there, as `action`'s task says; None for other ways."""
+    try:
+        return _command_line(action, host, variables, templar)
+    except (AnsibleError, AttributeError, KeyError, TypeError):  # a plugin that is made in another way
+        return None
+
+
+def _command_line(action: Any, host: str, variables: Mapping[str, Any], templar: Any) -> list[str] | None:
+    task, context = action._task, action._play_context
+    context = context.set_task_and_variable_override(task=task, variables=variables, templar=templar)
+    context.remote_addr = templar.template(variables.get("ansible_host") or host)
+    kind = str(templar.template(variables.get("ansible_connection") or context.connection or "ssh"))
+    link = connection_loader.get("ssh" if kind == "smart" else kind, context, task_uuid=task._uuid)
+    if link is None or link.transport not in ("ssh", "local") or context.password or context.become_pass:
+        return None
+    keys = {"timeout": context.timeout}
+    link.set_options(task_keys=keys, var_options=link._resolve_option_variables(variables, templar))
+    command = f"{shlex.quote(interpreter_of(variables))} -I -"
+    if become_of(task, variables, templar):
+        method = str(templar.template(variables.get("ansible_become_method") or task.become_method or "sudo"))
+        become = become_loader.get(method)
+        options = {name: templar.template(value) for name, value in variables.items() if name.startswith("ansible_")}
+        become.set_options(task_keys={"become_user": task.become_user}, var_options=options)
+        if become.get_option("become_pass"):
+            return None
+        command = become.build_become_command(command, link._shell)
+    line = f"{context.executable} -c {shlex.quote(link._shell.append_command(command, 'sleep 0'))}"
+    if link.transport == "local":
+        return ["/bin/sh", "-c", line]
+    if link.get_option("password"):
+        return None
+    words = link._build_command(link.get_option("ssh_executable"), "ssh", link.get_option("host") or host, line)
+    return [word.decode() if isinstance(word, bytes) else str(word) for word in words]
+
+
+def become_of(task: Any, variables: Mapping[str, Any], templar: Any) -> bool:
+    """Whether another account's rights are taken there."""
+    said = variables.get("ansible_become")
+    return bool(task.become if said is None else templar.template(said) in (True, "true", "yes", 1))
+
+
+def ask_all(lines: Mapping[str, list[str]], programs: Mapping[str, bytes], seconds: float) -> dict[str, dict[str, Any]]:
+    """Each host's answer to its program; `failed` where there is none within some seconds."""
+    with ThreadPoolExecutor(min(MOST_AT_ONCE, len(lines) or 1)) as pool:
+        answers = pool.map(lambda host: ask(lines[host], programs[host], seconds), lines)
+        return dict(zip(lines, answers, strict=True))
+
+
+def ask(line: list[str], program: bytes, seconds: float) -> dict[str, Any]:
+    """One host's answer. Its words on standard error are left to Ansible, which asks again."""
+    with tempfile.TemporaryFile() as source:
+        source.write(program)
+        source.seek(0)
+        running = subprocess.Popen(
+            line,
+            stdin=source,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=os.environ,
+            start_new_session=True,
+        )
+    ending = threading.Timer(seconds, running.kill)
+    ending.start()
+    with running:
+        printed = running.stdout.read(LARGEST_ANSWER) if running.stdout else b""
+        if len(printed) == LARGEST_ANSWER:
+            running.kill()
+        code = running.wait()
+    ending.cancel()
+    return answer_of(line[0], code, printed.decode(errors="replace"), "")
