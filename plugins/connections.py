@@ -12,6 +12,7 @@ import shlex
 import subprocess
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -22,6 +23,8 @@ from ansible.plugins.loader import become_loader, connection_loader
 from plugins.remote import answer_of, interpreter_of
 
 LARGEST_ANSWER = 64_000_000
+MOST_WORDS = 4  # parts of 4 kB of what is said on standard error
+SSH_FAILED = 255  # ssh(1): an error occurred
 MOST_AT_ONCE = 32
 
 
@@ -75,24 +78,39 @@ def ask_all(lines: Mapping[str, list[str]], programs: Mapping[str, bytes], secon
 
 
 def ask(line: list[str], program: bytes, seconds: float) -> dict[str, Any]:
-    """One host's answer. Its words on standard error are left to Ansible, which asks again."""
+    """One host's answer; `failed`, `unreachable` or `timedout` with `msg` as Ansible has them where there is none."""
     with tempfile.TemporaryFile() as source:
         source.write(program)
         source.seek(0)
         running = subprocess.Popen(
-            line,
-            stdin=source,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=os.environ,
-            start_new_session=True,
+            line, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ, start_new_session=True
         )
-    ending = threading.Timer(seconds, running.kill)
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        running.kill()
+
+    ending = threading.Timer(seconds, end)
     ending.start()
-    with running:
-        printed = running.stdout.read(LARGEST_ANSWER) if running.stdout else b""
-        if len(printed) == LARGEST_ANSWER:
-            running.kill()
-        code = running.wait()
+    words: deque[bytes] = deque(maxlen=MOST_WORDS)
+    listener = threading.Thread(target=listen, args=(running.stderr, words), daemon=True)
+    listener.start()
+    printed = running.stdout.read(LARGEST_ANSWER) if running.stdout else b""
+    if len(printed) == LARGEST_ANSWER:
+        running.kill()
+    code = running.wait()
     ending.cancel()
-    return answer_of(line[0], code, printed.decode(errors="replace"), "")
+    listener.join(1)
+    if late.is_set():
+        return {"failed": True, "timedout": {"period": int(seconds)}, "msg": f"no answer within {seconds:g} s"}
+    said = b"".join(words).decode(errors="replace")
+    if code == SSH_FAILED and not printed:
+        return {"failed": True, "unreachable": True, "msg": f"Failed to connect to the host via ssh: {said.strip()}"}
+    return answer_of(line[0], code, printed.decode(errors="replace"), said)
+
+
+def listen(stream: Any, words: deque[bytes]) -> None:
+    """Keep the last of what comes through a pipe, however much it is."""
+    for part in iter(lambda: stream.read1(4096), b""):
+        words.append(part)

@@ -16,6 +16,7 @@ from typing import Any
 from ansible.errors import AnsibleError, AnsibleFilterError
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
+from jinja2 import TemplateError
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
@@ -55,18 +56,25 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         result: dict[str, Any] = super().run(tmp, task_vars)
         self.hostvars, self.groups = task_vars["hostvars"], task_vars["groups"]
         hosts = list(task_vars["ansible_play_hosts"])
+        self.problems: dict[str, dict[str, Any]] = self.archives_problem()
         state = self.known()
-        wanted = {host: self.wants(host, state) for host in hosts}
-        looked = self.look({host: by_role for host, by_role in wanted.items() if by_role})
+        wanted = {host: by_role for host in hosts if (by_role := self.wants(host, state))}
+        looked = self.look({host: by_role for host, by_role in wanted.items() if host not in self.problems})
         due = [{"host": host, "groups": found} for host in hosts if (found := self.due(host, looked.get(host)))]
         return {
             **result,
             "changed": False,
-            **({"state": state} if state else {}),
+            **({"state": state} if state else {"unknown": self.unknown}),
             "hosts": looked,
             "due": due,
-            "silent": [host for host in hosts if host not in looked],
+            "problems": self.problems,
+            "silent": [host for host in hosts if host not in looked and host not in self.problems],
         }
+
+    def archives_problem(self) -> dict[str, dict[str, Any]]:
+        """Why the archive host could not be read: asked again, it would cost the same time again."""
+        read = self._task.args["read"]
+        return {} if "files" in read else {host: {"failed": True, **read} for host in self.groups.get(ARCHIVE, [])}
 
     def known(self) -> dict[str, Any] | None:
         """What the archive host holds of the fleet; None where that is not to be had, or makes no sense."""
@@ -75,22 +83,22 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         writing = bool(arguments.get("writing", True))
         try:
             return fleet_known(arguments["read"], arguments["files"], nodes, arguments.get("host_key", ""), writing)
-        except AnsibleFilterError:
+        except AnsibleFilterError as error:
+            self.unknown = str(error)
             return None
 
     def wants(self, host: str, state: dict[str, Any] | None) -> dict[str, Wanted | None]:
         """What each role wants on a host, by role; None where nobody can tell yet."""
-        variables = self.hostvars.raw_get(host)
         wanted: dict[str, Wanted | None] = {}
         if host in self.groups.get(ARCHIVE, []):
-            wanted[speedtest_archive.ROLE] = self.wanted(speedtest_archive.ROLE, variables)
+            wanted[speedtest_archive.ROLE] = self.wanted(speedtest_archive.ROLE, host)
         if host in self.groups.get(TARGETS, []):
-            wanted[speedtest_target.ROLE] = self.wanted(speedtest_target.ROLE, variables)
+            wanted[speedtest_target.ROLE] = self.wanted(speedtest_target.ROLE, host)
         if host in self.groups.get(NODES, []):
             if self.hostvars[host].get("speedtest_logger_runtime") == "compose":
-                wanted[docker_host.ROLE] = self.wanted(docker_host.ROLE, variables)
+                wanted[docker_host.ROLE] = self.wanted(docker_host.ROLE, host)
             given = self.of_fleet(host, state) if state else None
-            wanted[speedtest_logger.ROLE] = self.wanted(speedtest_logger.ROLE, variables, given) if given else None
+            wanted[speedtest_logger.ROLE] = self.wanted(speedtest_logger.ROLE, host, given) if given else None
         return wanted
 
     def of_fleet(self, host: str, state: dict[str, Any]) -> dict[str, Any]:
@@ -99,13 +107,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         given = {"archive_host_key": state["host_key"], "slots": state["slots"].get(name), **self._task.args["archive"]}
         return {f"{speedtest_logger.ROLE}_{key}": value for key, value in given.items()}
 
-    def wanted(self, role: str, variables: Mapping[str, Any], given: Mapping[str, Any] | None = None) -> Wanted | None:
-        """What a role wants on a host; None where one of its variables cannot be read."""
+    def wanted(self, role: str, host: str, given: Mapping[str, Any] | None = None) -> Wanted | None:
+        """What a role wants on a host; None, and a problem, where one of its variables cannot be read."""
+        variables = self.hostvars.raw_get(host)
         known = ChainMap({"role_path": str(ROLES_PATH / role)}, dict(given or {}), dict(variables), defaults_of(role))
         templar = self._templar.copy_with_new_env(available_variables=known)
         try:
             return wanted_by(role, known, templar, {})
-        except (AnsibleError, LookupError, OSError, TypeError, ValueError):
+        except (AnsibleError, TemplateError, LookupError, OSError, TypeError, ValueError) as error:
+            self.problems[host] = {"failed": True, "msg": str(error)}
             return None
 
     def look(self, wanted: dict[str, dict[str, Wanted | None]]) -> dict[str, Seen]:
@@ -125,7 +135,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         answers = connections.ask_all(lines, programs, float(self._task.args.get("seconds", SECONDS)))
         looked = {}
         for host, answer in answers.items():
-            if not answer.get("failed"):
+            if answer.get("failed"):
+                self.problems[host] = answer
+            else:
                 looked[host] = {
                     role: {name: value for name, value in seen(what, answer).items() if name in KEPT}
                     for role, what in wanted[host].items()

@@ -10,8 +10,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
+from plugins.filter.fleet import observed as seen_of
 from speedtest_logger.inventory.found import default_node_name
 
 COLUMNS = (
@@ -41,6 +43,7 @@ Row = dict[str, str]
 HINTS = {
     "interpreter '": "python3 is missing there: `sudo apt install python3`",
     "sudo password": "sudo wants a password, or another one: --ask-become-pass, or ansible_become_password",
+    "a password is required": "sudo asks for a password: --ask-become-pass",
     "timed out waiting for become": "sudo asks for a password: --ask-become-pass",
     "Host key verification failed": "log in once by hand and compare the key, or set it in ~/.ssh/known_hosts",
     "Permission denied (": "is ansible_user right, is your key there? With a password: --ask-pass",
@@ -53,26 +56,26 @@ def observed(hostvars: Any, host: str, role: str) -> dict[str, Any] | None:
 
     `drift` is None where the node was read, but nobody could say what it should be like.
     """
-    found = hostvars[host].get(f"speedtest_{role}_observed", {})
+    found = seen_of(hostvars, host, f"speedtest_{role}")
     if "plan" not in found:
-        found = hostvars[host].get("fleet_logger_seen", {}) if role == "logger" else {}
+        found = (hostvars[host].get("fleet_logger_seen") or found) if role == "logger" else {}
         return {**found, "drift": None} if "programs" in found else None
-    docker = hostvars[host].get("docker_host_observed", {}) if role == "logger" else {}
+    docker = seen_of(hostvars, host, "docker_host") if role == "logger" else {}
     return {**found, "drift": [*docker.get("plan", {}).get("drift", []), *found["plan"]["drift"]]}
 
 
 def silence(hostvars: Any, host: str, role: str) -> tuple[str, str]:
     """Why nothing is known of a host: the word for its row, and the words for its problem."""
-    unread = hostvars[host].get(f"fleet_{role}_unread")
-    if unread:
+    looked = ((hostvars[host].get("fleet_look") or {}).get("problems") or {}).get(host, {})
+    tried = [hostvars[host].get(name) or {} for name in (f"speedtest_{role}_observed", f"fleet_{role}_seen")] + [looked]
+    reason = next((why(result) for result in tried if result.get("unreachable")), "")
+    if not reason and (unread := hostvars[host].get(f"fleet_{role}_unread") or looked):
         seconds = (unread.get("timedout") or {}).get("period")
         return (
             ("SLOW", f"has not answered within {seconds} s")
             if seconds
             else ("UNREAD", f"cannot be read: {why(unread)}")
         )
-    tried = [hostvars[host].get(name, {}) for name in (f"speedtest_{role}_observed", f"fleet_{role}_seen")]
-    reason = next((why(result) for result in tried if result.get("unreachable")), "")
     return "UNREACHABLE", f"unreachable: {reason}" if reason else "unreachable"
 
 
@@ -282,7 +285,11 @@ def access_problems(hostvars: Any, groups: dict[str, list[str]], hosts: list[str
     found = [f"{archive}: differs from the inventory: {DIFFERENCES.get(n, n)}" for n in first("fleet_differs") or []]
     if unread := first("fleet_unread"):
         found.append(f"{archive}: what it holds of the nodes cannot be compared with the inventory: {why(unread)}")
-    if lock := ((first("fleet_read") or {}).get("lock") or {}).get("before"):
+    if words := (first("fleet_look") or {}).get("unknown"):
+        found.append(
+            f"{archive}: what it holds of the nodes cannot be compared with the inventory: {why({'msg': words})}"
+        )
+    if lock := ((first("fleet_read_before") or first("fleet_read") or {}).get("lock") or {}).get("before"):
         found.append(
             f"{archive}: a run is under way since {lock['since']}: {lock['who']} (process {lock['pid']}), "
             f"{lock['what']}, last sign of life {lock['renewed_at']}"
