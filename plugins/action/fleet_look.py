@@ -55,6 +55,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         self.hostvars, self.groups = task_vars["hostvars"], task_vars["groups"]
+        if self._task.args["read"].get("refused"):
+            return {**result, "failed": True, "msg": self._task.args["read"]["msg"]}
         hosts = list(task_vars["ansible_play_hosts"])
         self.problems: dict[str, dict[str, Any]] = self.archives_problem()
         state = self.known()

@@ -285,10 +285,10 @@ def access_problems(hostvars: Any, groups: dict[str, list[str]], hosts: list[str
     found = [f"{archive}: differs from the inventory: {DIFFERENCES.get(n, n)}" for n in first("fleet_differs") or []]
     if unread := first("fleet_unread"):
         found.append(f"{archive}: what it holds of the nodes cannot be compared with the inventory: {why(unread)}")
-    if words := (first("fleet_look") or {}).get("unknown"):
-        found.append(
-            f"{archive}: what it holds of the nodes cannot be compared with the inventory: {why({'msg': words})}"
-        )
+    looked = first("fleet_look") or {}
+    if "unknown" in looked and archive not in looked["problems"]:
+        words = why({"msg": looked["unknown"]})
+        found.append(f"{archive}: what it holds of the nodes cannot be compared with the inventory: {words}")
     if lock := ((first("fleet_read_before") or first("fleet_read") or {}).get("lock") or {}).get("before"):
         found.append(
             f"{archive}: a run is under way since {lock['since']}: {lock['who']} (process {lock['pid']}), "

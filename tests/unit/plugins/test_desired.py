@@ -154,14 +154,14 @@ def test_units_say_nothing_that_systemd_does_not_know(here):
 
 def test_what_no_package_brings_is_refused_and_contradictions_are(here):
     old = {"id": "debian", "version_id": "12"}
-    observed = {"links": {}, "os": old}
+    observed = {"links": {}, "paths": {}, "texts": {}, "os": old}
     found = wanted("speedtest_logger", here, engines=["librespeed", "iperf3"]).found(observed)["refusals"]
     assert [words.partition(":")[0] for words in found] == [
         "speedtest_logger_iperf3_servers",
         "speedtest_logger_engines",
     ]
     assert "debian 12 does not package" in found[1]
-    new = {"links": {}, "os": {**old, "version_id": "13"}}
+    new = {**observed, "os": {**old, "version_id": "13"}}
     assert wanted("speedtest_logger", here, engines=["librespeed"]).found(new)["refusals"] == []
     unpinned = wanted("speedtest_logger", here, engines=["librespeed"], archive_address="192.0.2.1")
     assert "nothing is trusted unseen" in unpinned.found(new)["refusals"][0]
@@ -184,6 +184,6 @@ def test_a_release_that_was_not_proved_is_to_be_proved(here, current, proving, w
         role.names["current"]: current and f"{releases}/{current}",
         role.names["proving"]: proving and f"{releases}/{proving}",
     }
-    found = role.found({"links": links, "os": {"id": "debian", "version_id": "13"}})
+    found = role.found({"links": links, "paths": {}, "texts": {}, "os": {"id": "debian", "version_id": "13"}})
     assert found["upgrading"] is upgrading
     assert found["running"] == (current or "")
