@@ -1,0 +1,28 @@
+"""A role's desired state of the host at hand, the content of secret files included, which no plan and no output has."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: desired
+short_description: The lists of host_state that a role wants on this host
+options:
+  _terms: {description: The role., required: true}
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.lookup import LookupBase
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+
+from plugins.desired.roles import wanted_by
+
+
+class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core has no types
+    """For each role its lists."""
+
+    def run(self, terms: list[str], variables: Any = None, **_: Any) -> list[dict[str, Any]]:
+        return [wanted_by(role, variables, self._templar, {}).desired for role in terms]
