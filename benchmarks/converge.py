@@ -49,11 +49,11 @@ class Cost:
 
 
 def run(argv: list[str], **environment: str) -> str:
-    """Run a program to its end; its words where it fails are ours."""
+    """Run a program to its end; its words where it fails are ours. status.yml may find problems (2)."""
     done = subprocess.run(
         argv, cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, **environment}
     )
-    if done.returncode:
+    if done.returncode and not (done.returncode == 2 and argv[-1].endswith("status.yml")):
         raise SystemExit(f"{' '.join(argv)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
     return done.stdout
 

@@ -102,6 +102,9 @@ def ask(line: list[str], program: bytes, seconds: float) -> dict[str, Any]:
     code = running.wait()
     ending.cancel()
     listener.join(1)
+    for stream in [running.stdout] if listener.is_alive() else [running.stdout, running.stderr]:
+        if stream:
+            stream.close()
     if late.is_set():
         return {"failed": True, "timedout": {"period": int(seconds)}, "msg": f"no answer within {seconds:g} s"}
     said = b"".join(words).decode(errors="replace")

@@ -1,0 +1,82 @@
+"""Many hosts asked at once: what a host does can neither stop nor fill the run that asks."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from plugins import connections
+from plugins.filter.fleet import due_hosts, observed
+
+ANSWER = b"import json\nprint(json.dumps({'now': 1.0}))\n"
+
+
+def shell(command):
+    return ["/bin/sh", "-c", command]
+
+
+def test_each_host_has_its_own_answer():
+    lines = {name: shell("python3 -I -") for name in ("a", "b", "c")}
+    programs = {name: f"import json\nprint(json.dumps({{'msg': {name!r}}}))\n".encode() for name in lines}
+    assert connections.ask_all(lines, programs, 60) == {name: {"msg": name} for name in lines}
+    assert connections.ask_all({}, {}, 60) == {}
+
+
+def test_a_host_that_does_not_end_is_left_alone_in_time():
+    began = time.monotonic()
+    answers = connections.ask_all(
+        {"slow": shell("cat >/dev/null; exec sleep 98765"), "well": shell("python3 -I -")},
+        {"slow": ANSWER, "well": ANSWER},
+        3,
+    )
+    assert time.monotonic() - began < 60
+    assert answers["slow"]["timedout"] == {"period": 3}
+    assert answers["slow"]["failed"]
+    assert answers["well"] == {"now": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("echo Permission denied >&2; exit 255", {"unreachable": True}),
+        ("exit 127", {"failed": True}),
+        ("echo nonsense", {"failed": True}),
+        ("""echo '{"ansible_facts": {"x": 1}}'""", {"failed": True}),  # not what was asked for
+        ("timeout 3 yes >&2", {"failed": True}),  # words without end, and no answer
+    ],
+)
+def test_what_is_no_answer_says_so(command, said):
+    answer = connections.ask(shell(f"{command}"), ANSWER, 20)
+    assert said.items() <= answer.items()
+    assert len(json.dumps(answer)) < 40_000
+
+
+def test_an_answer_without_end_is_cut_off(monkeypatch):
+    monkeypatch.setattr(connections, "LARGEST_ANSWER", 1_000_000)
+    assert connections.ask(shell("exec yes"), ANSWER, 60)["failed"]
+
+
+def test_whose_roles_have_something_to_do():
+    groups = {
+        "speedtest_nodes": ["b", "a", "c"],
+        "speedtest_archive": ["a"],
+        "due_speedtest_nodes": ["a", "b"],
+        "due_speedtest_archive": ["a"],
+    }
+    assert due_hosts(groups, "speedtest_nodes") == ["b", "a"]
+    assert due_hosts(groups, "speedtest_archive", "speedtest_nodes") == ["a", "b"]
+    assert due_hosts(groups, "speedtest_targets") == []
+    assert due_hosts({"speedtest_nodes": ["a"]}, "speedtest_nodes") == []
+
+
+def test_what_a_role_has_seen_goes_before_what_the_look_has_seen():
+    look = {"hosts": {"a": {"speedtest_logger": {"plan": {"drift": ["look"]}}}}}
+    role = {"plan": {"drift": []}}
+    assert observed({"a": {"fleet_look": look}}, "a", "speedtest_logger")["plan"]["drift"] == ["look"]
+    both = {"a": {"fleet_look": look, "speedtest_logger_observed": role}}
+    assert observed(both, "a", "speedtest_logger") == role
+    failed = {"a": {"fleet_look": look, "speedtest_logger_observed": {"unreachable": True}}}
+    assert observed(failed, "a", "speedtest_logger")["plan"]["drift"] == ["look"]
+    assert observed({"a": {}}, "a", "speedtest_logger") == {}
