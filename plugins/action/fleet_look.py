@@ -19,7 +19,8 @@ from ansible.template import trust_as_template
 from jinja2 import TemplateError
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+sys.path.insert(0, str(ROOT / "src"))
+sys.path.insert(0, str(ROOT))
 
 from plugins import connections
 from plugins.desired import docker_host, speedtest_archive, speedtest_logger, speedtest_target

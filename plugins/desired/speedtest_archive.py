@@ -70,13 +70,19 @@ def besides(v: Values) -> Values:
 
 
 def found(v: Values, observed: Values) -> Values:
-    """Whether its Python packages are missing, whether one is at work already, and what the links lead to."""
+    """Whether its Python packages are missing, whether some are at work already, and what this run replaces."""
     n = names(v)
     missing = v["state"] == "present" and not observed["paths"].get(n["venv_mark"])
+    uses = (("releases", n["current"], n["release_dir"]), ("venvs", n["venv"], n["venv_dir"]))
     return {
         "due": missing,
         "venv_is_missing": missing,
         "at_work": observed["links"].get(n["venv"]) is not None,
+        "replaced": [
+            {"directory": f"{v['install_dir']}/{folder}", "keep": [used, before]}
+            for folder, link_path, used in uses
+            if (before := observed["links"].get(link_path)) and before != used
+        ],
     }
 
 

@@ -16,7 +16,8 @@ from typing import Any
 from ansible.plugins.lookup import LookupBase
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+sys.path.insert(0, str(ROOT / "src"))
+sys.path.insert(0, str(ROOT))
 
 from plugins.desired.roles import wanted_by
 
