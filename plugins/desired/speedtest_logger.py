@@ -29,8 +29,10 @@ from plugins.desired.things import (
     unit,
 )
 from plugins.lookup.release import release as artifact_of
-from speedtest_logger import __version__, schedule
-from speedtest_logger.inventory.environment import in_variables, variable_of
+from speedtest_logger import schedule
+from speedtest_logger.inventory import environment
+from speedtest_logger.inventory.found import View
+from speedtest_logger.inventory.settings import in_variables, variable_of
 from speedtest_logger.node import config
 
 ROLE = "speedtest_logger"
@@ -163,7 +165,7 @@ def release_of(v: Values, n: Values) -> Thing:
 def configuration(v: Values, n: Values) -> list[Thing]:
     """Settings, the archive's host key, and the node's own key, which is made there: for root and who delivers."""
     return [
-        file(f"{v['config_dir']}/logger.env", logger_env(v, n), group=v["user"], mode="0640"),
+        file(f"{v['config_dir']}/logger.env", logger_env(v), group=v["user"], mode="0640"),
         file(f"{v['config_dir']}/known_hosts", known_hosts(v)),
         attributes(n["key_file"], v["user"], "0640"),
         attributes(f"{n['key_file']}.pub"),
@@ -298,87 +300,23 @@ def compose_environment(v: Values, n: Values) -> Values:
 
 def compose_digest(v: Values, n: Values) -> str:
     """SHA-256 of all that the container is made from."""
-    made_from = COMPOSE_FILE.read_text(encoding="utf-8") + json.dumps(compose_environment(v, n)) + logger_env(v, n)
+    made_from = COMPOSE_FILE.read_text(encoding="utf-8") + json.dumps(compose_environment(v, n)) + logger_env(v)
     return hashlib.sha256(made_from.encode()).hexdigest()
 
 
-def logger_env(v: Values, n: Values) -> str:
+def logger_env(v: Values) -> str:
     """logger.env: the node's settings."""
-    return templates.env_file(ROLE, environment(v, n))
+    return environment.logger_env(view(v))
 
 
-def environment(v: Values, n: Values) -> Values:
-    """The node's settings by the names of its environment."""
-    made = {
-        "release": __version__,
-        "node": v["node_name"],
-        "interval_seconds": v["slots"]["interval_seconds"],
-        "offset_seconds": v["slots"]["offset_seconds"],
-        "log_file": f"{v['log_dir']}/speedtest-diag.log",
-        "archive_host": v["archive_address"],
-        "push_interval_seconds": schedule.parse_duration(v["push_interval"]),
-        "key_file": n["key_file"],
-        "known_hosts_file": f"{v['config_dir']}/known_hosts",
-    }
-    plain = {f"SPEEDTEST_{name.upper()}": made[name] if name in made else v[name] for name in SETTINGS}
-    engines = {}
-    for engine in config.ENGINES:
-        prefix = f"SPEEDTEST_{engine.upper()}"
-        engines[f"{prefix}_PROGRAM"] = f"{n['program_dir']}/{engine}" if engine in v["downloads"] else ""
-        for name in ("servers", "blocked_servers", "extra_args"):
-            engines[f"{prefix}_{name.upper()}"] = v[f"{engine}_{name}"]
-    return {**plain, **engines}
-
-
-# In the order of logger.env; what has another name or value in the inventory is made by `environment`.
-SETTINGS = (
-    "release",
-    "node",
-    "location",
-    "uplink",
-    "runtime",
-    "interval_seconds",
-    "offset_seconds",
-    "start_tolerance_seconds",
-    "measure_timeout_seconds",
-    "duration_seconds",
-    "plan_download_mbps",
-    "plan_upload_mbps",
-    "engines",
-    "source_interface",
-    "source_address",
-    "ip_family",
-    "own_server_allowed",
-    "ookla_licence_accepted",
-    "timezone",
-    "quiet_hours",
-    "paused",
-    "busy_mbps",
-    "busy_window_seconds",
-    "data_budget_gb",
-    "external_ip",
-    "isp_enabled",
-    "state_dir",
-    "log_file",
-    "outbox_max_mb",
-    "disk_min_free_mb",
-    "history_days",
-    "raw_days",
-    "archive_host",
-    "archive_port",
-    "archive_user",
-    "archive_raw",
-    "push_interval_seconds",
-    "key_file",
-    "known_hosts_file",
-)
+def view(v: Values) -> View:
+    """The inputs as the inventory's own checks see them."""
+    return View(str(v["node_name"]), {f"{ROLE}_{name}": value for name, value in v.items()}, (ROLE,))
 
 
 def refusals(v: Values, n: Values, system: Values) -> Iterator[str]:
     """What is wrong with the inputs, in the words of the node's own check, and engines that this system has not."""
-    settings, wrong = config.read(
-        {name: templates.setting(value) for name, value in environment(v, n).items() if templates.setting(value)}
-    )
+    settings, wrong = config.read(environment.environment(view(v)))
     yield from map(in_variables, wrong)
     for each in config.contradictions(settings):
         yield f"{variable_of(each.variable)}: seen {each.value}; {in_variables(each.words)}"

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from speedtest_logger.inventory import environment
+
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 SHARED = ROLES / "managed_host" / "templates"  # what units of several roles include
 
 
 @cache
-def environment(role: str) -> Environment:
+def jinja(role: str) -> Environment:
     """Jinja as Ansible's template module has it: blocks lose their line ends, what is undefined is an error."""
     return Environment(
         loader=FileSystemLoader([ROLES / role / "templates", SHARED]),
@@ -27,21 +28,10 @@ def environment(role: str) -> Environment:
 
 def rendered(role: str, name: str, values: dict[str, Any]) -> str:
     """The text of roles/ROLE/templates/NAME.j2. Raises jinja2.TemplateError."""
-    return environment(role).get_template(f"{name}.j2").render(values)
-
-
-def setting(value: Any) -> str:
-    """A value as one setting's text: lists become shell words."""
-    if isinstance(value, (list, tuple)):
-        return " ".join(shlex.quote(str(item)) for item in value)
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return jinja(role).get_template(f"{name}.j2").render(values)
 
 
 def env_file(role: str, values: dict[str, Any], *notes: str) -> str:
-    """NAME="value" lines (systemd.exec(5)); empty values are left out."""
-    lines = [f"# managed by Ansible: {role}", *(f"# {note}" for note in notes)]
-    for name, value in values.items():
-        if text := setting(value):
-            escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$").replace("`", "\\`")
-            lines.append(f'{name}="{escaped}"')
-    return "\n".join(lines) + "\n"
+    """NAME="value" lines (systemd.exec(5)) below a heading; empty values are left out."""
+    heading = [f"# managed by Ansible: {role}", *(f"# {note}" for note in notes)]
+    return "\n".join([*heading, environment.env_file(values)])

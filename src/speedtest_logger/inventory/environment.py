@@ -2,75 +2,67 @@
 
 from __future__ import annotations
 
-import re
 import shlex
-from dataclasses import fields
+from collections.abc import Mapping
 
+from speedtest_logger import __version__
 from speedtest_logger.domains import Interval
+from speedtest_logger.inventory import settings
 from speedtest_logger.inventory.found import BadValueError, View
 from speedtest_logger.node import config
 
-PREFIX = "speedtest_logger_"
-# Settings that have another name in the inventory; all others are alike.
-VARIABLES = {
-    "NODE": "node_name",
-    "INTERVAL_SECONDS": "interval",
-    "PUSH_INTERVAL_SECONDS": "push_interval",
-    "ARCHIVE_HOST": "archive_address",
-    "LOG_FILE": "log_dir",
-    "KEY_FILE": "config_dir",
-    "KNOWN_HOSTS_FILE": "config_dir",
-}
-FILES = {"LOG_FILE": "speedtest-diag.log", "KEY_FILE": "id_ed25519", "KNOWN_HOSTS_FILE": "known_hosts"}
-# Settings that the inventory has no variable for: the plan gives the one, the others stay at their defaults.
-UNSET = ("OFFSET_SECONDS", "PUSH_TIMEOUT_SECONDS", "PUSH_BATCH_RECORDS")
+SLOTS = settings.PREFIX + "slots"
 
 
-def variable_of(setting: str) -> str:
-    """The inventory's variable of a setting: of SPEEDTEST_NODE, speedtest_logger_node_name."""
-    name = setting.removeprefix(config.PREFIX)
-    return PREFIX + VARIABLES.get(name, name.lower())
-
-
-def in_variables(words: str) -> str:
-    """The node's words about its settings as words about the inventory's variables."""
-    return re.sub(r"SPEEDTEST_[A-Z0-9_]+", lambda match: variable_of(match[0]), words)
-
-
-def settings() -> list[str]:
-    """The names of all settings that an inventory sets, without their prefix."""
-    plain = [o.name.upper() for o in fields(config.Settings) if o.name != "engine"]
-    engines = [f"{e}_{o.name}".upper() for e in config.ENGINES for o in fields(config.EngineSettings)]
-    return [name for name in [*plain, *engines] if name not in UNSET and not name.endswith("_PROGRAM")]
-
-
-SETTINGS = settings()
+def logger_env(view: View) -> str:
+    """logger.env as it lies on the node, from a host's variables."""
+    values = {config.RELEASE: __version__, **environment(view)}
+    return f"# managed by Ansible: speedtest_logger\n{env_file(values)}"
 
 
 def environment(view: View) -> dict[str, str]:
-    """Variables of logger.env; a variable whose own value is wrong is left out."""
+    """Variables of logger.env, in its order; what is empty, or wrong by itself, is left out."""
     made = {}
-    for name in SETTINGS:
+    for name in settings.names():
         try:
-            text = as_text(view[PREFIX + VARIABLES.get(name, name.lower())])
+            text = as_text(value_of(name, view))
         except BadValueError:
             continue
         if text:
-            made[config.PREFIX + name] = f"{text}/{FILES[name]}" if name in FILES else text
-    for setting in ("INTERVAL_SECONDS", "PUSH_INTERVAL_SECONDS"):
-        if config.PREFIX + setting in made:
-            made[config.PREFIX + setting] = str(Interval().parse(made[config.PREFIX + setting]))
-    try:
-        downloads = view[PREFIX + "downloads"]
-        for engine in downloads if isinstance(downloads, dict) else ():
-            made[f"{config.PREFIX}{engine.upper()}_PROGRAM"] = f"{view[PREFIX + 'install_dir']}/engines/{engine}"
-    except BadValueError:
-        pass
+            made[config.PREFIX + name.upper()] = text
     return made
 
 
+def value_of(name: str, view: View) -> object:
+    """A setting's value on a host. Raises BadValueError where the variable that it comes from is wrong by itself."""
+    if name in settings.PLANNED and SLOTS in view.values:
+        slots = view[SLOTS]
+        return slots[name] if isinstance(slots, Mapping) else ""
+    if name in settings.UNSET:
+        return ""
+    engine = name.removesuffix("_program")
+    if engine in config.ENGINES:
+        downloads = view[settings.PREFIX + "downloads"]
+        has = isinstance(downloads, Mapping) and engine in downloads
+        return f"{view[settings.PREFIX + 'install_dir']}/engines/{engine}" if has else ""
+    value = view[settings.variable(name)]
+    if name in settings.FILES:
+        return f"{value}/{settings.FILES[name]}"
+    return Interval().parse(str(value)) if name.endswith("interval_seconds") else value
+
+
+def env_file(values: Mapping[str, object]) -> str:
+    """NAME="value" lines (systemd.exec(5)); lists become shell words, empty values are left out."""
+    lines = []
+    for name, value in values.items():
+        if text := as_text(value):
+            escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$").replace("`", "\\`")
+            lines.append(f'{name}="{escaped}"')
+    return "\n".join(lines) + "\n"
+
+
 def as_text(value: object) -> str:
-    """A value as the filter env_file writes it, before quoting."""
+    """A value as the node reads it, before quoting."""
     if isinstance(value, (list, tuple)):
         return " ".join(shlex.quote(str(item)) for item in value)
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,7 +1,7 @@
 """What an input is: a variable of a role or of the playbooks, with its default, effect and domain.
 
-The tables in tables/ list them all, and nothing else does: from them come the roles' argument_specs, README tables
-and reference, and what preflight refuses. What is also a setting of the node has the domain of config.Settings.
+The tables in tables/ list them all, and nothing else does: from them come the roles' defaults, argument_specs, README
+tables and reference, and what preflight refuses. What is also a setting of the node comes from config.Settings.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from speedtest_logger.domains import Choice, Domain, Number
+from speedtest_logger.domains import Choice, Domain
 from speedtest_logger.inventory import kinds
-from speedtest_logger.node import config
 
 
 @dataclass(frozen=True)
@@ -34,12 +33,5 @@ class Role:
     inputs: tuple[Input, ...]
 
 
-def of(setting: str) -> Domain:
-    """The domain of a setting of the node."""
-    domain: Domain = config.Settings.__dataclass_fields__[setting].metadata["domain"]
-    return domain
-
-
 STATE = Choice("present", "absent")
 DIRECTORY = kinds.Directory()
-MBPS = Number(0, 1_000_000)

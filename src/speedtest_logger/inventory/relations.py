@@ -10,8 +10,9 @@ from pathlib import Path
 from speedtest_logger import __version__, schedule
 from speedtest_logger.engines.contract import server_host
 from speedtest_logger.inventory import roles
-from speedtest_logger.inventory.environment import environment, in_variables, variable_of
+from speedtest_logger.inventory.environment import environment
 from speedtest_logger.inventory.found import BadValueError, Inventory, Problem, Problems, View, seen
+from speedtest_logger.inventory.settings import in_variables, variable_of
 from speedtest_logger.node import config
 
 LOGGER, BACKUP, LIMIT = "speedtest_logger_", "speedtest_archive_backup_", "speedtest_archive_limit_"

@@ -25,10 +25,22 @@ SERVERS: dict[str, Domain] = {
     "speedtest_cli": domains.SERVER_ID,
     "ookla": domains.SERVER_ID,
 }
+SERVERS_TEXTS = {
+    "librespeed": "LibreSpeed: URLs of your own servers or ids of the public list, used in this order; empty: the "
+    "engine chooses. The URL of LibreSpeed's own page, such as http://HOST:8080/, is enough: its back end is looked "
+    "for there as it is, with .php, and in backend/.",
+    "iperf3": "iperf3: HOST or HOST:PORT of your own servers, used in this order; there is no public list, so that one "
+    "must be named where iperf3 is among the engines.",
+    "speedtest_cli": "speedtest-cli: server ids, used in this order; empty: the engine chooses.",
+    "ookla": "Ookla: server ids, used in this order; empty: the engine chooses.",
+}
 
 
 def _option(domain: Domain, default: Any, text: str) -> Any:
-    """A setting: which values it may have, what it is when unset (... = it must be set), what it does."""
+    """A setting: which values it may have, what it is when unset (... = it must be set), what it does.
+
+    This row is all: logger.env, the role's variable with its default, check and documentation come from it.
+    """
     return field(default=default, metadata={"domain": domain, "text": text})
 
 
@@ -36,70 +48,140 @@ def _option(domain: Domain, default: Any, text: str) -> Any:
 class Settings:
     """All settings. The variable of `node` is SPEEDTEST_NODE, and so on. `engine` holds what is set per engine."""
 
-    node: str = _option(domains.IDENTIFIER, ..., "name of this node in the archive")
-    location: str = _option(domains.IDENTIFIER, record.UNKNOWN_LOCATION, "id of the place whose line is measured")
-    uplink: str | None = _option(domains.IDENTIFIER, None, "id of the line that several nodes share")
-    runtime: str = _option(Choice(*record.NODE_RUNTIMES), "systemd", "how the logger runs")
-    interval_seconds: int = _option(Interval(), 3600, "time between slots; divides a day")
-    offset_seconds: int = _option(Whole(0, 86_399), 0, "start of the slots after the interval's start")
+    node: str = _option(
+        domains.IDENTIFIER, ..., "Name of the node in the archive: lower-case letters, digits, inner hyphens."
+    )
+    location: str = _option(
+        domains.IDENTIFIER,
+        record.UNKNOWN_LOCATION,
+        "The place whose line is measured; a UUID or a short word. Reports group by it.",
+    )
+    uplink: str | None = _option(
+        domains.IDENTIFIER,
+        None,
+        "Name of the line that this node shares with others. Nodes on one uplink never measure at the same time.",
+    )
+    runtime: str = _option(
+        Choice(*record.NODE_RUNTIMES),
+        "systemd",
+        "How the logger runs: systemd (units and timers) or compose (a container; the host needs the role "
+        "docker_host).",
+    )
+    interval_seconds: int = _option(
+        Interval(),
+        3600,
+        "Time between measurements; must divide a day. Public services limit tests: an hour or more is polite.",
+    )
+    offset_seconds: int = _option(
+        Whole(0, 86_399), 0, "Start of the slots after the interval's start (seconds); the fleet's plan gives it."
+    )
     start_tolerance_seconds: int = _option(
-        Whole(0, 3600), 30, "a slot that starts later than this is skipped: late_start"
+        Whole(0, 3600),
+        30,
+        "A slot that would start later than this is skipped (reason late_start), so that uplinks stay free of "
+        "overlaps.",
     )
     measure_timeout_seconds: int = _option(
-        Whole(1, 3600), 180, "a measurement, all tries included, is ended after this"
+        Whole(1, 3600), 180, "A measurement, all tries included, is ended after this many seconds."
     )
-    duration_seconds: int = _option(Whole(1, 300), 10, "length of the test in each direction")
+    duration_seconds: int = _option(
+        Whole(1, 300), 10, "Length of the test in each direction (seconds), for engines that let it be set."
+    )
     plan_download_mbps: float = _option(
-        Number(0, 1_000_000), 0.0, "what the contract promises (Mbit/s), for `status`; 0 = nothing"
+        Number(0, 1_000_000), 0.0, "What the contract promises (Mbit/s), for status and reports; 0 = unknown."
     )
-    plan_upload_mbps: float = _option(Number(0, 1_000_000), 0.0, "the same for uploads")
+    plan_upload_mbps: float = _option(
+        Number(0, 1_000_000), 0.0, "What the contract promises for uploads (Mbit/s); 0 = unknown."
+    )
     engines: tuple[str, ...] = _option(
-        ListOf(Choice(*ENGINES), least=1, unique=True), ("librespeed",), "programs to try, in order"
+        ListOf(Choice(*ENGINES), least=1, unique=True),
+        ("librespeed",),
+        f"Engines to try, in order: {', '.join(ENGINES)}. The first that answers wins; the record says which.",
     )
-    source_interface: str | None = _option(domains.INTERFACE, None, "interface to measure through")
-    source_address: str | None = _option(domains.ADDRESS, None, "address to measure from")
-    ip_family: str = _option(Choice("auto", "4", "6"), "auto", "internet protocol to measure with")
+    source_interface: str | None = _option(domains.INTERFACE, None, "Measure through this interface.")
+    source_address: str | None = _option(domains.ADDRESS, None, "Measure from this address.")
+    ip_family: str = _option(
+        Choice("auto", "4", "6"), "auto", "Measure with IPv4 or IPv6 only; auto: as the engine likes."
+    )
     own_server_allowed: bool = _option(
-        domains.BOOLEAN, False, "true: a server on this machine itself may be measured, which tells nothing of the line"
+        domains.BOOLEAN,
+        False,
+        "true: a server on the node itself may be measured, as to try a fleet of one machine; it says how fast the "
+        "machine is, not its line. false: such a slot fails and says so.",
     )
     ookla_licence_accepted: bool = _option(
-        domains.BOOLEAN, False, "the owner accepts Ookla's licence and privacy terms"
+        domains.BOOLEAN,
+        False,
+        "true: you accept Ookla's licence and privacy terms for this node (personal, non-commercial use).",
     )
-    timezone: str = _option(domains.TIMEZONE, "UTC", "time zone of the quiet hours")
+    timezone: str = _option(
+        domains.TIMEZONE,
+        "UTC",
+        "Time zone of the line: of SPEEDTEST_QUIET_HOURS, and of the clocks in its reports.",
+    )
     quiet_hours: tuple[tuple[int, int], ...] = _option(
-        ListOf(Window(), most=100), (), "windows without tests, such as 22:00-06:00"
+        ListOf(Window(), most=100),
+        (),
+        'Windows without measurements, such as "22:00-06:00", in SPEEDTEST_TIMEZONE. Each skipped slot is a record.',
     )
-    paused: bool = _option(domains.BOOLEAN, False, "true: every slot is skipped: paused")
+    paused: bool = _option(domains.BOOLEAN, False, "true: every slot is skipped, with a record (reason paused).")
     busy_mbps: float = _option(
-        Number(0, 1_000_000), 0.0, "skip when the line already carries this much (Mbit/s); 0 = never"
+        Number(0, 1_000_000), 0.0, "Skip while the line already carries this much (Mbit/s); 0 = never."
     )
-    busy_window_seconds: int = _option(Whole(1, 60), 3, "how long to watch the line for busy_mbps")
+    busy_window_seconds: int = _option(
+        Whole(1, 60), 3, "How long the line is watched for SPEEDTEST_BUSY_MBPS (seconds)."
+    )
     data_budget_gb: float = _option(
-        Number(0, 1_000_000), 0.0, "most data a calendar month (UTC) may cost (10^9 bytes); 0 = no limit"
+        Number(0, 1_000_000),
+        0.0,
+        "Most data that a calendar month's measurements may cost (10^9 bytes, UTC); 0 = no limit.",
     )
-    external_ip: str = _option(Choice("full", "shortened", "none"), "full", "how much of the public address is kept")
-    isp_enabled: bool = _option(domains.BOOLEAN, True, "false: the provider's name is not kept")
-    state_dir: Path = _option(domains.PATH, Path("/var/lib/speedtest-telemetry"), "outbox, history, raw output")
-    log_file: Path = _option(domains.PATH, Path("/var/log/speedtest-telemetry/speedtest-diag.log"), "diagnostics log")
+    external_ip: str = _option(
+        Choice("full", "shortened", "none"), "full", "How much of the public address is kept: full, shortened, none."
+    )
+    isp_enabled: bool = _option(domains.BOOLEAN, True, "false: the provider's name is not kept.")
+    state_dir: Path = _option(
+        domains.PATH, Path("/var/lib/speedtest-telemetry"), "Outbox, history, raw output, refused records."
+    )
+    log_file: Path = _option(
+        domains.PATH, Path("/var/log/speedtest-telemetry/speedtest-diag.log"), "The diagnostics log."
+    )
     outbox_max_mb: float = _option(
-        Number(0.01, 1_000_000), 128.0, "most disk (10^6 bytes) that undelivered records may take"
+        Number(0.01, 1_000_000),
+        128.0,
+        "Most disk that undelivered records may take (10^6 bytes); how many had to go then is told in one record. "
+        "128 MB hold some 31,000 records: 108 days without an archive at 5 minutes, 3 1/2 years at 1 hour.",
     )
     disk_min_free_mb: float = _option(
-        Number(0, 1_000_000_000), 50.0, "less free disk (10^6 bytes) than this skips: disk_full"
+        Number(0, 1_000_000_000),
+        50.0,
+        "With less free disk than this (10^6 bytes) slots are skipped, with a record (reason disk_full).",
     )
-    history_days: int = _option(Whole(1, 36_500), 400, "how long the local CSV history is kept")
-    raw_days: int = _option(Whole(0, 36_500), 30, "how long the engines' own words are kept")
-    archive_host: str | None = _option(domains.HOST, None, "the archive host; unset: records stay on the node")
-    archive_port: int = _option(domains.PORT, 22, "its ssh port")
-    archive_user: str = _option(domains.ACCOUNT, "speedtest-archive", "its account that receives")
-    archive_raw: bool = _option(domains.BOOLEAN, False, "true: the engines' own words are delivered too")
-    key_file: Path = _option(domains.PATH, Path("/etc/speedtest-telemetry/id_ed25519"), "this node's private key")
+    history_days: int = _option(Whole(1, 36_500), 400, "How long the local CSV history is kept (days).")
+    raw_days: int = _option(Whole(0, 36_500), 30, "How long raw output is kept (days).")
+    archive_host: str | None = _option(
+        domains.HOST, None, "Where nodes reach the archive host. Empty: records stay on the node."
+    )
+    archive_port: int = _option(domains.PORT, 22, "The archive host's ssh port.")
+    archive_user: str = _option(domains.ACCOUNT, "speedtest-archive", "The archive host's account that receives.")
+    archive_raw: bool = _option(
+        domains.BOOLEAN,
+        False,
+        "true: raw output is delivered too, with the public address and the provider that it tells.",
+    )
+    push_interval_seconds: int = _option(
+        Interval(),
+        300,
+        "What a delivery after each measurement left behind is tried again this often; must divide a day.",
+    )
+    key_file: Path = _option(domains.PATH, Path("/etc/speedtest-telemetry/id_ed25519"), "This node's private key.")
     known_hosts_file: Path = _option(
-        domains.PATH, Path("/etc/speedtest-telemetry/known_hosts"), "the archive host's key"
+        domains.PATH, Path("/etc/speedtest-telemetry/known_hosts"), "The archive host's key."
     )
-    push_interval_seconds: int = _option(Interval(), 300, "time between deliveries of what is left (runtime compose)")
-    push_timeout_seconds: int = _option(Whole(1, 3600), 60, "a delivery without an answer is given up after this")
-    push_batch_records: int = _option(Whole(1, 10_000), 2000, "most records in one connection")
+    push_timeout_seconds: int = _option(
+        Whole(1, 3600), 60, "A delivery without an answer is given up after this (seconds)."
+    )
+    push_batch_records: int = _option(Whole(1, 10_000), 2000, "Most records in one connection.")
     engine: dict[str, EngineSettings] = field(default_factory=dict)
 
 
@@ -107,10 +189,10 @@ class Settings:
 class EngineSettings:
     """What can be set for each engine: SPEEDTEST_IPERF3_SERVERS, and so on."""
 
-    program: str = _option(domains.PROGRAM, None, "path or name of the program")
-    servers: tuple[str, ...] = _option(ListOf(domains.WORD), (), "servers to use, in order; empty: the engine chooses")
-    blocked_servers: tuple[str, ...] = _option(ListOf(domains.WORD), (), "servers never to use")
-    extra_args: tuple[str, ...] = _option(ListOf(domains.WORD), (), "further arguments for the program")
+    program: str = _option(domains.PROGRAM, None, "Path or name of the program.")
+    servers: tuple[str, ...] = _option(ListOf(domains.WORD), (), "Servers to use, in this order.")
+    blocked_servers: tuple[str, ...] = _option(ListOf(domains.WORD), (), "Servers never to use.")
+    extra_args: tuple[str, ...] = _option(ListOf(domains.WORD), (), "Further arguments for the program.")
 
 
 @dataclass(frozen=True)
@@ -128,6 +210,12 @@ def engine_domain(engine: str, option: str) -> Domain:
         return ListOf(SERVERS[engine])
     domain: Domain = EngineSettings.__dataclass_fields__[option].metadata["domain"]
     return domain
+
+
+def engine_text(engine: str, option: str) -> str:
+    """What an engine's option does."""
+    text: str = EngineSettings.__dataclass_fields__[option].metadata["text"]
+    return SERVERS_TEXTS[engine] if option == "servers" else text
 
 
 def load(environment: Mapping[str, str]) -> Settings:

@@ -15,12 +15,9 @@ from builders import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from plugins.desired import speedtest_logger as desired
-from plugins.desired import templates
 from speedtest_logger.errors import ConfigError
 from speedtest_logger.inventory import check, environment, roles
 from speedtest_logger.inventory.found import Failure, Inventory, View
-from speedtest_logger.inventory.roles import defaults
 from speedtest_logger.node import config
 
 GROUPS = {"speedtest_nodes": ["h"], "speedtest_archive": ["h"], "speedtest_targets": ["h"]}
@@ -362,25 +359,6 @@ def test_what_passes_here_the_node_takes_and_the_other_way_round(values):
     else:
         assert [line for line in problems(**values) if "divide" in line or "with speedtest_logger_start" in line] == []
         assert read.location == values.get(L + "location", "unknown-location")
-
-
-def test_the_environment_is_what_the_role_writes():
-    """What is checked here is what a node gets, but for what only the plan and the release decide."""
-    set_here = {
-        **defaults("speedtest_logger"),
-        L + "node_name": "attic",
-        L + "engines": ["iperf3", "ookla"],
-        L + "iperf3_servers": ["192.0.2.1", "a b$"],
-        L + "downloads": {"ookla": {"url": "https://example.org/x", "sha256": "0" * 64}},
-        L + "paused": True,
-        L + "busy_mbps": 2.5,
-    }
-    values = {name.removeprefix(L): value for name, value in set_here.items()}
-    values["slots"] = {"interval_seconds": 3600, "offset_seconds": 7, "on_calendar": []}
-    written = desired.environment(values, desired.names({**values, "image_archive": "", "artifact_dir": ""}))
-    texts = {name: text for name, value in written.items() if (text := templates.setting(value))}
-    only_there = {"SPEEDTEST_RELEASE": texts["SPEEDTEST_RELEASE"], "SPEEDTEST_OFFSET_SECONDS": "7"}
-    assert {**environment.environment(View("h", set_here, ("speedtest_logger",))), **only_there} == texts
 
 
 # --- as Ansible has it

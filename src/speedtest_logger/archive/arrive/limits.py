@@ -36,37 +36,76 @@ def _limit(default: int, least: int, most: int, text: str) -> Any:
 class Limits:
     """All limits. The variable of `rows` is SPEEDTEST_LIMIT_ROWS, and so on. MB are 10^6 bytes."""
 
-    payload_mb: int = _limit(64, 1, 1_000, "most bytes of a delivery (MB)")
-    line_bytes: int = _limit(32_000, 4_000, 1_000_000, "longest line of a delivery")
-    rows: int = _limit(10_000, 1, 100_000, "most records of a delivery")
-    seconds: int = _limit(300, 10, 3_600, "longest time that a delivery may take, and most CPU time")
-    rows_burst: int = _limit(120_000, 100, 10_000_000, "most records that a node may deliver at once after a long rest")
-    rows_per_hour: int = _limit(6_000, 60, 1_000_000, "records that a node may deliver an hour from then on")
+    payload_mb: int = _limit(
+        64, 1, 1_000, "A delivery of more data than this (10^6 bytes) is refused; the node sends it in parts."
+    )
+    line_bytes: int = _limit(32_000, 4_000, 1_000_000, "A record that takes more bytes than this is refused.")
+    rows: int = _limit(
+        10_000, 1, 100_000, "A delivery of more records than this is refused; the node sends them in parts."
+    )
+    seconds: int = _limit(
+        300, 10, 3_600, "A delivery that takes longer, or more CPU time, is ended; its records stay on the node."
+    )
+    rows_burst: int = _limit(
+        120_000,
+        100,
+        10_000_000,
+        "Records that a node may deliver at once after a long silence; refused ones count. 120000 are 400 days at 5 "
+        "minutes.",
+    )
+    rows_per_hour: int = _limit(6_000, 60, 1_000_000, "Records that a node may deliver an hour from then on.")
     bytes_burst_mb: int = _limit(
-        256, 1, 100_000, "most bytes that a node may send at once after a long rest (MB); what is refused counts"
+        256, 1, 100_000, "Data that a node may send at once after a long silence (10^6 bytes); what is refused counts."
     )
-    bytes_per_hour_mb: int = _limit(4, 1, 10_000, "bytes that a node may send an hour from then on (MB)")
+    bytes_per_hour_mb: int = _limit(4, 1, 10_000, "Data that a node may send an hour from then on (10^6 bytes).")
     raw_burst_mb: int = _limit(
-        2_000, 1, 100_000, "most raw output, unpacked, that a node may deliver at once after a long rest (MB)"
+        2_000, 1, 100_000, "Raw output, unpacked, that a node may deliver at once after a long silence (10^6 bytes)."
     )
-    raw_per_hour_mb: int = _limit(128, 1, 10_000, "raw output, unpacked, that a node may deliver an hour then (MB)")
-    inbox_mb: int = _limit(256, 1, 100_000, "most of a node's records that wait for ingest (MB)")
-    raw_inbox_mb: int = _limit(256, 1, 100_000, "most of a node's raw output that waits for ingest (MB)")
-    quarantine_mb: int = _limit(5, 1, 10_000, "most that is kept of what was refused to a node (MB)")
-    quarantine_days: int = _limit(90, 1, 3_650, "how long that is kept")
-    raw_day_mb: int = _limit(64, 1, 10_000, "most raw output, unpacked, of a node and day (MB)")
-    raw_mb: int = _limit(2_000, 1, 1_000_000, "most raw output of a node in the archive (MB)")
-    oldest_days: int = _limit(420, 1, 36_500, "older records are refused: too_old")
+    raw_per_hour_mb: int = _limit(
+        128, 1, 10_000, "Raw output, unpacked, that a node may deliver an hour from then on (10^6 bytes)."
+    )
+    inbox_mb: int = _limit(
+        256, 1, 100_000, "What a node may have waiting for ingest (10^6 bytes); beyond it the rest stays on the node."
+    )
+    raw_inbox_mb: int = _limit(
+        256,
+        1,
+        100_000,
+        "Raw output that a node may have waiting for ingest (10^6 bytes); beyond it the rest stays on the node.",
+    )
+    quarantine_mb: int = _limit(
+        5, 1, 10_000, "What is kept of a node's refused records (10^6 bytes); beyond it only their number is."
+    )
+    quarantine_days: int = _limit(90, 1, 3_650, "What lies in quarantine for longer is removed.")
+    raw_day_mb: int = _limit(
+        64, 1, 10_000, "Raw output of one node and day (10^6 bytes, unpacked); what is over is not kept."
+    )
+    raw_mb: int = _limit(
+        2_000, 1, 1_000_000, "Raw output of one node in the archive (10^6 bytes); what is over is not kept."
+    )
+    oldest_days: int = _limit(420, 1, 36_500, "A record of longer ago is refused (too_old).")
     ahead_seconds: int = _limit(
-        300, 1, 86_400, "records that are further ahead of the archive's clock stay on the node: from_the_future"
+        300,
+        1,
+        86_400,
+        "A record from further in the future than this stays on its node until its time has come (from_the_future).",
     )
-    free_mb: int = _limit(200, 1, 1_000_000, "with less free disk (MB) nobody can deliver: disk_full")
+    free_mb: int = _limit(
+        200, 1, 1_000_000, "With less free space than this (10^6 bytes) nothing is received (disk_full)."
+    )
     low_disk_mb: int = _limit(
-        2_000, 1, 10_000_000, "with less free disk (MB) nodes that sent much lately cannot deliver: low_disk"
+        2_000,
+        1,
+        10_000_000,
+        "With less free space than this (10^6 bytes) a node that sent much lately has to wait (low_disk), so that all "
+        "get some.",
     )
-    receive_memory_mb: int = _limit(256, 64, 100_000, "most memory of a receive (MB)")
+    receive_memory_mb: int = _limit(256, 64, 100_000, "Memory that one delivery may take (MB).")
     ingest_memory_mb: int = _limit(
-        1_500, 256, 1_000_000, "most memory of the ingest service (MB), where systemd can bound memory"
+        1_500,
+        256,
+        1_000_000,
+        "Memory that the ingest service may take (MB), where systemd has the kernel's memory controller.",
     )
 
 

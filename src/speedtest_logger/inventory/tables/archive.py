@@ -159,7 +159,7 @@ LIMITS = tuple(
     Input(
         f"speedtest_archive_limit_{limit.name}",
         limit.default,
-        f"{limit.metadata['text'][0].upper()}{limit.metadata['text'][1:]}.",
+        limit.metadata["text"],
         Whole(limit.metadata["least"], limit.metadata["most"]),
     )
     for limit in fields(Limits)
