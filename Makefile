@@ -24,6 +24,7 @@ test: lint types unit scenarios ## everything below, in this order
 
 lint: .venv/complete ## ruff, yamllint, ansible-lint, shellcheck, hadolint
 	ruff check .
+	ruff format --check .
 	yamllint --strict .
 	ANSIBLE_INVENTORY=inventory/homelab ansible-lint --offline
 	shellcheck .ci/run
@@ -72,8 +73,12 @@ image: ## the logger's image as a file, for nodes that can reach no registry (ne
 	@du --human-readable dist/speedtest-logger-$(VERSION).image.tar.gz
 	docker image ls --format '{{.Repository}}:{{.Tag}} {{.Size}}' speedtest-logger:$(VERSION)
 
-docs: .venv/complete ## write docs/reference and the roles' README tables again
+docs: .venv/complete ## write docs/reference and the roles' README, defaults and argument_specs again
 	$(PYTHON) docs/generate.py
+
+.PHONY: pictures
+pictures: .venv/complete tools ## draw docs/pictures again, from a sample line
+	$(PYTHON) docs/picture.py
 
 lock: .venv/complete ## compile requirements/*.txt from pyproject.toml
 	for set in "archive --extra archive" "control --group control" "benchmark --group benchmark" \

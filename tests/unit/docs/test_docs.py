@@ -245,3 +245,8 @@ def test_the_example_inventory_makes_sense():
     )
     assert done.returncode == 0, done.stdout
     assert "failed=0" in done.stdout
+
+
+def test_the_picture_of_the_report_shows_the_report_as_it_is(tmp_path):
+    picture = load("docs/picture.py")
+    assert picture.shown(picture.PICTURE.read_bytes()) == picture.digest(picture.page(tmp_path)), "run `make pictures`"
