@@ -1,6 +1,6 @@
 """A bridge for each lab, a network namespace and a veth pair for each node, and the tbf shapers on both ends.
 
-Addresses come from 198.18.0.0/15, which RFC 2544 sets aside for benchmarks. Nodes can reach each other and this
+Addresses come from 198.18.0.0/15, which RFC 2544 reserves for benchmarks. Nodes can reach each other and this
 machine and nothing else: nothing here translates addresses or forwards to the outside.
 """
 

@@ -14,7 +14,7 @@ class LabError(Exception):
 
 
 def run(*argv: str, check: bool = True, stdin: str | None = None, timeout: float = 900) -> str:
-    """Run a program and return its standard output. Raises LabError with the program's own words.
+    """Run a program and return its standard output. Raises LabError with the program's message.
 
     Without `stdin` the program reads nothing: ssh makes an inherited standard input non-blocking for whoever shares
     it, and Ansible refuses to start on such a one.

@@ -20,7 +20,7 @@ def directory() -> Path:
 
 
 def fetch(requirements: Path) -> None:
-    """Download what a hashed lock names, unless it is here already. Raises LabError with pip's own words."""
+    """Download what a hashed lock names, unless it is here already. Raises LabError with pip's message."""
     mark = directory() / f"complete-{hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]}"
     if mark.exists():
         return

@@ -1,6 +1,6 @@
 """Domains: which values an input may have, said once, for the node's settings and for the inventory.
 
-A domain names what is wrong with a value (`problem`), says what is wanted (`words`, for people), is an option of
+A domain names what is wrong with a value (`problem`), says what is expected (`words`, for people), is an option of
 Ansible's argument_specs (`spec`), and reads a setting's text (`parse`). What only an inventory has is in
 inventory/kinds.py. Standard library only: nodes load this every few minutes.
 """
@@ -29,12 +29,12 @@ class Domain:
         self._words = words
 
     def words(self) -> str:
-        """What is wanted, in words."""
+        """What is expected, in words."""
         return self._words
 
     def problem(self, value: object) -> str | None:
         """What is wrong with a value as YAML has it, or None."""
-        return None if self.holds(value) else f"{self.words()} is wanted"
+        return None if self.holds(value) else f"{self.words()} is expected"
 
     def holds(self, value: object) -> bool:
         """Whether the value lies inside; kinds whose refusals say more than `words` override `problem` instead."""
@@ -72,9 +72,9 @@ class Text(Domain):
     def problem(self, value: object) -> str | None:
         if isinstance(value, str):
             if len(value) > LONGEST_TEXT:
-                return f"{self.words()} is wanted, of {LONGEST_TEXT} characters at most"
+                return f"{self.words()} is expected, of {LONGEST_TEXT} characters at most"
             if not value.isprintable():
-                return f"{self.words()} is wanted, without control characters"
+                return f"{self.words()} is expected, without control characters"
         return super().problem(value)
 
 
@@ -164,9 +164,9 @@ class Number(Domain):
 
 
 def _refusal(domain: Domain, value: object) -> str:
-    """What is wanted, and that text is none of it where the same without quotes would be."""
+    """What is expected, and that text is none of it where the same without quotes would be."""
     quoted = isinstance(value, str) and not isinstance(domain.of_text(value), str)
-    return f"{domain.words()} is wanted" + (", without quotes: this is text" if quoted else "")
+    return f"{domain.words()} is expected" + (", without quotes: this is text" if quoted else "")
 
 
 class Interval(Domain):
@@ -179,10 +179,10 @@ class Interval(Domain):
 
     def problem(self, value: object) -> str | None:
         if not isinstance(value, str):
-            return f"{self.words()} is wanted"
+            return f"{self.words()} is expected"
         try:
             if not re.fullmatch("[0-9a-z ]{1,40}", value):
-                raise ValueError(f"{value!r:.60} is no time: write it like 90s, 15min, 1h or 2h 24min")
+                raise ValueError(f"{value!r:.60} is not a time: write it like 90s, 15min, 1h or 2h 24min")
             schedule.check_interval(schedule.parse_duration(value))
         except ValueError as error:
             return str(error)
@@ -208,7 +208,7 @@ class ListOf(Domain):
 
     def problem(self, value: object) -> str | None:
         if not isinstance(value, (list, tuple)):
-            return f"{self.words()} is wanted"
+            return f"{self.words()} is expected"
         if len(value) < self.least:
             return f"name at least {self.least}: {self.item.words()}"
         if len(value) > self.most:
@@ -228,7 +228,7 @@ class ListOf(Domain):
         try:
             return tuple(self.item.of_text(word) for word in shlex.split(text))
         except ValueError as error:
-            raise ValueError(f"shell words are wanted: {error}") from error
+            raise ValueError(f"shell words are expected: {error}") from error
 
     def parse(self, text: str) -> tuple[Any, ...]:
         """Each item as its domain reads it."""
@@ -259,7 +259,7 @@ class AnyOf(Domain):
 
     def problem(self, value: object) -> str | None:
         told = [domain.problem(value) for domain in self.domains]
-        return None if None in told else f"{self.words()} is wanted"
+        return None if None in told else f"{self.words()} is expected"
 
     def parse(self, text: str) -> Any:
         super().parse(text)

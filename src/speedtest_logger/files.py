@@ -107,7 +107,9 @@ def strangers(folder: Path, most: int = 5) -> list[str]:
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
         for entry in entries:
             if not (entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)):
-                found.append(f"{entry.path} is {kind_of(Path(entry.path))}: nothing of ours, look at it and remove it")
+                found.append(
+                    f"{entry.path} is {kind_of(Path(entry.path))}: not one of our files: look at it and remove it"
+                )
                 if len(found) == most:
                     break
     return sorted(found)
@@ -128,7 +130,7 @@ def open_regular(file: Path, most_bytes: int | None = None, *, only_name: bool =
         found = os.fstat(descriptor)
         _check(found, file)
         if only_name and found.st_nlink != 1:
-            raise OSError(errno.EMLINK, f"it has {found.st_nlink} names, one is wanted", str(file))
+            raise OSError(errno.EMLINK, f"it has {found.st_nlink} names, one is expected", str(file))
         if most_bytes is not None and found.st_size > most_bytes:
             raise OSError(errno.EFBIG, f"it has {found.st_size} bytes, {most_bytes} are the most", str(file))
     except OSError:

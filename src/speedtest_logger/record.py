@@ -97,7 +97,7 @@ class Record:
     background_rx_bytes: int | None = _column("int", "bytes received beside the test's own during the test")
     background_tx_bytes: int | None = _column("int", "bytes sent beside the test's own during the test")
     result_url: str | None = _column("text", "where the engine's operator shows the result")
-    raw_sha256: str | None = _column("sha256", "SHA-256 of the engine's own words")
+    raw_sha256: str | None = _column("sha256", "SHA-256 of the raw output")
 
     def to_row(self) -> dict[str, Any]:
         """The record as a plain dict in column order."""
@@ -123,7 +123,7 @@ def utc_text(moment: float) -> str:
 def unix_time(text: str) -> float:
     """Unix time in seconds from what utc_text wrote. Raises ValueError for anything else."""
     if not TIME_PATTERN.fullmatch(text):
-        raise ValueError(f"'{text}' is no time of the form 2026-01-31T23:59:59.000Z")
+        raise ValueError(f"'{text}' is not a time of the form 2026-01-31T23:59:59.000Z")
     return datetime.fromisoformat(text[:-1] + "+00:00").timestamp()  # a tenth of what strptime costs
 
 
@@ -178,10 +178,10 @@ def _check(name: str, kind: str, value: Any) -> None:
         number = isinstance(value, int if kind == "int" else (int, float)) and not isinstance(value, bool)
         if not number or not 0 <= value <= MOST[name]:
             ends = "from 0 on" if MOST[name] == LARGEST else f"from 0 to {MOST[name]}"
-            raise RecordError("bad_number", f"{name} is {value!r:.60}: a number {ends} is wanted")
+            raise RecordError("bad_number", f"{name} is {value!r:.60}: a number {ends} is expected")
         return
     if not isinstance(value, str) or len(value) > MAX_TEXT:
-        raise RecordError("bad_text", f"{name} is {value!r:.60}: text of at most {MAX_TEXT} characters is wanted")
+        raise RecordError("bad_text", f"{name} is {value!r:.60}: text of at most {MAX_TEXT} characters is expected")
     try:
         value.encode()
     except UnicodeEncodeError as error:
@@ -189,7 +189,7 @@ def _check(name: str, kind: str, value: Any) -> None:
     if "\0" in value:
         raise RecordError("bad_text", f"{name} holds a NUL character")
     if not _CHECKS.get(kind, _any_text)(value):
-        raise RecordError(f"bad_{kind}", f"{name} is {value!r:.80}: no valid {kind}")
+        raise RecordError(f"bad_{kind}", f"{name} is {value!r:.80}: not a valid {kind}")
 
 
 def _any_text(_: str) -> bool:
@@ -237,7 +237,7 @@ def from_text(row: dict[str, str]) -> dict[str, Any]:
         try:
             typed[name] = None if text in ("", None) else {"int": int, "float": float}.get(kind, str)(text)
         except ValueError as error:
-            raise RecordError("bad_number", f"{name} is {text!r:.60}: a number is wanted") from error
+            raise RecordError("bad_number", f"{name} is {text!r:.60}: a number is expected") from error
     return typed
 
 

@@ -36,7 +36,7 @@ def parse_duration(text: str) -> int:
     """Seconds of a systemd-style time such as 90s, 15min, 1h, '1h 30min' or 1w. Raises ValueError."""
     parts = re.findall(r"(\d+)\s*([a-z]+)", text)
     if not parts or re.sub(r"(\d+)\s*([a-z]+)\s*", "", text.strip()) or any(unit not in UNITS for _, unit in parts):
-        raise ValueError(f"'{text}' is no time: write it like 90s, 15min, 1h 30min, 7d or 1w")
+        raise ValueError(f"'{text}' is not a time: write it like 90s, 15min, 1h 30min, 7d or 1w")
     return sum(int(count) * UNITS[unit] for count, unit in parts)
 
 

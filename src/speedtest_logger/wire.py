@@ -1,6 +1,6 @@
 """What a node and the archive say to each other: JSON lines up, one JSON object down.
 
-Up go records, each on a line. On request a record's line is followed by one with the engine's own words: a zlib stream
+Up go records, each on a line. On request a record's line is followed by one with its raw output: a zlib stream
 (RFC 1950) in base64. Down comes a receipt, or why the delivery as a whole was refused:
 
     {"receipt": ID, "node": NAME, "accepted": [run_id …], "rejected": {run_id: reason}, "later": {run_id: reason}}

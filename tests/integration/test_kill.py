@@ -89,7 +89,7 @@ class Stage:
         return process.exitcode, output.read_text()
 
     def fill(self, count: int) -> set[str]:
-        """Put records into the outbox, with an engine's own words beside each; returns their run_ids."""
+        """Put records into the outbox, with raw output beside each; returns their run_ids."""
         settings = config.load({k: v for k, v in self.environment.items() if k.startswith("SPEEDTEST_")})
         spool = Spool(self.node)
         spool.prepare()
@@ -120,7 +120,7 @@ class Stage:
         return pd.read_parquet(self.archive / "archive")["run_id"].tolist()
 
     def words(self) -> list[str]:
-        """Engines' own words in the archive: here each run's are its run_id."""
+        """Raw output in the archive: here each run's is its run_id."""
         if not list((self.archive / "raw").glob("*/*/*/*/raw.parquet")):
             return []
         frame = pd.read_parquet(self.archive / "raw")

@@ -82,8 +82,8 @@ def test_what_a_settings_text_is_read_as(domain, text, value):
 
 
 def test_a_number_in_quotes_is_told_to_lose_them():
-    assert domains.Whole(0, 9).problem("5") == "a whole number from 0 to 9 is wanted, without quotes: this is text"
-    assert domains.Whole(0, 9).problem("long") == "a whole number from 0 to 9 is wanted"
+    assert domains.Whole(0, 9).problem("5") == "a whole number from 0 to 9 is expected, without quotes: this is text"
+    assert domains.Whole(0, 9).problem("long") == "a whole number from 0 to 9 is expected"
 
 
 def parts(last: int) -> st.SearchStrategy[str]:

@@ -164,7 +164,7 @@ def test_a_slot_always_has_the_same_run_id():
 
 def test_a_percentage_above_100_is_none():
     assert record.validate(row(packet_loss_pct=100)).packet_loss_pct == 100
-    with pytest.raises(RecordError, match=r"packet_loss_pct is 100\.5: a number from 0 to 100 is wanted"):
+    with pytest.raises(RecordError, match=r"packet_loss_pct is 100\.5: a number from 0 to 100 is expected"):
         record.validate(row(packet_loss_pct=100.5))
 
 

@@ -1,4 +1,4 @@
-"""What can be wrong with Docker on a node: it is named, it is mended, nothing is lost."""
+"""What can be wrong with Docker on a node: it is named, it is repaired, nothing is lost."""
 
 from __future__ import annotations
 

@@ -250,7 +250,7 @@ def test_the_status_names_mallory_and_why(siege):
     said = " ".join(done.stdout.split())
     assert re.search(r"node mallory: [\d,]+ records .{0,80}refused since \S+, last: \w+: ", said), done.stdout[-3000:]
     assert re.search(
-        r"node mallory: [\d,]+ (?:record lies|records lie) aside that the archive has with another content", said
+        r"node mallory: [\d,]+ (?:record lies|records lie) in quarantine that the archive has with other content", said
     ), said
     assert "node attic:" not in said
 

@@ -31,7 +31,7 @@ MEASURED = {
     "packet_loss_pct",
 }
 BY_RUNTIME = {
-    # the engines come from the same distribution, but as different builds of one version where Debian has mended one
+    # the engines come from the same distribution, but as different builds of one version where Debian has repaired one
     "engine_version",
 }
 RUN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -115,7 +115,7 @@ def test_the_same_lines_in_the_log():
     here, there = shape(TIMER), shape(CONTAINER)
     differ = {event for event in here | there if here.get(event) != there.get(event)}
     print("events that differ:", sorted(differ))
-    assert differ <= {"loop_started", "loop_stopping", "another_push_is_at_it"}
+    assert differ <= {"loop_started", "loop_stopping", "another_push_is_running"}
     assert here["record"] == there["record"]
 
 

@@ -60,7 +60,7 @@ TOGETHER: dict[str, Any] = {
 CONTRADICTIONS = {
     "speedtest_logger_iperf3_servers": ["seen []", "HOST:PORT"],
     "speedtest_logger_ookla_licence_accepted": ["seen False", "set true if you accept"],
-    "speedtest_logger_archive_raw": ["seen True", "speedtest_logger_external_ip", "have the one or the other"],
+    "speedtest_logger_archive_raw": ["seen True", "speedtest_logger_external_ip", "choose one of the two"],
     "speedtest_logger_measure_timeout_seconds": ["seen 59", "below speedtest_logger_interval (60)"],
     "speedtest_archive_dir": ["seen '/srv/speedtest-archive'", "none inside another"],
     "speedtest_archive_backup_password": ["seen nothing", "keep it in a vault"],

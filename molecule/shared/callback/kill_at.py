@@ -40,7 +40,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core has no
         self.started = self.changes = 0
 
     def note(self, words: str) -> None:
-        """A line of the log, where one is wanted."""
+        """A line of the log, where one is expected."""
         if self.log:
             with open(self.log, "a", encoding="utf-8") as stream:
                 stream.write(f"{words}\n")

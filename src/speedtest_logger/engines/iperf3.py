@@ -131,7 +131,7 @@ def _arrived(content: dict[str, Any]) -> dict[str, Any]:
 def _checked(output: Output) -> dict[str, Any]:
     content = load_json(replace(output, stdout=NOT_A_NUMBER.sub(rb"\1null", output.stdout)))
     if not isinstance(content, dict):
-        raise EngineError("bad_output", f"an object is wanted, not {content!r:.80}")
+        raise EngineError("bad_output", f"an object is expected, not {content!r:.80}")
     if content.get("error"):
         fail(str(content["error"]))
     if output.returncode != 0:

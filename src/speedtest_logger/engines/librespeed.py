@@ -97,7 +97,7 @@ class LibreSpeed:
             )
         item = content[0] if isinstance(content, list) else content
         if not isinstance(item, dict):
-            raise EngineError("bad_output", f"a result object is wanted, not {item!r:.80}")
+            raise EngineError("bad_output", f"a result object is expected, not {item!r:.80}")
         latency = positive(item.get("ping"))
         address = text_or_none(section(item, "client").get("ip"))
         return plausible(

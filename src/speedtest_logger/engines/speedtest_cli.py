@@ -48,7 +48,7 @@ class SpeedtestCli:
         if output.returncode != 0:
             fail(output.text)
         if not isinstance(content, dict) or "download" not in content:
-            raise EngineError("bad_output", f"a result object is wanted, not {content!r:.80}")
+            raise EngineError("bad_output", f"a result object is expected, not {content!r:.80}")
         latency = positive(content.get("ping"))
         server, client = section(content, "server"), section(content, "client")
         address = text_or_none(client.get("ip"))

@@ -40,7 +40,7 @@ CLAIM = {
 
 
 # The name was made of the inventory's, and nobody has set the variable that is named.
-SET_NAME = "; the host's name in the inventory makes none: set speedtest_logger_node_name in host_vars/{}.yml"
+SET_NAME = "; the host's name in the inventory is not a valid one: set speedtest_logger_node_name in host_vars/{}.yml"
 
 
 def of_values(view: View, inventory: Inventory, found: Problems) -> None:

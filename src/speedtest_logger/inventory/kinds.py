@@ -59,8 +59,8 @@ class Lines(Text):
     def problem(self, value: object) -> str | None:
         if isinstance(value, str) and len(value) <= 16 * LONGEST_TEXT:
             clean = all(line.isprintable() for line in value.replace("\r\n", "\n").split("\n"))
-            return None if clean and self.holds(value) else f"{self.words()} is wanted"
-        return f"{self.words()} is wanted"
+            return None if clean and self.holds(value) else f"{self.words()} is expected"
+        return f"{self.words()} is expected"
 
 
 class Table(Domain):
@@ -74,10 +74,10 @@ class Table(Domain):
 
     def problem(self, value: object) -> str | None:
         if not isinstance(value, Mapping):
-            return f"{self.words()} is wanted"
+            return f"{self.words()} is expected"
         for name, item in value.items():
             if self.key.problem(name):
-                return f"{self.words()} is wanted; {str(name)!r:.60} is no such name"
+                return f"{self.words()} is expected; {str(name)!r:.60} is no such name"
             if said := self.value.problem(item):
                 return f"{name}: {said}"
         return None
@@ -95,14 +95,14 @@ class Entry(Domain):
 
     def problem(self, value: object) -> str | None:
         if not isinstance(value, Mapping):
-            return f"{self.words()} is wanted"
+            return f"{self.words()} is expected"
         known = {**self.must, **self.may}
         for name in self.must:
             if name not in value:
-                return f"{self.words()} is wanted; {name} is missing"
+                return f"{self.words()} is expected; {name} is missing"
         for name, item in value.items():
             if name not in known:
-                return f"{self.words()} is wanted; {str(name)!r:.60} is none of them"
+                return f"{self.words()} is expected; {str(name)!r:.60} is none of them"
             if said := known[name].problem(item):
                 return f"{name}: {said}"
         return None
@@ -117,7 +117,7 @@ class Download(Entry):
     def problem(self, value: object) -> str | None:
         said = super().problem(value)
         if said is None and isinstance(value, Mapping) and FILE_NAME.problem(str(value["url"]).rsplit("/", 1)[-1]):
-            return "url: a URL that ends with a file's name is wanted"
+            return "url: a URL that ends with a file's name is expected"
         return said
 
 
@@ -128,7 +128,7 @@ class Mapped(Domain):
 
     def problem(self, value: object) -> str | None:
         good = isinstance(value, Mapping) and _is_plain(value)
-        return None if good else f"{self.words()} is wanted, of finite numbers, and text without control characters"
+        return None if good else f"{self.words()} is expected, of finite numbers, and text without control characters"
 
 
 class Listed(Mapped):
@@ -138,7 +138,7 @@ class Listed(Mapped):
 
     def problem(self, value: object) -> str | None:
         good = isinstance(value, list) and _is_plain(value)
-        return None if good else f"{self.words()} is wanted, of finite numbers, and text without control characters"
+        return None if good else f"{self.words()} is expected, of finite numbers, and text without control characters"
 
 
 def _is_plain(value: object) -> bool:

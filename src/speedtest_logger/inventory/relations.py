@@ -157,7 +157,7 @@ def backups(view: View) -> Iterator[Problem]:
     if not view[f"{BACKUP}repository"]:
         return
     if not view[f"{BACKUP}password"]:
-        words = f"backups to {view.text(f'{BACKUP}repository')} need one: keep it in a vault, and elsewhere"
+        words = f"backups to {view.text(f'{BACKUP}repository')} need one: keep it in a vault, and a copy elsewhere"
         yield problem(view, f"{BACKUP}password", words)
     if not any(view[f"{BACKUP}keep_{age}"] for age in ("daily", "weekly", "monthly")):
         yield problem(
@@ -181,7 +181,7 @@ def ports(view: View) -> Iterator[Problem]:
         yield problem(view, variable, "speedtest_target_iperf3_ports has it too: give each server a port of its own")
     if port == 80 and view["speedtest_target_stock_nginx_enabled"]:
         yield problem(
-            view, variable, "speedtest_target_stock_nginx_enabled keeps Debian's own nginx on 80: take another"
+            view, variable, "speedtest_target_stock_nginx_enabled keeps Debian's own nginx on 80: choose another port"
         )
 
 

@@ -40,7 +40,7 @@ def problem(seen: Mapping[str, object], uses: Iterable[str]) -> str | None:
     if not seen.get("architecture"):
         return f"{words}; packages come from apt here: {SUPPORTED} are supported"
     if not int(str(seen.get("systemd") or 0)):
-        return f"{words}; systemd does not run this machine, and has to"
+        return f"{words}; this machine does not run systemd, which is needed"
     python = str(seen.get("python") or "")
     if not python:
         return f"{words}, no python3; Ansible needs it there: `sudo apt install python3`"

@@ -130,7 +130,7 @@ def look(spool: Spool) -> Room:
 
 
 def choose(spool: Spool, room: Room, excess: float) -> list[Victim]:
-    """The oldest files that free the excess, as many as a journal holds; counts stay, what is no record goes aside."""
+    """The oldest files that free the excess, as many as a journal holds; counts stay, the rest goes to rejected/."""
     victims: list[Victim] = []
     while room.oldest and excess > 0 and len(victims) < MOST_AT_ONCE:
         file = spool.outbox / room.oldest.pop(0)

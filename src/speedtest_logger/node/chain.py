@@ -34,7 +34,7 @@ QUICK_SECONDS = 5  # a server that says no answers sooner; one that is away cost
 
 @dataclass
 class Answer:
-    """What an engine answered; `raw` is its own words."""
+    """What an engine answered; `raw` is its output as it came."""
 
     engine: str
     version: str
@@ -112,7 +112,7 @@ def first_error(settings: Settings, errors: dict[str, EngineError]) -> EngineErr
     asked = [name for name in settings.engines if name in errors]
     if not asked:
         return EngineError(
-            "rate_limited", "every engine of the chain rests after a rate limit, or its servers are blocked"
+            "rate_limited", "every engine of the chain waits after a rate limit, or its servers are blocked"
         )
     first, *others = (f"{name}: {errors[name]}" for name in asked)
     return EngineError(errors[asked[0]].reason, "; ".join([first, *others]))

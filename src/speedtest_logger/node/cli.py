@@ -65,10 +65,12 @@ def parser() -> argparse.ArgumentParser:
         if name not in ("config", "loop"):
             made[name].add_argument("--json", action="store_true", help="print one JSON object")
     made["measure"].add_argument("--scheduled", action="store_true", help="a scheduler started this: no slot, no test")
-    made["measure"].add_argument("--wait", action="store_true", help="let a measurement that is running end first")
+    made["measure"].add_argument("--wait", action="store_true", help="let a running measurement end first")
     made["push"].add_argument("--force", action="store_true", help="do not wait after earlier failures")
     what = made["push"].add_mutually_exclusive_group()
-    what.add_argument("--hello", action="store_true", help="deliver nothing: see that the archive answers this node")
+    what.add_argument(
+        "--hello", action="store_true", help="deliver nothing, only check that the archive answers this node"
+    )
     what.add_argument("--rejected", action="store_true", help="deliver again what the archive refused earlier")
     made["config"].add_argument("what", choices=["check", "show"])
     return top

@@ -219,7 +219,7 @@ def engine_text(engine: str, option: str) -> str:
 
 
 def load(environment: Mapping[str, str]) -> Settings:
-    """Settings from variables. Raises ConfigError naming every problem: variable, value seen, what is wanted."""
+    """Settings from variables. Raises ConfigError naming every problem: variable, value seen, what is expected."""
     settings, problems = read(environment)
     problems = problems or [f"{c.variable}={c.value}: {c.words}" for c in contradictions(settings)]
     if problems:
@@ -280,8 +280,8 @@ def contradictions(settings: Settings) -> list[Contradiction]:
         )
     if settings.archive_raw and (settings.external_ip != "full" or not settings.isp_enabled):
         words = (
-            "an engine's own words tell the public address and the provider, which SPEEDTEST_EXTERNAL_IP and "
-            "SPEEDTEST_ISP_ENABLED keep from the archive: have the one or the other"
+            "raw output tells the public address and the provider, which SPEEDTEST_EXTERNAL_IP and "
+            "SPEEDTEST_ISP_ENABLED keep from the archive: choose one of the two"
         )
         found.append(Contradiction("SPEEDTEST_ARCHIVE_RAW", "true", words))
     return found

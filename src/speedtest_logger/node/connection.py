@@ -31,7 +31,7 @@ MEANINGS = (
     ("Connection timed out", "{host} port {port} does not answer"),
     ("No route to host", "there is no route to {host}"),
     ("Network is unreachable", "there is no route to {host}"),
-    ("kex_exchange_identification", "what listens on {host} port {port} broke off before ssh had begun"),
+    ("kex_exchange_identification", "what listens on {host} port {port} closed the connection before ssh began"),
 )
 
 
@@ -136,7 +136,7 @@ def read_receipt(settings: Settings, answer: dict[str, Any], sent: Container[str
     try:
         receipt = Receipt.of(answer)
     except ValueError as error:
-        raise DeliveryError(f"the archive's receipt is none: {error}") from error
+        raise DeliveryError(f"the archive's answer is not a receipt: {error}") from error
     accepted, rejected, later = receipt.accepted, receipt.rejected, receipt.later
     taken = list(dict.fromkeys(run_id for run_id in accepted if isinstance(run_id, str) and run_id in sent))
     known = set(taken)

@@ -161,7 +161,7 @@ def key(settings: Settings) -> Finding:
         return Finding("KEY", True, "no archive host is set: records stay here")
     for file in (settings.key_file, settings.known_hosts_file):
         if not os.access(file, os.R_OK):
-            return Finding("KEY_MISSING", False, f"{file} is missing or unreadable: run site.yml, or this as root")
+            return Finding("KEY_MISSING", False, f"{file} is missing or unreadable: run site.yml, or run this as root")
     return Finding("KEY", True, str(settings.key_file))
 
 

@@ -104,7 +104,7 @@ def locked(lock: BinaryIO, log: Log, *, wait: bool) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        log.event("info", "another_push_is_at_it", waiting_for_it=wait)
+        log.event("info", "another_push_is_running", waiting_for_it=wait)
         if not wait:
             return False
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -141,15 +141,15 @@ def take_back(spool: Spool, log: Log) -> None:
             spool.take_back(file)
             count += 1
     spool.clear_state("outbox")  # it holds more than it did
-    log.event("info", "refused_records_taken_back", records=count)
+    log.event("info", "refused_records_requeued", records=count)
 
 
 def set_strange_aside(spool: Spool, log: Log) -> None:
     """Move what has a record's name and can be none, a link or a pipe, out of the outbox, without opening it."""
     for name in outbox.strange(spool.outbox):
         if name.endswith(outbox.ENDING):
-            log.event("error", "unreadable_record", file=name, message="this is no file")
-            spool.reject(spool.outbox / name, "bad_file: this is no file")
+            log.event("error", "unreadable_record", file=name, message="this is not a file")
+            spool.reject(spool.outbox / name, "bad_file: this is not a file")
 
 
 def deliver_all(course: Course, *, force: bool) -> None:
@@ -216,7 +216,7 @@ def read_or_reject(course: Course, name: str) -> Record | None:
 
 
 def as_lines(course: Course, record: Record) -> bytes:
-    """A record's line, and the one with the engine's own words where they are wanted."""
+    """A record's line, and the one with its raw output where that is wanted."""
     lines = [json.dumps(record.to_row(), ensure_ascii=False).encode()]
     if course.settings.archive_raw:
         lines += raw_lines(course.spool, record, course.log)
@@ -224,7 +224,7 @@ def as_lines(course: Course, record: Record) -> bytes:
 
 
 def raw_lines(spool: Spool, record: Record, log: Log) -> list[bytes]:
-    """The line with the engine's own words; none where there are none, or too many."""
+    """The line with the raw output; none where there is none, or too much."""
     words = spool.read_raw(record.run_id, record.engine) if record.raw_sha256 and record.engine else None
     if words is None:
         return []
@@ -253,7 +253,7 @@ def deliver(course: Course, batch: dict[str, bytes]) -> Receipt:
             spool.clear_state("push")
             unnamed = len(batch) - len(receipt.accepted) - len(receipt.rejected) - len(receipt.later)
             if unnamed:
-                log.event("warning", "receipt_names_not_all", records=unnamed)
+                log.event("warning", "receipt_incomplete", records=unnamed)
             return receipt
     raise AssertionError("unreachable")
 
@@ -267,7 +267,7 @@ def rest(settings: Settings, spool: Spool, message: str) -> None:
 
 
 def settle(course: Course, receipt: Receipt) -> None:
-    """Release what was accepted, put aside what was refused, leave what was put off."""
+    """Release what was accepted, reject what was refused, leave what was put off."""
     spool, delivery = course.spool, course.delivery
     for run_id in receipt.accepted:
         spool.release(run_id)

@@ -45,7 +45,7 @@ def record_from_csv(content: bytes) -> Record:
     try:
         rows = list(csv.DictReader(io.StringIO(content.decode(), newline="")))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise RecordError("bad_file", f"no CSV: {error}") from error
+        raise RecordError("bad_file", f"not CSV: {error}") from error
     if len(rows) != 1 or None in rows[0] or None in rows[0].values():
         raise RecordError("bad_file", f"{len(rows)} rows or a torn row instead of one record")
     return validate(without_impossible(from_text(rows[0])))
@@ -105,11 +105,11 @@ class Spool:
         write_durably(file, content)
 
     def write_raw(self, run_id: str, engine: str, content: bytes) -> None:
-        """Keep an engine's own words."""
+        """Keep an engine's raw output."""
         write_durably(self._raw_file(run_id, engine), content)
 
     def read_raw(self, run_id: str, engine: str) -> bytes | None:
-        """An engine's own words, None where they are not kept any more, or something else lies there."""
+        """An engine's raw output, None where it is not kept any more, or something else lies there."""
         try:
             return files.read_bounded(self._raw_file(run_id, engine), RAW_BYTES)
         except OSError:

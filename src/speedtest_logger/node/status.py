@@ -81,7 +81,7 @@ def problems(settings: Settings, state: dict[str, Any], last: dict[str, Any], no
             found.append(f"no record for {silent / 60:.0f} minutes: is the timer running?")
         if silent < -settings.start_tolerance_seconds:
             found.append(
-                f"the last record ended at {last['finished_at']}, which is yet to come: the clock was set back"
+                f"the last record ended at {last['finished_at']}, which is in the future: the clock was set back"
             )
     if settings.archive_host:
         found += delivery_problems(settings, state, now)
@@ -91,7 +91,9 @@ def problems(settings: Settings, state: dict[str, Any], last: dict[str, Any], no
             "`speedtest-logger push --rejected` delivers them once the cause is gone"
         )
     if state["outbox_strange"]:
-        found.append(f"{settings.state_dir}/outbox holds what is no record: {', '.join(state['outbox_strange'])!r}")
+        found.append(
+            f"{settings.state_dir}/outbox holds files that are not records: {', '.join(state['outbox_strange'])!r}"
+        )
     return found
 
 

@@ -271,7 +271,7 @@ def test_export(archive, tmp_path, form):
 
 def test_not_an_archive_is_said(capsys, tmp_path: Path):
     assert cli.main(["--root", str(tmp_path), "ingest"]) == 2
-    assert "is no archive" in capsys.readouterr().err
+    assert "is not an archive" in capsys.readouterr().err
 
 
 def test_ulids_sort_by_time(monkeypatch):

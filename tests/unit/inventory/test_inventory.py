@@ -94,7 +94,7 @@ def test_a_server_that_is_allowed_or_elsewhere_is_well(values):
 
 
 def test_a_number_with_its_unit_is_refused_in_plain_words():
-    line = f"{L}busy_mbps: seen '5 Mbit' on h; a number from 0 to 1000000 is wanted"
+    line = f"{L}busy_mbps: seen '5 Mbit' on h; a number from 0 to 1000000 is expected"
     assert problems(**{L + "busy_mbps": "5 Mbit"}) == [line]
 
 
@@ -296,7 +296,7 @@ EVERY = sorted(roles.known())
 def test_a_value_outside_is_refused_and_one_inside_is_not(name, value):
     refused = roles.known()[name].domain.problem(value)
     named = [line for line in problems(**{name: value}) if line.startswith(f"{name}: seen ")]
-    assert len(named) == 1 if refused else not [line for line in named if " is wanted" in line]
+    assert len(named) == 1 if refused else not [line for line in named if " is expected" in line]
     # what no input can be, whatever its domain says
     if (
         value is None

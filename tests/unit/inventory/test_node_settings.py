@@ -114,4 +114,4 @@ def test_a_new_setting_reaches_the_node_and_is_checked_before(copy):
     text, read, wrong = copy[1]
     assert 'SPEEDTEST_POLITENESS="7"\nSPEEDTEST_PAUSED="false"\n' in text
     assert read == 7
-    assert "speedtest_logger_politeness: seen 10 on a; a whole number from 0 to 9 is wanted" in wrong
+    assert "speedtest_logger_politeness: seen 10 on a; a whole number from 0 to 9 is expected" in wrong

@@ -50,7 +50,7 @@ def test_what_is_supported_is_taken(seen):
         ),
         ({"id": "ubuntu", "version_id": "22.04", "python": "3.10.12"}, ALL, "as archive host it needs 3.11 or newer"),
         ({"id": "raspbian", "architecture": "armhf"}, ALL, "duckdb and pyarrow have no packages for armhf"),
-        ({"systemd": 0}, ["target"], "systemd does not run this machine"),
+        ({"systemd": 0}, ["target"], "this machine does not run systemd"),
     ],
 )
 def test_what_is_not_supported_is_named(changes, uses, words):

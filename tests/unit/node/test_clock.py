@@ -237,7 +237,7 @@ def test_no_age_is_negative_and_no_rest_outlasts_a_step(world):
     world.ahead = -DAY
     seen = status.status(world.settings)
     assert seen["outbox_oldest_seconds"] == 0
-    assert any("is yet to come: the clock was set back" in text for text in seen["problems"])
+    assert any("is in the future: the clock was set back" in text for text in seen["problems"])
     assert list(chain.plan(world.settings, world.spool.read_state("rests"))) == [("iperf3", "127.0.0.1:9")]
     assert not push.resting(world.spool)
     assert push.push(world.settings, world.log).accepted == 1

@@ -134,7 +134,7 @@ def test_weeks_are_a_time_and_latest_takes_a_period():
 
 def test_a_number_with_its_unit_is_told_plainly():
     settings, problems = config.read({**ENVIRONMENT, "SPEEDTEST_BUSY_MBPS": "5 Mbit"})
-    assert problems == ["SPEEDTEST_BUSY_MBPS='5 Mbit': a number from 0 to 1000000 is wanted"]
+    assert problems == ["SPEEDTEST_BUSY_MBPS='5 Mbit': a number from 0 to 1000000 is expected"]
     assert settings.busy_mbps == 0
 
 

@@ -278,7 +278,7 @@ def test_what_lies_in_the_outbox_and_is_no_record_is_set_aside_and_nothing_hangs
     plant(fleet.spool.outbox)
     fleet.measure()
     assert any(
-        "holds what is no record: 'directory.csv, dots.txt" in text
+        "holds files that are not records: 'directory.csv, dots.txt" in text
         for text in status.status(fleet.settings)["problems"]
     )
     within(20, lambda: push.push(fleet.settings, fleet.log))

@@ -183,7 +183,7 @@ def test_a_registry_that_makes_no_sense_is_named_and_not_overwritten(place, cont
 
 @pytest.mark.parametrize("place", ["schedule", "state", "restored", "authorized", "host_key"])
 def test_what_is_no_file_is_named(place):
-    with pytest.raises(Exception, match=r"seen a link.*; a file is wanted"):
+    with pytest.raises(Exception, match=r"seen a link.*; a file is expected"):
         fleet.fleet_known(read(**{place: {"problem": "a link"}}), FILES, [node("a")])
 
 

@@ -1,4 +1,4 @@
-"""What ingest could not take in lies aside, in quarantine/<node>/, until a person looks or it is too old.
+"""What ingest could not take in lies in quarantine/<node>/, until a person looks or it is too old.
 
     <ulid>.different_record.jsonl   a line per record whose run is in the dataset with another content, and in what
     <file>, <file>.reason           a delivery at which ingest failed again and again
@@ -29,8 +29,8 @@ RAW_LIMIT = "raw_limit"
 OVERFLOW = "overflow.json"
 REASON = ".reason"
 WORDS = {
-    DIFFERENT: "records differ from what is stored of their run and were no more kept",
-    RAW_LIMIT: "runs' raw output was not kept: more than the limits raw_day_mb or raw_mb",
+    DIFFERENT: "records that differ from the stored record of their run were not kept",
+    RAW_LIMIT: "runs' raw output was not kept: beyond the limits raw_day_mb or raw_mb",
 }
 
 
@@ -50,7 +50,7 @@ class Different:
 
 @dataclass
 class Aside:
-    """What lies aside of a node: different records, failed deliveries, and what was only counted."""
+    """What lies in a node's quarantine: different records, failed deliveries, and what was only counted."""
 
     different: int = 0
     latest: str | None = None
@@ -119,7 +119,7 @@ def set_aside(layout: Layout, file: Path, why: str, most_bytes: int) -> bool:
 
 
 def of(layout: Layout) -> dict[str, Aside]:
-    """What lies aside of each node of which something does."""
+    """What lies in quarantine, of each node that has something there."""
     found = {}
     for folder in sorted(layout.quarantine.iterdir()) if layout.quarantine.is_dir() else []:
         lies = Aside()
@@ -137,17 +137,17 @@ def _look(folder: Path) -> Aside:
 
 
 def problems(layout: Layout) -> list[str]:
-    """What lies aside, in words."""
+    """What lies in quarantine, in words."""
     found = []
     for node, lies in of(layout).items():
         said = []
         if lies.different:
             said.append(
-                f"{_times(lies.different, 'record')} aside that the archive has with another content; "
+                f"{_times(lies.different, 'record')} in quarantine that the archive has with other content; "
                 f"the last: {lies.latest}"
             )
         if lies.failed:
-            said.append(f"{_times(lies.failed, 'delivery')} aside at which ingest failed again and again")
+            said.append(f"{_times(lies.failed, 'delivery')} in quarantine at which ingest failed again and again")
         for reason, entry in (lies.counted or {}).items():
             said.append(f"{entry['count']} {WORDS.get(reason, reason)} ({entry['since']} to {entry['last']})")
         found += [f"node {node}: {words}; see {layout.quarantine / node}, and remove it there" for words in said]

@@ -105,7 +105,7 @@ def judge(file: Path, content: bytes, rows: list[dict[str, Any]], damaged: list[
         try:
             row = json.loads(line.decode())
             if not isinstance(row, dict):
-                raise RecordError("bad_json", "a row is an object")
+                raise RecordError("bad_json", "a row must be an object")
             record = validate(without_impossible(row))
             if record.node != file.parent.name:
                 raise RecordError("other_node", f"a row of node '{record.node}' in {file.parent.name}'s inbox")

@@ -31,7 +31,7 @@ class Incoming:
             raise RefusedError(
                 "inbox_full",
                 f"{self.folder.parent.name}: {self.waiting:,} bytes of this node wait for ingest, {self.most:,.0f} are "
-                "the most: come back when they are taken in",
+                "the most: try again when they are in the archive",
             )
 
     def add(self, line: bytes) -> None:

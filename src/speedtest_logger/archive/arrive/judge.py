@@ -50,7 +50,9 @@ class Rules:
         if record.scheduled_at and record.run_id != run_id_of_slot(self.node, record.scheduled_at):
             raise RecordError("wrong_run_id", f"run {record.run_id} is not that of slot {record.scheduled_at}")
         if record.started_at < utc_text(max(0.0, self.now - self.limits.oldest_days * 86_400)):
-            raise RecordError("too_old", f"started_at is {record.started_at}: {self.limits.oldest_days} days are taken")
+            raise RecordError(
+                "too_old", f"started_at is {record.started_at}: {self.limits.oldest_days} days are accepted"
+            )
         self._check_time(record)
         self._check_place(record)
 
@@ -65,7 +67,7 @@ class Rules:
             raise NotYetError("unknown_node", self.unknown)
         places = self.known.locations if self.known else None
         if places and record.location not in places:
-            raise RecordError("other_location", f"'{record.location}' is no location of node '{self.node}'")
+            raise RecordError("other_location", f"'{record.location}' is not a location of node '{self.node}'")
         if record.scheduled_at is None:
             return
         longest = max(self.known.longest_interval, LATEST_START_SECONDS) if self.known else DAY
@@ -83,7 +85,7 @@ def rules_for(root: Path, node: str, now: float, limits: Limits) -> Rules:
         return Rules(node, now, limits, unknown=str(error))
     unknown = None
     if found and known is None:
-        unknown = f"the archive does not know node '{node}' yet: a run of site.yml tells it"
+        unknown = f"the archive does not know node '{node}' yet: run site.yml"
     return Rules(node, now, limits, known, unknown)
 
 
@@ -92,9 +94,9 @@ def parsed(line: bytes) -> dict[str, Any]:
     try:
         row = json.loads(line.decode())
     except (ValueError, RecursionError) as error:
-        raise RecordError("bad_json", f"no JSON in UTF-8: {str(error)[:100]}") from error
+        raise RecordError("bad_json", f"not JSON in UTF-8: {str(error)[:100]}") from error
     if not isinstance(row, dict):
-        raise RecordError("bad_json", "a row is an object")
+        raise RecordError("bad_json", "a row must be an object")
     return row
 
 

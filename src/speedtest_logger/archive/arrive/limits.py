@@ -20,7 +20,7 @@ PREFIX = "SPEEDTEST_LIMIT_"
 def _between(least: int, most: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if not text.isascii() or not text.isdigit() or len(text) > 12 or not least <= int(text) <= most:
-            raise ValueError(f"a whole number from {least} to {most} is wanted")
+            raise ValueError(f"a whole number from {least} to {most} is expected")
         return int(text)
 
     return parse

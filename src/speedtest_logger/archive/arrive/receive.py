@@ -94,7 +94,7 @@ class Delivery:
             self.inbox.add(content)
             self.accepted[record.run_id] = Accepted(digest, record.started_at, record.raw_sha256)
         elif known.digest != digest:
-            raise RecordError("different_record", f"run {record.run_id} came before, and was another record")
+            raise RecordError("different_record", f"run {record.run_id} was delivered before, with other content")
 
     def take_raw(self, row: dict[str, Any]) -> None:
         """Keep an engine's raw output of a run of the same delivery. Raises RecordError where it is not its own."""
@@ -106,7 +106,7 @@ class Delivery:
         if record is None:
             if isinstance(run_id, str) and (run_id in self.later or run_id in self.rejected):
                 return  # it goes where its record goes
-            raise RecordError("bad_raw", "raw output of a run that did not come before it")
+            raise RecordError("bad_raw", "raw output of a run whose record did not come before it")
         self.raw_bytes += wire.MOST_DELIVERED
         words = wire.unpacked(content, wire.MOST_DELIVERED)
         self.raw_bytes -= wire.MOST_DELIVERED - len(words)
@@ -129,7 +129,7 @@ class Delivery:
         self.no_objects += error.reason == "bad_json"
         if self.no_objects > NO_OBJECTS:
             raise RefusedError(
-                "no_records", f"more than {NO_OBJECTS} lines that are no JSON object: no node sends that"
+                "no_records", f"more than {NO_OBJECTS} lines that are not JSON objects: no node sends such lines"
             )
 
     def check(self, limits: Limits, stands: Standing) -> None:
@@ -194,7 +194,7 @@ def admit(layout: Layout, delivery: Delivery, stands: Standing, limits: Limits) 
         raise RefusedError(
             "low_disk",
             f"the archive host's disk has {free // MB} MB left, and this node sent much lately: "
-            "others come first, come back in an hour",
+            "others come first, try again in an hour",
         )
     delivery.inbox.check()
     delivery.raw_inbox.check()
@@ -271,7 +271,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, default=default_root())
     args = parser.parse_args(argv)
     if not is_id(args.node):
-        print(f"speedtest-receive: --node {args.node!r} is no node name", file=sys.stderr)
+        print(f"speedtest-receive: --node {args.node!r} is not a node's name", file=sys.stderr)
         return EXIT_USAGE
     os.umask(0o027)
     layout = Layout(args.root)

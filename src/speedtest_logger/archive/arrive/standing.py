@@ -87,7 +87,7 @@ class Standing:
         raise RefusedError(
             "rate_limited",
             f"a node may deliver {bucket.burst:,.0f} {bucket.unit} at once and {bucket.per_hour:,.0f} an hour: "
-            f"{left:,.0f} are left now, come back in an hour for {later:,.0f}",
+            f"{left:,.0f} are left now, try again in an hour for {later:,.0f}",
         )
 
 

@@ -65,7 +65,7 @@ def doubled(node: str, archive: Archive) -> Iterator[Finding]:
     found = archive.query(DOUBLED).to_pylist()[0]
     if found["runs"]:
         places, example = ", ".join(found["places"]), found["example"]
-        text = f"{found['runs']} runs are there {found['records']} times (locations: {places}), such as {example}"
+        text = f"{found['runs']} runs are stored {found['records']} times (locations: {places}), such as {example}"
         yield Finding(node, "doubled", found["records"] - found["runs"], text)
 
 

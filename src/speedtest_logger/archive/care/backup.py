@@ -60,7 +60,7 @@ def saver_of(layout: Layout) -> Owner:
 def backup(layout: Layout, keep: Keep) -> dict[str, Any]:
     """Save one moment of the archive; returns the snapshot's id and what it holds, as `last` has it then.
 
-    Raises UsageError where restic or its repository is missing, StorageError with restic's own words; the failure is
+    Raises UsageError where restic or its repository is missing, StorageError with restic's message; the failure is
     kept too, until a backup succeeds. Root has each step done by the account whose it is.
     """
     owner = accounts.owner_of(layout.archive)
@@ -225,7 +225,7 @@ def _begin(layout: Layout) -> None:
     folder = layout.work / "restore"  # it is there where a restore was interrupted: then this one goes on
     if not kind_of(folder) and layout.month_files():
         raise UsageError(
-            f"{layout.archive} holds records: nothing was changed. To have both, export them (speedtest-archive "
+            f"{layout.archive} holds records: nothing was changed. To keep both, export them (speedtest-archive "
             "export --format parquet FILE), remove archive/ and manifest/, restore, then import FILE"
         )
     layout.prepare()

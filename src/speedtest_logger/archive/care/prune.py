@@ -1,6 +1,6 @@
 """prune: whole months leave the dataset by age or by size, oldest first. The manifest stays and says so.
 
-Engines' own words go by the day; the manifest does not name them.
+Raw output goes by the day; the manifest does not name it.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def plan(layout: Layout, now: float, older_than: float | None, max_bytes: int | 
 
 
 def plan_raw(layout: Layout, now: float, older_than: float | None) -> list[Old]:
-    """The days of engines' own words to remove: over for longer than `older_than` (s)."""
+    """The days of raw output to remove: over for longer than `older_than` (s)."""
     if older_than is None:
         return []
     last = utc_text(now - older_than - 86_400)[:10]

@@ -48,7 +48,7 @@ class Step:
         if said.get("error") == BrokenPipeError.__name__:
             raise BrokenPipeError
         kind = UsageError if said.get("error") == UsageError.__name__ else StorageError
-        raise kind(str(said.get("message", "a step ended before it was done: what it said stands above")))
+        raise kind(str(said.get("message", "a step ended before it was done: its message is above")))
 
 
 def start(

@@ -37,7 +37,7 @@ def unpack(stream: BinaryIO, folder: Path, tops: tuple[str, ...]) -> list[str]:
                 else:
                     left_out.append(member.name)
     except (tarfile.TarError, EOFError) as error:
-        raise StorageError(f"what came is torn: {error}") from error
+        raise StorageError(f"the stream is damaged: {error}") from error
     return left_out
 
 
@@ -49,7 +49,7 @@ def clean_parts(name: str, tops: tuple[str, ...]) -> list[str]:
     known = any(parts[0].startswith(top) if top.endswith("=") else parts[0] == top for top in tops)
     wrong = any(part in ("", "..") or not part.isprintable() for part in parts)
     if wrong or not known or len(parts) > DEEPEST:
-        raise StorageError(f"what came has a name that does not belong there: {name[:200]!r}")
+        raise StorageError(f"the stream holds a name that does not belong there: {name[:200]!r}")
     return parts
 
 
@@ -60,4 +60,4 @@ def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> N
         if content:
             shutil.copyfileobj(content, stream, 1 << 20)
         if stream.tell() != member.size:
-            raise StorageError(f"what came is torn: {member.name} has {stream.tell()} of {member.size} bytes")
+            raise StorageError(f"the stream is cut short: {member.name} has {stream.tell()} of {member.size} bytes")

@@ -27,7 +27,7 @@ from speedtest_logger.record import utc_text
 
 DOUBTFUL = "changed: the file was not as the manifest had left it when this day was written again at {}"
 MOST_BYTES = 200_000_000  # of a row group of raw output, unpacked; those of today have 8,000,000
-ADDED = "added: no file of the dataset"
+ADDED = "added: not a file of the dataset"
 MOST_KEPT = 5  # of what was found: enough to know that `verify` has to be asked
 DIGESTS = "SELECT run_id, raw_sha256 FROM records WHERE raw_sha256 IS NOT NULL"
 
@@ -131,14 +131,14 @@ def strangers(layout: Layout) -> list[Finding]:
     }
     return [
         Finding(
-            layout.name(file), None, f"added: {kind}, which is no file of the dataset" if kind != "a file" else ADDED
+            layout.name(file), None, f"added: {kind}, which is not a file of the dataset" if kind != "a file" else ADDED
         )
         for file, kind in sorted(kinds.items())
     ]
 
 
 def wrong_words(layout: Layout) -> list[Finding]:
-    """Engines' own words that are not what their records say."""
+    """Raw output that is not what its records say."""
     findings = []
     for node, files in groupby(layout.raw_files(), key=lambda file: file.parts[-5].partition("=")[2]):
         known = open_archive(layout.root).only(node=node).query(DIGESTS)
@@ -152,7 +152,7 @@ def wrong_words(layout: Layout) -> list[Finding]:
 
 
 def differences(file: Path, digests: dict[str, str]) -> Iterator[str]:
-    """What is wrong with a file of engines' own words; `digests` gives SHA-256 by run_id."""
+    """What is wrong with a file of raw output; `digests` gives SHA-256 by run_id."""
     try:
         with parquet.reading(file):
             source = parquet.ParquetFile(file)

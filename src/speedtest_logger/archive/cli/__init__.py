@@ -136,7 +136,7 @@ def do_query(args: argparse.Namespace) -> int:
 
 
 def do_nodes(args: argparse.Namespace) -> int:
-    """A row per node and location; `aside` is what ingest set aside of the node as a whole."""
+    """A row per node and location; `aside` is what ingest put into the node's quarantine."""
     from speedtest_logger.archive.arrive import aside
     from speedtest_logger.archive.read import render
 
@@ -224,7 +224,7 @@ def do_verify(args: argparse.Namespace) -> int:
             month_of(args.explain)
         except ValueError as error:
             raise UsageError(str(error)) from error
-        unknown = f"the manifest has never had a file {args.explain}"
+        unknown = f"the manifest has never named a file {args.explain}"
         show(args, verify.explain(layout, args.explain), ["at", "verb"], unknown)
         return EXIT_OK
     with progress(verify.sizes(layout), "verify") as advance:
@@ -267,7 +267,7 @@ def do_import(args: argparse.Namespace) -> int:
         print(shown.text(), file=sys.stderr)
     print(json.dumps({"dry_run": args.dry_run, **{k: v for k, v in vars(outcome).items() if k != "problems"}}))
     if not outcome.formats:
-        print("speedtest-archive: nothing was recognised: no row is of a known format", file=sys.stderr)
+        print("speedtest-archive: nothing was recognised: no row has a known format", file=sys.stderr)
     return EXIT_UNHEALTHY if outcome.refused or outcome.different or not outcome.formats else EXIT_OK
 
 
@@ -294,7 +294,7 @@ def do_prune(args: argparse.Namespace) -> int:
         going += prune.plan_raw(layout, now, args.raw_older_than)
     show(args, [old.to_row() for old in going], ["file", "size", "rows", "reason"])
     total = sum(old.size for old in going) / 1e6
-    said = "removed" if args.yes else "would go; add --yes to remove them"
+    said = "removed" if args.yes else "would be removed; add --yes to remove them"
     print(f"{len(going)} files, {total:.1f} MB {said}", file=sys.stderr)
     return EXIT_OK
 

@@ -33,21 +33,24 @@ VERBS = {
     ),
     "verify": ("compare every byte with the manifest", "speedtest-archive verify"),
     "accept": (
-        "where a file is not as the manifest says and cannot be mended: go on from it as it is",
+        "take a file that differs from the manifest, and cannot be repaired, as it is now",
         'speedtest-archive accept --why "the disk failed" location=home/year=2026/month=01/speedtest.parquet',
     ),
     "import": (
-        "take in what other programs measured",
+        "import what other programs measured",
         "speedtest-archive import --node attic --location home --dry-run /tmp/rows.csv",
     ),
     "export": ("write rows to a file", "speedtest-archive export --format csv --from 2026-01-01 /tmp/rows.csv"),
-    "prune": ("remove old months; says what it would do until --yes", "speedtest-archive prune --older-than 1095d"),
+    "prune": ("remove old months; without --yes only list them", "speedtest-archive prune --older-than 1095d"),
     "gather": (
-        "for questions about a large fleet, keep its months in one file each as well",
+        "keep each finished month of a large fleet in one file as well, for faster questions",
         "speedtest-archive gather",
     ),
-    "backup": ("save one moment of the archive with restic", "speedtest-archive backup --keep-monthly 36"),
-    "restore": ("bring a backup into an empty archive and prove it, or one file back", "speedtest-archive restore"),
+    "backup": ("back up one moment of the archive with restic", "speedtest-archive backup --keep-monthly 36"),
+    "restore": (
+        "restore a backup into an empty archive and verify it, or restore one file",
+        "speedtest-archive restore",
+    ),
     "fleet": ("each node's last record and last 24 hours, and the last backup, as JSON", "speedtest-archive fleet"),
 }
 MONTH = "location=home/year=2026/month=01/speedtest.parquet"
@@ -87,7 +90,7 @@ def _add_scopes(made: dict[str, argparse.ArgumentParser]) -> None:
     for name in ("query", "nodes", "latest", "coverage", "outages", "export"):
         made[name].add_argument("--node", help="this node's rows only")
         made[name].add_argument("--location", help="this location's rows only")
-        made[name].add_argument("--fresh", action="store_true", help="with what lies in the inbox")
+        made[name].add_argument("--fresh", action="store_true", help="include what still lies in the inbox")
     made["report"].add_argument("--location", required=True, help="the place whose line is reported on")
     made["report"].set_defaults(node=None, fresh=False)
     for name in ("query", "latest", "coverage", "outages", "report", "export"):
@@ -112,7 +115,7 @@ def _add_own(made: dict[str, argparse.ArgumentParser]) -> None:
     made["verify"].add_argument(
         "--explain",
         metavar="FILE",
-        help=f"how a file became what it is, such as {MONTH}",
+        help=f"the history of a file, such as {MONTH}",
     )
     made["import"].add_argument("--node", help="the node that measured, where the rows do not say it")
     made["import"].add_argument("--location", help="its location; default what the rows say, or unknown-location")
@@ -121,11 +124,11 @@ def _add_own(made: dict[str, argparse.ArgumentParser]) -> None:
         action="append",
         default=[],
         metavar="NAME=ID",
-        help="the id of a place that rows name otherwise; again for another, or a file of such lines",
+        help="the id of a place that rows name differently; again for another, or a file of such lines",
     )
-    made["import"].add_argument("--at", metavar="TIME", help="the time of a single test that does not say it")
+    made["import"].add_argument("--at", metavar="TIME", help="the time of a single test that does not say its own")
     made["import"].add_argument(
-        "--zone", metavar="ZONE", help="that of times without one, such as Europe/Berlin; default UTC"
+        "--zone", metavar="ZONE", help="time zone of times that name none, such as Europe/Berlin; default UTC"
     )
     made["import"].add_argument(
         "--external-ip",
@@ -134,19 +137,25 @@ def _add_own(made: dict[str, argparse.ArgumentParser]) -> None:
         help="how much of public addresses is kept, default %(default)s",
     )
     made["import"].add_argument(
-        "--format", metavar="NAME", help="what columns alone do not tell; bring-in-old-results has the names"
+        "--format",
+        metavar="NAME",
+        help="the format, where columns alone do not tell; docs/how-to/bring-in-old-results.md has the names",
     )
     made["import"].add_argument("--dry-run", action="store_true", help="show medians and first rows, change nothing")
     made["import"].add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files, or folders of them")
     steps = made["backup"].add_mutually_exclusive_group()
-    steps.add_argument("--stage", action="store_true", help="one moment of it only, into work/backup (a unit's step)")
-    steps.add_argument("--save", action="store_true", help="what is in work/backup only, with restic (a unit's step)")
+    steps.add_argument(
+        "--stage", action="store_true", help="only copy one moment of it into work/backup (a unit's step)"
+    )
+    steps.add_argument(
+        "--save", action="store_true", help="only save what is in work/backup with restic (a unit's step)"
+    )
     steps.add_argument("--unstage", action="store_true", help="empty work/backup again (a unit's step)")
     for name, count in (("daily", 7), ("weekly", 5), ("monthly", 24)):
         made["backup"].add_argument(f"--keep-{name}", type=int, default=count, metavar="N", help="default %(default)s")
     made["restore"].add_argument("--snapshot", default="latest", help="restic's id of it, default %(default)s")
     made["restore"].add_argument("--file", metavar="FILE", help=f"this month only, such as {MONTH}")
-    made["accept"].add_argument("--why", required=True, metavar="TEXT", help="what the manifest will say of it")
+    made["accept"].add_argument("--why", required=True, metavar="TEXT", help="the reason, which the manifest keeps")
     made["accept"].add_argument("file", metavar="FILE", help=f"such as {MONTH}")
     made["export"].add_argument("--format", choices=["csv", "jsonl", "json", "parquet", "speedsnake"], default="csv")
     made["export"].add_argument("out", type=Path, help="a file; a new folder for speedsnake")
@@ -170,7 +179,7 @@ def moment(text: str) -> float:
         found = datetime.fromisoformat(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(
-            f"'{text}' is no time: write it like 2026-01-31 or 2026-01-31T12:00"
+            f"'{text}' is not a time: write it like 2026-01-31 or 2026-01-31T12:00"
         ) from error
     return (found if found.tzinfo else found.replace(tzinfo=timezone.utc)).timestamp()
 
@@ -187,5 +196,5 @@ def size(text: str) -> int:
     """Argparse type: bytes."""
     number, unit = text[:-2], text[-2:]
     if unit not in SIZES or not number.isdigit():
-        raise argparse.ArgumentTypeError(f"'{text}' is no size: write it like 500MB or 20GB")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a size: write it like 500MB or 20GB")
     return int(number) * SIZES[unit]

@@ -55,7 +55,9 @@ def owner_of_archive(root: Path) -> Owner:
     except PermissionError:
         raise
     except OSError as error:
-        raise UsageError(f"{root} is no archive: name its directory with --root or SPEEDTEST_ARCHIVE_DIR") from error
+        raise UsageError(
+            f"{root} is not an archive: give its directory with --root or SPEEDTEST_ARCHIVE_DIR"
+        ) from error
 
 
 def outputs_of(args: argparse.Namespace) -> list[Path]:
@@ -66,7 +68,7 @@ def outputs_of(args: argparse.Namespace) -> list[Path]:
         return [args.out]
     rows = args.out.with_suffix(".csv")
     if rows == args.out:
-        raise UsageError(f"{rows} is where the rows go: name the page, such as {rows.with_suffix('.html')}")
+        raise UsageError(f"{rows} is the file for the rows: name the page, such as {rows.with_suffix('.html')}")
     return [args.out, rows]
 
 
@@ -82,7 +84,7 @@ def export_folder(args: argparse.Namespace, verb: Verb, owner: Owner) -> int:
     from speedtest_logger.archive.care.unpack import unpack
 
     if kind_of(args.out) not in (None, "a directory") or (args.out.exists() and any(args.out.iterdir())):
-        raise UsageError(f"{args.out} is not empty, or no folder: name a new one, or rows would be there twice")
+        raise UsageError(f"{args.out} is not an empty folder: name a new one, or rows would be stored twice")
     reading, writing = os.pipe()
 
     def tell() -> int:

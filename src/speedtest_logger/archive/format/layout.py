@@ -62,7 +62,7 @@ class Layout:
         return [Path(month, MONTH_FILE) for month in months if os.path.lexists(f"{month}/{MONTH_FILE}")]
 
     def raw_file(self, node: str, day: str) -> Path:
-        """The one file of a node and day (YYYY-MM-DD) with engines' own words."""
+        """The one file of a node and day (YYYY-MM-DD) with raw output."""
         year, month, number = day.split("-")
         return self.raw / f"node={node}" / f"year={year}" / f"month={month}" / f"day={number}" / RAW_FILE
 
@@ -91,7 +91,7 @@ def _folders(folder: Path | str, prefix: str = "") -> list[str]:
 
 
 def raw_day_of(file: Path) -> str:
-    """The day of a file with engines' own words, YYYY-MM-DD."""
+    """The day of a file with raw output, YYYY-MM-DD."""
     return "-".join(part.partition("=")[2] for part in file.parts[-4:-1])
 
 
@@ -99,7 +99,7 @@ def month_of(name: str) -> tuple[str, int, int]:
     """Location, year and month of a file's name below the dataset. Raises ValueError."""
     found = MONTH_PATTERN.fullmatch(name)
     if not found:
-        raise ValueError(f"'{name}' is no file of the dataset")
+        raise ValueError(f"'{name}' is not a file of the dataset")
     return found["location"], int(found["year"]), int(found["month"])
 
 

@@ -20,7 +20,7 @@ SCHEMA = pa.schema(
 )
 # What a batch carries until it is cut into months: the same columns with the location among them.
 BATCH_SCHEMA = pa.schema([*SCHEMA, pa.field("location", pa.string())], metadata=SCHEMA.metadata)
-# The engines' own words, a row for each run.
+# Raw output, a row for each run.
 RAW_SCHEMA = pa.schema(
     [("run_id", pa.string()), ("started_at", pa.timestamp("ms", tz="UTC")), ("content", pa.binary())],
     metadata={"schema_version": "1"},

@@ -264,7 +264,7 @@ def broken_links(layout: Layout) -> list[str]:
                 content = json.loads(line)
                 follows, count = content["previous"] == previous, content["seq"]
             except (ValueError, KeyError, TypeError):
-                problems.append(f"{file.name}, line {place}: no line of a manifest")
+                problems.append(f"{file.name}, line {place}: not a line of a manifest")
                 continue
             if not follows:
                 problems.append(f"{file.name}, line {place}: it does not follow from the line before it")

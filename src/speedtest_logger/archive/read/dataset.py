@@ -123,7 +123,7 @@ class Sources:
         return " UNION ALL ".join(f"SELECT {', '.join(VIEW_COLUMNS)} FROM {part}" for part in parts)
 
     def words(self) -> str:
-        """SQL of the engines' own words: as bytes, and as text where they are text."""
+        """SQL of raw output: as bytes, and as text where they are text."""
         found = _parquet(self.raw, f"'node': VARCHAR, {PARTS}, 'day': INTEGER") if self.raw else "no_words"
         return f"SELECT node, started_at, run_id, TRY(decode(content)) AS text, content FROM {found}"
 
@@ -161,7 +161,7 @@ class Archive:
     def query(self, sql: str) -> pa.Table:
         """The answer to SQL over the views `records` and `raw`, times in UTC. It can read nothing but the archive.
 
-        Raises UsageError with DuckDB's own words where the SQL is wrong or more than a question, DamagedFileError where
+        Raises UsageError with DuckDB's message where the SQL is wrong or more than a question, DamagedFileError where
         a file is damaged. Where root asks, DuckDB runs as an account that has no right to write to the archive.
         """
         with accounts.acting_as(accounts.owner_of(self.layout.archive)):
@@ -208,7 +208,7 @@ class Archive:
         return list(places.candidates(self.layout, arrived, index.read(self.layout)))
 
     def _raw_files(self, sql: str) -> list[Path]:
-        """Those with engines' own words; none where the question does not speak of them, for there may be many."""
+        """Those with raw output; none where the question does not ask for it, for there may be many."""
         if not speaks_of_raw(sql):
             return []
         first, last = (utc_text(t)[:10] if t is not None else None for t in (self.scope.start, self.scope.end))
@@ -282,5 +282,5 @@ def open_archive(path: Path | str | None = None, *, fresh: bool = False) -> Arch
     """
     layout = Layout(Path(path) if path else default_root())
     if not layout.archive.is_dir():
-        raise UsageError(f"{layout.root} is no archive: name its directory with --root or SPEEDTEST_ARCHIVE_DIR")
+        raise UsageError(f"{layout.root} is not an archive: give its directory with --root or SPEEDTEST_ARCHIVE_DIR")
     return Archive(layout, fresh)

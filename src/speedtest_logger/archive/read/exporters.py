@@ -52,7 +52,7 @@ def export(archive: Archive, form: str, out: Path | BinaryIO) -> int:
 def make_empty_folder(out: Path) -> None:
     """Make a folder that is to be filled. Raises UsageError where there is something, or something in it."""
     if kind_of(out) not in (None, "a directory") or (out.exists() and any(out.iterdir())):
-        raise UsageError(f"{out} is not empty, or no folder: name a new one, or rows would be there twice")
+        raise UsageError(f"{out} is not an empty folder: name a new one, or rows would be stored twice")
     out.mkdir(parents=True, exist_ok=True)
 
 

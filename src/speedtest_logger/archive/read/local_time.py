@@ -29,7 +29,7 @@ class Zone:
         if name == "UTC":
             return cls(name, timezone.utc)
         if not domains.is_timezone(name):
-            raise UsageError(f"{name!r} is no time zone known here: give --zone one such as Europe/Berlin, or UTC")
+            raise UsageError(f"{name!r} is not a known time zone: give --zone a name such as Europe/Berlin, or UTC")
         return cls(name, ZoneInfo(name))
 
     def at(self, moment: float) -> datetime:

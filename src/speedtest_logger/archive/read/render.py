@@ -37,7 +37,7 @@ def write(table: pa.Table, form: str, out: Path | BinaryIO | None) -> None:
     stream = sys.stdout.buffer if out is None else out
     terminal = stream.isatty()
     if form == "parquet" and terminal:
-        raise UsageError("Parquet is nothing for a terminal: add --out FILE, or pipe it")
+        raise UsageError("Parquet cannot be shown on a terminal: add --out FILE, or pipe it")
     for piece in encoded(table, form):
         stream.write(for_terminal(piece) if terminal else piece)
     stream.flush()

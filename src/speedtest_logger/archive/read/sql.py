@@ -29,7 +29,7 @@ def check(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
     """
     statements = connection.extract_statements(sql)
     if len(statements) != 1:
-        raise UsageError(f"one statement is wanted, there are {len(statements)}: ask one question at a time")
+        raise UsageError(f"one statement is expected, there are {len(statements)}: ask one question at a time")
     kind = statements[0].type
     if kind == duckdb.StatementType.EXPLAIN:
         _check_explained(connection, sql)
@@ -76,4 +76,4 @@ def _facts(tree: Any) -> Iterator[tuple[str, str]]:
 
 def _refusal(kind: str) -> UsageError:
     hint = "; PIVOT needs its values: IN ('ok', 'failed')" if kind == "MULTI" else ""
-    return UsageError(f"{kind} is no question: the archive is only read. Allowed are {ALLOWED}{hint}")
+    return UsageError(f"{kind} is not a question: the archive is read-only. Allowed are {ALLOWED}{hint}")

@@ -44,7 +44,7 @@ def places(out: Path) -> list[Path]:
     if files.is_stream(out):
         return [out]
     if out.suffix == ROWS_SUFFIX:
-        raise UsageError(f"{out} is where the rows go: name the page, such as {out.with_suffix('.html')}")
+        raise UsageError(f"{out} is the file for the rows: name the page, such as {out.with_suffix('.html')}")
     return [out, out.with_suffix(ROWS_SUFFIX)]
 
 

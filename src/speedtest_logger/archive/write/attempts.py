@@ -71,7 +71,7 @@ class Attempts:
         self._save()
 
     def forget(self, files: Iterable[Path]) -> None:
-        """They were read, or lie aside."""
+        """They were read, or lie in quarantine."""
         for file in files:
             self.failures.pop(self._name(file), None)
         self._save()
@@ -83,7 +83,7 @@ class Attempts:
             self._file.unlink(missing_ok=True)
 
     def retry(self, folder: Path, take: Callable[[list[Path]], object], most_bytes: int) -> list[str]:
-        """Try the files below a folder again that failed, and set those aside that are the cause.
+        """Try the files below a folder again that failed, and put those into quarantine that are the cause.
 
         Returns in words what failed too often and finds no more room there. Raises what is no file's fault.
         """
@@ -95,7 +95,7 @@ class Attempts:
                 if aside.set_aside(self.layout, files[0], reason, most_bytes):
                     self.forget(files)
                 else:
-                    stuck.append(f"{files[0]}: {reason}; and too much of its node lies aside already")
+                    stuck.append(f"{files[0]}: {reason}; and the quarantine of its node is full")
                 continue
             self.at(files)
             try:

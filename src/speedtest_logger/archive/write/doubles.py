@@ -147,7 +147,7 @@ def differences(pairs: Pairs) -> dict[int, Different]:
     for place in np.flatnonzero(np.any(list(other.values()), axis=0)).tolist() if other else []:
         row, stands = (table.slice(place, 1).to_pylist()[0] for table in (pairs.fresh, pairs.stored))
         first, *others = [name for name, mask in other.items() if mask[place]]
-        message = f"{first} is {_shown(row.get(first))}, in the record that stands {_shown(stands.get(first))}"
+        message = f"{first} is {_shown(row.get(first))}, in the stored record {_shown(stands.get(first))}"
         if others:
             message += f"; {', '.join(others)} differ{'s' * (len(others) == 1)} too"
         words = row.get("raw_sha256") if row.get("raw_sha256") != stands.get("raw_sha256") else None

@@ -1,4 +1,4 @@
-"""The engines' own words, which nodes deliver on request: a second dataset beside the records.
+"""Raw output, which nodes deliver on request: a second dataset beside the records.
 
     raw/node=NAME/year=YYYY/month=MM/day=DD/raw.parquet      one row per run: run_id, started_at, content
 
@@ -121,7 +121,7 @@ class Taking:
         return Day(known, self.bounds.day - unpacked_bytes(source))
 
     def _is_anothers(self, node: str, run_id: str, words: bytes) -> bool:
-        """Whether words are those of a record that lies aside: the run's own are the stored record's."""
+        """Whether raw output is that of a record in quarantine: the run's own is the stored record's."""
         others = self.other_words.get((node, run_id))
         return others is not None and hashlib.sha256(words).hexdigest() in others
 

@@ -61,7 +61,7 @@ def locked(layout: Layout, verb: str, wait: float = 0) -> Iterator[None]:
         deadline = time.monotonic() + wait
         while not _locked(lock):
             if time.monotonic() >= deadline:
-                raise StorageError(f"another change of the archive is running: start {verb} again after it")
+                raise StorageError(f"another change of the archive is running: run {verb} again when it has ended")
             time.sleep(0.1)
         yield
 
@@ -146,7 +146,7 @@ def finish(layout: Layout, rows: pa.Table, written: list[month.Written], known: 
         index.note(layout, rows, [new.columns for new in written], known)
         settle(layout, dict.fromkeys(layout.name(new.file) for new in written), promised=False)
     except Exception as error:  # whatever it is: the change is made, and no file is to be blamed for it
-        raise StorageError(f"a change that is in the manifest already is to be finished: {error!r:.200}") from error
+        raise StorageError(f"a change that is in the manifest already could not be finished: {error!r:.200}") from error
 
 
 def settle(layout: Layout, files: dict[str, Any], *, promised: bool = True) -> None:

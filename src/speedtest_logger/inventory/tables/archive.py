@@ -91,8 +91,7 @@ INPUTS = (
     Input(
         "speedtest_archive_keep_raw_days",
         365,
-        "Engines' own words (nodes with speedtest_logger_archive_raw) of days longer ago are removed; 0 keeps "
-        "them for ever.",
+        "Raw output (of nodes with speedtest_logger_archive_raw) of days longer ago is removed; 0 keeps it for ever.",
         DAYS,
     ),
     Input(
@@ -111,7 +110,7 @@ INPUTS = (
     Input(
         "speedtest_archive_backup_password",
         "",
-        "The repository's password, from a vault. Who loses it loses the backups.",
+        "The repository's password, from a vault. Whoever loses it loses the backups.",
         OrEmpty(domains.WORD),
         secret=True,
     ),

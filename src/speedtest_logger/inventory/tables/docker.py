@@ -56,7 +56,7 @@ INPUTS = (
     Input(
         "docker_host_users",
         [],
-        "Accounts in the group docker. Who is in it is root on this host.",
+        "Accounts in the group docker. Whoever is in it can become root on this host.",
         kinds.MEMBERS,
     ),
 )

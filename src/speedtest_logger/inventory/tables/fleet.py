@@ -38,7 +38,7 @@ ROLE = Role(
         Input(
             "speedtest_purge",
             False,
-            "For remove.yml: true also deletes the data, which cannot be had back.",
+            "For remove.yml: true also deletes the data; there is no way back.",
             domains.AnyOf(domains.BOOLEAN, Choice("true", "false")),
         ),
         Input(

@@ -145,7 +145,7 @@ def test_locations_are_the_inventorys_and_the_historys(archive):
     receipt = deliver(archive, *rows)
     assert receipt["accepted"] == [rows[0]["run_id"], rows[1]["run_id"]]
     assert receipt["rejected"] == {
-        rows[2]["run_id"]: "other_location: 'castle' is no location of node 'attic'",
+        rows[2]["run_id"]: "other_location: 'castle' is not a location of node 'attic'",
     }
 
 
@@ -316,7 +316,7 @@ def test_the_rate_recovers_with_time_and_says_when_to_come_back(archive, clock):
     limits = replace(LIMITS, rows_burst=2, rows_per_hour=2)
     deliver(archive, row(), row(), limits=limits)
     said = refused(archive, json.dumps(row()).encode(), "rate_limited", limits=limits)
-    assert "2 records at once and 2 an hour: 0 are left now, come back in an hour for 2" in said
+    assert "2 records at once and 2 an hour: 0 are left now, try again in an hour for 2" in said
     clock(NOW + 1800)
     assert len(deliver(archive, row(), limits=limits)["accepted"]) == 1
 
@@ -435,7 +435,7 @@ def test_problems_name_node_count_and_reason_and_fade_after_a_day(archive, clock
     deliver(archive, *rows, node="mallory")
     assert standing.problems(archive, NOW + 60) == [
         f"node mallory: 1,200 records refused since {utc_text(NOW)}, last: "
-        "other_location: 'castle' is no location of node 'mallory'"
+        "other_location: 'castle' is not a location of node 'mallory'"
     ]
     clock(NOW + 3600)
     deliver(archive, row(node="mallory"), node="mallory")

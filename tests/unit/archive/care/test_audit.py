@@ -58,7 +58,7 @@ def entry(place):
 
 
 WORDS = [
-    "node attic: 2 runs are there 4 times (locations: garden, home), such as ",
+    "node attic: 2 runs are stored 4 times (locations: garden, home), such as ",
     "node attic: 2 records of location 'garden', where the registry does not know it",
     "node mallory: 1 records have another run_id than their slot gives: ",
     "node mallory: 2 records of location 'home', where the registry does not know it",

@@ -179,7 +179,7 @@ def test_what_is_no_file_is_not_saved(archive, saver, environment, capfd):
     assert not names & {"pipe", "link", "link.json", "device", "open.lock"}
     in_a_process(lambda: cli.main(["--root", str(archive.root), "fleet"]) and sys.exit("it failed"))
     said = json.loads(capfd.readouterr().out.partition("\n")[2])
-    assert len([words for words in said["problems"] if "nothing of ours" in words]) == 3
+    assert len([words for words in said["problems"] if "not one of our files" in words]) == 3
 
 
 @pytest.mark.parametrize("top", ["work", "work/backup"])

@@ -127,7 +127,7 @@ def test_a_folder_is_exported_as_roots(archive, mine, capsys):
     assert len(pd.read_parquet(out)) == 1
     assert {place.stat().st_uid for place in out.rglob("*")} == {0}
     assert run(archive, "export", "--format", "speedsnake", out) == EXIT_USAGE
-    assert "is not empty" in capsys.readouterr().err
+    assert "is not an empty folder" in capsys.readouterr().err
 
 
 def test_root_imports_what_only_root_may_read(archive, mine):
@@ -194,4 +194,4 @@ def test_a_link_in_the_place_of_the_archive_is_refused(archive, capsys):
     os.rename(archive.archive, archive.root / "elsewhere")
     archive.archive.symlink_to(Path("elsewhere"))
     assert run(archive, "nodes") == EXIT_USAGE
-    assert "is no archive" in capsys.readouterr().err
+    assert "is not an archive" in capsys.readouterr().err

@@ -45,5 +45,5 @@ def test_a_period_has_some_dozens_of_parts(days, grain):
 
 @pytest.mark.parametrize("name", ["Mars/Olympus", "../../etc/passwd", "", "Europe/Berlin\n"])
 def test_what_is_no_zone_is_refused(name):
-    with pytest.raises(UsageError, match="is no time zone known here: give --zone one such as Europe/Berlin, or UTC"):
+    with pytest.raises(UsageError, match="is not a known time zone: give --zone a name such as Europe/Berlin, or UTC"):
         Zone.named(name)

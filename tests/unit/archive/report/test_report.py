@@ -241,7 +241,9 @@ def test_clocks_are_those_of_the_inventory(archive, tmp_path):
 
 def test_a_time_zone_that_is_none_is_refused(archive, tmp_path, capsys):
     assert command(archive, tmp_path / "home.html", "--zone", "Mars/Olympus") == 2
-    assert "'Mars/Olympus' is no time zone known here: give --zone one such as Europe/Berlin" in capsys.readouterr().err
+    assert (
+        "'Mars/Olympus' is not a known time zone: give --zone a name such as Europe/Berlin" in capsys.readouterr().err
+    )
 
 
 def test_the_busy_hour_is_the_evening_of_the_people_there(tmp_path):
@@ -345,7 +347,7 @@ def test_the_page_goes_to_standard_output(archive, capfdbinary):
         (["outages", "--from", "2026-01-01", "--to", "2026-01-01T04:00"], "no outages"),
         (
             ["verify", "--explain", "location=home/year=2020/month=01/speedtest.parquet"],
-            "the manifest has never had a file location=home/year=2020/month=01/speedtest.parquet",
+            "the manifest has never named a file location=home/year=2020/month=01/speedtest.parquet",
         ),
     ],
 )
@@ -370,5 +372,5 @@ def test_where_no_raw_output_is_kept_that_is_said(archive, capfd):
 
 def test_the_pages_name_is_not_its_rows_name(archive, tmp_path, capsys):
     assert command(archive, tmp_path / "home.csv") == 2
-    assert "is where the rows go: name the page, such as" in capsys.readouterr().err
+    assert "is the file for the rows: name the page, such as" in capsys.readouterr().err
     assert not (tmp_path / "home.csv").exists()

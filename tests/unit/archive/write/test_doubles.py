@@ -1,4 +1,4 @@
-"""One run of one node is there once: over batches, months, locations and nodes; what differs lies aside and is said."""
+"""One run of one node is stored once: over batches, months, locations, nodes; what differs lies in quarantine."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def test_another_nodes_future_cannot_be_taken_away(layout):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"download_bps": 1.0}, "download_bps is 1.0, in the record that stands 100000000.0"),
-        ({"location": "garden"}, "location is garden, in the record that stands home"),
+        ({"download_bps": 1.0}, "download_bps is 1.0, in the stored record 100000000.0"),
+        ({"location": "garden"}, "location is garden, in the stored record home"),
         ({"started_at": utc_text(FIRST - 0.5)}, "started_at is 2025-12-31T23:59:59.500Z, in the record that stands"),
-        ({"isp": "x" * 99}, f"isp is {'x' * 60}…, in the record that stands empty"),
+        ({"isp": "x" * 99}, f"isp is {'x' * 60}…, in the stored record empty"),
         ({"upload_bps": None, "status": "partial", "reason": "incomplete"}, "reason, upload_bps differ too"),
     ],
 )
@@ -65,7 +65,7 @@ def test_another_record_of_a_run_lies_aside_and_is_said_until_it_is_removed(layo
     put(layout, slot("attic", FIRST + 300))  # and the next ingest forgets nothing
     state = fleet(layout, capsys)
     (problem,) = state["problems"]
-    assert problem.startswith("node attic: 1 record lies aside that the archive has with another content")
+    assert problem.startswith("node attic: 1 record lies in quarantine that the archive has with other content")
     assert words in problem
     (entry,) = map(json.loads, next(layout.quarantine.glob("attic/*.different_record.jsonl")).read_text().splitlines())
     assert json.loads(entry["line"]) == {name: value for name, value in other.items() if value is not None}
@@ -184,7 +184,7 @@ def test_an_import_names_what_it_did_not_take(layout, tmp_path):
     assert bring(layout, [file], source, dry_run=True)[0].added == 2
     done = bring(layout, [file], source, dry_run=False)[0]
     assert (done.added, done.duplicates, done.different, done.refused) == (2, 2, 1, 0)
-    assert "location is garden, in the record that stands home" in done.problems[0]
+    assert "location is garden, in the stored record home" in done.problems[0]
     assert bring(layout, [file], source, dry_run=True)[0].added == 0
 
 

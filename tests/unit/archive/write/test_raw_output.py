@@ -1,4 +1,4 @@
-"""Engines' own words on their way: from a node's disk into the archive's second dataset, proven by their records."""
+"""Raw output on its way: from a node's disk into the archive's second dataset, proven by its records."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def node(settings, archive, monkeypatch):
 
 
 def measured(node, moment=MOMENT, words=WORDS):
-    """A record with an engine's words beside it, as a measurement leaves them."""
+    """A record with raw output beside it, as a measurement leaves them."""
     spool = Spool(node.state_dir)
     record = replace(
         measure.begin(node, None, moment),

@@ -1,4 +1,4 @@
-"""One file at which ingest fails stops nobody: it is tried alone, set aside with its reason, and said."""
+"""One file at which ingest fails stops nobody: it is tried alone, put into quarantine with its reason, and said."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_file_that_cannot_be_read_is_set_aside_in_the_same_run(layout, capsys,
     assert POISON in reason.with_name(reason.name.removesuffix(".reason")).read_text()
     assert not (layout.state / "taking").exists()
     assert not (layout.state / "suspects.json").exists()
-    assert "node mallory: 1 delivery lies aside" in fleet(layout, capsys)["problems"][0]
+    assert "node mallory: 1 delivery lies in quarantine" in fleet(layout, capsys)["problems"][0]
 
 
 def test_a_batch_that_cannot_be_written_is_tried_file_by_file(layout, monkeypatch):
@@ -172,7 +172,7 @@ def test_a_node_with_too_much_aside_keeps_its_place_in_the_inbox(layout, monkeyp
         wait(layout, slot("mallory", FIRST + turn, message=POISON), slot("attic", FIRST + turn))
         outcome = ingest.ingest(layout)
         assert outcome.added == 1
-    assert "too much of its node lies aside" in outcome.damaged[0]
+    assert "the quarantine of its node is full" in outcome.damaged[0]
     assert len(list(layout.inbox.glob("mallory/*"))) == 1
 
 
@@ -200,7 +200,7 @@ def test_raw_output_that_fails_is_set_aside_too(layout, monkeypatch, capsys):
     raw_lines(layout, "attic", [words("one", 1)])
     assert ingest.ingest(layout).raw == 1
     assert not list(layout.raw_inbox.glob("*/*"))
-    assert "1 delivery lies aside" in fleet(layout, capsys)["problems"][0]
+    assert "1 delivery lies in quarantine" in fleet(layout, capsys)["problems"][0]
 
 
 def test_raw_output_has_bounds_by_day_and_at_rest_and_a_repetition_is_no_excess(layout, monkeypatch, capsys):

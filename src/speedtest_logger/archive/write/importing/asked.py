@@ -18,12 +18,12 @@ def source(args: argparse.Namespace) -> Source:
     """Whose rows they are and how to read them. Raises UsageError with every problem."""
     places = places_of(args.location_map)
     wrong = [
-        f"'{name}' is no id: small letters, digits and inner hyphens"
+        f"'{name}' is not an id: lower-case letters, digits and inner hyphens"
         for name in (args.node, args.location, *places.values())
         if name and not is_id(name)
     ]
     if args.format and args.format not in BY_NAME:
-        wrong.append(f"'{args.format}' is no format that is known: {', '.join(BY_NAME)}")
+        wrong.append(f"'{args.format}' is not a known format: {', '.join(BY_NAME)}")
     if wrong:
         raise UsageError("; ".join(wrong))
     zone = zone_of(args.zone) if args.zone else None
@@ -40,7 +40,7 @@ def zone_of(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise UsageError(f"--zone: '{name}' is no time zone: write it like Europe/Berlin") from error
+        raise UsageError(f"--zone: '{name}' is not a time zone: write it like Europe/Berlin") from error
 
 
 def places_of(told: list[str]) -> dict[str, str]:
@@ -51,7 +51,7 @@ def places_of(told: list[str]) -> dict[str, str]:
         for line in lines:
             name, equals, place = line.rpartition("=")
             if not equals or not name.strip():
-                raise UsageError(f"--location-map: '{line}' is no NAME=ID, nor a file of such lines")
+                raise UsageError(f"--location-map: '{line}' is neither NAME=ID nor a file of such lines")
             found[name.strip()] = place.strip()
     return found
 
@@ -61,5 +61,5 @@ def _lines(file: Path) -> list[str]:
         with accounts.as_caller():
             text = file.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
-        raise UsageError(f"--location-map: '{file}' is no NAME=ID, nor a file of such lines") from error
+        raise UsageError(f"--location-map: '{file}' is neither NAME=ID nor a file of such lines") from error
     return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]

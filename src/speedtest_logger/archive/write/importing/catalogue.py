@@ -116,7 +116,7 @@ def with_data(row: Row) -> Row:
         try:
             content = json.loads(content)
         except (ValueError, RecursionError) as error:
-            raise RecordError("bad_data", f"data is no JSON: {content!r:.60}") from error
+            raise RecordError("bad_data", f"data is not JSON: {content!r:.60}") from error
     if not isinstance(content, dict):
         flat = {name.removeprefix("data_"): value for name, value in row.values.items() if name.startswith("data_")}
     else:
@@ -125,9 +125,7 @@ def with_data(row: Row) -> Row:
     for column in ("download", "upload"):
         for told, factor in ((flat.get(f"{column}_bandwidth"), 1), (row.get(f"{column}_bits"), 1 / 8)):
             if told is not None and row.get(column) is not None and not _same(row.get(column), told, factor):
-                raise RecordError(
-                    "bad_number", f"{column} is {row.get(column)!r:.40}, but beside it stands {told!r:.40}"
-                )
+                raise RecordError("bad_number", f"{column} is {row.get(column)!r:.40}, but next to it is {told!r:.40}")
     for name, path in OOKLA.items():
         column = next((mine for mine, its in TRACKER.items() if its == path), name)
         if values.get(column) in (None, "") and flat.get(name) is not None:
@@ -165,7 +163,7 @@ def told_unit(row: Row) -> Row:
         if value is None:
             continue
         if unit.lower() not in UNITS or isinstance(value, (str, bool)):
-            raise RecordError("bad_unit", f"{name}Value is {value!r:.40} {unit!r:.40}: no unit that is known")
+            raise RecordError("bad_unit", f"{name}Value is {value!r:.40} {unit!r:.40}: not a known unit")
         values[name] = value * UNITS[unit.lower()]
     for told, unit in (("minrttvalue", "minrttunit"), ("ping", "pingunit")):
         if row.get(told) is not None:

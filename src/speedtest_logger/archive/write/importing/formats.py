@@ -107,7 +107,7 @@ def recognise(header: Header, formats: tuple[Format, ...], wanted: str | None = 
     if not fitting:
         raise _unknown(header, formats, wanted)
     if twice and any(name in form.columns for form in fitting for name in twice):
-        raise RecordError("unknown_format", f"the column '{twice[0]}' is there twice: which one counts?")
+        raise RecordError("unknown_format", f"the column '{twice[0]}' appears twice: which one counts?")
     if len({form.unit for form in fitting}) > 1:
         raise _ambiguous(header, fitting)
     return fitting[0]

@@ -82,10 +82,10 @@ def find(paths: list[Path]) -> list[Path]:
     with accounts.as_caller():
         for path in paths:
             if not path.exists():
-                raise UsageError(f"{path} is not there")
+                raise UsageError(f"{path} does not exist")
             inside = sorted(f for f in path.rglob("*") if _is_wanted(f)) if path.is_dir() else [path]
             if not inside:
-                raise UsageError(f"{path} has no file that could be read: none ends in {', '.join(ENDINGS)}")
+                raise UsageError(f"{path} has no file that can be read: none ends in {', '.join(ENDINGS)}")
             found += inside
     return found
 
@@ -178,7 +178,7 @@ def encoding_of(beginning: bytes) -> str:
     if b"\0" in beginning[:4_000]:
         even, odd = beginning[:4_000:2].count(0), beginning[1:4_000:2].count(0)
         if max(even, odd) < 4 * min(even, odd) + 2 or max(even, odd) * 4 < len(beginning[:4_000:2]):
-            raise ValueError("it is no text, nor Parquet")
+            raise ValueError("it is neither text nor Parquet")
         return "utf-16-le" if odd > even else "utf-16-be"
     return "utf-8"
 

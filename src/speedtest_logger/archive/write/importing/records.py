@@ -154,7 +154,7 @@ def status_of(row: Row, form: Format) -> tuple[str, Any]:
     label = str(row.get(form.status) or "").strip().casefold() if form.status else ""
     status = STATUS_OF.get(label, "completed" if kind in ("", "result") else "failed") if label else ""
     if label and label not in STATUS_OF:
-        raise RecordError("bad_status", f"status is {row.get(form.status)!r:.60}: no status that is known")
+        raise RecordError("bad_status", f"status is {row.get(form.status)!r:.60}: not a known status")
     if status in ("skipped", "not finished"):
         raise NoTestError(f"test {status}")
     if kind == "log" and not status:
@@ -162,7 +162,7 @@ def status_of(row: Row, form: Format) -> tuple[str, Any]:
             raise NoTestError("line of progress")
         status = "failed"
     if kind not in ("", "log", "result"):
-        raise RecordError("unknown_format", f"type is {kind!r:.40}: a result is wanted")
+        raise RecordError("unknown_format", f"type is {kind!r:.40}: a result is expected")
     return status or "completed", message
 
 
@@ -204,7 +204,7 @@ def location_of(row: Row, file: Path, source: Source) -> str:
         return UNKNOWN_LOCATION
     found = source.locations.get(str(name), str(name))
     if not is_id(found):
-        raise RecordError("bad_location", f"location '{name!s:.60}' is no id: add --location-map '{name!s:.60}=ID'")
+        raise RecordError("bad_location", f"location '{name!s:.60}' is not an id: add --location-map '{name!s:.60}=ID'")
     return found
 
 
@@ -223,7 +223,7 @@ def _parsed(row: Row, form: Format) -> Result:
     except EngineError as error:
         wanted = " and ".join(name for name in form.columns if form.path(name)[0] in SPEED_PATHS and name in row.values)
         raise RecordError(
-            "no_speed", f"no speed is there: {form.name} has them in {wanted or 'other columns'}"
+            "no_speed", f"it has no speed: {form.name} has them in {wanted or 'other columns'}"
         ) from error
 
 
@@ -233,7 +233,7 @@ SPEED_PATHS = ("download", "upload", "download.bandwidth", "upload.bandwidth")
 def _directions(content: Any) -> list[dict[str, Any]]:
     """iperf3's output as that of a download and an upload; with --bidir one output is both. Raises RecordError."""
     if not isinstance(content, dict):
-        raise RecordError("no_speed", "iperf3's JSON is wanted whole, as `iperf3 -J` prints it")
+        raise RecordError("no_speed", "iperf3's JSON is expected whole, as `iperf3 -J` prints it")
     start, end = section(content, "start"), section(content, "end")
     if "reverse" not in section(start, "test_start") and not content.get("error"):
         raise RecordError("no_speed", "start.test_start.reverse is missing: which direction was measured?")
@@ -308,11 +308,13 @@ def _plausible(result: Result) -> Result:
     for name in ("download_bps", "upload_bps"):
         speed = getattr(result, name)
         if speed is not None and not SLOWEST <= speed <= FASTEST:
-            raise RecordError("bad_number", f"{name} would be {speed:g} bit/s: its unit is not the one of this format")
+            raise RecordError("bad_number", f"{name} would be {speed:g} bit/s: it is not in this format's unit")
     for name in ("latency_ms", "jitter_ms", "latency_low_ms", "latency_high_ms"):
         latency = getattr(result, name)
         if latency is not None and latency > LONGEST_MS:
-            raise RecordError("bad_number", f"{name} would be {latency:g} ms: its unit is not the one of this format")
+            raise RecordError("bad_number", f"{name} would be {latency:g} ms: it is not in this format's unit")
     if result.packet_loss_pct is not None and result.packet_loss_pct > 100:
-        raise RecordError("bad_number", f"packet_loss_pct would be {result.packet_loss_pct:g}: a percentage is wanted")
+        raise RecordError(
+            "bad_number", f"packet_loss_pct would be {result.packet_loss_pct:g}: a percentage is expected"
+        )
     return result

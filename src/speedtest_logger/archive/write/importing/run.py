@@ -97,7 +97,7 @@ class _Run:
         self.outcome.different += len(different)
         for record in different[: max(0, MOST_PROBLEMS - len(self.outcome.problems))]:
             self.outcome.problems.append(
-                f"run {record.run_id} of node '{record.node}' is there already, and counts once: {record.message}"
+                f"run {record.run_id} of node '{record.node}' is stored already, and counts once: {record.message}"
             )
 
     def _rehearse(self, table: pa.Table) -> int:

@@ -182,7 +182,7 @@ class Table:
                 self._rest = ""
                 return bool(self._waiting)
             if len(self._rest) > LONGEST_LINE:
-                raise ValueError(f"a line is longer than {LONGEST_LINE} characters: it is no CSV of speed tests")
+                raise ValueError(f"a line is longer than {LONGEST_LINE} characters: it is not a CSV of speed tests")
         return True
 
     def _read(self) -> str:

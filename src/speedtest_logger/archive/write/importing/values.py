@@ -36,7 +36,7 @@ def number(value: Any, column: str) -> float | int | None:
         return None
     found = _number_in(value.strip(), column) if isinstance(value, str) else value
     if isinstance(found, bool) or not isinstance(found, (int, float)) or not 0 <= found < math.inf:
-        raise RecordError("bad_number", f"{column} is {value!r:.60}: a number from 0 on is wanted")
+        raise RecordError("bad_number", f"{column} is {value!r:.60}: a number from 0 on is expected")
     return found
 
 
@@ -45,7 +45,7 @@ def _number_in(text: str, column: str) -> float | int:
         return int(text) if text.isdigit() and len(text) < 19 else float(text)
     comma = COMMA_NUMBER.fullmatch(text)
     if not comma:
-        raise RecordError("bad_number", f"{column} is {text!r:.60}: a number such as 94.3 is wanted")
+        raise RecordError("bad_number", f"{column} is {text!r:.60}: a number such as 94.3 is expected")
     if len(comma[2]) == 3 and len(comma[1]) <= 3 and comma[1] != "0":
         raise RecordError(
             "bad_number",
@@ -61,7 +61,7 @@ def truth(value: Any, column: str) -> bool:
         return True
     if word in ("0", "false", "no", "0.0", "", "none"):
         return False
-    raise RecordError("bad_status", f"{column} is {value!r:.60}: 0 or 1 is wanted")
+    raise RecordError("bad_status", f"{column} is {value!r:.60}: 0 or 1 is expected")
 
 
 def moment(value: Any, zone: ZoneInfo | None) -> str:
@@ -75,13 +75,13 @@ def moment(value: Any, zone: ZoneInfo | None) -> str:
         return _unix(int(text))
     found = TIME.fullmatch(text)
     if not found:
-        raise RecordError("bad_time", f"'{text:.40}' is no time such as 2026-01-31T12:00:00Z")
+        raise RecordError("bad_time", f"'{text:.40}' is not a time such as 2026-01-31T12:00:00Z")
     year, _, month, day, hour, minute, second, fraction, offset = found.groups()
     micro = int((fraction or "0").ljust(6, "0")[:6])
     try:
         plain = datetime(int(year), int(month), int(day), int(hour), int(minute), int(second or 0), micro)  # noqa: DTZ001  its zone follows
     except ValueError as error:
-        raise RecordError("bad_time", f"'{text:.40}' is no time: {error}") from error
+        raise RecordError("bad_time", f"'{text:.40}' is not a time: {error}") from error
     return _in_utc(plain.replace(tzinfo=_offset(offset)) if offset else plain, zone)
 
 
@@ -90,7 +90,7 @@ def _unix(value: float) -> str:
         return utc_text(value)
     if EPOCH_MS[0] <= value < EPOCH_MS[1]:
         return utc_text(value / 1000)
-    raise RecordError("bad_time", f"{value!r:.40} is no time such as 2026-01-31T12:00:00Z, nor a Unix time")
+    raise RecordError("bad_time", f"{value!r:.40} is not a time such as 2026-01-31T12:00:00Z, nor a Unix time")
 
 
 def _offset(text: str) -> timezone:
@@ -113,4 +113,4 @@ def _in_utc(moment: datetime, zone: ZoneInfo | None) -> str:
         seconds = (aware - datetime(1970, 1, 1, tzinfo=timezone.utc)) // timedelta(microseconds=1)
         return utc_text((seconds + 500) // 1000 / 1000)
     except (OverflowError, ValueError) as error:
-        raise RecordError("bad_time", f"{moment} is no time that can be kept") from error
+        raise RecordError("bad_time", f"{moment} is not a time that can be kept") from error

@@ -127,4 +127,4 @@ def test_a_speed_that_no_line_has_is_of_another_unit(factor, tmp_path):
     file.write_text(path("speedtest-cli.json").read_text().replace("94300000.5", str(94300000.5 * factor)))
     rows, outcome = rows_of(file)
     assert (rows, outcome.refused) == ([], 1)
-    assert "its unit is not the one of this format" in outcome.problems[0]
+    assert "it is not in this format's unit" in outcome.problems[0]

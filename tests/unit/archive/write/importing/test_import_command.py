@@ -94,7 +94,7 @@ def test_the_trees_place_is_taken_and_its_own_export_reads_as_a_frame(call, arch
     frame = pd.read_parquet(out)
     assert list(frame["download"]) == [94300000.5]
     assert list(frame["speedtest_address"]) == [PLACE]
-    with pytest.raises(UsageError, match="not empty"):
+    with pytest.raises(UsageError, match="not an empty folder"):
         exporters.export(open_archive(archive.root), "speedsnake", out)
 
 
@@ -120,7 +120,11 @@ def test_one_bad_line_costs_one_row_and_is_named(call, tmp_path):
     file.write_text(good + "1,x,y,yesterday,1,2,3e7,4e7,,\n" + bad + later + "cut,off\n")
     code, counted, said = call(file)
     assert (code, counted["added"], counted["refused"]) == (1, 2, 3)
-    for words in ("row 3: 'yesterday' is no time", "row 4: a quote is not closed", "row 6: 2 fields under 10 columns"):
+    for words in (
+        "row 3: 'yesterday' is not a time",
+        "row 4: a quote is not closed",
+        "row 6: 2 fields under 10 columns",
+    ):
         assert words in said
 
 
@@ -158,7 +162,7 @@ def test_two_tests_in_one_millisecond_are_named(call, archive, tmp_path):
     for words in (["--dry-run"], []):
         code, counted, said = call(*words, file)
         assert (code, counted["added"], counted["different"]) == (1, 1, 1)
-        assert "counts once: download_bps is 200000000.0, in the record that stands 100000000.0" in said
+        assert "counts once: download_bps is 200000000.0, in the stored record 100000000.0" in said
 
 
 @pytest.mark.parametrize(
@@ -174,9 +178,9 @@ def test_two_tests_in_one_millisecond_are_named(call, archive, tmp_path):
         (None, "1782907200000", "2026-07-01T12:00:00"),
         ("Europe/Berlin", "2026-10-25 02:30:00", "twice or not at all"),
         ("Europe/Berlin", "2026-03-29 02:30:00", "twice or not at all"),
-        (None, "01/07/2026 12:00:00", "is no time"),
-        (None, "2026-07-01", "is no time"),
-        (None, "2026-02-30 12:00:00", "is no time"),
+        (None, "01/07/2026 12:00:00", "is not a time"),
+        (None, "2026-07-01", "is not a time"),
+        (None, "2026-02-30 12:00:00", "is not a time"),
     ],
 )
 def test_times(call, archive, tmp_path, zone, time, utc):
@@ -213,7 +217,7 @@ def test_places_that_are_no_id_are_mapped_by_name_and_never_merged(call, archive
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     code, counted, said = call("--dry-run", file)
     assert (code, counted["locations"], counted["refused"]) == (1, {"garden": 1}, 2)
-    assert "location 'Home_Office' is no id: add --location-map 'Home_Office=ID'" in said
+    assert "location 'Home_Office' is not an id: add --location-map 'Home_Office=ID'" in said
     names = tmp_path / "names"
     names.write_text("Attic Flat=attic-flat\n")
     code, counted, _ = call("--location-map", "Home_Office=office", "--location-map", names, file)
