@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "docs")]
 
 import completion  # noqa: E402  (found only after the line above)
+import glossary  # noqa: E402
 import manual  # noqa: E402
 from command_line import command  # noqa: E402
 
@@ -225,6 +226,7 @@ def pages() -> dict[Path, str]:
         reference / "record.md": columns(),
         reference / "roles.md": roles(),
         reference / "systems.md": supported(),
+        reference / "glossary.md": NOTE + glossary.page(),
         ROOT / "docs" / "how-to" / "bring-in-old-results.md": import_formats(),
     }
     for parser in (cli.parser(), options.parser()):
