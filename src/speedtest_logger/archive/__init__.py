@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from speedtest_logger.archive.read.dataset import open_archive
+
+__all__ = ["open_archive"]
 
 
 def __getattr__(name: str) -> Any:
