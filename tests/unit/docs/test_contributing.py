@@ -1,0 +1,81 @@
+"""The way in is open: what CONTRIBUTING, the floor plan, hooks and workflow name is there."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+from builders import ROOT
+
+import speedtest_logger.archive
+
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+VERBS = {verb for line in re.findall(r"^([a-z][a-z -]*):", MAKEFILE, re.MULTILINE) for verb in line.split()}
+LINT = MAKEFILE.partition("\nlint:")[2].partition("\n\n")[0]
+PLACE = re.compile(r"`([\w.-]+/[\w./-]*|[\w-]+\.(?:py|md|toml))`")
+PAGES = ["CONTRIBUTING.md", "docs/explanation/architecture.md"]
+
+
+def text_of(page):
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def is_there(place):
+    """A path from the root, or one below the package as the floor plan writes it."""
+    return (ROOT / place).exists() or (ROOT / "src/speedtest_logger" / place).exists()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_and_folders_are_there(page):
+    named = PLACE.findall(text_of(page))
+    assert len(named) >= 4
+    assert [place for place in named if not is_there(place)] == []
+    assert not is_there("src/no-such-file.py")
+
+
+def test_links_of_contributing_lead_somewhere():
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text_of("CONTRIBUTING.md")) if "://" not in link]
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_verbs_of_make_are_there():
+    used = re.findall(r"(?:^ {4}|`)make ((?:[a-z]+(?:-[a-z]+)?[ `])+)", text_of("CONTRIBUTING.md"), re.MULTILINE)
+    verbs = {verb for words in used for verb in words.strip(" `").split()}
+    assert {"help", "lint", "types", "unit", "docs", "pictures", "lock", "scenarios", "scenario-default"} <= verbs
+    scenarios = {f"scenario-{path.parent.name}" for path in ROOT.glob("molecule/*/molecule.yml")}
+    assert verbs - VERBS - scenarios == set()
+
+
+def test_contributing_is_one_screen():
+    assert len(text_of("CONTRIBUTING.md").splitlines()) <= 60
+
+
+def test_the_hooks_run_what_make_lint_runs():
+    [local] = yaml.safe_load(text_of(".pre-commit-config.yaml"))["repos"]
+    assert local["repo"] == "local"
+    names = [hook["name"].removesuffix(" .") for hook in local["hooks"] if hook["name"] != "mypy"]
+    commands = [
+        line.strip().split(" ", 1)[1] if "=" in line.split()[0] else line.strip() for line in LINT.splitlines()[1:]
+    ]
+    assert len(names) == len(commands) == 6
+    assert all(any(command.startswith(name) for command in commands) for name in names)
+
+
+def test_the_workflow_runs_verbs_of_make_and_pinned_actions():
+    jobs = yaml.safe_load(text_of(".github/workflows/test.yml"))["jobs"]
+    for job in jobs.values():
+        assert set(job["strategy"]["matrix"]["verb"]) <= VERBS
+        first, *steps = job["steps"]
+        assert re.fullmatch(r"apt-get -qq update && apt-get -qq -y install [a-z0-9 ]+", first["run"])
+        for step in steps:
+            pinned = re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", step.get("uses", ""))
+            assert pinned or step["run"] == "make ${{ matrix.verb }}"
+
+
+def test_what_people_import_is_named_and_typed():
+    assert speedtest_logger.archive.__all__ == ["open_archive"]
+    assert callable(speedtest_logger.archive.open_archive)
+    assert (ROOT / "src/speedtest_logger/py.typed").exists()
+    assert '"py.typed"' in text_of("pyproject.toml")
