@@ -14,7 +14,7 @@ from builders import ROOT
 
 from lab import images
 
-LAB = f"cleanup-{os.environ.get('PYTEST_XDIST_WORKER', 'test')}"  # tests run side by side
+LAB = f"cleanup-{os.getpid()}"  # tests run side by side, those of other checkouts too
 
 
 def lab(*words: str) -> subprocess.CompletedProcess[str]:
