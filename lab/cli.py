@@ -39,7 +39,7 @@ def up(args: argparse.Namespace) -> int:
     lab = allocate(args.lab, wanted)
     try:
         with step(f"boot {len(lab.nodes)} nodes of lab '{lab.name}'"):
-            boot(lab)
+            boot(lab, cache_modules=args.cache_modules)
     except BaseException:
         say(f"lab: removing lab '{lab.name}' again")
         tear_down(lab)
@@ -48,11 +48,13 @@ def up(args: argparse.Namespace) -> int:
     return 0
 
 
-def boot(lab: Lab) -> None:
+def boot(lab: Lab, *, cache_modules: bool) -> None:
     """Create all nodes, start them together, wait for each."""
     network.create_bridge(lab.number)
     for node in lab.nodes:
         nodes.create(lab, node)
+        if cache_modules:
+            nodes.cache_modules(lab, node)
     keys = (
         f"{lab.address(node)} {(nodes.root(lab, node) / 'etc/ssh/ssh_host_ed25519_key.pub').read_text()}"
         for node in lab.nodes
@@ -207,6 +209,7 @@ def parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("up", help="create and boot a lab")
     verb.add_argument("lab")
     verb.add_argument("nodes", nargs="+", metavar="NAME:SUITE[:DOWN/UP]", help="rates in Mbit/s")
+    verb.add_argument("--cache-modules", action="store_true", help="nodes compile Ansible's modules only once")
     verb.set_defaults(action_function=up)
     verb = verbs.add_parser("down", help="remove a lab")
     verb.add_argument("lab", nargs="?")

@@ -26,6 +26,9 @@ BASE_IMAGE_DROP_IN = f"""[Service]
 ExecStartPost=-/bin/sh -c 'docker image inspect {BASE_IMAGE} || docker image import {CONTAINER_BASE} {BASE_IMAGE}'
 """
 
+PYTHON_PACKAGES = "usr/lib/python3/dist-packages"
+START_MODULE_CACHE = "import sys; len(sys.orig_argv) == 1 and __import__('module_cache')\n"
+
 REBOOTING = 'rc=133; while [ "$rc" = 133 ]; do "$@"; rc=$?; done'  # nspawn --keep-unit exits 133 to be started again
 
 
@@ -70,6 +73,13 @@ def personalize(lab: Lab, node: Node) -> None:
         drop_in.parent.mkdir(parents=True)
         drop_in.write_text(BASE_IMAGE_DROP_IN, encoding="utf-8")
     (top / "etc/pip.conf").write_text("[global]\nno-index = true\nfind-links = /opt/lab-wheels\n", encoding="utf-8")
+
+
+def cache_modules(lab: Lab, node: Node) -> None:
+    """Let the node keep what Python compiled of Ansible's modules."""
+    packages = root(lab, node) / PYTHON_PACKAGES
+    shutil.copy(Path(__file__).with_name("module_cache.py"), packages)
+    (packages / "module_cache.pth").write_text(START_MODULE_CACHE, encoding="utf-8")
 
 
 def start(lab: Lab, node: Node) -> None:
