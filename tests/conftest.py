@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import quick_restic
 from builders import VERSIONS
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
@@ -19,6 +20,28 @@ hypothesis_settings.register_profile(
     "steady", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 hypothesis_settings.load_profile("steady")
+# files of long tests: each worker starts with its share of them, so that none is left alone with one at the end
+LONGEST = [
+    "test_kill",
+    "test_planted",
+    "test_archive_properties",
+    "test_damaged_months",
+    "test_doubles",
+    "test_backlog",
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long tests to the beginnings of the parts that pytest-xdist gives its workers at first."""
+    parts = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    long = [item for stem in LONGEST for item in items if item.path.stem == stem]
+    short = [item for item in items if item.path.stem not in LONGEST]
+    size = -(-len(items) // parts)
+    for part in range(parts):
+        mine = long[part::parts]
+        at = part * size
+        short[at:at] = mine
+    items[:] = short
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +51,12 @@ def umask() -> Iterator[None]:
     os.umask(before)
     yield
     os.umask(before)
+
+
+@pytest.fixture(scope="session")
+def restic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a restic whose repositories open at once."""
+    return quick_restic.program(tmp_path_factory.mktemp("restic"))
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ LOGGER, RECEIVE, ARCHIVE = (
     "speedtest_logger.archive.cli",
 )
 INGEST = ("ingest",)
+FOLDERS = ("node", "archive", "repository")  # of a stage
 FORKS = multiprocessing.get_context("forkserver")
 
 
@@ -142,7 +143,7 @@ def stages(tmp_path, program):
     """Make a fresh stage for every point of the walk."""
 
     def fresh() -> Stage:
-        for name in ("node", "archive"):
+        for name in FOLDERS:
             shutil.rmtree(tmp_path / name, ignore_errors=True)  # not there yet for the first
         return Stage(tmp_path, program)
 
@@ -156,6 +157,23 @@ def walk(stages, act, step=1):
     for number in range(1, points + 1, step):
         act(stages(), number)
     return points
+
+
+def prepared(stages, prepare):
+    """Stages as `prepare` left the first one, and what it returned: what is the same for every point is done once."""
+    first = stages()
+    found = prepare(first)
+    kept = first.folder / "prepared"
+    for name in FOLDERS:
+        if (first.folder / name).exists():
+            shutil.copytree(first.folder / name, kept / name, symlinks=True)
+
+    def another() -> Stage:
+        stage = stages()
+        shutil.copytree(kept, stage.folder, symlinks=True, dirs_exist_ok=True)
+        return stage
+
+    return another, found
 
 
 def test_measure(stages):
@@ -216,8 +234,9 @@ def everything_arrived(stage, sent, where):
 
 
 def test_push(stages):
+    stages, sent = prepared(stages, lambda stage: stage.fill(3))
+
     def act(stage, number):
-        sent = stage.fill(3)
         _, points = stage.run(LOGGER, "push", "--force", kill=number)
         assert sent <= stage.outbox() | set(stage.inbox()), f"lost at {number}"
         everything_arrived(stage, sent, f"killed at {number}")
@@ -227,8 +246,9 @@ def test_push(stages):
 
 
 def test_receive(stages):
+    stages, sent = prepared(stages, lambda stage: stage.fill(3))
+
     def act(stage, number):
-        sent = stage.fill(3)
         lines = b"".join(
             json.dumps(record_from_csv(file.read_bytes()).to_row()).encode() + b"\n"
             for file in Spool(stage.node).waiting()
@@ -257,9 +277,14 @@ def all_is_as_the_manifest_says(stage):
 
 @pytest.mark.parametrize("disk_full", ["", "1"], ids=["killed", "disk full"])
 def test_ingest(stages, disk_full):
-    def act(stage, number):
+    def prepare(stage):
         sent = stage.fill(2)
         stage.run(LOGGER, "push", "--force")
+        return sent
+
+    stages, sent = prepared(stages, prepare)
+
+    def act(stage, number):
         _, points = stage.run(ARCHIVE, "--root", str(stage.archive), *INGEST, kill=number, DISK_FULL=disk_full)
         readable = stage.archived()  # right at this instant, with what the crash left
         assert len(readable) == len(set(readable))
@@ -294,10 +319,14 @@ def test_import(stages, disk_full):
 
 @pytest.mark.parametrize("disk_full", ["", "1"], ids=["killed", "disk full"])
 def test_prune(stages, disk_full):
-    def act(stage, number):
+    def prepare(stage):
         stage.fill(4)
         stage.run(LOGGER, "push", "--force")
         stage.run(ARCHIVE, "--root", str(stage.archive), *INGEST)
+
+    stages, _ = prepared(stages, prepare)
+
+    def act(stage, number):
         words = ("--root", str(stage.archive), "prune", "--older-than", "1d", "--yes")
         _, points = stage.run(ARCHIVE, *words, kill=number, DISK_FULL=disk_full)
         readable = stage.archived()
@@ -311,20 +340,35 @@ def test_prune(stages, disk_full):
     walk(stages, act)
 
 
+def with_restic(stage, restic):
+    stage.environment["PATH"] = f"{restic}:{stage.environment['PATH']}"
+    stage.environment["RESTIC_REPOSITORY"] = str(stage.folder / "repository")
+    stage.environment["RESTIC_PASSWORD"] = "example"
+
+
 @pytest.mark.parametrize("disk_full", ["", "1"], ids=["killed", "disk full"])
 @pytest.mark.parametrize("killed", ["backup", "restore"])
-def test_backup_and_restore(stages, killed, disk_full):
-    def act(stage, number):
-        stage.environment["RESTIC_REPOSITORY"] = str(stage.folder / "repository")
-        stage.environment["RESTIC_PASSWORD"] = "example"
-        shutil.rmtree(stage.folder / "repository", ignore_errors=True)  # not there for the first
+def test_backup_and_restore(stages, restic, killed, disk_full):
+    verbs = ("backup", "restore")
+
+    def prepare(stage):
+        with_restic(stage, restic)
         sent = stage.fill(2)
         stage.run(LOGGER, "push", "--force")
         stage.run(ARCHIVE, "--root", str(stage.archive), *INGEST)
         sent |= stage.fill(1)
         stage.run(LOGGER, "push", "--force")  # one waits in the inbox
+        for verb in verbs[: verbs.index(killed)]:
+            assert stage.run(ARCHIVE, "--root", str(stage.archive), verb)[0] == 0
+            all_is_as_the_manifest_says(stage)
+        return sent
+
+    stages, sent = prepared(stages, prepare)
+
+    def act(stage, number):
+        with_restic(stage, restic)
         points = 0
-        for verb in ("backup", "restore"):
+        for verb in verbs[verbs.index(killed) :]:
             if verb == "restore":
                 shutil.rmtree(stage.archive)
                 (stage.archive / "archive").mkdir(parents=True)
@@ -337,20 +381,24 @@ def test_backup_and_restore(stages, killed, disk_full):
         everything_arrived(stage, sent, f"killed at {number}")
         return points
 
-    every = int(os.environ.get("BACKUP_STEP", "9"))  # restic takes a second for every password; 1 walks all points
+    every = int(os.environ.get("BACKUP_STEP", "9"))  # 1 walks all points
     assert walk(stages, act, step=every) > 6
 
 
 @pytest.mark.parametrize("disk_full", ["", "1"], ids=["killed", "disk full"])
-def test_a_month_from_a_backup(stages, disk_full):
-    def act(stage, number):
-        stage.environment["RESTIC_REPOSITORY"] = str(stage.folder / "repository")
-        stage.environment["RESTIC_PASSWORD"] = "example"
-        shutil.rmtree(stage.folder / "repository", ignore_errors=True)  # not there for the first
+def test_a_month_from_a_backup(stages, restic, disk_full):
+    def prepare(stage):
+        with_restic(stage, restic)
         sent = stage.fill(1)
         for verb in ("ingest", "backup"):
             stage.run(LOGGER, "push", "--force")
             assert stage.run(ARCHIVE, "--root", str(stage.archive), verb)[0] == 0
+        return sent
+
+    stages, sent = prepared(stages, prepare)
+
+    def act(stage, number):
+        with_restic(stage, restic)
         (month,) = (stage.archive / "archive").glob("*/*/*/*.parquet")
         month.write_bytes(month.read_bytes()[:-1])
         name = str(month.relative_to(stage.archive / "archive"))

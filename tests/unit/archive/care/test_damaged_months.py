@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
 import shutil
 
@@ -217,7 +218,8 @@ def test_a_day_of_raw_output_that_cannot_be_read_keeps_its_own_waiting_only(arch
 
 
 @pytest.fixture
-def repository(tmp_path, monkeypatch):
+def repository(tmp_path, monkeypatch, restic):
+    monkeypatch.setenv("PATH", f"{restic}:{os.environ['PATH']}")
     monkeypatch.setenv("RESTIC_REPOSITORY", str(tmp_path / "repository"))
     monkeypatch.setenv("RESTIC_PASSWORD", "example")
 
