@@ -7,6 +7,8 @@ SCENARIOS := $(LONGEST) $(filter-out $(LONGEST) $(PROOFS),$(patsubst molecule/%/
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export NO_COLOR := 1
 export PYTHONPATH := src
+# programs that are started by the hundred are compiled once
+unexport PYTHONDONTWRITEBYTECODE
 LOGS := .cache/scenarios
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-down proofs test lint types unit scenarios benchmark image docs lock clean
@@ -20,7 +22,9 @@ demo: .venv/complete ## five machines, both runtimes, the real site.yml, two mea
 demo-down: .venv/complete ## remove the demo's machines
 	$(PYTHON) -m lab.demo down
 
-test: lint types unit scenarios ## everything below, in this order
+test: .venv/complete tools ## everything below; unit tests and scenarios at the same time, and a table of what took how long
+	@$(MAKE) --no-print-directory lint types
+	@$(MAKE) --no-print-directory side-by-side PARTS="unit $(SCENARIOS)"
 
 lint: .venv/complete ## ruff, yamllint, ansible-lint, shellcheck, hadolint
 	ruff check .
@@ -36,23 +40,34 @@ types: .venv/complete ## mypy, strict
 unit: .venv/complete tools ## unit and integration tests, four at a time
 	pytest --numprocesses 4 --dist worksteal
 
-scenarios: .venv/complete tools ## every molecule scenario, four at a time (needs root)
+scenarios: .venv/complete tools ## every molecule scenario, five at a time (needs root)
+	@$(MAKE) --no-print-directory side-by-side PARTS="$(SCENARIOS)"
+
+# what one part prints stays together; what fails does not stop the others
+.PHONY: side-by-side part-unit
+side-by-side:
 	$(PYTHON) -m lab images build
 	$(PYTHON) -m lab wheels requirements/archive.txt
-	@rm -rf $(LOGS)
-	@$(MAKE) --no-print-directory --keep-going -j4 --output-sync=target $(SCENARIOS:%=scenario-%) || $(REPORT_FAILURES)
-	@echo; echo "seconds, several at a time; cpu: of this side of ssh"; $(PYTHON) -m lab.scenarios table $(LOGS)
-	@echo "scenarios: $(words $(SCENARIOS)) passed, 0 failed"
+	@rm -rf $(LOGS) && mkdir -p $(LOGS)
+	@$(MAKE) --no-print-directory --keep-going -j5 --output-sync=target $(PARTS:%=part-%); code=$$?; \
+	  echo; echo "side by side: $$SECONDS s"; $(PYTHON) -m lab.scenarios table $(LOGS); [ $$code = 0 ] || $(REPORT_FAILURES)
+	@echo "$(words $(PARTS)) passed, 0 failed"
+
+part-unit:
+	@set -o pipefail; pytest --numprocesses 2 --dist worksteal --junitxml $(LOGS)/unit.xml 2>&1 | tee $(LOGS)/unit.log
+	@touch $(LOGS)/unit.passed
+
+part-%: scenario-%
+	@touch $(LOGS)/$*.passed
 
 proofs: .venv/complete tools ## attacks on a fleet, and runs killed half way: the longest scenarios (needs root)
-	$(PYTHON) -m lab images build
-	@$(MAKE) --no-print-directory scenarios SCENARIOS="$(PROOFS)"
+	@$(MAKE) --no-print-directory side-by-side PARTS="$(PROOFS)"
 
 scenario-%: .venv/complete ## one molecule scenario, such as scenario-default
-	@$(PYTHON) -m lab.scenarios run $* $(LOGS)/$*.log && touch $(LOGS)/$*.passed
+	@$(PYTHON) -m lab.scenarios run $* $(LOGS)/$*.log
 
 # what failed must not have to be looked for among the thousands of lines before
-REPORT_FAILURES = { echo; for name in $(SCENARIOS); do [ -e $(LOGS)/$$name.passed ] || { echo "FAILED $$name, whole in $(LOGS)/$$name.log:"; \
+REPORT_FAILURES = { echo; for name in $(PARTS); do [ -e $(LOGS)/$$name.passed ] || { echo "FAILED $$name, whole in $(LOGS)/$$name.log:"; \
 	  grep -hE '^(E  |FAILED|ERROR |CRITICAL|fatal: |\[ERROR\])' $(LOGS)/$$name.log | cut -c1-300 | tail -12; }; done; exit 1; }
 
 benchmark: .venv-benchmark/complete .venv/complete peers ## ratios against named peers (needs root)

@@ -8,19 +8,40 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lab.lab import load
+from lab.scenarios import lab_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIO = os.environ.get("MOLECULE_SCENARIO_NAME", "default")
-LAB = "molecule-" + SCENARIO.replace("_", "-")
+LAB = lab_of(SCENARIO)
 SSH_FAILED = 255  # ssh(1): its own errors
+MEASURING = 11  # seconds that a measurement takes at most, both ways
 POLL_SECONDS = 5  # most ask the archive, and scenarios share the machine
+
+
+@contextmanager
+def counted_as(part: str) -> Iterator[None]:
+    """Tell lab.scenarios how long a part of the tests took: `waiting` or `playbooks`."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        if parts := os.environ.get("SPEEDTEST_SCENARIO_PARTS"):
+            with Path(parts).open("a", encoding="utf-8") as file:
+                file.write(f"{part} {time.monotonic() - began:.3f}\n")
+
+
+def pause(seconds: float) -> None:
+    """Wait where there is no condition to wait for."""
+    with counted_as("waiting"):
+        time.sleep(seconds)
 
 
 def lab(*words: str, check: bool = True) -> str:
@@ -84,7 +105,7 @@ def playbook(
     name: str, *options: str, environment: dict[str, str] | None = None, seconds: float | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run one of the project's playbooks on this scenario's nodes, as a user would; fail where it takes too long."""
-    with started(name, *options, environment=environment) as process:
+    with counted_as("playbooks"), started(name, *options, environment=environment) as process:
         try:
             said = process.communicate(timeout=seconds)[0]
         except subprocess.TimeoutExpired:
@@ -136,15 +157,29 @@ def wait_until(
 ) -> None:
     """Return once something holds; fail, naming it and showing a node's journal, when the time is up."""
     deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            pytest.fail(f"waited {seconds:.0f} s in vain: {what}\n{journal(node) if node else ''}")
-        time.sleep(every)
+    with counted_as("waiting"):
+        while not holds():
+            if time.monotonic() > deadline:
+                pytest.fail(f"waited {seconds:.0f} s in vain: {what}\n{journal(node) if node else ''}")
+            time.sleep(every)
 
 
 def measure_by_hand(node: str) -> None:
     """Measure and deliver."""
     on(node, "speedtest-logger measure --wait && speedtest-logger push --force")
+
+
+def to_slot(node: str) -> float:
+    """Seconds until a node's next slot."""
+    state = json.loads(attempt(node, "speedtest-logger status --json").stdout)
+    return float((state["offset_seconds"] - time.time()) % state["interval_seconds"])
+
+
+def between_slots(*nodes: str) -> None:
+    """Return when a measurement by hand meets no slot of these nodes, whose interval is a minute."""
+    ahead = [to_slot(node) for node in nodes]
+    free = (wait for wait in range(60) if all(MEASURING < (slot - wait) % 60 < 60 - MEASURING for slot in ahead))
+    pause(next(free))
 
 
 def journal(node: str) -> str:

@@ -6,7 +6,7 @@ import json
 import time
 from datetime import datetime, timezone
 
-from fleet import attempt, coverage, on, playbook, query, wait_until
+from fleet import attempt, between_slots, coverage, on, playbook, query, wait_until
 from security import assert_sandboxed
 
 NODE = "homelab"
@@ -44,6 +44,43 @@ def test_managed_files_belong_to_root_and_say_who_manages_them(host):
     assert (key.user, key.group, key.mode) == ("root", "speedtest", 0o640)
 
 
+def test_an_engine_from_a_url_is_checked_and_linked(host):
+    link = host.file("/opt/speedtest-telemetry/engines/librespeed")
+    assert link.is_symlink
+    assert host.file(link.linked_to).mode == 0o755
+    assert host.file(link.linked_to).content_string == '{"processedString":"127.0.0.1","rawIspInfo":""}'
+    assert 'SPEEDTEST_LIBRESPEED_PROGRAM="/opt/speedtest-telemetry/engines/librespeed"' in on(
+        NODE, "cat /etc/speedtest-telemetry/logger.env"
+    )
+
+
+def test_every_service_is_sandboxed():
+    assert_sandboxed(NODE)
+
+
+def test_a_docker_that_is_too_old_is_refused_and_the_timer_goes_on(host):
+    done = playbook("site.yml", "--extra-vars=speedtest_logger_runtime=compose")
+    assert done.returncode != 0
+    said = " ".join(done.stdout.split())
+    assert "docker_host_source: seen distribution, but debian 12 has docker.io 20.10" in said
+    assert "set docker_host_source to repository" in said
+    keyless = playbook(
+        "site.yml", "--extra-vars=speedtest_logger_runtime=compose", "--extra-vars=docker_host_source=repository"
+    )
+    assert "docker_host_repository_key: seen nothing" in " ".join(keyless.stdout.split())
+    unmanaged = playbook(
+        "site.yml", "--extra-vars=speedtest_logger_runtime=compose", "--extra-vars=docker_host_source=none"
+    )
+    assert "docker_host_source: seen none, but Docker is missing" in " ".join(unmanaged.stdout.split())
+    assert host.service("speedtest-logger.timer").is_running
+    assert (
+        attempt(NODE, "command -v docker; ls /etc/docker /etc/apt/sources.list.d/docker.sources").stdout.count(
+            "No such"
+        )
+        == 2
+    )
+
+
 def test_a_slot_is_measured_delivered_and_archived():
     sql = "SELECT count(*) AS n FROM records WHERE status = 'ok' AND scheduled_at IS NOT NULL"
     wait_until("two scheduled records are archived", lambda: query(sql, NODE)[0]["n"] >= 2, 200, NODE)
@@ -64,17 +101,12 @@ def test_a_slot_is_measured_delivered_and_archived():
 
 def test_a_measurement_by_hand_ends_well_and_is_no_slot():
     before = query("SELECT count(*) AS n FROM records WHERE scheduled_at IS NULL", NODE)[0]["n"]
-    wait_until("no slot is near", lambda: 15 < (time.time() - offset()) % 60 < 40, 120)
+    between_slots(NODE)
     record = json.loads(on(NODE, "speedtest-logger measure --json 2>/dev/null"))
     assert record["status"] == "ok"
     assert record["scheduled_at"] is None
     on(NODE, "systemctl start speedtest-push.service")
     assert query("SELECT count(*) AS n FROM records WHERE scheduled_at IS NULL", NODE)[0]["n"] == before + 1
-
-
-def offset() -> int:
-    text = on(NODE, "grep OFFSET /etc/speedtest-telemetry/logger.env")
-    return int(text.split('"')[1])
 
 
 def test_status_doctor_and_config_agree_that_all_is_well():
@@ -126,40 +158,3 @@ def test_pandas_reads_the_archive_as_it_lies():
     assert int(count) >= 2
     assert location == "home"
     assert "UTC" in kind
-
-
-def test_an_engine_from_a_url_is_checked_and_linked(host):
-    link = host.file("/opt/speedtest-telemetry/engines/librespeed")
-    assert link.is_symlink
-    assert host.file(link.linked_to).mode == 0o755
-    assert host.file(link.linked_to).content_string == '{"processedString":"127.0.0.1","rawIspInfo":""}'
-    assert 'SPEEDTEST_LIBRESPEED_PROGRAM="/opt/speedtest-telemetry/engines/librespeed"' in on(
-        NODE, "cat /etc/speedtest-telemetry/logger.env"
-    )
-
-
-def test_every_service_is_sandboxed():
-    assert_sandboxed(NODE)
-
-
-def test_a_docker_that_is_too_old_is_refused_and_the_timer_goes_on(host):
-    done = playbook("site.yml", "--extra-vars=speedtest_logger_runtime=compose")
-    assert done.returncode != 0
-    said = " ".join(done.stdout.split())
-    assert "docker_host_source: seen distribution, but debian 12 has docker.io 20.10" in said
-    assert "set docker_host_source to repository" in said
-    keyless = playbook(
-        "site.yml", "--extra-vars=speedtest_logger_runtime=compose", "--extra-vars=docker_host_source=repository"
-    )
-    assert "docker_host_repository_key: seen nothing" in " ".join(keyless.stdout.split())
-    unmanaged = playbook(
-        "site.yml", "--extra-vars=speedtest_logger_runtime=compose", "--extra-vars=docker_host_source=none"
-    )
-    assert "docker_host_source: seen none, but Docker is missing" in " ".join(unmanaged.stdout.split())
-    assert host.service("speedtest-logger.timer").is_running
-    assert (
-        attempt(NODE, "command -v docker; ls /etc/docker /etc/apt/sources.list.d/docker.sources").stdout.count(
-            "No such"
-        )
-        == 2
-    )
