@@ -8,11 +8,10 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from fleet import ROOT, lab, on, playbook, recap, wait_until
+from fleet import LAB, ROOT, lab, on, pause, playbook, recap, wait_until
 
 LOCK = "/run/speedtest-fleet/lock"
 PUBLIC = "/etc/speedtest-telemetry/id_ed25519.pub"
@@ -77,7 +76,7 @@ def test_a_run_that_may_wait_comes_after():
 
 def test_a_killed_run_holds_nobody_up_and_is_finished_by_the_next():
     run = begin("-e", "speedtest_logger_interval=2min")
-    time.sleep(5)
+    pause(5)
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
     status = playbook("playbooks/status.yml")
@@ -121,11 +120,11 @@ def test_two_nodes_with_one_key_are_refused_before_anything_is_written():
 def test_the_table_comes_whatever_a_host_does():
     program = "/usr/local/bin/speedtest-logger"
     on("porch", f"mv {program} /root/ && printf '#!/bin/sh\\nsleep 900\\n' >{program} && chmod 755 {program}")
-    lab("stop", "molecule-site", "archive")
+    lab("stop", LAB, "archive")
     try:
         status = playbook("playbooks/status.yml", "-e", "speedtest_status_timeout_seconds=10")
     finally:
-        lab("start", "molecule-site", "archive")
+        lab("start", LAB, "archive")
         on("porch", "mv /root/speedtest-logger /usr/local/bin/speedtest-logger")
     assert status.returncode == 2
     rows = {line.split()[0]: line for line in status.stdout.splitlines() if line[:1].isalpha()}
