@@ -8,7 +8,22 @@ import subprocess
 import time
 
 from containers import CONTAINER, health, inspect
-from fleet import LAB, ROOT, attempt, coverage, lab, login, on, playbook, query, recap, wait_until
+from fleet import (
+    LAB,
+    ROOT,
+    attempt,
+    between_slots,
+    coverage,
+    lab,
+    login,
+    on,
+    pause,
+    playbook,
+    query,
+    recap,
+    to_slot,
+    wait_until,
+)
 
 NODE, HUB = "shed", "hub"
 INSIDE = f"docker exec {CONTAINER}"
@@ -17,28 +32,6 @@ INSIDE = f"docker exec {CONTAINER}"
 def slots() -> int:
     sql = "SELECT count(*) AS n FROM records WHERE status = 'ok' AND scheduled_at IS NOT NULL AND runtime = 'compose'"
     return query(sql, HUB)[0]["n"]
-
-
-def seconds_to_slot() -> float:
-    state = json.loads(attempt(NODE, "speedtest-logger status --json").stdout)
-    return (state["offset_seconds"] - time.time()) % state["interval_seconds"]
-
-
-def test_slots_are_measured_delivered_and_archived():
-    wait_until("two scheduled records are archived", lambda: slots() >= 2, 200, NODE)
-    for row in query("SELECT * FROM records WHERE scheduled_at IS NOT NULL", HUB):
-        assert (row["runtime"], row["status"], row["engine"]) == ("compose", "ok", "librespeed")
-        assert 0.85 * 60e6 < row["download_bps"] < 1.1 * 60e6
-        assert row["interface"] == "eth0"
-        assert row["background_rx_bytes"] is not None
-    cover = coverage("--last", "10min", "--grace", "1min", node=HUB)[NODE]
-    assert cover["expected"] == sum(cover[name] for name in ("ok", "partial", "failed", "skipped", "missed", "pending"))
-
-
-def test_the_container_is_healthy_and_says_why():
-    wait_until("the container is healthy", lambda: health(NODE) == "healthy", 60)
-    assert "accounted for" in on(NODE, "speedtest-logger healthcheck")
-    assert on(NODE, "speedtest-logger doctor").count("ok  ") >= 8
 
 
 def test_the_root_is_read_only_and_no_capability_is_left():
@@ -109,13 +102,30 @@ def test_an_image_is_built_from_a_checkout():
     on(NODE, "docker image rm speedtest-logger:local speedtest-logger:9.9.9")
 
 
+def test_slots_are_measured_delivered_and_archived():
+    wait_until("two scheduled records are archived", lambda: slots() >= 2, 200, NODE)
+    for row in query("SELECT * FROM records WHERE scheduled_at IS NOT NULL", HUB):
+        assert (row["runtime"], row["status"], row["engine"]) == ("compose", "ok", "librespeed")
+        assert 0.85 * 60e6 < row["download_bps"] < 1.1 * 60e6
+        assert row["interface"] == "eth0"
+        assert row["background_rx_bytes"] is not None
+    cover = coverage("--last", "10min", "--grace", "1min", node=HUB)[NODE]
+    assert cover["expected"] == sum(cover[name] for name in ("ok", "partial", "failed", "skipped", "missed", "pending"))
+
+
+def test_the_container_is_healthy_and_says_why():
+    wait_until("the container is healthy", lambda: health(NODE) == "healthy", 60)
+    assert "accounted for" in on(NODE, "speedtest-logger healthcheck")
+    assert on(NODE, "speedtest-logger doctor").count("ok  ") >= 8
+
+
 def test_a_standalone_project_measures_with_what_its_env_says():
     """The image that is there, under another name, with data of its own; stopped again."""
     folder = "/root/standalone/docker"
     settings = ("NODE=alone", "ENGINES=iperf3", "IPERF3_SERVERS=hub:5202", "DURATION_SECONDS=3")
     lines = [f"SPEEDTEST_{setting}" for setting in settings] + ["LOGGER_IMAGE=speedtest-logger:0.1.0"]
     on(NODE, f"printf '%s\\n' {' '.join(lines)} >{folder}/.env")
-    wait_until("no slot is near", lambda: 20 < seconds_to_slot() < 45, 120)
+    between_slots(NODE)
     run = "docker compose --project-name alone run --rm --no-deps logger"
     row = json.loads(on(NODE, f"cd {folder} && {run} measure --json 2>/dev/null"))
     assert (row["node"], row["status"], row["runtime"], row["engine"]) == ("alone", "ok", "compose", "iperf3")
@@ -149,7 +159,7 @@ def test_a_bridge_instead_of_the_host_s_network():
 
 
 def test_a_stop_within_a_measurement_is_quick_and_leaves_its_record():
-    time.sleep((seconds_to_slot() - 57) % 60)  # the slot began 3 s ago
+    pause((to_slot(NODE) + 3) % 60)  # the slot began 3 s ago
     before = time.monotonic()
     on(NODE, f"docker stop {CONTAINER}")
     assert time.monotonic() - before < 15
@@ -163,10 +173,10 @@ def test_after_a_reboot_it_comes_back_by_itself():
     before = slots()
     lab("reboot", LAB, NODE)
     wait_until("the container is healthy again", lambda: health(NODE) == "healthy", 120, NODE)
-    wait_until("another slot is archived", lambda: slots() > before, 150, NODE)
     done = playbook("site.yml", "-vvv")
     assert {host: counts["changed"] for host, counts in recap(done).items()} == {HUB: 0, NODE: 0}
     calls = re.findall(r"<([0-9.]+)> SSH: EXEC", done.stdout)
     assert max(calls.count(address) for address in calls) <= 5  # hub: looked at, locked, read, and its two roles
+    wait_until("another slot is archived", lambda: slots() > before, 150, NODE)
     twice = query("SELECT run_id FROM records GROUP BY run_id HAVING count(*) > 1", HUB)
     assert twice == []
