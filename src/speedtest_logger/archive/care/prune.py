@@ -13,6 +13,7 @@ from typing import Any
 from speedtest_logger.archive.format import parquet
 from speedtest_logger.archive.format.layout import Layout, month_of
 from speedtest_logger.archive.ledger import index, manifest
+from speedtest_logger.archive.ledger.entry import Entry, Pruned
 from speedtest_logger.archive.read import rollup
 from speedtest_logger.archive.write import store
 from speedtest_logger.record import utc_text
@@ -84,9 +85,9 @@ def prune(
     with store.single_writer(layout, "prune", wait=300):
         months = plan(layout, now, older_than, max_bytes)
         if months:
-            files: manifest.Files = {old.file: None for old in months}
+            files: manifest.Files = {old.file: Entry(None, (Pruned(),)) for old in months}
             manifest.append(layout, "prune", files)
-            store.settle(layout, files)
+            store.keep_promises(layout, files)
             store.remove_empty_folders(layout.archive, list(files))
             index.rebuild(layout)
             rollup.remove_stale(layout)

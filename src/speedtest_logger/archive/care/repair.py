@@ -16,6 +16,7 @@ from speedtest_logger.archive.format import digest, month, parquet
 from speedtest_logger.archive.format.layout import Layout, ulid
 from speedtest_logger.archive.format.schema import SCHEMA
 from speedtest_logger.archive.ledger import index, manifest
+from speedtest_logger.archive.ledger.entry import Accepted, Entry, Restored
 from speedtest_logger.archive.write import store
 from speedtest_logger.errors import DamagedFileError, UsageError
 from speedtest_logger.files import sync_directory
@@ -32,11 +33,11 @@ def accept(layout: Layout, name: str, why: str) -> dict[str, Any]:
         if not findings:
             raise UsageError(f"{name} is as the manifest says: there is nothing to accept")
         file = layout.archive / name
-        entry = {**month.describe(file), "accepted": True} if file.exists() else None
-        manifest.append(layout, "accept", {name: entry}, why)
-        if entry:
+        facts = month.describe(file) if file.exists() else None
+        manifest.append(layout, "accept", {name: Entry(facts, (Accepted(),))}, why)
+        if facts:
             index.note_file(layout, file)
-    return {"file": name, "rows": entry["rows"] if entry else 0, "was": [found.problem for found in findings]}
+    return {"file": name, "rows": facts.rows if facts else 0, "was": [found.problem for found in findings]}
 
 
 def put_back(layout: Layout, name: str, source: Path) -> dict[str, Any]:
@@ -47,19 +48,20 @@ def put_back(layout: Layout, name: str, source: Path) -> dict[str, Any]:
     spoiled = _kept(layout, file)
     merged = month.write(source, _rows_of(spoiled))
     taken = merged.temporary if merged.added else source
-    entry = {**month.describe(taken), **_was(spoiled)}
+    facts = month.describe(taken)
+    entry = Entry(facts, (Restored(_was(spoiled)),))
     parquet.make_folders(file.parent)
     with taken.open("rb+") as stream:
         os.fsync(stream.fileno())
     os.replace(taken, parquet.beside(file))
     sync_directory(file.parent)
     manifest.append(layout, "restore", {name: entry})
-    store.settle(layout, {name: entry})
+    store.keep_promises(layout, {name: entry})
     index.note_file(layout, file)
     before = wanted.days if wanted else {}
-    differences = {day: verify.compare(before.get(day), entry["days"].get(day)) for day in {*before, *entry["days"]}}
+    differences = {day: verify.compare(before.get(day), facts.days.get(day)) for day in {*before, *facts.days}}
     return {
-        "rows": entry["rows"],
+        "rows": facts.rows,
         "taken_over": merged.added,
         "spoiled": str(spoiled) if spoiled else None,
         "days": {day: words for day, words in sorted(differences.items()) if words},
@@ -86,11 +88,9 @@ def _rows_of(spoiled: Path | None) -> pa.Table:
         return SCHEMA.empty_table()
 
 
-def _was(spoiled: Path | None) -> dict[str, Any]:
-    """What the manifest says of what was there before."""
-    if spoiled is None:
-        return {"new": True}
+def _was(spoiled: Path | None) -> str | None:
+    """The SHA-256 of what was there before; zeros where nothing can be said of it."""
     try:
-        return {"new": False, "was": digest.sha256_of(spoiled)}
-    except OSError:  # nothing can be said of it
-        return {"new": False, "was": manifest.GENESIS}
+        return digest.sha256_of(spoiled) if spoiled else None
+    except OSError:
+        return manifest.GENESIS

@@ -91,7 +91,7 @@ def look(layout: Layout, name: str, wanted: FileState | None) -> list[Finding]:
     if untouched and wanted.altered is None:
         return []
     try:
-        days_now = month.describe(file)["days"]
+        days_now = month.describe(file).days
     except DamagedFileError as error:
         days = f"{min(wanted.days)} to {max(wanted.days)}" if wanted.days else None
         return [Finding(name, days, f"changed: it cannot be read any more ({error.why})")]
@@ -202,18 +202,19 @@ def explain(layout: Layout, name: str) -> list[dict[str, Any]]:
     """How a file became what it is: a row per line of the manifest that names it."""
     rows = []
     for line in manifest.history(layout):
-        if name in line["files"]:
-            entry = line["files"][name]
-            rows.append(
-                {
-                    "at": line["at"],
-                    "seq": line["seq"],
-                    "verb": line["verb"],
-                    "changes": line.get("lines", 1),
-                    "why": line.get("why"),
-                    "rows": entry["rows"] if entry else 0,
-                    "sha256": entry["sha256"] if entry else None,
-                    "days": ", ".join(sorted(entry["days"])) if entry else "gone",
-                }
-            )
+        if (entry := line.files.get(name)) is None:
+            continue
+        facts = entry.facts
+        rows.append(
+            {
+                "at": line.at,
+                "seq": line.seq,
+                "verb": line.verb,
+                "changes": line.count,
+                "why": line.why,
+                "rows": facts.rows if facts else 0,
+                "sha256": facts.sha256 if facts else None,
+                "days": ", ".join(sorted(facts.days)) if facts else "gone",
+            }
+        )
     return rows

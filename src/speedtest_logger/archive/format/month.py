@@ -20,13 +20,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from speedtest_logger.archive.format import digest, parquet, runs, two_part
+from speedtest_logger.archive.format.facts import Days, Facts
 from speedtest_logger.archive.format.schema import SCHEMA, SORT_KEYS, check_version
 from speedtest_logger.errors import DamagedFileError
 
 ROW_GROUP = 65_536  # rows that are in memory at once while a month is written, whatever its size
 DAY_BYTES = 32 << 20  # of a day's rows held until it ends; of a larger one the digest is taken from the file
-
-Days = dict[str, tuple[int, str]]  # of each day, such as 2026-01-31, how many rows it has and their SHA-256
 
 
 @dataclass
@@ -46,18 +45,15 @@ class Written:
         """Where it lies; readers skip names with a leading dot."""
         return parquet.beside(self.file)
 
-    def entry(self) -> dict[str, Any]:
-        """What the manifest says of it."""
-        facts = {
-            "sha256": digest.sha256_of(self.temporary),
-            "bytes": self.temporary.stat().st_size,
-            "rows": self.rows,
-            "days": self.days,
-        }
-        if self.new:
-            return {**facts, "new": True}
+    def facts(self) -> Facts:
+        """What it holds; days are those that changed."""
+        size = self.temporary.stat().st_size
+        return Facts(digest.sha256_of(self.temporary), size, self.rows, self.days)
+
+    def was(self) -> str:
+        """The SHA-256 of the file whose place it takes. Raises DamagedFileError."""
         with parquet.reading(self.file):
-            return {**facts, "was": digest.sha256_of(self.file)}
+            return digest.sha256_of(self.file)
 
 
 def write(file: Path, fresh: pa.Table, *, paired: bool = False) -> Written:
@@ -222,8 +218,8 @@ def _runs(days: pa.ChunkedArray) -> Iterator[tuple[date, int, int]]:
         yield days[first].as_py(), first, end
 
 
-def describe(file: Path) -> dict[str, Any]:
-    """A file's entry for the manifest, from its content. Raises DamagedFileError."""
+def describe(file: Path) -> Facts:
+    """What a file holds, from its content. Raises DamagedFileError."""
     days: Days = {}
     large: list[date] = []
     with parquet.reading(file):
@@ -231,6 +227,4 @@ def describe(file: Path) -> dict[str, Any]:
         for _ in of_days(parquet.groups(source), None, days, large):
             pass
         note_large_days(file, large, days)
-        size = file.stat().st_size
-        rows = source.metadata.num_rows
-        return {"sha256": digest.sha256_of(file), "bytes": size, "rows": rows, "days": days, "new": True}
+        return Facts(digest.sha256_of(file), file.stat().st_size, source.metadata.num_rows, days)

@@ -18,21 +18,84 @@ import hashlib
 import io
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from speedtest_logger.archive.format.layout import Layout
+from speedtest_logger.archive.ledger.entry import Entry
 from speedtest_logger.errors import StorageError
 from speedtest_logger.files import open_regular, open_to_append, sync_directory
 from speedtest_logger.record import SCHEMA_VERSION, utc_text
 
 GENESIS = "0" * 64
+NO_LINE = (ValueError, KeyError, TypeError, AttributeError)  # what Line.of raises
 LINE_BYTES = 64_000_000  # a day of changes of 100,000 months
-Files = dict[str, dict[str, Any] | None]
+NUMBER = re.compile(rb'\{"seq": ?(\d+),')
+Files = dict[str, Entry]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A change of the archive, or those of a day that is over: `count` of them; `last` is the last one's SHA-256."""
+
+    seq: int
+    at: str
+    previous: str
+    verb: str
+    content: dict[str, Any]
+    schema_version: int = 1
+    why: str | None = None
+    count: int = 1
+    last: str | None = None
+
+    @cached_property
+    def files(self) -> Files:
+        """What it says of each file. Raises one of NO_LINE where that is no entry."""
+        return {name: Entry.of_json(entry) for name, entry in self.content.items()}
+
+    @classmethod
+    def of(cls, raw: bytes) -> Line:
+        """A line as it lies on disk. Raises one of NO_LINE for what is none."""
+        content = json.loads(raw)
+        return cls(
+            int(content["seq"]),
+            content["at"],
+            content["previous"],
+            content["verb"],
+            content["files"],
+            content.get("schema_version", 1),
+            content.get("why"),
+            content.get("lines", 1),
+            content.get("last"),
+        )
+
+
+class Head(NamedTuple):
+    """The last line, its number and its SHA-256; None, 0 and zeros before the first."""
+
+    seq: int
+    sha256: str
+    line: Line | None
+
+
+class Raw(NamedTuple):
+    """A line as bytes: of the chain or still open, its place in its file, and its number (-1 where it has none)."""
+
+    content: bytes
+    is_sealed: bool
+    place: int
+    seq: int
+
+    @property
+    def sha256(self) -> str:
+        """What the next line names."""
+        return hashlib.sha256(self.content).hexdigest()
 
 
 @dataclass
@@ -62,11 +125,15 @@ def _chain_file(layout: Layout) -> Path:
 def _lines(file: Path) -> Iterator[bytes]:
     """The complete lines of a file, one in memory at a time; a torn last line never took effect."""
     with _reading(file) as stream:
-        while line := stream.readline(LINE_BYTES):
-            if line.endswith(b"\n"):
-                yield line[:-1]
-            elif len(line) == LINE_BYTES:
-                raise _too_long(file)
+        yield from _lines_of(stream, file)
+
+
+def _lines_of(stream: BinaryIO, file: Path) -> Iterator[bytes]:
+    while line := stream.readline(LINE_BYTES):
+        if line.endswith(b"\n"):
+            yield line[:-1]
+        elif len(line) == LINE_BYTES:
+            raise _too_long(file)
 
 
 @contextmanager
@@ -104,32 +171,32 @@ def last_line(file: Path) -> bytes | None:
             span *= 4
 
 
-def head(layout: Layout) -> tuple[int, str, dict[str, Any]]:
-    """Number, SHA-256 and content of the last line; 0 and zeros before the first. Raises StorageError."""
-    line = last_line(_open_file(layout)) or last_line(_chain_file(layout))
-    if line is None:
-        return 0, GENESIS, {}
+def head(layout: Layout) -> Head:
+    """The last line. Raises StorageError."""
+    raw = last_line(_open_file(layout)) or last_line(_chain_file(layout))
+    if raw is None:
+        return Head(0, GENESIS, None)
     try:
-        content: dict[str, Any] = json.loads(line)
-        return int(content["seq"]), hashlib.sha256(line).hexdigest(), content
-    except (ValueError, KeyError, TypeError) as error:
+        line = Line.of(raw)
+    except NO_LINE as error:
         raise StorageError(
             f"{layout.manifest}: the last line cannot be read ({error}): run speedtest-archive verify"
         ) from error
+    return Head(line.seq, hashlib.sha256(raw).hexdigest(), line)
 
 
 def append(layout: Layout, verb: str, files: Files, why: str | None = None) -> None:
     """Add a line; it is durable when this returns. Raises OSError and leaves no half line."""
     _seal_earlier_day(layout)
-    number, previous, _ = head(layout)
+    last = head(layout)
     line = {
-        "seq": number + 1,
+        "seq": last.seq + 1,
         "at": utc_text(time.time()),
-        "previous": previous,
+        "previous": last.sha256,
         "verb": verb,
         "schema_version": SCHEMA_VERSION,
         **({"why": why} if why else {}),
-        "files": files,
+        "files": _to_json(files),
     }
     _write_line(_open_file(layout), line)
 
@@ -187,53 +254,60 @@ def _condensed(file: Path) -> dict[str, Any]:
     times: list[str] = []
     why: list[str] = []
     files: Files = {}
-    for line in map(json.loads, _lines(file)):
+    for line in map(Line.of, _lines(file)):
         count += 1
-        verbs.add(line["verb"])
-        version = max(version, line["schema_version"])
-        times = [*times[:1], line["at"]]
-        why += [line["why"]] if "why" in line else []
+        verbs.add(line.verb)
+        version = max(version, line.schema_version)
+        times = [*times[:1], line.at]
+        why += [line.why] if line.why is not None else []
         _add(files, line)
     about = {"from": times[0], "at": times[-1], "lines": count, "verb": ",".join(sorted(verbs))}
-    return {**about, "schema_version": version, **({"why": "; ".join(why)} if why else {}), "files": files}
+    reasons = {"why": "; ".join(why)} if why else {}
+    return {**about, "schema_version": version, **reasons, "files": _to_json(files)}
 
 
-def _add(files: Files, line: dict[str, Any]) -> None:
+def _to_json(files: Files) -> dict[str, Any]:
+    return {name: entry.to_json() for name, entry in files.items()}
+
+
+def _add(files: Files, line: Line) -> None:
     """Add a later line to what earlier ones amount to."""
-    for name, entry in line["files"].items():
-        before = files.get(name)
-        if entry and before and not (entry.get("pruned") or entry.get("accepted")):
-            files[name] = _together(before, entry, line["at"])
-        elif entry and name in files and not entry.get("accepted"):
-            files[name] = {**entry, "pruned": True}  # and new since: what was before is forgotten by right
-        else:
-            files[name] = entry
+    for name, entry in line.files.items():
+        files[name] = entry.after(files.get(name), line.at)
 
 
-def _together(before: dict[str, Any], entry: dict[str, Any], at: str) -> dict[str, Any]:
-    """What a file's entry and the next one amount to."""
-    both = {**before, **entry, "days": {**before["days"], **entry["days"]}}
-    if "was" in before:
-        both["was"] = before["was"]
-    altered = {**before.get("altered", {}), **entry.get("altered", {})}
-    as_it_was_left = not entry.get("new") and entry.get("was", before["sha256"]) == before["sha256"]
-    if not as_it_was_left:
-        altered |= {day: at for day, now in entry["days"].items() if before["days"].get(day, now) != now}
-    if not as_it_was_left or "altered" in before or "altered" in entry:
-        both["altered"] = altered
-    return both
+def lines(layout: Layout) -> Iterator[Raw]:
+    """All lines as bytes, oldest first. Each comes once, though a day is sealed meanwhile, or a crash left it open."""
+    with _reading(_open_file(layout)) as still_open:  # first: what is sealed from now on is read as open lines
+        sealed = 0
+        for place, content in enumerate(_lines(_chain_file(layout)), 1):
+            yield (raw := Raw(content, True, place, _number(content)))
+            sealed = max(sealed, raw.seq)
+        for place, content in enumerate(_lines_of(still_open, _open_file(layout)), 1):
+            if (number := _number(content)) > sealed or number < 0:
+                yield Raw(content, False, place, number)
 
 
-def history(layout: Layout) -> Iterator[dict[str, Any]]:
+def _number(content: bytes) -> int:
+    found = NUMBER.match(content)
+    return int(found[1]) if found else -1
+
+
+def history(layout: Layout) -> Iterator[Line]:
     """All lines, oldest first. Raises StorageError for one that cannot be read."""
-    for file in (_chain_file(layout), _open_file(layout)):
-        for number, line in enumerate(_lines(file), 1):
-            try:
-                content = json.loads(line)
-                content["files"].items()
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise StorageError(f"{file}, line {number} cannot be read: {error}") from error
-            yield content
+    for raw in lines(layout):
+        yield parsed(layout, raw)
+
+
+def parsed(layout: Layout, raw: Raw) -> Line:
+    """A line that was read. Raises StorageError."""
+    try:
+        line = Line.of(raw.content)
+        _ = line.files  # read now: who follows is told here
+    except NO_LINE as error:
+        file = _chain_file(layout) if raw.is_sealed else _open_file(layout)
+        raise StorageError(f"{file}, line {raw.place} cannot be read: {error}") from error
+    return line
 
 
 def state(layout: Layout) -> dict[str, FileState]:
@@ -242,16 +316,9 @@ def state(layout: Layout) -> dict[str, FileState]:
     for line in history(layout):
         _add(files, line)
     return {
-        name: FileState(
-            entry["sha256"],
-            entry["bytes"],
-            entry["rows"],
-            {day: (rows, digest) for day, (rows, digest) in entry["days"].items()},
-            entry.get("altered"),
-            bool(entry.get("accepted")),
-        )
+        name: FileState(facts.sha256, facts.size, facts.rows, facts.days, entry.altered, entry.accepted)
         for name, entry in files.items()
-        if entry
+        if (facts := entry.facts)
     }
 
 

@@ -265,7 +265,8 @@ class Archive:
 
     def newer_than_this_program(self) -> int | None:
         """The archive's schema version where it is later than what this program knows."""
-        version = manifest.head(self.layout)[2].get("schema_version", SCHEMA_VERSION)
+        line = manifest.head(self.layout).line
+        version = line.schema_version if line else SCHEMA_VERSION
         return version if version > SCHEMA_VERSION else None
 
     def _arrived(self) -> pa.Table:

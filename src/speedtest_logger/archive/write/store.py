@@ -9,13 +9,13 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +27,7 @@ from speedtest_logger.archive.format import digest, month, parquet, runs
 from speedtest_logger.archive.format.layout import Layout, month_of
 from speedtest_logger.archive.format.schema import SCHEMA, SORT_KEYS, check_version, milliseconds, numbered
 from speedtest_logger.archive.ledger import index, manifest
+from speedtest_logger.archive.ledger.entry import Entry, Made, Rewritten
 from speedtest_logger.archive.write import doubles
 from speedtest_logger.errors import DamagedFileError, StorageError
 from speedtest_logger.files import open_lock, sync_directory
@@ -81,11 +82,12 @@ def _locked(lock: BinaryIO) -> bool:
 
 def recover(layout: Layout) -> None:
     """Finish what the manifest promised and remove what it did not. Raises StorageError for a newer archive."""
-    _, _, last = manifest.head(layout)
-    check_version({b"schema_version": str(last.get("schema_version", 1)).encode()}, layout.manifest)
+    last = manifest.head(layout).line
+    check_version({b"schema_version": str(last.schema_version if last else 1).encode()}, layout.manifest)
     if (layout.state / "writing").exists():
-        settle(layout, last.get("files", {}))
-        for name in last.get("files", {}):  # which the crash may have kept from the index
+        promised = last.files if last else {}
+        keep_promises(layout, promised)
+        for name in promised:  # which the crash may have kept from the index
             if (layout.archive / name).exists():
                 with suppress(DamagedFileError):
                     index.note_file(layout, layout.archive / name)
@@ -93,7 +95,7 @@ def recover(layout: Layout) -> None:
             for leftover in dataset.rglob(".*.tmp"):
                 leftover.unlink()
     if not last and (files := layout.month_files()):  # an archive from before there was a manifest
-        manifest.append(layout, "adopt", {layout.name(file): month.describe(file) for file in files})
+        manifest.append(layout, "adopt", {layout.name(file): Entry(month.describe(file), (Made(),)) for file in files})
 
 
 @dataclass
@@ -125,7 +127,7 @@ def commit(layout: Layout, verb: str, batch: pa.Table) -> Committed:
             looked = list(pool.map(lambda piece: month.write(*piece, paired=True), pieces))
             written = [found for found in looked if found.added]
             entries: manifest.Files = dict(
-                zip((layout.name(new.file) for new in written), pool.map(month.Written.entry, written), strict=True)
+                zip((layout.name(new.file) for new in written), pool.map(entry_of, written), strict=True)
             )
         for found in looked:
             pairs += runs.located(found.pairs, month_of(layout.name(found.file))[0])
@@ -144,23 +146,52 @@ def finish(layout: Layout, rows: pa.Table, written: list[month.Written], known: 
     """Put months in their places that the manifest has. Raises StorageError: the next writer finishes it then."""
     try:
         index.note(layout, rows, [new.columns for new in written], known)
-        settle(layout, dict.fromkeys(layout.name(new.file) for new in written), promised=False)
+        put_in_place(layout, [layout.name(new.file) for new in written])
     except Exception as error:  # whatever it is: the change is made, and no file is to be blamed for it
         raise StorageError(f"a change that is in the manifest already could not be finished: {error!r:.200}") from error
 
 
-def settle(layout: Layout, files: dict[str, Any], *, promised: bool = True) -> None:
-    """Put months in their places, or remove those that are to be pruned; `promised` checks what lies there first."""
+def entry_of(written: month.Written) -> Entry:
+    """What the manifest says of a month that lies beside its file."""
+    return Entry(written.facts(), (Made() if written.new else Rewritten(written.was()),))
+
+
+def put_in_place(layout: Layout, names: Iterable[str]) -> None:
+    """Have months that this process has written take their places."""
+    for name in names:
+        _take_place(layout, name)
+
+
+def keep_promises(layout: Layout, files: manifest.Files) -> None:
+    """Do what a line of the manifest says: remove months, and put those in their places that are what it names."""
     for name, entry in files.items():
-        month_of(name)
-        file = layout.archive / name
-        temporary = parquet.beside(file)
-        if promised and entry is None:
-            file.unlink(missing_ok=True)
-        elif temporary.exists() and (not promised or digest.sha256_of(temporary) == entry["sha256"]):
-            os.replace(temporary, file)
-        if file.parent.is_dir():
-            sync_directory(file.parent)
+        if entry.facts is None:
+            _remove(layout, name)
+        elif digest.is_of(parquet.beside(_file(layout, name)), entry.facts.sha256, entry.facts.size):
+            _take_place(layout, name)
+
+
+def _file(layout: Layout, name: str) -> Path:
+    month_of(name)
+    return layout.archive / name
+
+
+def _take_place(layout: Layout, name: str) -> None:
+    file = _file(layout, name)
+    with suppress(FileNotFoundError):
+        os.replace(parquet.beside(file), file)
+    _sync(file.parent)
+
+
+def _remove(layout: Layout, name: str) -> None:
+    file = _file(layout, name)
+    file.unlink(missing_ok=True)
+    _sync(file.parent)
+
+
+def _sync(folder: Path) -> None:
+    if folder.is_dir():
+        sync_directory(folder)
 
 
 def remove_empty_folders(root: Path, names: list[str]) -> None:

@@ -14,6 +14,7 @@ from speedtest_logger.archive.format import json_lines, month, parquet
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.format.schema import SCHEMA
 from speedtest_logger.archive.ledger import manifest
+from speedtest_logger.archive.ledger.entry import Entry, Made
 from speedtest_logger.archive.read import audited, coverage
 from speedtest_logger.archive.report import report
 from speedtest_logger.archive.write import store
@@ -26,7 +27,9 @@ def as_before(layout, *rows):
         parquet.make_folders(file.parent)
         with parquet.new_file(file) as stream:
             parquet.write(stream, [part], SCHEMA, 1000)
-    manifest.append(layout, "ingest", {layout.name(file): month.describe(file) for file in layout.month_files()})
+    manifest.append(
+        layout, "ingest", {layout.name(file): Entry(month.describe(file), (Made(),)) for file in layout.month_files()}
+    )
 
 
 ODD = str(uuid.UUID(int=7))

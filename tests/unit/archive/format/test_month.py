@@ -191,4 +191,4 @@ def test_whatever_comes_in_whatever_order_is_there_once_and_as_the_manifest_says
     assert times == sorted(wanted.values())
     assert not verify.verify(layout)
     for file in files:
-        assert month.describe(file)["days"] == manifest.state(layout)[layout.name(file)].days
+        assert month.describe(file).days == manifest.state(layout)[layout.name(file)].days

@@ -8,18 +8,22 @@ import time
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from builders import FIXTURES
 
 from speedtest_logger.archive import cli, open_archive
 from speedtest_logger.archive.care import prune, verify
 from speedtest_logger.archive.format import digest, json_lines, schema
+from speedtest_logger.archive.format.facts import Facts
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.ledger import index, manifest
+from speedtest_logger.archive.ledger.entry import Accepted, Entry, Made, Pruned, Restored, Rewritten
 from speedtest_logger.archive.write import store
 from speedtest_logger.errors import StorageError
 from speedtest_logger.record import Record, run_id_of_slot, utc_text
 
 START = 1_767_225_600  # 2026-01-01
 DAY = 86_400
+FACTS = Facts("a" * 64, 9, 2, {"2026-01-31": (2, "c" * 64)})
 JANUARY = "location=home/year=2026/month=01/speedtest.parquet"
 
 
@@ -51,6 +55,61 @@ def archive(tmp_path):
     put(layout, rows())
     put(layout, rows(location="garden", node="porch"))
     return layout
+
+
+OLD = json.loads((FIXTURES / "manifest.json").read_text())  # as the versions up to 0.1.0 wrote them
+
+
+@pytest.mark.parametrize("case", OLD, ids=range(len(OLD)))
+def test_old_lines_are_read_as_ever_and_condensed_to_the_same_bytes(case, tmp_path, monkeypatch):
+    layout = Layout(tmp_path)
+    layout.prepare()
+    for name, content in case["before"].items():
+        (layout.manifest / name).write_text(content)
+
+    def state():
+        return {name: json.loads(json.dumps(vars(found))) for name, found in manifest.state(layout).items()}
+
+    assert state() == case["state"]
+    monkeypatch.setattr("time.time", lambda: 1_990_000_000.0)
+    manifest.append(layout, "ingest", {})
+    assert (layout.manifest / "chain.jsonl").read_text() == case["sealed"]
+    assert state() == case["state_after"]
+    assert manifest.broken_links(layout) == []
+
+
+@pytest.mark.parametrize(
+    ("entry", "marks"),
+    [
+        (Entry(FACTS, (Made(),)), '"new":true'),
+        (Entry(FACTS, (Rewritten("b" * 64),)), f'"was":"{"b" * 64}"'),
+        (Entry(FACTS, (Accepted(),)), '"new":true,"accepted":true'),
+        (Entry(FACTS, (Restored("b" * 64),)), f'"new":false,"was":"{"b" * 64}"'),
+        (Entry(FACTS, (Restored(None),)), '"new":true'),
+    ],
+)
+def test_a_change_has_its_marks(entry, marks):
+    held = f'"sha256":"{"a" * 64}","bytes":9,"rows":2,"days":{{"2026-01-31":[2,"{"c" * 64}"]}}'
+    text = json.dumps(entry.to_json(), separators=(",", ":"))
+    assert text == f"{{{held},{marks}}}"
+    assert Entry.of_json(json.loads(text)).to_json() == entry.to_json()
+
+
+@pytest.mark.parametrize("change", [Pruned(), Accepted()])
+def test_a_file_that_is_gone_is_null(change):
+    assert Entry(None, (change,)).to_json() is None
+    assert Entry.of_json(None) == Entry(None, (Pruned(),))
+
+
+HALF = '{"seq":3,"at":"x","previous":"x","verb":"x","files":{"x":{"rows":1}}}'
+
+
+@pytest.mark.parametrize("line", ["{}", "[]", "1", HALF])
+def test_a_line_that_is_none_is_said_so(archive, line):
+    with (archive.manifest / "open.jsonl").open("a") as stream:
+        stream.write(line + "\n")
+    with pytest.raises(StorageError, match=r"open\.jsonl, line 3 cannot be read"):
+        manifest.state(archive)
 
 
 def problems(layout):
@@ -213,7 +272,7 @@ def test_an_archive_from_before_the_manifest_is_adopted(archive):
         file.unlink()
     put(archive, rows(1, START + 9 * DAY))
     assert problems(archive) == []
-    assert next(manifest.history(archive))["verb"] == "adopt"
+    assert next(manifest.history(archive)).verb == "adopt"
 
 
 def test_prune_takes_old_months_and_the_manifest_says_so(archive, capsys, monkeypatch):
