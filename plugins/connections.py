@@ -110,7 +110,7 @@ def ask(line: list[str], program: bytes, seconds: float) -> dict[str, Any]:
     said = b"".join(words).decode(errors="replace")
     if code == SSH_FAILED and not printed:
         return {"failed": True, "unreachable": True, "msg": f"Failed to connect to the host via ssh: {said.strip()}"}
-    return answer_of(line[0], code, printed.decode(errors="replace"), said)
+    return answer_of("python3", code, printed.decode(errors="replace"), said)
 
 
 def listen(stream: Any, words: deque[bytes]) -> None:

@@ -7,6 +7,7 @@ found out counts as one that differs: its role looks at it again by Ansible's ow
 from __future__ import annotations
 
 import functools
+import shlex
 import sys
 from collections import ChainMap
 from collections.abc import Mapping
@@ -134,6 +135,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
                     more = {"programs": self._task.args.get("programs", {}).get(role, [])}
                     asked = together(asked, request_of(what, more))
                 lines[host] = line
+                self._display.vvv(f"SSH: EXEC {shlex.join(line)}", host=variables.get("ansible_host") or host)
                 programs[host] = with_arguments(source_of("host_state"), asked)
         answers = connections.ask_all(lines, programs, float(self._task.args.get("seconds", SECONDS)))
         looked = {}

@@ -92,8 +92,8 @@ def things(v: Values) -> list[Thing]:
     return [
         package("openssh-server"),
         package("python3-venv"),
-        *backup_accounts(v),
         account(v["user"], home=v["home_dir"], login="/bin/sh"),
+        *backup_accounts(v),
         *directories(v, n),
         *software(v, n),
         *connections(v, n),

@@ -149,7 +149,8 @@ def resolved(things: Iterable[Thing], state: str = "present", *, purge: bool = F
     lists = {
         "absent_paths": outermost([thing.item["path"] for thing in gone if has_path(thing)], kept),
         "absent_units": units_of(gone, wanted),
-        "absent_accounts": [thing.item["name"] for thing in gone if thing.kind == "accounts"],
+        # the last goes first: it may be in the group of the one before
+        "absent_accounts": [thing.item["name"] for thing in reversed(gone) if thing.kind == "accounts"],
         "absent_projects": [thing.item for thing in gone if thing.kind == "projects"],
         "absent_images": [thing.item for thing in gone if thing.kind == "repositories"],
         "absent_readers": [

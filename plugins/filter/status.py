@@ -44,7 +44,7 @@ Row = dict[str, str]
 HINTS = {
     "interpreter '": "python3 is missing there: `sudo apt install python3`",
     "sudo password": "sudo wants a password, or another one: --ask-become-pass, or ansible_become_password",
-    "a password is required": "sudo asks for a password: --ask-become-pass",
+    "a password is required": "sudo wants a password: --ask-become-pass, or ansible_become_password",
     "timed out waiting for become": "sudo asks for a password: --ask-become-pass",
     "Host key verification failed": "log in once by hand and compare the key, or set it in ~/.ssh/known_hosts",
     "Permission denied (": "is ansible_user right, is your key there? With a password: --ask-pass",

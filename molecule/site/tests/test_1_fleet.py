@@ -42,15 +42,15 @@ def test_medians_lie_within_ten_percent_of_the_shaped_rates():
 
 
 @pytest.mark.usefixtures("measured")
-def test_a_second_run_changes_nothing_with_at_most_four_remote_calls_per_host():
+def test_a_second_run_changes_nothing_with_at_most_two_remote_calls_per_host():
     done = playbook("site.yml", "-vvv")
     assert done.returncode == 0, done.stdout[-3000:]
-    assert {host: counts["changed"] for host, counts in recap(done).items()} == dict.fromkeys(
-        ("target", "archive", "attic", "porch", "shed"), 0
-    )
+    assert {counts["changed"] for counts in recap(done).values()} == {0}
+    for host in ("target", "archive", "attic", "porch", "shed"):
+        assert f"{host}: as the inventory says" in done.stdout
     calls = re.findall(r"<([0-9.]+)> SSH: EXEC", done.stdout)
-    assert calls
-    assert max(calls.count(address) for address in calls) <= 4
+    assert len(set(calls)) == 5
+    assert max(calls.count(address) for address in calls) <= 2  # the archive host: read, then looked at as all are
 
 
 @pytest.mark.usefixtures("measured")
