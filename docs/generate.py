@@ -21,8 +21,8 @@ import manual  # noqa: E402
 from command_line import command  # noqa: E402
 
 from speedtest_logger import __version__, record  # noqa: E402
+from speedtest_logger.archive import cli as archive_cli  # noqa: E402
 from speedtest_logger.archive.arrive import limits  # noqa: E402
-from speedtest_logger.archive.cli import options  # noqa: E402
 from speedtest_logger.archive.write.importing import catalogue  # noqa: E402
 from speedtest_logger.inventory import systems  # noqa: E402
 from speedtest_logger.inventory.inputs import Input, Role  # noqa: E402
@@ -55,7 +55,7 @@ def verbs(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]
 def commands() -> str:
     """Every command's help."""
     text = NOTE + "# Commands\n"
-    for parser in (cli.parser(), options.parser()):
+    for parser in (cli.parser(), archive_cli.parser()):
         text += f"\n## {parser.prog}\n\n```text\n{parser.format_help()}```\n"
         for verb in verbs(parser).values():
             text += f"\n### {verb.prog}\n\n```text\n{verb.format_help()}```\n"
@@ -229,7 +229,7 @@ def pages() -> dict[Path, str]:
         reference / "glossary.md": NOTE + glossary.page(),
         ROOT / "docs" / "how-to" / "bring-in-old-results.md": import_formats(),
     }
-    for parser in (cli.parser(), options.parser()):
+    for parser in (cli.parser(), archive_cli.parser()):
         program, share = command(parser), ROOT / "share"
         made[share / "man" / "man1" / f"{program.name}.1"] = manual.page(program, __version__)
         made[share / "bash-completion" / "completions" / program.name] = completion.bash(program)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fleet import ROOT, attempt, on, started
 
-from speedtest_logger.archive.cli import options
+from speedtest_logger.archive import cli as archive_cli
 from speedtest_logger.node import cli
 
 PROGRAMS = Path(__file__).resolve().parent / "programs"
@@ -132,7 +132,7 @@ def logger_commands() -> list[str]:
 
 def archive_commands(month: str) -> list[str]:
     """Every verb of speedtest-archive as its help shows it, and a month back from the backup."""
-    shown = [example for verb, (_, example) in options.VERBS.items() if verb != "restore"]
+    shown = [example for verb, (_, example) in archive_cli.VERBS.items() if verb != "restore"]
     return [
         *shown,
         "speedtest-archive restore --file " + shlex.quote(month),

@@ -11,6 +11,7 @@ import time
 import uuid
 from pathlib import Path
 
+import duckdb  # noqa: F401  # loaded while it may be read: tests go on as other accounts
 import pytest
 from builders import SERVICE
 

@@ -24,7 +24,7 @@ def load(name):
 
 PARSED = load("command_line")
 MANUAL, COMPLETION, GENERATE = load("manual"), load("completion"), load("generate")
-PROGRAMS = {made.prog: PARSED.command(made) for made in (GENERATE.cli.parser(), GENERATE.options.parser())}
+PROGRAMS = {made.prog: PARSED.command(made) for made in (GENERATE.cli.parser(), GENERATE.archive_cli.parser())}
 WORST = PARSED.Command(
     "worst-of",
     'its `text` isn\'t "plain": $HOME, [a]\\n',

@@ -20,7 +20,6 @@ from builders import ROOT
 from plugins.desired import speedtest_logger as desired
 from speedtest_logger import __version__
 from speedtest_logger.archive import cli as archive_cli
-from speedtest_logger.archive.cli import options
 from speedtest_logger.inventory.roles import defaults
 from speedtest_logger.node import cli, config
 
@@ -113,7 +112,7 @@ def test_examples_of_the_logger_run(verb, argv, tmp_path, monkeypatch, capsys):
     assert "exit codes:" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("verb", "argv"), examples(options, "speedtest-archive"))
+@pytest.mark.parametrize(("verb", "argv"), examples(archive_cli, "speedtest-archive"))
 def test_examples_of_the_archive_run(verb, argv, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("RESTIC_REPOSITORY", str(tmp_path / "repository"))
     monkeypatch.setenv("RESTIC_PASSWORD", "example")

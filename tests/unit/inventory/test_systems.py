@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from builders import ROOT
 
-from speedtest_logger.archive.cli import options
+from speedtest_logger.archive import cli
 from speedtest_logger.inventory import systems
 
 
@@ -129,7 +129,7 @@ def test_a_reports_options_are_those_of_the_program():
     assert words[1:] == ["report", "--location=home", "--last=30d", "--plan-download=100", "/tmp/r/report.html"]
     known = {f"--{name.replace('_', '-')}" for name in report.OPTIONS}
     assert {"--location", "--last", "--from", "--to", "--plan-download", "--plan-upload"} <= known
-    options.parser().parse_args(words[1:])
+    cli.parser().parse_args(words[1:])
 
 
 def test_a_reports_place_counts_from_where_the_run_was_started():

@@ -13,7 +13,7 @@ import pytest
 from builders import REPLAY_IPERF3, ROOT
 
 from speedtest_logger.archive import cli as archive_cli
-from speedtest_logger.archive.cli.options import parser
+from speedtest_logger.archive.cli import parser
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.errors import EXIT_NO_ACCESS, EXIT_OK, EXIT_USAGE
 from speedtest_logger.node import cli, config, measure, network
