@@ -81,14 +81,9 @@ def nodes_arguments(parser: argparse.ArgumentParser) -> None:
 def nodes(args: argparse.Namespace) -> int:
     """A row per node and location; `aside` is what ingest put into the node's quarantine."""
     from speedtest_logger.archive.arrive import aside
-    from speedtest_logger.archive.read import render
+    from speedtest_logger.archive.read import questions, render
 
-    sql = """
-        SELECT node, location, count(*) AS records, count(*) FILTER (status = 'ok') AS ok, min(started_at) AS first,
-               max(started_at) AS last, round(median(download_bps) / 1e6, 1) AS download_mbps,
-               round(median(upload_bps) / 1e6, 1) AS upload_mbps, round(median(latency_ms), 1) AS latency_ms
-        FROM records GROUP BY node, location ORDER BY node, location"""
-    rows = archive_of(args).query(sql)
+    rows = questions.nodes(archive_of(args))
     lies = aside.of(Layout(args.root))
     counts = [found.different + found.failed if (found := lies.get(node)) else 0 for node in rows["node"].to_pylist()]
     render.write(rows.append_column("aside", [counts]), args.format, where(args))
@@ -114,14 +109,9 @@ def latest_arguments(parser: argparse.ArgumentParser) -> None:
 
 def latest(args: argparse.Namespace) -> int:
     """The newest rows of each node."""
-    from speedtest_logger.archive.read import render
+    from speedtest_logger.archive.read import questions, render
 
-    sql = f"""
-        SELECT node, location, started_at, status, reason, round(download_bps / 1e6, 1) AS download_mbps,
-               round(upload_bps / 1e6, 1) AS upload_mbps, round(latency_ms, 1) AS latency_ms, engine, server_name
-        FROM records QUALIFY row_number() OVER (PARTITION BY node ORDER BY started_at DESC) <= {int(args.count)}
-        ORDER BY node, started_at DESC"""
-    render.write(archive_of(args, **started_in(args)).query(sql), args.format, where(args))
+    render.write(questions.latest(archive_of(args, **started_in(args)), args.count), args.format, where(args))
     return EXIT_OK
 
 

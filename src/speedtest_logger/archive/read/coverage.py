@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from speedtest_logger import registry
 from speedtest_logger.archive.arrive import aside
 from speedtest_logger.archive.format.layout import Layout
+from speedtest_logger.archive.read import questions
 from speedtest_logger.archive.read.dataset import Archive
 from speedtest_logger.archive.read.render import rows_of
 from speedtest_logger.record import UNKNOWN_LOCATION, utc_text
@@ -181,16 +182,12 @@ def accounts(archive: Archive, start: float, end: float, grace: float = GRACE_SE
 
 def recorded(archive: Archive, start: float, end: float) -> dict[str, dict[tuple[int, int], tuple[Any, ...]]]:
     """By node: (slot, 0) or, for a record without a slot, (its start, a number) -> status, reason, location."""
-    sql = f"""
-        SELECT node, CAST(floor(epoch(coalesce(scheduled_at, started_at))) AS BIGINT) AS moment,
-               CASE WHEN scheduled_at IS NULL THEN run_id END AS run, status, reason, location
-        FROM records WHERE coalesce(scheduled_at, started_at) >= to_timestamp({float(start)})
-        AND coalesce(scheduled_at, started_at) < to_timestamp({float(end)}) ORDER BY started_at, location
-    """
     found: dict[str, dict[tuple[int, int], tuple[Any, ...]]] = {}
     runs: dict[str, set[str]] = {}  # without a slot; an archive of earlier versions may have one twice
     day = 86_400  # a record starts soon after its slot, on whichever side of midnight
-    for node, moment, run, *outcome in rows_of(archive.only(start=start - day, end=end + day).query(sql)):
+    for node, moment, run, *outcome in rows_of(
+        questions.moments(archive.only(start=start - day, end=end + day), start, end)
+    ):
         known = runs.setdefault(node, set())
         if run not in known:
             found.setdefault(node, {}).setdefault((moment, len(known) + 1 if run else 0), tuple(outcome))
@@ -273,21 +270,10 @@ def fleet(archive: Archive, now: float | None = None) -> dict[str, dict[str, Any
     """For each node of the last 30 days: its last archived record, medians, and the last day's medians and coverage."""
     now = time.time() if now is None else now
     state: dict[str, dict[str, Any]] = {c.node: {"coverage": c.to_row()} for c in coverage(archive, now - 86_400, now)}
-    sql = """
-        SELECT node, count(*) AS records, max(finished_at) AS last_finished_at,
-               arg_max(status, started_at) AS last_status, arg_max(reason, started_at) AS last_reason,
-               median(download_bps) AS median_download_bps, median(upload_bps) AS median_upload_bps,
-               median(latency_ms) AS median_latency_ms FROM records GROUP BY node
-    """
-    for row in archive.only(start=now - 30 * 86_400).query(sql).to_pylist():
-        row["last_finished_at"] = utc_text(row["last_finished_at"].timestamp())
+    for row in questions.last_of_each(archive.only(start=now - 30 * 86_400)):
         state.setdefault(row.pop("node"), {}).update(row)
-    sql = """
-        SELECT node, median(download_bps) AS day_download_bps, median(upload_bps) AS day_upload_bps
-        FROM records GROUP BY node
-    """
-    for row in archive.only(start=now - 86_400).query(sql).to_pylist():
-        state.setdefault(row.pop("node"), {}).update(row)
+    for row in questions.speeds(archive.only(start=now - 86_400)):
+        state.setdefault(row.pop("node"), {}).update({f"day_{name}": value for name, value in row.items()})
     for node, lies in aside.of(archive.layout).items():
         if node in state:
             state[node]["aside"] = lies.different + lies.failed

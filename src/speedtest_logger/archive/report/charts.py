@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from speedtest_logger.archive.read.coverage import Cover
+from speedtest_logger.archive.read.questions import Band
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 400, 190, 42, 8, 14, 24  # of a chart, in its own units
 FLOOR, ROOM = HEIGHT - BOTTOM, WIDTH - LEFT - RIGHT
@@ -29,16 +30,6 @@ class Frame:
     colour: str
     limit: float | None = None
     usual: float | None = None
-
-
-@dataclass(frozen=True)
-class Band:
-    """The low, middle and high value of so many tests."""
-
-    low: float
-    middle: float
-    high: float
-    tests: int
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import Any
 
 from speedtest_logger import __version__
 from speedtest_logger.archive.ledger import manifest
-from speedtest_logger.archive.read import coverage
+from speedtest_logger.archive.read import coverage, questions
 from speedtest_logger.archive.read.coverage import Account, Cover
 from speedtest_logger.archive.read.dataset import Archive
 from speedtest_logger.archive.read.local_time import Grain, Zone, beginning, grain_of, parts
-from speedtest_logger.archive.report import charts, figures
+from speedtest_logger.archive.report import charts
 from speedtest_logger.archive.report.charts import Frame
 from speedtest_logger.text import printable
 
@@ -68,7 +68,7 @@ def gather(archive: Archive, accounts: list[Account], view: View, plan: Plan) ->
     covers = coverage.covers_of(accounts)
     now = time.time()
     found = coverage.outages(accounts)
-    who = figures.sources(archive)
+    who = questions.sources(archive)
     number_of_line, digest, _ = manifest.head(archive.layout)
     return {
         "location": archive.scope.location,
@@ -80,8 +80,11 @@ def gather(archive: Archive, accounts: list[Account], view: View, plan: Plan) ->
         "nodes": [account.node for account in accounts],
         "named": NAMED,
         "plan": plan,
-        "speeds": [figures.speed(archive, "download", plan.download), figures.speed(archive, "upload", plan.upload)],
-        "delays": figures.delays(archive),
+        "speeds": [
+            questions.speed(archive, "download", plan.download),
+            questions.speed(archive, "upload", plan.upload),
+        ],
+        "delays": questions.delays(archive),
         "each_test": view.each_test,
         "grain": view.grain,
         "sources": who if len(who) > 1 else [],
@@ -91,7 +94,7 @@ def gather(archive: Archive, accounts: list[Account], view: View, plan: Plan) ->
         "total": total(covers).to_row(),
         "outages": [told(outage, view, now) for outage in longest(found, min(view.end, now))],
         "outage_count": len(found),
-        "methods": figures.methods(archive),
+        "methods": questions.methods(archive),
         "line": number_of_line,
         "digest": digest,
         "files": sources(archive),
@@ -118,20 +121,20 @@ def total(covers: list[Cover]) -> Cover:
     return both
 
 
-def groups(archive: Archive, who: list[figures.Source], view: View, plan: Plan) -> list[dict[str, Any]]:
+def groups(archive: Archive, who: list[questions.Source], view: View, plan: Plan) -> list[dict[str, Any]]:
     """The charts: of all tests together, or where nodes or programs differ, of each of them under its name."""
-    if not figures.differ(who):
+    if not questions.differ(who):
         return [{"name": None, "charts": draw(archive, view, plan)}]
     return [{"name": source.name, "charts": draw(source.of(archive), view, plan)} for source in who[:MOST_SOURCES]]
 
 
 def draw(archive: Archive, view: View, plan: Plan) -> list[dict[str, Any]]:
     """The charts of an archive's tests: each of them, or by hour of the day beside by day."""
-    usual = figures.usual(archive)
+    usual = questions.usual(archive)
     shown = [name for name in ("download", "upload", "latency", "jitter") if usual[name] is not None]
     if view.each_test:
         return each_test(archive, view, [frame(name, "", plan, usual) for name in shown])
-    hours, days = figures.by_hour(archive, view.zone), figures.by_part(archive, view.zone, view.grain)
+    hours, days = questions.by_hour(archive, view.zone), questions.by_part(archive, view.zone, view.grain)
     clock, all_parts = [f"{hour:02d}" for hour in range(24)], view.parts()
     day, whole = charts.Columns([f"{hour}:00" for hour in clock], clock), columns_of(all_parts, view.grain)
     made = []
@@ -144,7 +147,7 @@ def draw(archive: Archive, view: View, plan: Plan) -> list[dict[str, Any]]:
 
 
 def frame(name: str, by: str, plan: Plan, usual: dict[str, float | None]) -> Frame:
-    """What stands around a chart of one of figures.VALUES."""
+    """What stands around a chart of one of questions.VALUES."""
     title, unit, colour = {
         "download": ("Download", "Mbit/s", "down"),
         "upload": ("Upload", "Mbit/s", "up"),
@@ -156,7 +159,7 @@ def frame(name: str, by: str, plan: Plan, usual: dict[str, float | None]) -> Fra
 
 def each_test(archive: Archive, view: View, frames: list[Frame]) -> list[dict[str, Any]]:
     """Charts of every single test, over the time that they took."""
-    found = figures.tests(archive)
+    found = questions.tests(archive)
     length = max(view.last - view.first, 60.0)
     start = (view.first + view.last - length) / 2
     several = len({test["node"] for test in found}) > 1

@@ -12,10 +12,10 @@ import jinja2
 
 from speedtest_logger import files, registry
 from speedtest_logger.archive.ledger import index
-from speedtest_logger.archive.read import audited, coverage, render
+from speedtest_logger.archive.read import audited, coverage, questions, render
 from speedtest_logger.archive.read.dataset import Archive
 from speedtest_logger.archive.read.local_time import Zone
-from speedtest_logger.archive.report import charts, figures
+from speedtest_logger.archive.report import charts
 from speedtest_logger.archive.report.page import Plan, View, gather
 from speedtest_logger.errors import UsageError
 from speedtest_logger.text import printable
@@ -31,12 +31,12 @@ def trusted(archive: Archive, start: float, end: float) -> tuple[Archive, dict[s
     location, layout = str(archive.scope.location), archive.layout
     nodes = sorted({*index.read(layout).nodes, *coverage.read_schedules(layout)})
     condition = audited.at_home(layout, location, nodes)
-    sql = f"SELECT node, count(*) AS n FROM records WHERE NOT {condition} GROUP BY node ORDER BY node"
-    left_out = [] if condition == "true" else archive.only(start=start, end=end).query(sql).to_pylist()
+    scoped = archive.only(start=start, end=end)
+    left_out = {} if condition == "true" else questions.records_by_node(scoped, f"NOT {condition}")
     besides = f"AND {condition}"
     if audited.may_be_doubled(layout):
         besides += " QUALIFY row_number() OVER (PARTITION BY node, run_id ORDER BY started_at) = 1"
-    return replace(archive, besides=besides), {row["node"]: row["n"] for row in left_out}
+    return replace(archive, besides=besides), left_out
 
 
 def places(out: Path) -> list[Path]:
@@ -78,7 +78,7 @@ def write_to(
     location = archive.scope.location
     accounts = list(coverage.accounts(archive, start, end))
     scoped = archive.only(start=start, end=end)
-    found = figures.span(scoped)
+    found = questions.span(scoped)
     moments = [slot.at for account in accounts for slot in (account.slots[:1] + account.slots[-1:])]
     moments += [found[name] for name in ("first", "last") if found[name] is not None]
     if not moments:

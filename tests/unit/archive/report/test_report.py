@@ -14,9 +14,9 @@ from builders import write_schedule
 from speedtest_logger.archive import cli, open_archive
 from speedtest_logger.archive.format import json_lines
 from speedtest_logger.archive.format.layout import Layout
-from speedtest_logger.archive.read import coverage
+from speedtest_logger.archive.read import coverage, questions
 from speedtest_logger.archive.read.local_time import Zone
-from speedtest_logger.archive.report import charts, figures, report
+from speedtest_logger.archive.report import charts, report
 from speedtest_logger.archive.report.page import Plan
 from speedtest_logger.archive.write import store
 from speedtest_logger.record import Record, run_id_of_slot, utc_text
@@ -124,7 +124,7 @@ def test_the_numbers_are_the_archives(archive, tmp_path):
     assert len(rows) == 92
     measured = rows["download_bps"].dropna() / 1e6
     opened = open_archive(archive.root).only(location="home")
-    speed = figures.speed(opened, "download", 100)
+    speed = questions.speed(opened, "download", 100)
     assert speed["median"] == pytest.approx(measured.median())
     assert dict(speed["under"])[50] == pytest.approx(100 * (measured < 50).mean())
     page = out.read_text()
@@ -250,7 +250,7 @@ def test_the_busy_hour_is_the_evening_of_the_people_there(tmp_path):
     start = sample_line.START
     layout = sample_line.archive(tmp_path / "archive", sample_line.line("attic", 40, 3600))  # over the end of October
     opened = open_archive(layout.root).only(location="home")
-    bands = figures.by_hour(opened, Zone.named("Europe/Berlin"))
+    bands = questions.by_hour(opened, Zone.named("Europe/Berlin"))
     assert min(bands, key=lambda hour: bands[hour]["download"].middle) in (20, 21)
     frame = opened.to_pandas(["started_at", "download_bps"])
     local = frame.groupby(frame["started_at"].dt.tz_convert("Europe/Berlin").dt.hour)["download_bps"]
@@ -258,7 +258,7 @@ def test_the_busy_hour_is_the_evening_of_the_people_there(tmp_path):
         assert bands[hour]["download"].middle == pytest.approx(values.median() / 1e6)
         assert bands[hour]["download"].high == pytest.approx(values.quantile(0.9) / 1e6)
         assert bands[hour]["download"].tests == values.count()
-    days = figures.by_part(opened, Zone.named("Europe/Berlin"), "day")
+    days = questions.by_part(opened, Zone.named("Europe/Berlin"), "day")
     by_day = frame.groupby(frame["started_at"].dt.tz_convert("Europe/Berlin").dt.date)["download_bps"]
     assert {day.date(): band["download"].middle for day, band in days.items()} == pytest.approx(
         (by_day.median() / 1e6).to_dict()
@@ -330,7 +330,7 @@ def test_nodes_that_differ_have_charts_of_their_own_and_those_that_do_not_have_n
     ],
 )
 def test_a_server_is_named_once(name, host, shown):
-    assert figures.server(name, host) == shown
+    assert questions.server(name, host) == shown
 
 
 def test_the_page_goes_to_standard_output(archive, capfdbinary):

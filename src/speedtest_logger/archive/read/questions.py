@@ -1,4 +1,4 @@
-"""The figures of a report: each is one question to the archive, so that anybody can ask it again."""
+"""Every question that has a name, once: whoever asks it of an archive hears the same."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+import pyarrow as pa
+
 from speedtest_logger.archive.read.dataset import Archive, literal
 from speedtest_logger.archive.read.local_time import Grain, Zone
-from speedtest_logger.archive.report.charts import Band
+from speedtest_logger.record import utc_text
 
 SHARES = (50, 80, 90)  # percent of the plan that tests are counted under
 DIFFERENT = 1.1  # times: medians of nodes or programs further apart are not drawn as one
@@ -25,6 +27,16 @@ DELAYS = {
     "jitter_ms": "jitter (ms)",
     "packet_loss_pct": "packet loss (%)",
 }
+
+
+@dataclass(frozen=True)
+class Band:
+    """The low, middle and high value of so many tests."""
+
+    low: float
+    middle: float
+    high: float
+    tests: int
 
 
 @dataclass(frozen=True)
@@ -47,6 +59,60 @@ class Source:
         """Its records only."""
         engine = f"engine = {literal(self.engine)}" if self.engine else "engine IS NULL"
         return replace(archive.only(node=self.node), besides=f"{archive.besides} AND {engine}")
+
+
+def nodes(archive: Archive) -> pa.Table:
+    """A row per node and location: how many records, from when to when, and medians."""
+    return archive.query("""
+        SELECT node, location, count(*) AS records, count(*) FILTER (status = 'ok') AS ok, min(started_at) AS first,
+               max(started_at) AS last, round(median(download_bps) / 1e6, 1) AS download_mbps,
+               round(median(upload_bps) / 1e6, 1) AS upload_mbps, round(median(latency_ms), 1) AS latency_ms
+        FROM records GROUP BY node, location ORDER BY node, location""")
+
+
+def latest(archive: Archive, count: int) -> pa.Table:
+    """The newest records of each node, as many as are wanted."""
+    return archive.query(f"""
+        SELECT node, location, started_at, status, reason, round(download_bps / 1e6, 1) AS download_mbps,
+               round(upload_bps / 1e6, 1) AS upload_mbps, round(latency_ms, 1) AS latency_ms, engine, server_name
+        FROM records QUALIFY row_number() OVER (PARTITION BY node ORDER BY started_at DESC) <= {int(count)}
+        ORDER BY node, started_at DESC""")
+
+
+def last_of_each(archive: Archive) -> list[dict[str, Any]]:
+    """Each node's last record, how many it has, and medians."""
+    rows: list[dict[str, Any]] = archive.query("""
+        SELECT node, count(*) AS records, max(finished_at) AS last_finished_at,
+               arg_max(status, started_at) AS last_status, arg_max(reason, started_at) AS last_reason,
+               median(download_bps) AS median_download_bps, median(upload_bps) AS median_upload_bps,
+               median(latency_ms) AS median_latency_ms FROM records GROUP BY node""").to_pylist()
+    return [{**row, "last_finished_at": utc_text(row["last_finished_at"].timestamp())} for row in rows]
+
+
+def speeds(archive: Archive) -> list[dict[str, Any]]:
+    """Each node's median speeds."""
+    rows: list[dict[str, Any]] = archive.query("""
+        SELECT node, median(download_bps) AS download_bps, median(upload_bps) AS upload_bps
+        FROM records GROUP BY node""").to_pylist()
+    return rows
+
+
+def records_by_node(archive: Archive, condition: str = "true") -> dict[str, int]:
+    """How many records each node has that satisfy an SQL condition."""
+    sql = f"SELECT node, count(*) AS n FROM records WHERE {condition} GROUP BY node ORDER BY node"
+    return {row["node"]: row["n"] for row in archive.query(sql).to_pylist()}
+
+
+def moments(archive: Archive, start: float, end: float) -> pa.Table:
+    """Each record's node, slot or start (Unix time, whole s), run where it has no slot, status, reason and location.
+
+    Of those whose slot, or else start, lies between two Unix times (s), in the order of their starts.
+    """
+    return archive.query(f"""
+        SELECT node, CAST(floor(epoch(coalesce(scheduled_at, started_at))) AS BIGINT) AS moment,
+               CASE WHEN scheduled_at IS NULL THEN run_id END AS run, status, reason, location
+        FROM records WHERE coalesce(scheduled_at, started_at) >= to_timestamp({float(start)})
+        AND coalesce(scheduled_at, started_at) < to_timestamp({float(end)}) ORDER BY started_at, location""")
 
 
 def span(archive: Archive) -> dict[str, Any]:
