@@ -204,6 +204,13 @@ def finish(settings: Settings, spool: Spool, log: Log, record: Record, turn: int
     if record.reason != "interrupted" or record.status != "failed":
         record = replace(record, finished_at=max(utc_text(time.time()), record.started_at))
     record = presentable(record)
+    keep(settings, spool, log, record)
+    remember(settings, spool, log, record, turn)
+    return record
+
+
+def keep(settings: Settings, spool: Spool, log: Log, record: Record) -> None:
+    """Make a record durable; older ones may have to go for it."""
     if not spool.has_room(record, settings.outbox_max_mb * 1e6):
         from speedtest_logger.node import cap  # hardly ever needed, and loading it takes a millisecond
 
@@ -211,6 +218,10 @@ def finish(settings: Settings, spool: Spool, log: Log, record: Record, turn: int
     written = spool.write(record)
     if written:
         gates.count_bytes(spool, record)
+
+
+def remember(settings: Settings, spool: Spool, log: Log, record: Record, turn: int | None) -> None:
+    """Remember the slot whose turn it was and the last record, and say what became of it."""
     if turn is None and record.scheduled_at:  # of a measurement that was killed
         turn = round(unix_time(record.scheduled_at))
     if turn is not None:
@@ -237,7 +248,6 @@ def finish(settings: Settings, spool: Spool, log: Log, record: Record, turn: int
             )
         },
     )
-    return record
 
 
 def presentable(record: Record) -> Record:
