@@ -144,7 +144,7 @@ def text(read: Vars, path: str) -> str | None:
     """The text of a file of the archive host; None where there is none. Raises AnsibleFilterError for no file."""
     seen = read["files"].get(path)
     if seen and seen.get("kind") != "file":
-        raise AnsibleFilterError(f"{path}: seen {seen.get('problem', 'a directory')}; a file is wanted: remove that")
+        raise AnsibleFilterError(f"{path}: seen {seen.get('problem', 'a directory')}; a file is expected: remove that")
     return None if seen is None else str(seen["text"])
 
 

@@ -115,7 +115,7 @@ def test_a_number_with_its_unit_is_refused_in_plain_words():
         ({L + "engines": ["ookla"]}, [L + "ookla_licence_accepted", "seen False", "set true if you accept"]),
         (
             {L + "archive_raw": True, L + "external_ip": "none"},
-            [L + "archive_raw", L + "external_ip", "one or the other"],
+            [L + "archive_raw", L + "external_ip", "choose one of the two"],
         ),
         (iperf3("127.0.0.1:5201"), [L + "iperf3_servers", "127.0.0.1:5201 is the node itself", "own_server_allowed"]),
         (iperf3("[::1]:5201"), [L + "iperf3_servers", "is the node itself"]),

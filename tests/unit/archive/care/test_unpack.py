@@ -88,5 +88,5 @@ def test_what_lies_there_is_not_followed(tmp_path):
 @pytest.mark.parametrize("end", [100, 700, 1200])
 def test_a_torn_stream_is_said(tmp_path, end):
     content = stream_of(("state/x", tarfile.REGTYPE, b"1" * 2000)).getvalue()[:end]
-    with pytest.raises(StorageError, match="torn"):
+    with pytest.raises(StorageError, match="damaged"):
         unpack(io.BytesIO(content), tmp_path, TOPS)

@@ -45,7 +45,7 @@ def test_another_nodes_future_cannot_be_taken_away(layout):
     [
         ({"download_bps": 1.0}, "download_bps is 1.0, in the stored record 100000000.0"),
         ({"location": "garden"}, "location is garden, in the stored record home"),
-        ({"started_at": utc_text(FIRST - 0.5)}, "started_at is 2025-12-31T23:59:59.500Z, in the record that stands"),
+        ({"started_at": utc_text(FIRST - 0.5)}, "started_at is 2025-12-31T23:59:59.500Z, in the stored record"),
         ({"isp": "x" * 99}, f"isp is {'x' * 60}…, in the stored record empty"),
         ({"upload_bps": None, "status": "partial", "reason": "incomplete"}, "reason, upload_bps differ too"),
     ],
@@ -97,7 +97,7 @@ def test_the_same_other_record_lies_there_once_and_a_flood_of_them_is_counted(la
     lies = aside.of(layout)["attic"]
     assert lies.different + lies.counted["different_record"]["count"] == 301
     problems = fleet(layout, capsys)["problems"]
-    assert any("no more kept" in problem for problem in problems)
+    assert any("were not kept" in problem for problem in problems)
     assert len(problems) == 2
 
 

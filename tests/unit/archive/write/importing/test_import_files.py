@@ -116,7 +116,8 @@ def zipped(content):
 @pytest.mark.parametrize(
     ("pack", "words"),
     [(bz2.compress, "it is bzip2"), (lzma.compress, "it is xz"), (zipped, "it is zip"),
-     (lambda _: b"SQLite format 3\0" + bytes(100), "a SQLite database"), (lambda _: bytes(range(256)) * 9, "no text"),
+     (lambda _: b"SQLite format 3\0" + bytes(100), "a SQLite database"),
+     (lambda _: bytes(range(256)) * 9, "neither text nor Parquet"),
      (lambda _: b"PAR1 no Parquet PAR1", "it cannot be read")],
 )  # fmt: skip
 def test_what_is_not_unpacked_says_what_it_is(pack, words, tmp_path):
