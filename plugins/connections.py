@@ -22,7 +22,7 @@ from ansible.plugins.loader import become_loader, connection_loader
 
 from plugins.remote import answer_of, interpreter_of
 
-LARGEST_ANSWER = 64_000_000
+LARGEST_ANSWER = 16_000_000
 MOST_WORDS = 4  # parts of 4 kB of what is said on standard error
 SSH_FAILED = 255  # ssh(1): an error occurred
 MOST_AT_ONCE = 32

@@ -35,8 +35,20 @@ from speedtest_logger.inventory.found import ARCHIVE, NODES, TARGETS, default_no
 SECONDS = 60
 USES = {ARCHIVE: systems.ARCHIVE, TARGETS: systems.TARGET, NODES: systems.NODE}
 # What is kept of what was seen: the rest is large, and nobody asks for it.
-KEPT = ("plan", "programs", "docker", "links", "texts", "names", "os", "notes", "settled")
+KEPT = ("plan", "programs", "docker", "links", "texts", "names", "notes", "settled")
+# What an answer of another form than the module's raises.
+NO_ANSWER = (AnsibleError, AttributeError, LookupError, TypeError, ValueError)
 Seen = dict[str, dict[str, Any]]
+
+
+def brief(wanted: Wanted | None, answer: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of an answer for a role. Raises NO_ANSWER for one of another form than the module's."""
+    system = {name: str(answer["os"][name]) for name in ("id", "version_id", "dpkg", "python", "systemd")}
+    numbers = [int(system["systemd"]), *map(int, system["python"].split(".")[:2])]
+    if len(numbers) != len(("systemd", "major", "minor")):
+        raise ValueError(system["python"])
+    found = {name: value for name, value in seen(wanted, answer).items() if name in KEPT}
+    return {**found, "system": {**system, "architecture": system["dpkg"]}}
 
 
 @functools.cache
@@ -142,11 +154,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         for host, answer in answers.items():
             if answer.get("failed"):
                 self.problems[host] = answer
-            else:
-                looked[host] = {
-                    role: {name: value for name, value in seen(what, answer).items() if name in KEPT}
-                    for role, what in wanted[host].items()
-                }
+                continue
+            try:
+                looked[host] = {role: brief(what, answer) for role, what in wanted[host].items()}
+            except NO_ANSWER as error:  # it may be somebody else's by now: what it says must not end the run
+                self.problems[host] = {"failed": True, "msg": f"its answer makes no sense: {str(error)[:200]!r}"}
         return looked
 
     def due(self, host: str, looked: Seen | None) -> list[str]:
@@ -158,7 +170,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         found = []
         for group in groups:
             mine = [looked[module.ROLE] for module in kinds[group] if module.ROLE in looked]
-            system = {**mine[0]["os"], "architecture": mine[0]["os"]["dpkg"]}
-            if systems.problem(system, [USES[group]]) or not all(each.get("settled") for each in mine):
+            if systems.problem(mine[0]["system"], [USES[group]]) or not all(each.get("settled") for each in mine):
                 found.append(f"due_{group}")
         return found

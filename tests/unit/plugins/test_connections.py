@@ -6,6 +6,7 @@ import json
 import time
 
 import pytest
+from builders import load
 
 from plugins import connections
 from plugins.filter.fleet import due_hosts, observed
@@ -56,6 +57,27 @@ def test_what_is_no_answer_says_so(command, said):
 def test_an_answer_without_end_is_cut_off(monkeypatch):
     monkeypatch.setattr(connections, "LARGEST_ANSWER", 1_000_000)
     assert connections.ask(shell("exec yes"), ANSWER, 60)["failed"]
+
+
+OS = {"id": "debian", "version_id": "13", "dpkg": "amd64", "python": "3.13.5", "systemd": 257}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"os": []},
+        {"os": {**OS, "python": "three"}},
+        {"os": {**OS, "systemd": "x"}},
+        {"os": OS, "paths": []},
+        {"os": OS, "paths": {"/x": "text"}, "links": {}, "folders": {}, "units": [], "packages": {}},
+    ],
+)
+def test_an_answer_of_another_form_is_refused_and_ends_no_run(answer):
+    look = load("plugins/action/fleet_look.py")
+    wanted = {"files": [{"path": "/x", "content": "", "owner": "root", "group": "root", "mode": "0644"}]}
+    with pytest.raises(look.NO_ANSWER):
+        look.brief(wanted, answer)
 
 
 def test_whose_roles_have_something_to_do():
