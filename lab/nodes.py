@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from lab import host, images, network, wheels
@@ -14,6 +15,7 @@ from lab.lab import Lab, Node
 from lab.shell import LabError, run, succeeds
 
 BOOT_SECONDS = 60
+BOOT_SECONDS_A_NODE = 4
 STOP_SECONDS = 20
 NSPAWN_ENVIRONMENT = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}  # systemd 257 refuses to boot without it on cgroup v1
 # A Docker Engine inside writes to /proc/sys, makes mounts and namespaces, and needs every capability for its own root.
@@ -146,17 +148,19 @@ def running_pid(lab: Lab, node: Node) -> int | None:
 
 def wait_ssh(lab: Lab, node: Node) -> None:
     """Return once ssh answers and systemd has finished booting; raise LabError with the console's end."""
-    deadline = time.monotonic() + BOOT_SECONDS
+    seconds = BOOT_SECONDS + BOOT_SECONDS_A_NODE * len(lab.nodes)  # they boot at the same time
+    deadline = time.monotonic() + seconds
     probe = [*lab.ssh(node), "systemctl is-system-running --wait"]
-    while time.monotonic() < deadline:
-        done = subprocess.run(
-            probe, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=BOOT_SECONDS
-        )
-        if done.stdout.strip() in ("running", "degraded"):
-            return
+    while (left := deadline - time.monotonic()) > 0:
+        with suppress(subprocess.TimeoutExpired):
+            done = subprocess.run(
+                probe, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=left
+            )
+            if done.stdout.strip() in ("running", "degraded"):
+                return
         time.sleep(0.3)
     console = (directory(lab, node) / "console.log").read_text(encoding="utf-8", errors="replace")[-1500:]
-    raise LabError(f"node {node.name} did not boot within {BOOT_SECONDS} s; its console ends:\n{console}")
+    raise LabError(f"node {node.name} did not boot within {seconds} s; its console ends:\n{console}")
 
 
 def stop(lab: Lab, node: Node, *, kill: bool = False) -> None:
