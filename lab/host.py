@@ -17,6 +17,9 @@ PROGRAMS = {
     "ssh-keygen": "openssh-client",
 }
 CGROUP = Path("/sys/fs/cgroup")
+# A systemd needs several of these, and all machines of this kernel share them: with 128 of them 51 did not boot.
+INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
+INOTIFY_INSTANCES = 8192
 
 
 def missing_programs() -> dict[str, str]:
@@ -49,6 +52,8 @@ def prepare() -> None:
     problems += [f"{program} is missing: install {package}" for program, package in missing_programs().items()]
     if problems:
         raise LabError("this machine cannot run a lab:\n  - " + "\n  - ".join(problems))
+    if int(INOTIFY.read_text(encoding="ascii")) < INOTIFY_INSTANCES and os.access(INOTIFY, os.W_OK):
+        INOTIFY.write_text(f"{INOTIFY_INSTANCES}\n", encoding="ascii")
 
 
 def cgroup_dirs(name: str) -> list[Path]:
