@@ -22,12 +22,13 @@ def kept(path: str, source: bytes, *rest: Any) -> CodeType:
     file = f"{FOLDER}/{_imp.source_hash(0, source).hex()}"
     try:
         with open(file, "rb") as stream:
-            code: CodeType = marshal.load(stream)  # noqa: S302  # only root writes there
+            # not load(): it calls read for each object
+            code: CodeType = marshal.loads(stream.read())  # noqa: S302  # only root writes there
     except OSError:
         code = compile_source(path, source, *rest)
         temporary = f"{file}.{os.getpid()}"
         with open(temporary, "wb") as stream:
-            marshal.dump(code, stream)
+            stream.write(marshal.dumps(code))
         os.replace(temporary, file)
     _imp._fix_co_filename(code, path)  # type: ignore[attr-defined]  # as importlib does it
     return code
