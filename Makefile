@@ -23,7 +23,7 @@ demo-down: .venv/complete ## remove the demo's machines
 	$(PYTHON) -m lab.demo down
 
 test: .venv/complete tools ## everything below; unit tests and scenarios at the same time, and a table of what took how long
-	@$(MAKE) --no-print-directory lint types
+	@$(MAKE) --no-print-directory -j3 --output-sync=target lint types images
 	@$(MAKE) --no-print-directory side-by-side PARTS="unit $(SCENARIOS)"
 
 lint: .venv/complete ## ruff, yamllint, ansible-lint, shellcheck, hadolint
@@ -44,14 +44,16 @@ scenarios: .venv/complete tools ## every molecule scenario, five at a time (need
 	@$(MAKE) --no-print-directory side-by-side PARTS="$(SCENARIOS)"
 
 # what one part prints stays together; what fails does not stop the others
-.PHONY: side-by-side part-unit
-side-by-side:
-	$(PYTHON) -m lab images build
-	$(PYTHON) -m lab wheels requirements/archive.txt
+.PHONY: side-by-side part-unit images
+side-by-side: images
 	@rm -rf $(LOGS) && mkdir -p $(LOGS)
 	@$(MAKE) --no-print-directory --keep-going -j5 --output-sync=target $(PARTS:%=part-%); code=$$?; \
 	  echo; echo "side by side: $$SECONDS s"; $(PYTHON) -m lab.scenarios table $(LOGS); [ $$code = 0 ] || $(REPORT_FAILURES)
 	@echo "$(words $(PARTS)) passed, 0 failed"
+
+images: .venv/complete
+	$(PYTHON) -m lab images build
+	$(PYTHON) -m lab wheels requirements/archive.txt
 
 part-unit:
 	@set -o pipefail; pytest --numprocesses 2 --dist worksteal --junitxml $(LOGS)/unit.xml 2>&1 | tee $(LOGS)/unit.log

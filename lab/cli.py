@@ -8,11 +8,12 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from lab import host, images, network, nodes, wheels
-from lab.lab import Lab, allocate, load, load_all, parse_node, registry_lock
+from lab import host, images, network, nodes, prepared, wheels
+from lab.lab import FORM, Lab, allocate, load, load_all, parse_node, registry_lock
 from lab.shell import LabError, run, say, step
 
 EPILOG = """examples:
@@ -32,6 +33,8 @@ def up(args: argparse.Namespace) -> int:
     with registry_lock():
         for suite in sorted({node.suite for node in wanted}):
             images.build(suite)
+        if any(node.prepared for node in wanted):
+            prepared.build()
         if any(node.docker for node in wanted):
             images.build_container_base()
     if (images.HOME / "labs" / args.lab / "lab.json").exists():
@@ -173,14 +176,22 @@ def ssh(args: argparse.Namespace) -> int:
     return subprocess.run([*command, *args.command], check=False).returncode
 
 
+def build_images() -> None:
+    """Build every image that is not there yet, side by side."""
+    others = [suite for suite in images.SUITES if suite != prepared.SUITE]
+    with ThreadPoolExecutor() as pool:
+        building = [pool.submit(prepared.build), pool.submit(images.build_container_base)]
+        building += [pool.submit(images.build, suite) for suite in others]
+    for image in building:
+        image.result()
+
+
 def manage_images(args: argparse.Namespace) -> int:
-    """Build, list or remove the base images."""
+    """Build, list or remove the images."""
     if args.action == "build":
         host.prepare()
         with registry_lock():
-            for suite in images.SUITES:
-                images.build(suite)
-            images.build_container_base()
+            build_images()
     elif args.action == "remove":
         if load_all():
             raise LabError("labs use the images: `python3 -m lab down --all` first")
@@ -208,7 +219,7 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     verb = verbs.add_parser("up", help="create and boot a lab")
     verb.add_argument("lab")
-    verb.add_argument("nodes", nargs="+", metavar="NAME:SUITE[:DOWN/UP]", help="rates in Mbit/s")
+    verb.add_argument("nodes", nargs="+", metavar=FORM, help="rates in Mbit/s")
     verb.add_argument("--cache-modules", action="store_true", help="nodes compile Ansible's modules only once")
     verb.set_defaults(action_function=up)
     verb = verbs.add_parser("down", help="remove a lab")
@@ -227,7 +238,7 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("node")
     verb.add_argument("command", nargs=argparse.REMAINDER)
     verb.set_defaults(action_function=ssh)
-    verb = verbs.add_parser("images", help="the base images")
+    verb = verbs.add_parser("images", help="the images that nodes start from")
     verb.add_argument("action", choices=["build", "list", "remove"])
     verb.set_defaults(action_function=manage_images)
     verb = verbs.add_parser("wheels", help="download the packages of a hashed lock for nodes without a way out")

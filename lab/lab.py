@@ -11,16 +11,20 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lab import images, network
+from lab import images, network, prepared
 from lab.shell import LabError, run
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 MOST_LABS = 200
+FORM = "NAME:SUITE[+docker][+prepared][:DOWN/UP]"
 
 
 @dataclass
 class Node:
-    """One machine of a lab; rates in Mbit/s, 0 = not shaped; `docker`: a Docker Engine can run in it."""
+    """One machine of a lab; rates in Mbit/s, 0 = not shaped; `docker`: a Docker Engine can run in it.
+
+    `prepared`: what the roles would install first is there already (lab.prepared).
+    """
 
     name: str
     suite: str
@@ -28,6 +32,7 @@ class Node:
     down_mbit: float = 0
     up_mbit: float = 0
     docker: bool = False
+    prepared: bool = False
 
 
 @dataclass
@@ -123,13 +128,16 @@ def load_all() -> list[Lab]:
 
 
 def parse_node(text: str, index: int) -> Node:
-    """A node from the command line: NAME:SUITE[+docker][:DOWN/UP] with rates in Mbit/s."""
-    match = re.fullmatch(r"([^:]+):([a-z]+)(\+docker)?(?::([0-9.]+)/([0-9.]+))?", text)
+    """A node from the command line, in the form FORM with rates in Mbit/s."""
+    match = re.fullmatch(r"([^:]+):([a-z]+)(\+docker)?(\+prepared)?(?::([0-9.]+)/([0-9.]+))?", text)
     if not match or not NAME.fullmatch(match[1]):
-        raise LabError(f"'{text}' is no node: write NAME:SUITE[+docker][:DOWN/UP], as in attic:bookworm:200/50")
+        raise LabError(f"'{text}' is no node: write {FORM}, as in attic:bookworm:200/50")
     if match[2] not in images.SUITES:
         raise LabError(f"'{text}': unknown suite '{match[2]}': one of {', '.join(images.SUITES)}")
-    return Node(match[1], match[2], index, float(match[4] or 0), float(match[5] or 0), docker=bool(match[3]))
+    if match[4] and match[2] != prepared.SUITE:
+        raise LabError(f"'{text}': only {prepared.SUITE} can be prepared")
+    rates = float(match[5] or 0), float(match[6] or 0)
+    return Node(match[1], match[2], index, *rates, docker=bool(match[3]), prepared=bool(match[4]))
 
 
 def allocate(name: str, nodes: list[Node]) -> Lab:

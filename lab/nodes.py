@@ -1,4 +1,4 @@
-"""One node: an overlay over a base image, booted by systemd-nspawn in a cgroup of its own."""
+"""One node: an overlay over its image, booted by systemd-nspawn in a cgroup of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from lab import host, images, network, wheels
+from lab import host, images, network, prepared, wheels
 from lab.lab import Lab, Node
 from lab.shell import LabError, run, succeeds
 
@@ -46,11 +46,11 @@ def root(lab: Lab, node: Node) -> Path:
 
 def create(lab: Lab, node: Node) -> None:
     """Make a node's filesystem and network; it does not run yet."""
-    base = images.build(node.suite)
+    below = ([prepared.build()] if node.prepared else []) + [images.build(node.suite)]
     home = directory(lab, node)
     for part in ("upper", "work", "root"):
         (home / part).mkdir(parents=True, exist_ok=True)
-    layers = f"lowerdir={base},upperdir={home}/upper,workdir={home}/work"
+    layers = f"lowerdir={':'.join(map(str, below))},upperdir={home}/upper,workdir={home}/work"
     run("mount", "-t", "overlay", "overlay", "-o", layers, str(root(lab, node)))
     personalize(lab, node)
     network.attach(lab.number, node.index, node.name)

@@ -11,12 +11,19 @@ from lab import images
 from lab.shell import run, step
 
 PYTHON = "3.11"  # of bookworm, the suite of the lab's archive hosts
+LOCK = Path(__file__).resolve().parents[1] / "requirements/archive.txt"
 MANYLINUX = ("2_28", "2_27", "2_24", "2_17")
 
 
 def directory() -> Path:
     """Where the wheels lie; every node sees it read-only as /opt/lab-wheels."""
     return images.HOME / "wheels"
+
+
+def venv() -> str:
+    """Where the role speedtest_archive has the packages of its lock on an archive host."""
+    lock = LOCK.read_text(encoding="utf-8").rstrip()
+    return f"/opt/speedtest-archive/venvs/{hashlib.sha256(lock.encode()).hexdigest()[:12]}"
 
 
 def fetch(requirements: Path) -> None:

@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from builders import ROOT
 
-from lab import cli, host, images, network
+from lab import cli, host, images, network, prepared, wheels
 from lab import lab as model
 from lab.shell import LabError
+from plugins.desired import speedtest_archive
 
 
 @pytest.mark.parametrize(
@@ -27,6 +29,25 @@ from lab.shell import LabError
 def test_nodes_from_the_command_line(text, node):
     found = model.parse_node(text, 1)
     assert (found.name, found.suite, found.down_mbit, found.up_mbit) == node
+
+
+@pytest.mark.parametrize(
+    ("text", "docker", "prepared"),
+    [
+        ("hub:bookworm", False, False),
+        ("hub:bookworm+prepared:100/40", False, True),
+        ("hub:bookworm+docker+prepared", True, True),
+        ("shed:trixie+docker:60/40", True, False),
+    ],
+)
+def test_what_a_node_has_besides_its_suite(text, docker, prepared):
+    found = model.parse_node(text, 1)
+    assert (found.docker, found.prepared) == (docker, prepared)
+
+
+def test_a_suite_that_cannot_be_prepared_is_named():
+    with pytest.raises(LabError, match=r"'shed:trixie\+prepared': only bookworm can be prepared"):
+        model.parse_node("shed:trixie+prepared", 1)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +104,26 @@ def test_the_image_changes_its_name_with_its_recipe(monkeypatch):
     before = images.image_dir("bookworm")
     monkeypatch.setattr(images, "SETUP", images.SETUP + "# more")
     assert images.image_dir("bookworm") != before
+
+
+@pytest.mark.parametrize("change", ["base image", "recipe", "lock"])
+def test_the_prepared_layer_changes_its_name_with_all_that_it_is_made_from(change, tmp_path, monkeypatch):
+    before = prepared.layer()
+    if change == "base image":
+        monkeypatch.setattr(images, "SETUP", images.SETUP + "# more")
+    elif change == "recipe":
+        monkeypatch.setattr(prepared, "PACKAGES", prepared.PACKAGES + " restic")
+    else:
+        (tmp_path / "lock").write_text(wheels.LOCK.read_text() + "# more\n")
+        monkeypatch.setattr(wheels, "LOCK", tmp_path / "lock")
+    assert prepared.layer() != before
+
+
+def test_prepared_packages_lie_where_the_role_has_them():
+    written = yaml.safe_load((ROOT / "roles/speedtest_archive/defaults/main.yml").read_text())
+    inputs = {name.removeprefix("speedtest_archive_"): value for name, value in written.items()}
+    role = speedtest_archive.names({**inputs, "requirements_file": str(wheels.LOCK)})
+    assert wheels.venv() == role["venv_dir"]
 
 
 def test_an_inventory_of_ones_own_needs_no_more_than_the_labs(tmp_path, monkeypatch, capsys):
