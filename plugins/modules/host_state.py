@@ -231,13 +231,12 @@ def drained(pipe: Any, deadline: float) -> bytes | None:
     return None
 
 
-def output_of(argv: list[str]) -> str | None:
-    """What a program prints on both streams; None where it is not installed, or goes on for too long and is ended."""
+def begun(argv: list[str]) -> subprocess.Popen[bytes] | None:
+    """A program that runs and prints on both streams; None where it is not installed."""
     environment = dict(os.environ, LC_ALL="C", PATH=os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/local/bin")
     if shutil.which(argv[0], path=environment["PATH"]) is None:
         return None
-    deadline = time.monotonic() + PATIENCE
-    running = subprocess.Popen(
+    return subprocess.Popen(
         argv,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -245,6 +244,13 @@ def output_of(argv: list[str]) -> str | None:
         env=environment,
         start_new_session=True,
     )
+
+
+def printed_by(running: subprocess.Popen[bytes] | None) -> str | None:
+    """What a program prints; None where it is not installed, or goes on for too long from now on and is ended."""
+    if running is None:
+        return None
+    deadline = time.monotonic() + PATIENCE
     printed = drained(running.stdout, deadline)
     try:
         running.wait(max(1.0, deadline - time.monotonic()) if printed is not None else 0)
@@ -253,9 +259,14 @@ def output_of(argv: list[str]) -> str | None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(running.pid, signal.SIGKILL)  # it leads a session of its own: what it started ends with it
         running.wait()
-        NOTES.append("`%s` gave no answer in %d s and was ended" % (" ".join(argv), PATIENCE))
+        NOTES.append("`%s` gave no answer in %d s and was ended" % (" ".join(running.args), PATIENCE))  # type: ignore[arg-type]
     running.stdout.close()  # type: ignore[union-attr]  # it is a pipe
     return None if printed is None else printed.decode(errors="replace").strip()
+
+
+def output_of(argv: list[str]) -> str | None:
+    """What a program prints on both streams; None where it is not installed, or goes on for too long and is ended."""
+    return printed_by(begun(argv))
 
 
 def units_like(pattern: str) -> list[str]:
@@ -414,6 +425,7 @@ def main(wanted: dict[str, Any]) -> None:
     """Print what was asked for, as a line of JSON."""
     global PATIENCE  # noqa: PLW0603  (one program, one run)
     PATIENCE = int(wanted.get("patience", PATIENCE))
+    running = {argv[0]: begun(argv) for argv in wanted.get("programs", [])}  # while this one looks
     docker_lists = [wanted.get(name, []) for name in ("images", "repositories", "containers")]
     packages = package_versions(wanted.get("packages", []))
     seen = {
@@ -428,8 +440,8 @@ def main(wanted: dict[str, Any]) -> None:
         "packages": packages,
         "candidates": candidate_versions([name for name in wanted.get("candidates", []) if name not in packages]),
         "docker": docker_state(*docker_lists) if wanted.get("docker") or any(docker_lists) else None,
-        "programs": {argv[0]: output_of(argv) for argv in wanted.get("programs", [])},
         "os": os_state(),
+        "programs": {name: printed_by(program) for name, program in running.items()},
         "now": time.time(),
         "notes": NOTES,
     }

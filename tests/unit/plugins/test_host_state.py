@@ -99,6 +99,21 @@ def test_a_program_that_does_not_end_is_ended_with_all_that_it_started(notes, mo
         time.sleep(0.1)
 
 
+def test_programs_run_while_the_module_looks(tmp_path, monkeypatch, capsys):
+    sign = tmp_path / "sign"
+
+    def looks(_: list[str]) -> dict[str, str]:
+        deadline = time.monotonic() + 20
+        while not sign.exists():
+            assert time.monotonic() < deadline, "it has not begun"
+            time.sleep(0.01)
+        return {}
+
+    monkeypatch.setattr(module, "package_versions", looks)
+    module.main({"programs": [["sh", "-c", f"touch {sign}; echo said"], ["no-such-program"]]})
+    assert json.loads(capsys.readouterr().out)["programs"] == {"sh": "said", "no-such-program": None}
+
+
 def read(path: Path) -> bytes:
     try:
         return path.read_bytes()
