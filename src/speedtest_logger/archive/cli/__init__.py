@@ -42,6 +42,7 @@ ALL = (
     keep.RESTORE,
     ask.FLEET,
 )
+LIGHT = (bring.INGEST.name, ask.FLEET.name)  # what is run often, and has no use for pandas
 VERBS = {verb.name: (verb.text, verb.example) for verb in ALL}
 
 
@@ -88,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         os.umask(0o027)
-        if argv is None and args.verb == "ingest":  # a process of its own
+        if argv is None and args.verb in LIGHT:  # a process of its own
             start_light()
         return rights.act(args, args.run)
     except SpeedtestError as error:

@@ -270,10 +270,11 @@ def fleet(archive: Archive, now: float | None = None) -> dict[str, dict[str, Any
     """For each node of the last 30 days: its last archived record, medians, and the last day's medians and coverage."""
     now = time.time() if now is None else now
     state: dict[str, dict[str, Any]] = {c.node: {"coverage": c.to_row()} for c in coverage(archive, now - 86_400, now)}
-    for row in questions.last_of_each(archive.only(start=now - 30 * 86_400)):
-        state.setdefault(row.pop("node"), {}).update(row)
-    for row in questions.speeds(archive.only(start=now - 86_400)):
-        state.setdefault(row.pop("node"), {}).update({f"day_{name}": value for name, value in row.items()})
+    for row in questions.last_of_each(archive.only(start=now - 30 * 86_400), now - 86_400):
+        of_day = {f"day_{way}_bps": row.pop(f"recent_{way}_bps") for way in ("download", "upload")}
+        known = state.setdefault(row.pop("node"), {})
+        known.update(of_day if row.pop("recent_records") else {})
+        known.update(row)
     for node, lies in aside.of(archive.layout).items():
         if node in state:
             state[node]["aside"] = lies.different + lies.failed

@@ -39,12 +39,15 @@ def test_nodes_and_latest(archive):
     assert [row["node"] for row in questions.latest(archive, 2).to_pylist()] == ["attic"] * 2 + ["porch"] * 2
 
 
-def test_last_of_each_speeds_and_records_by_node(archive):
-    found = {row["node"]: row for row in questions.last_of_each(archive)}
+def test_last_of_each_and_records_by_node(archive):
+    found = {row["node"]: row for row in questions.last_of_each(archive, FIRST + 3600)}
     assert (found["attic"]["records"], found["attic"]["last_reason"]) == (3, "no_route")
     assert found["attic"]["last_finished_at"] == utc_text(FIRST + 7210)
     assert found["porch"]["median_download_bps"] == 8e8
-    assert {row["node"]: row["upload_bps"] for row in questions.speeds(archive)} == {"attic": 3e7, "porch": 8e7}
+    assert [found["attic"][f"{of}_upload_bps"] for of in ("median", "recent")] == [3e7, 4e7]
+    assert (found["attic"]["recent_records"], found["porch"]["recent_download_bps"]) == (2, 8e8)
+    later = {row["node"]: row for row in questions.last_of_each(archive, FIRST + DAY)}
+    assert (later["attic"]["recent_records"], later["attic"]["recent_download_bps"]) == (0, None)
     assert questions.records_by_node(archive) == {"attic": 3, "porch": 2}
     assert questions.records_by_node(archive, "status <> 'ok'") == {"attic": 1}
 
