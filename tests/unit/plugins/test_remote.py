@@ -46,6 +46,42 @@ def test_host_state_answers_an_empty_question():
     assert seen["docker"] is None
 
 
+SCRIPT = """#!{python} {options}
+import os, sys
+started = "hashlib" not in sys.modules and "subprocess" not in sys.modules
+print(started, __name__, __file__ == sys.argv[0], sys.argv[1:], os.environ["LC_ALL"], os.getsid(0) == os.getpid())
+print(os.read(0, 10), os.environ["PATH"].endswith("/usr/local/bin"), len(os.listdir("/proc/self/fd")), flush=True)
+os.write(2, b"on the other stream\\n")
+{end}
+"""
+
+
+@pytest.mark.parametrize(("options", "started"), [("-I", False), ("-I -S", True), ("-s", True)])
+@pytest.mark.parametrize("end", ["sys.exit(3)", "sys.exit('words')", "raise ValueError('words')", ""])
+def test_a_script_for_this_python_runs_in_a_copy_of_it_and_says_the_same(tmp_path, options, started, end):
+    file = tmp_path / "script"
+    file.write_text(SCRIPT.format(python=sys.executable, options=options.replace(" -", ""), end=end))
+    file.chmod(0o755)
+    seen = run(remote.source_of("host_state"), {"programs": [[str(file), "one", "two"], ["sh", "-c", "echo other"]]})
+    lines = seen["programs"][str(file)].splitlines()
+    assert lines[:3] == [
+        f"{started} __main__ True ['one', 'two'] C True",
+        "b'' True 4",
+        "on the other stream",
+    ]
+    assert ("words" in lines[-1]) == ("words" in end)
+    assert seen["programs"]["sh"] == "other"
+
+
+def test_a_script_in_a_copy_that_does_not_end_is_ended(tmp_path):
+    file = tmp_path / "script"
+    file.write_text(f"#!{sys.executable} -I\nimport time\ntime.sleep(98764)\n")
+    file.chmod(0o755)
+    seen = run(remote.source_of("host_state"), {"programs": [[str(file)]], "patience": 1})
+    assert seen["programs"] == {str(file): None}
+    assert seen["notes"] == [f"`{file}` gave no answer in 1 s and was ended"]
+
+
 def test_nothing_of_the_directory_that_it_runs_in_is_imported(tmp_path, monkeypatch):
     (tmp_path / "json.py").write_text("raise SystemExit('taken')")
     monkeypatch.chdir(tmp_path)
