@@ -251,6 +251,13 @@ def due_hosts(groups: dict[str, list[str]], *names: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def silent_hosts(hostvars: Any, groups: dict[str, list[str]], *names: str) -> list[str]:
+    """Hosts of some groups that have said nothing when all machines were looked at, in the inventory's order."""
+    hosts = list(dict.fromkeys(host for name in names for host in groups.get(name, [])))
+    looked = next((known["fleet_look"] for host in hosts if "fleet_look" in (known := hostvars[host])), {})
+    return [host for host in hosts if host in looked.get("silent", [])]
+
+
 def fleet_deployed(hostvars: Any, hosts: list[str], slots: dict[str, Vars]) -> dict[str, Vars]:
     """What the archive's registry holds of the nodes that this run has reached."""
     deployed_now = {}
@@ -350,4 +357,5 @@ class FilterModule:
             "schedule_registry": schedule_registry,
             "line_free_in": line_free_in,
             "due_hosts": due_hosts,
+            "silent_hosts": silent_hosts,
         }

@@ -9,7 +9,7 @@ import pytest
 from builders import load
 
 from plugins import connections
-from plugins.filter.fleet import due_hosts, observed
+from plugins.filter.fleet import due_hosts, observed, silent_hosts
 
 ANSWER = b"import json\nprint(json.dumps({'now': 1.0}))\n"
 
@@ -91,6 +91,15 @@ def test_whose_roles_have_something_to_do():
     assert due_hosts(groups, "speedtest_archive", "speedtest_nodes") == ["a", "b"]
     assert due_hosts(groups, "speedtest_targets") == []
     assert due_hosts({"speedtest_nodes": ["a"]}, "speedtest_nodes") == []
+
+
+def test_silent_are_those_of_the_groups_that_have_said_nothing_whoever_knows_of_it():
+    groups = {"speedtest_nodes": ["b", "a", "c"], "speedtest_archive": ["a"]}
+    hostvars = {"b": {}, "a": {"fleet_look": {"silent": ["a", "b", "elsewhere"]}}, "c": {}}
+    assert silent_hosts(hostvars, groups, "speedtest_nodes") == ["b", "a"]
+    assert silent_hosts(hostvars, groups, "speedtest_archive", "speedtest_nodes") == ["a", "b"]
+    assert silent_hosts(hostvars, groups, "speedtest_targets") == []
+    assert silent_hosts({"a": {}, "b": {}, "c": {}}, groups, "speedtest_nodes") == []
 
 
 def test_what_a_role_has_seen_goes_before_what_the_look_has_seen():
