@@ -35,7 +35,8 @@ PROGRAMS = {
     "speedtest-receive": "speedtest_logger.archive.arrive.receive",
     "speedtest-archive": "speedtest_logger.archive.cli",
 }
-LAUNCHER = """#!/usr/bin/python3 -I
+# -S: what distributions add to Python's start is for others; speedtest-archive needs it, for its packages
+LAUNCHER = """#!/usr/bin/python3 {options}
 import os
 import sys
 
@@ -61,7 +62,8 @@ def contents() -> dict[str, tuple[bytes, bool]]:
         for file in sorted([*SOURCE.rglob("*.py"), *SOURCE.rglob("*.j2")])
     }
     for name, module in PROGRAMS.items():
-        files[f"bin/{name}"] = (LAUNCHER.format(module=module).encode(), True)
+        options = "-I" if name == "speedtest-archive" else "-IS"
+        files[f"bin/{name}"] = (LAUNCHER.format(module=module, options=options).encode(), True)
     for name in CONTAINER_FILES:
         files[f"docker/{name}"] = ((RECIPES / name).read_bytes(), False)
     for file in sorted(path for path in SHARE.rglob("*") if path.is_file()):

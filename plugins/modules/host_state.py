@@ -233,14 +233,14 @@ def drained(pipe: Any, deadline: float) -> bytes | None:
 
 
 def is_for_this_python(file: str) -> bool:
-    """Whether a file is a script that the system would have this very Python run, and in no other way."""
+    """Whether a file is a script that the system would have this very Python run, isolated as it is."""
     try:
         with open(file, "rb") as script:
             words = script.readline(200).decode(errors="replace").split()
     except OSError:
         return False
     here = os.path.realpath(sys.executable)
-    return words[1:] == ["-I"] and os.path.realpath(words[0][2:]) == here and bool(sys.flags.isolated)
+    return words[1:] in (["-I"], ["-IS"]) and os.path.realpath(words[0][2:]) == here and bool(sys.flags.isolated)
 
 
 def be_script(file: str, argv: list[str], environment: dict[str, str]) -> None:

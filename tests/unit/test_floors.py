@@ -42,7 +42,7 @@ ROOMS: dict[str, set[str]] = {
 }
 GROUND_MODULES = {
     "accounts", "calendars", "domains", "env_file", "errors", "files", "log", "record", "registry", "schedule", "text",
-    "wire",
+    "usage", "wire",
 }  # fmt: skip
 STANDARD_LIBRARY_ONLY = ("ground", "engines", "node", "inventory", "__main__", "archive.arrive.receive")
 DYNAMIC = ("import_module", "__import__")

@@ -13,6 +13,7 @@ from pathlib import Path
 from speedtest_logger import __version__, accounts, env_file, errors, files
 from speedtest_logger.log import Log
 from speedtest_logger.node import config
+from speedtest_logger.usage import Help
 
 JUST_NOW_SECONDS = 10
 UMASK = 0o027  # results are the owner's and the group's to read, whoever starts the program
@@ -38,12 +39,11 @@ VERBS = {
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    raw = argparse.RawDescriptionHelpFormatter
     top = argparse.ArgumentParser(
         prog="speedtest-logger",
         description=__doc__.splitlines()[0] if __doc__ else None,
         epilog=EXIT_CODES,
-        formatter_class=raw,
+        formatter_class=Help,
     )
     top.description = "Measure this node's internet line, keep every result, deliver it."
     top.add_argument("--version", action="version", version=f"speedtest-logger {__version__}")
@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
             name,
             help=text,
             description=text[0].upper() + text[1:] + ".",
-            formatter_class=raw,
+            formatter_class=Help,
             epilog=f"example:\n  {example}\n\n{EXIT_CODES}",
         )
         if name not in ("config", "loop"):

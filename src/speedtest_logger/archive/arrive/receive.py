@@ -32,6 +32,7 @@ from speedtest_logger.archive.arrive.standing import MB, Standing
 from speedtest_logger.archive.format.layout import Layout, default_root, ulid
 from speedtest_logger.errors import EXIT_OK, EXIT_STORAGE, EXIT_USAGE, RecordError, RefusedError
 from speedtest_logger.record import Record, is_id, without_impossible
+from speedtest_logger.usage import Help
 
 NO_OBJECTS = 100  # lines that are no JSON object: a node sends none, so more than that is no node's delivery
 RAW_TIMES = 4  # a delivery's raw output may be so many times as large, unpacked, as a delivery may be
@@ -266,7 +267,9 @@ def as_line(row: dict[str, Any]) -> bytes:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the forced command; what the client asked for is ignored, its input is all that counts."""
-    parser = argparse.ArgumentParser(prog="speedtest-receive", description="Take a node's records on standard input.")
+    parser = argparse.ArgumentParser(
+        prog="speedtest-receive", description="Take a node's records on standard input.", formatter_class=Help
+    )
     parser.add_argument("--node", required=True, help="the name that the key stands for")
     parser.add_argument("--root", type=Path, default=default_root())
     args = parser.parse_args(argv)

@@ -1,0 +1,25 @@
+"""A command line's help, laid out as argparse does it, without what argparse needs for that at every start."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+    """argparse's own makes one for each argument, and imports shutil and its compressors to know how wide it is."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=columns() - 2)
+
+
+def columns() -> int:
+    """How wide help is shown, as shutil.get_terminal_size has it: $COLUMNS, else the terminal, else 80."""
+    given = os.environ.get("COLUMNS", "")
+    if given.isdecimal() and int(given):
+        return int(given)
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80  # type: ignore[union-attr]  # None has no file
+    except (AttributeError, ValueError, OSError):
+        return 80
