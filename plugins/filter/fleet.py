@@ -254,7 +254,7 @@ def due_hosts(groups: dict[str, list[str]], *names: str) -> list[str]:
 def silent_hosts(hostvars: Any, groups: dict[str, list[str]], *names: str) -> list[str]:
     """Hosts of some groups that have said nothing when all machines were looked at, in the inventory's order."""
     hosts = list(dict.fromkeys(host for name in names for host in groups.get(name, [])))
-    looked: Vars = next((known["fleet_look"] for host in hosts if "fleet_look" in (known := hostvars[host])), {})
+    looked: Vars = next((hostvars[h]["fleet_look"] for h in hosts if h in hostvars and "fleet_look" in hostvars[h]), {})
     return [host for host in hosts if host in looked.get("silent", [])]
 
 

@@ -100,6 +100,7 @@ def test_silent_are_those_of_the_groups_that_have_said_nothing_whoever_knows_of_
     assert silent_hosts(hostvars, groups, "speedtest_archive", "speedtest_nodes") == ["a", "b"]
     assert silent_hosts(hostvars, groups, "speedtest_targets") == []
     assert silent_hosts({"a": {}, "b": {}, "c": {}}, groups, "speedtest_nodes") == []
+    assert silent_hosts({}, groups, "speedtest_nodes") == []  # of a syntax check
 
 
 def test_what_a_role_has_seen_goes_before_what_the_look_has_seen():
