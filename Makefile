@@ -22,9 +22,8 @@ demo: .venv/complete ## five machines, both runtimes, the real site.yml, two mea
 demo-down: .venv/complete ## remove the demo's machines
 	$(PYTHON) -m lab.demo down
 
-test: .venv/complete tools ## everything below; unit tests and scenarios at the same time, and a table of what took how long
-	@$(MAKE) --no-print-directory -j3 --output-sync=target lint types images
-	@$(MAKE) --no-print-directory side-by-side PARTS="unit $(SCENARIOS)"
+test: .venv/complete tools ## everything below, five parts at the same time, and a table of what took how long
+	@$(MAKE) --no-print-directory side-by-side PARTS="unit lint types $(SCENARIOS)"
 
 lint: .venv/complete ## ruff, yamllint, ansible-lint, shellcheck, hadolint
 	ruff check .
@@ -44,8 +43,8 @@ scenarios: .venv/complete tools ## every molecule scenario, five at a time (need
 	@$(MAKE) --no-print-directory side-by-side PARTS="$(SCENARIOS)"
 
 # what one part prints stays together; what fails does not stop the others
-.PHONY: side-by-side part-unit images
-side-by-side: images
+.PHONY: side-by-side part-unit part-lint part-types images
+side-by-side:
 	@rm -rf $(LOGS) && mkdir -p $(LOGS)
 	@$(MAKE) --no-print-directory --keep-going -j5 --output-sync=target $(PARTS:%=part-%); code=$$?; \
 	  echo; echo "side by side: $$SECONDS s"; $(PYTHON) -m lab.scenarios table $(LOGS); [ $$code = 0 ] || $(REPORT_FAILURES)
@@ -59,7 +58,12 @@ part-unit:
 	@set -o pipefail; pytest --numprocesses 2 --dist worksteal --junitxml $(LOGS)/unit.xml 2>&1 | tee $(LOGS)/unit.log
 	@touch $(LOGS)/unit.passed
 
-part-%: scenario-%
+part-lint part-types: part-%:
+	@set -o pipefail; $(MAKE) --no-print-directory $* 2>&1 | tee $(LOGS)/$*.log
+	@touch $(LOGS)/$*.passed
+
+part-%: images
+	@$(PYTHON) -m lab.scenarios run $* $(LOGS)/$*.log
 	@touch $(LOGS)/$*.passed
 
 proofs: .venv/complete tools ## attacks on a fleet, and runs killed half way: the longest scenarios (needs root)
@@ -69,8 +73,8 @@ scenario-%: .venv/complete ## one molecule scenario, such as scenario-default
 	@$(PYTHON) -m lab.scenarios run $* $(LOGS)/$*.log
 
 # what failed must not have to be looked for among the thousands of lines before
-REPORT_FAILURES = { echo; for name in $(PARTS); do [ -e $(LOGS)/$$name.passed ] || { echo "FAILED $$name, whole in $(LOGS)/$$name.log:"; \
-	  grep -hE '^(E  |FAILED|ERROR |CRITICAL|fatal: |\[ERROR\])' $(LOGS)/$$name.log | cut -c1-300 | tail -12; }; done; exit 1; }
+REPORT_FAILURES = { echo; for name in $(PARTS); do [ -e $(LOGS)/$$name.passed ] || { log=$(LOGS)/$$name.log; echo "FAILED $$name, whole in $$log:"; \
+	  said=$$(grep -hE '^(E  |FAILED|ERROR |CRITICAL|fatal: |\[ERROR\])' $$log || cat $$log); tail -12 <<<"$$said" | cut -c1-300; }; done; exit 1; }
 
 benchmark: .venv-benchmark/complete .venv/complete peers ## ratios against named peers (needs root)
 	$(PYTHON) benchmarks/node_cost.py
