@@ -9,7 +9,10 @@ import hashlib
 import json
 import re
 import subprocess
+import tarfile
+from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from fleet import LAB, attempt, lab, login, on, playbook, recap
@@ -26,6 +29,7 @@ NAMES = {
 }
 VERSIONS = ("5:26.1.0-1", "5:27.0.0-1")
 URL = "file:/srv/docker-repository"
+ARCHIVE, HEADER = b"!<arch>\n", 60  # how an archive of ar(1) begins; bytes before each file in it
 RELATIONS = ("Breaks", "Conflicts", "Replaces", "Provides", "Built-Using", "Static-Built-Using")
 
 
@@ -41,21 +45,44 @@ def renamed(control: str, version: str) -> str:
 
 
 def package(folder: Path, given: Path, version: str) -> str:
-    """Build a package from one of the distribution's; returns its entry in the list of packages."""
-    top = folder / f"build-{given.name}"
-    if not top.exists():
-        subprocess.run(["dpkg-deb", "--raw-extract", given, top], check=True)
-    control = top / "DEBIAN/control"
-    original = control.read_text(encoding="utf-8")
-    control.write_text(text := renamed(original, version), encoding="utf-8")
+    """Make a package with the data of one of the distribution's, as they are; returns its entry in the list."""
+    marker, control, data = members(given.read_bytes())
+    packed, repacked = BytesIO(control.content), BytesIO()
+    with tarfile.open(fileobj=packed) as old, tarfile.open(fileobj=repacked, mode="w:gz") as new:
+        for entry in old:
+            content = old.extractfile(entry).read() if entry.isfile() else b""
+            if entry.name == "./control":
+                text = renamed(content.decode(), version)
+                content = text.encode()
+                entry.size = len(content)
+            new.addfile(entry, BytesIO(content))
     file = folder / f"pool/{given.name}_{version.rpartition(':')[2]}.deb"
     file.parent.mkdir(exist_ok=True)
-    subprocess.run(
-        ["dpkg-deb", "-Zgzip", "-z1", "--build", "--root-owner-group", top, file], check=True, capture_output=True
-    )
-    control.write_text(original, encoding="utf-8")
-    content = file.read_bytes()
+    parts = (marker, Member("control.tar.gz", repacked.getvalue()), data)
+    content = ARCHIVE + b"".join(part.packed() for part in parts)
+    file.write_bytes(content)
     return f"{text}Filename: pool/{file.name}\nSize: {len(content)}\nSHA256: {hashlib.sha256(content).hexdigest()}\n"
+
+
+class Member(NamedTuple):
+    """A file in a package, which is an archive of ar(1): deb(5)."""
+
+    name: str
+    content: bytes
+
+    def packed(self) -> bytes:
+        header = f"{self.name:16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(self.content):<10}`\n"
+        return header.encode() + self.content + b"\n" * (len(self.content) % 2)
+
+
+def members(content: bytes) -> list[Member]:
+    """debian-binary, control.tar.xz and data.tar.xz."""
+    found, at = [], len(ARCHIVE)
+    while at < len(content):
+        name, size = content[at : at + 16].decode().strip().rstrip("/"), int(content[at + 48 : at + 58])
+        found.append(Member(name, content[at + HEADER : at + HEADER + size]))
+        at += HEADER + size + size % 2
+    return found
 
 
 def cached_packages() -> list[Path]:
