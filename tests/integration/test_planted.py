@@ -7,6 +7,7 @@ The names are those that are there on a populated node and archive, and those th
 from __future__ import annotations
 
 import hashlib
+import importlib
 import io
 import json
 import os
@@ -18,6 +19,7 @@ import stat
 import sys
 import time
 import uuid
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,20 +35,92 @@ from speedtest_logger.node import config, doctor, measure
 from speedtest_logger.node.spool import Spool
 from speedtest_logger.record import Record, utc_text
 
+LOADED = ("archive.care.backup", "archive.care.unpack", "archive.care.verify", "archive.read.exporters")
+LOADED += ("archive.report.page", "archive.report.report", "engines.iperf3", "node.status")
 SECONDS = 60  # for all verbs on one name, on a machine that has other things to do
 MOST_MEMORY_MB = 250  # that the verbs may add
 SECRET = "the content of somebody else's file"
 KINDS = ("a pipe", "a socket", "a device", "a link", "a directory", "a huge file")
+# what Python's own libraries ask of a name, with nothing of it opened; a rename has two
+BY_NAME = ("access", "chmod", "chown", "lstat", "link", "listdir", "mkdir", "open", "readlink", "rename", "replace")
+BY_NAME += ("rmdir", "stat", "truncate", "unlink", "utime")
+ROOTS_OWN = ("archive/fleet/limits.env",)  # in a folder that only root writes to: nobody plants there
 asked: list[str] = []
-watching = False
 
 
-def watch(event, args):
-    if watching and event in ("open", "os.scandir", "os.listdir") and isinstance(args[0], (str, bytes, os.PathLike)):
-        asked.append(os.fsdecode(args[0]))
+def ask(name, folder=None):
+    """Remember a name, in the folder that is open under a number where one is given."""
+    if isinstance(name, (str, bytes, os.PathLike)):
+        asked.append(os.path.join(os.readlink(f"/proc/self/fd/{folder}") if folder else "", os.fsdecode(name)))
 
 
-sys.addaudithook(watch)
+class Entry(os.PathLike):
+    """A name in a folder (os.DirEntry), which is asked for where more than the name is wanted."""
+
+    def __init__(self, entry, folder):
+        self.name, self.path, self.entry, self.folder = entry.name, entry.path, entry, folder
+
+    def __fspath__(self):
+        """As os.DirEntry has it."""
+        return self.path
+
+    def __getattr__(self, name):
+        """is_dir, stat and their like."""
+        ask(self.path, self.folder)
+        return getattr(self.entry, name)
+
+
+class Listing(AbstractContextManager):
+    """What os.scandir returns, with such entries: both iterator and context manager."""
+
+    def __init__(self, entries, folder):
+        self.entries, self.folder = entries, folder
+
+    def __iter__(self):
+        """Itself."""
+        return self
+
+    def __next__(self):
+        """The next entry."""
+        return Entry(next(self.entries), self.folder)
+
+    def __exit__(self, *_):
+        """End of the listing."""
+        self.close()
+
+    def close(self):
+        self.entries.close()
+
+
+def watch():
+    """Note each name that this process asks for from now on; who only lists a folder did not ask for what is in it."""
+    sys.addaudithook(lambda event, args: ask(args[0]) if event == "open" else None)
+
+    def watched(original):
+        def call(*args, **kwargs):
+            ask(args[0], kwargs.get("dir_fd") or kwargs.get("src_dir_fd"))
+            for other in args[1:2]:
+                ask(other, kwargs.get("dst_dir_fd"))
+            return original(*args, **kwargs)
+
+        return call
+
+    scan = os.scandir
+
+    def scandir(folder="."):
+        ask(folder)
+        return Listing(scan(folder), folder if isinstance(folder, int) else None)
+
+    for name in BY_NAME:
+        setattr(os, name, watched(getattr(os, name)))
+    os.scandir = scandir
+
+
+@pytest.fixture(scope="module", autouse=True)
+def imported_once():
+    """Hundreds of processes are forked here: none imports DuckDB and Jinja anew."""
+    for name in LOADED:
+        importlib.import_module(f"speedtest_logger.{name}")
 
 
 @pytest.fixture(scope="module")
@@ -181,20 +255,18 @@ def in_a_process(act, said):
 
 @pytest.fixture(scope="module")
 def names(populated, tmp_path_factory):
-    """Every name below a service's folders that is there or was asked for, and the commands that it has to do with.
+    """Every name below a service's folders that is there or was asked for, and the commands that asked for it.
 
-    These are those that asked for it or for the folder that it is in. What is read by libraries in C says nothing.
+    What is read by libraries in C says nothing: a month of the archive has to do with all of them.
     """
     folder = tmp_path_factory.mktemp("watched") / "x"
     shutil.copytree(populated, folder)
     program = engine(tmp_path_factory.mktemp("bin"))
 
     def act():
-        global watching  # noqa: PLW0603  # an audit hook cannot be taken away again
-        watching = True
         heard = {}
+        watch()  # this process ends with it
         run_all(folder, program, range(len(commands(folder))), heard)
-        watching = False
         Path(f"{folder}.asked").write_text(json.dumps(heard))
 
     code, _ = in_a_process(act, f"{folder}.said")
@@ -204,9 +276,9 @@ def names(populated, tmp_path_factory):
     found = {}
     for place in there:
         name = os.path.relpath(place, folder)
-        if name.startswith(("node/", "log/", "archive/")) and not temporary(name):
-            all_of_it = place.endswith(".parquet")
-            found[name] = [n for n, p in heard.items() if all_of_it or place in p or os.path.dirname(place) in p]
+        if name.startswith(("node/", "log/", "archive/")) and not temporary(name) and name not in ROOTS_OWN:
+            month = name.startswith("archive/archive/") and name.endswith(".parquet")
+            found[name] = [number for number, places in heard.items() if month or place in places]
     return dict(sorted(found.items()))
 
 
