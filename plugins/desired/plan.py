@@ -66,6 +66,7 @@ def plan(desired: Desired, observed: dict[str, Any]) -> dict[str, Any]:
         "units": [
             {**item, "present": observed["units"].get(item["name"], {}).get("present", False)} for item in made["units"]
         ],
+        "projects": started_anew(desired, made),
         "absent_units": [name for name in unwanted(desired, observed) if differs(drift, unit_gone(name, observed))],
         "absent_images": [
             image for name in desired.get("absent_images", []) for image in images_left(drift, name, observed)
@@ -192,6 +193,12 @@ def with_way_back(item: dict[str, Any], observed: dict[str, Any]) -> list[dict[s
     """A link, and before it the one that `previous` names and that leads to what it has led to until now."""
     seen = observed["links"].get(item["path"])
     return [{"path": item["previous"], "target": seen}, item] if seen and "previous" in item else [item]
+
+
+def started_anew(desired: Desired, made: dict[str, Any]) -> list[dict[str, Any]]:
+    """Projects that differ, and those whose image is got anew under its name: what runs is still the one before."""
+    renewed = {item["name"] for item in made["images"]}
+    return [item for item in desired.get("projects", []) if item in made["projects"] or item["image"] in renewed]
 
 
 def unused(desired: Desired, observed: dict[str, Any], drift: list[str]) -> dict[str, list[str]]:

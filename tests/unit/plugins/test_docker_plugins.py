@@ -52,6 +52,14 @@ def test_each_difference_of_a_container_is_named(image, container, words):
     assert planning.plan(DESIRED, docker_with({**IMAGE, **image}, {**CONTAINER, **container}))["drift"] == [words]
 
 
+def test_an_image_that_is_got_anew_has_its_container_made_anew_in_the_same_run():
+    """Compared before the image is built, the container is as it should be: it has the image that goes."""
+    plan = planning.plan(DESIRED, docker_with({**IMAGE, "labels": {VERSION: "0"}}, CONTAINER))
+    assert plan["images"] == DESIRED["images"]
+    assert plan["projects"] == [PROJECT]
+    assert planning.plan(DESIRED, docker_with(IMAGE, CONTAINER))["projects"] == []
+
+
 def test_what_another_runtime_left_behind_is_named_and_nothing_where_docker_never_was():
     gone = {"absent_projects": [{"name": "speedtest", "container": "logger"}], "absent_images": ["logger"]}
     left = docker_with(None, CONTAINER, {"logger": ["1f", "2e"]})
