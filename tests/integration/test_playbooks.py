@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -166,3 +167,29 @@ def test_a_report_that_cannot_be_made_says_why(no_ssh, tmp_path):
     assert code != 0
     assert "UNREACHABLE" in said
     assert "no route to host" in said
+
+
+@pytest.mark.parametrize(
+    ("role", "entry", "given", "words"),
+    [
+        ("speedtest_logger", "put_back", {}, "missing required arguments: speedtest_logger_put_back"),
+        (
+            "managed_host",
+            "prune",
+            {"managed_host_prune_dir": "/x"},
+            "missing required arguments: managed_host_prune_keep",
+        ),
+        ("managed_host", "refuse", {"managed_host_plan": "some"}, "'managed_host_plan' is of type"),
+    ],
+)
+def test_a_part_of_a_role_says_what_it_must_be_given_before_it_does_anything(
+    checkout, tmp_path, role, entry, given, words
+):
+    call = {"ansible.builtin.include_role": {"name": role, "tasks_from": entry}, "vars": given}
+    tasks = [{"name": "Call it alone", **call}]
+    play_ = {"name": "A playbook", "hosts": "all", "connection": "local", "become": False, "tasks": tasks}
+    (checkout / "playbooks/alone.yml").write_text(json.dumps([play_]), encoding="utf-8")
+    code, said = play("playbooks/alone.yml", "-i", "one,", "-e", "fleet_quiet=false", cwd=checkout)
+    assert code != 0
+    assert words in said
+    assert f"{entry} |" not in said  # none of its own tasks

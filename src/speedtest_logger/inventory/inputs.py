@@ -25,13 +25,24 @@ class Input:
 
 
 @dataclass(frozen=True)
+class EntryPoint:
+    """A part of a role that is called by `tasks_from`; `inputs` are what the call gives it (default ... = it must)."""
+
+    name: str
+    text: str
+    inputs: tuple[Input, ...] = ()
+
+
+@dataclass(frozen=True)
 class Role:
-    """A role's inputs, in the order of its defaults."""
+    """A role's inputs, in the order of its defaults, and the parts of it that can be called alone."""
 
     name: str
     text: str
     inputs: tuple[Input, ...]
+    entry_points: tuple[EntryPoint, ...] = ()
 
 
 STATE = Choice("present", "absent")
 DIRECTORY = kinds.Directory()
+COMMAND_LINES = kinds.Listed("a list of command lines, each a list of words")

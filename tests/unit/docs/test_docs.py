@@ -59,6 +59,29 @@ def test_argument_specs_are_the_defaults(role):
     assert [name for name, option in options.items() if not option["description"]] == []
 
 
+def called_alone(content):
+    """(role, entry point) of each call in a playbook or in a role's tasks that names `tasks_from`."""
+    if isinstance(content, list):
+        return {found for item in content for found in called_alone(item)}
+    if not isinstance(content, dict):
+        return set()
+    found = {(content["name"], content["tasks_from"])} if "tasks_from" in content else set()
+    return found | called_alone(list(content.values()))
+
+
+def test_what_is_called_by_tasks_from_has_an_argument_spec_and_nothing_else_has():
+    files = [*(ROOT / "playbooks").glob("*.yml"), *(ROOT / "playbooks").glob("[pt]*/*.yml")]
+    files += (ROOT / "roles").glob("*/tasks/*.yml")
+    called = {found for file in files for found in called_alone(yaml.safe_load(file.read_text(encoding="utf-8")))}
+    assert ("speedtest_logger", "put_back") in called
+    specs = {
+        role: yaml.safe_load((ROOT / "roles" / role / "meta/argument_specs.yml").read_text())["argument_specs"]
+        for role in ROLES
+    }
+    assert called == {(role, entry) for role, entries in specs.items() for entry in entries if entry != "main"}
+    assert [call for call in called if not (ROOT / "roles" / call[0] / f"tasks/{call[1]}.yml").is_file()] == []
+
+
 def test_one_version_everywhere():
     for role, name in (
         ("speedtest_logger", "speedtest_logger_version"),

@@ -8,7 +8,7 @@ from speedtest_logger import domains
 from speedtest_logger.archive.arrive.limits import Limits
 from speedtest_logger.domains import ACCOUNT, ListOf, OrEmpty, Whole
 from speedtest_logger.inventory import kinds
-from speedtest_logger.inventory.inputs import DIRECTORY, STATE, Input, Role
+from speedtest_logger.inventory.inputs import COMMAND_LINES, DIRECTORY, STATE, EntryPoint, Input, Role
 
 DAYS = Whole(0, 36_500)
 KEEP = Whole(0, 10_000)
@@ -164,4 +164,21 @@ LIMITS = tuple(
     for limit in fields(Limits)
 )
 
-ROLE = Role("speedtest_archive", "The archive host: receives, ingests, answers questions", (*INPUTS, *LIMITS))
+ENTRY_POINTS = (
+    EntryPoint(
+        "observe",
+        "Compare the host with what the role wants there, change nothing: speedtest_archive_observed",
+        (
+            Input(
+                "speedtest_archive_programs",
+                [],
+                "Programs to run there besides; what they print is in speedtest_archive_observed.programs.",
+                COMMAND_LINES,
+            ),
+        ),
+    ),
+)
+
+ROLE = Role(
+    "speedtest_archive", "The archive host: receives, ingests, answers questions", (*INPUTS, *LIMITS), ENTRY_POINTS
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from speedtest_logger import domains
 from speedtest_logger.domains import Choice, OrEmpty
 from speedtest_logger.inventory import kinds
-from speedtest_logger.inventory.inputs import Input, Role
+from speedtest_logger.inventory.inputs import EntryPoint, Input, Role
 
 INPUTS = (
     Input(
@@ -61,4 +61,8 @@ INPUTS = (
     ),
 )
 
-ROLE = Role("docker_host", "Docker Engine 24.0 or newer with Compose 2.20 or newer", INPUTS)
+ENTRY_POINTS = (
+    EntryPoint("observe", "Compare the host with what the role wants there, change nothing: docker_host_observed"),
+)
+
+ROLE = Role("docker_host", "Docker Engine 24.0 or newer with Compose 2.20 or newer", INPUTS, ENTRY_POINTS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from speedtest_logger import domains
 from speedtest_logger.domains import ACCOUNT, Choice, ListOf, OrEmpty, Whole
 from speedtest_logger.inventory import kinds, settings
-from speedtest_logger.inventory.inputs import DIRECTORY, STATE, Input, Role
+from speedtest_logger.inventory.inputs import COMMAND_LINES, DIRECTORY, STATE, EntryPoint, Input, Role
 from speedtest_logger.node import config
 
 ENGINE = Choice(*config.ENGINES)
@@ -156,4 +156,38 @@ AFTER = (
 )
 INPUTS = (*BEFORE, *settings.inputs(), *AFTER)
 
-ROLE = Role("speedtest_logger", "A node: measures its line on schedule, keeps every result, delivers it", INPUTS)
+ENTRY_POINTS = (
+    EntryPoint(
+        "observe",
+        "Compare the node with what the role wants there, change nothing: speedtest_logger_observed",
+        (
+            Input(
+                "speedtest_logger_programs",
+                [],
+                "Programs to run there besides; what they print is in speedtest_logger_observed.programs.",
+                COMMAND_LINES,
+            ),
+        ),
+    ),
+    EntryPoint(
+        "identity", "Compare the node as observe does; one that has no key pair gets one, before the archive lets it in"
+    ),
+    EntryPoint(
+        "put_back",
+        "The node goes back to a release that lies on it already",
+        (
+            Input("speedtest_logger_put_back", ..., "The release to go back to.", kinds.VERSION),
+            Input(
+                "speedtest_logger_discard",
+                False,
+                "true: the release that ran until then does not stay on the node.",
+                domains.Boolean(),
+            ),
+        ),
+    ),
+    EntryPoint("stop", "The node measures no more; a measurement under way leaves its record in the outbox"),
+)
+
+ROLE = Role(
+    "speedtest_logger", "A node: measures its line on schedule, keeps every result, delivers it", INPUTS, ENTRY_POINTS
+)

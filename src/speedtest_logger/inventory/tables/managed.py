@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from speedtest_logger.domains import Whole
+from dataclasses import replace
+
+from speedtest_logger.domains import File, ListOf, Whole
 from speedtest_logger.inventory import kinds
-from speedtest_logger.inventory.inputs import Input, Role
+from speedtest_logger.inventory.inputs import EntryPoint, Input, Role
+
+PLAN = Input(
+    "managed_host_plan",
+    {},
+    "The plan that the action host_state returned; every list in it holds only what differs.",
+    kinds.Mapped("a mapping"),
+)
 
 INPUTS = (
-    Input(
-        "managed_host_plan",
-        {},
-        "The plan that the action host_state returned; every list in it holds only what differs.",
-        kinds.Mapped("a mapping"),
-    ),
+    PLAN,
     Input(
         "managed_host_secrets",
         [],
@@ -34,4 +38,16 @@ INPUTS = (
     ),
 )
 
-ROLE = Role("managed_host", "Carry out what host_state found to differ, with standard modules", INPUTS)
+ENTRY_POINTS = (
+    EntryPoint(
+        "prune",
+        "Of the directories in a directory only some stay",
+        (
+            Input("managed_host_prune_dir", ..., "The directory to look into.", File()),
+            Input("managed_host_prune_keep", ..., "The paths of those that stay.", ListOf(File())),
+        ),
+    ),
+    EntryPoint("refuse", "Fail with what stands where something else belongs", (replace(PLAN, default=...),)),
+)
+
+ROLE = Role("managed_host", "Carry out what host_state found to differ, with standard modules", INPUTS, ENTRY_POINTS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from speedtest_logger import domains
 from speedtest_logger.domains import ACCOUNT, ListOf, Whole
-from speedtest_logger.inventory.inputs import DIRECTORY, STATE, Input, Role
+from speedtest_logger.inventory.inputs import DIRECTORY, STATE, EntryPoint, Input, Role
 
 INPUTS = (
     Input(
@@ -58,4 +58,8 @@ INPUTS = (
     ),
 )
 
-ROLE = Role("speedtest_target", "A measurement server: LibreSpeed's protocol and iperf3", INPUTS)
+ENTRY_POINTS = (
+    EntryPoint("observe", "Compare the host with what the role wants there, change nothing: speedtest_target_observed"),
+)
+
+ROLE = Role("speedtest_target", "A measurement server: LibreSpeed's protocol and iperf3", INPUTS, ENTRY_POINTS)
