@@ -32,7 +32,7 @@ from fleet_data import START, node_table
 
 from speedtest_logger.archive import open_archive
 from speedtest_logger.archive.format.layout import Layout
-from speedtest_logger.archive.read import rollup
+from speedtest_logger.archive.read import gathered
 from speedtest_logger.archive.write import store
 
 DAY = 86_400
@@ -210,7 +210,7 @@ def main() -> None:
         sizes = (size_of(layout.archive, rows), (folder / "sorted.parquet").stat().st_size / rows)
         compare("one sorted file", limit, asked, sizes)
         began = time.perf_counter()
-        months = rollup.gather(layout, time.time())
+        months = gathered.gather(layout, time.time())
         print(
             f"\n{len(months)} months gathered in {time.perf_counter() - began:.0f} s, "
             f"{size_of(layout.gathered, rows):.0f} bytes/row beside the archive's own",

@@ -14,7 +14,7 @@ from speedtest_logger.archive.format import parquet
 from speedtest_logger.archive.format.layout import Layout, month_of
 from speedtest_logger.archive.ledger import index, manifest
 from speedtest_logger.archive.ledger.entry import Entry, Pruned
-from speedtest_logger.archive.read import rollup
+from speedtest_logger.archive.read import gathered
 from speedtest_logger.archive.write import store
 from speedtest_logger.record import utc_text
 
@@ -90,7 +90,7 @@ def prune(
             store.keep_promises(layout, files)
             store.remove_empty_folders(layout.archive, list(files))
             index.rebuild(layout)
-            rollup.remove_stale(layout)
+            gathered.remove_stale(layout)
         days = plan_raw(layout, now, raw_older_than)
         for old in days:
             (layout.root / old.file).unlink()

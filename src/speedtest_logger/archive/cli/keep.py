@@ -62,12 +62,12 @@ PRUNE = Verb(
 def gather_months(args: argparse.Namespace) -> int:
     """What the upkeep's timer runs."""
     from speedtest_logger.archive.arrive import limits, quarantine
-    from speedtest_logger.archive.read import rollup
+    from speedtest_logger.archive.read import gathered
 
     layout, now = Layout(args.root), time.time()
     quarantine.clear(layout, limits.load(layout)[0], now)
-    with progress(sum(map(len, rollup.due(layout, now).values())), "gather") as advance:
-        new = rollup.gather(layout, now, advance)
+    with progress(sum(map(len, gathered.due(layout, now).values())), "gather") as advance:
+        new = gathered.gather(layout, now, advance)
     print(f"{len(new)} months gathered", file=sys.stderr)
     return EXIT_OK
 

@@ -23,7 +23,7 @@ from speedtest_logger.archive.format import digest, runs
 from speedtest_logger.archive.format.layout import RAW_FILE, Layout, default_root, month_of
 from speedtest_logger.archive.format.schema import BATCH_SCHEMA, RAW_SCHEMA, SCHEMA, milliseconds
 from speedtest_logger.archive.ledger import index, manifest, places
-from speedtest_logger.archive.read import rollup, snapshot
+from speedtest_logger.archive.read import gathered, snapshot
 from speedtest_logger.archive.read import sql as statements
 from speedtest_logger.errors import DamagedFileError, StorageError, UsageError
 from speedtest_logger.record import COLUMNS, SCHEMA_VERSION, utc_text
@@ -101,7 +101,7 @@ class Sources:
         """What to read instead of an archive's files, and have the same rows."""
         alike = index.read(layout).columns == [SCHEMA.names]
         older = {file: identity for file, identity in files.older.items() if file.name != RAW_FILE}
-        taken = rollup.instead_of(layout, older) if alike else {}
+        taken = gathered.instead_of(layout, older) if alike else {}
         covered = {file for months in taken.values() for file in months}
         found = sorted([*(files.older.keys() - covered), *files.linked])
         months, raw = ([file for file in found if (file.name == RAW_FILE) == wanted] for wanted in (False, True))
