@@ -77,6 +77,10 @@ class StorageError(SpeedtestError):
     exit_code = EXIT_STORAGE
 
 
+class NotReadyError(StorageError):
+    """What is asked for is being made; the text says how far that is."""
+
+
 class DamagedFileError(StorageError):
     """A file of the archive cannot be read any more; `file` is its path, `why` what its reader said."""
 

@@ -11,10 +11,12 @@ whose cursor it is, once it is sealed: all there is is named then.)
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from speedtest_logger.archive.format import parquet
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.ledger import manifest
 from speedtest_logger.archive.ledger.entry import Entry, Rewritten
@@ -113,3 +115,13 @@ def days_of(entry: Entry) -> tuple[str, ...] | None:
     if entry.facts is None or not entry.changes or not all(isinstance(c, Rewritten) for c in entry.changes):
         return None
     return tuple(sorted(entry.facts.days))
+
+
+def is_under_way(layout: Layout, change: Change) -> bool:
+    """Whether files of a change have yet to take their places: a line is written before its files do.
+
+    Only the last change of all can be. Who reads files must not put its cursor behind such a change.
+    """
+    places = [layout.archive / name for name in change.months]
+    gone = [layout.archive / name for name in change.gone]
+    return any(map(os.path.lexists, [*map(parquet.beside, places), *gone]))

@@ -1,113 +1,355 @@
-"""Months of the whole fleet in one file each, for questions about all of it.
+"""Rollups: figures per node, hour and day, in a database beside the archive that may be removed at any time.
 
-The dataset has a file per location and month: right for what changes, but a question about a thousand locations opens
-twelve thousand files a year, at 0.2 ms each. Months that are over and have many files are therefore gathered into one
-more file. Its name is a fingerprint of the files that it was made of, and it is read only in the place of exactly
-these: where one of them changes it is out of use that moment. Nothing is lost with it; gathered/ may be removed.
+Whoever looks at a year of a fleet cannot read millions of records for each page. A rollup has the exact percentiles of
+each hour and day, made from the records of just these; every slot's outcome; and the records of the last days as they
+are. Before each question the manifest is asked what became of which days (`changes`), and exactly these are made again,
+in one transaction with the cursor: an answer is never older than the archive, and a crash leaves what was before.
+
+A location that several nodes measure has rows of its own, under the node '': percentiles of several cannot be merged.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from speedtest_logger.archive.format import parquet
-from speedtest_logger.archive.format.layout import Layout
-from speedtest_logger.archive.format.schema import SCHEMA
-from speedtest_logger.archive.ledger import index
-from speedtest_logger.archive.read.snapshot import Files
-from speedtest_logger.files import Identity, identities, is_regular, sync_directory
+from speedtest_logger.archive.format.layout import Layout, month_of
+from speedtest_logger.archive.format.parquet import ParquetFile
+from speedtest_logger.archive.format.schema import BATCH_SCHEMA
+from speedtest_logger.archive.read import changes
+from speedtest_logger.archive.read.dataset import literal
+from speedtest_logger.archive.read.local_time import Zone
+from speedtest_logger.errors import NotReadyError, StorageError, UsageError
+from speedtest_logger.files import Identity, identity
 
-FEWEST_FILES = 100  # fewer are opened in no time
-QUIET_SECONDS = 86_400  # a month that changed since yesterday may change again
-ROW_GROUP = 122_880  # what DuckDB hands to a thread
-GATHERED_SCHEMA = pa.schema([pa.field("location", pa.string()), *SCHEMA], metadata=SCHEMA.metadata)
+FORMAT = "1"  # of the tables: another one has them made again
+RECENT_DAYS = 8  # of which the records themselves are kept
+BATCH_ROWS = 500_000  # that are worked on at once
+MEMORY = "400MB"
+# Name of a figure: its column in a record.
+VALUES = {
+    "download": "download_bps",
+    "upload": "upload_bps",
+    "latency": "latency_ms",
+    "jitter": "jitter_ms",
+    "download_latency": "download_latency_ms",
+    "upload_latency": "upload_latency_ms",
+    "loss": "packet_loss_pct",
+}
+STATUSES = ("ok", "partial", "failed", "skipped")
+BAND_COLUMNS = ", ".join(
+    [f"{status} INTEGER" for status in STATUSES]
+    + [f"{name}_low DOUBLE, {name} DOUBLE, {name}_high DOUBLE, {name}_tests INTEGER" for name in VALUES]
+    + ["bytes_received BIGINT, bytes_sent BIGINT"]
+)
+BANDS = ", ".join(
+    [f"count(*) FILTER (status = '{status}')" for status in STATUSES]
+    + [
+        f"quantile_cont({column}, 0.1), quantile_cont({column}, 0.5), quantile_cont({column}, 0.9), count({column})"
+        for column in VALUES.values()
+    ]
+    + ["sum(bytes_received), sum(bytes_sent)"]
+)
+TABLES = f"""
+    CREATE TABLE about (name VARCHAR PRIMARY KEY, value VARCHAR);
+    CREATE TABLE slot (node VARCHAR, location VARCHAR, moment BIGINT, run UBIGINT, status VARCHAR, reason VARCHAR,
+                       started BIGINT); -- moment in s, started in ms since 1970
+    CREATE TABLE hour (node VARCHAR, location VARCHAR, start BIGINT, {BAND_COLUMNS});
+    CREATE TABLE day (node VARCHAR, location VARCHAR, start BIGINT, {BAND_COLUMNS});
+    CREATE TABLE recent AS FROM nothing;
+"""
+NAMES = ("recent", "day", "hour", "slot", "about")
+SECOND_OF = "CAST(floor(epoch({})) AS BIGINT)"
 
 
-def gather(layout: Layout, now: float, progress: Callable[[int], None] | None = None) -> list[Path]:
-    """Gather what is worth it and remove what is out of use; returns the new files.
+@dataclass(frozen=True)
+class Part:
+    """What is made again: a location's tests of some days (UTC) that follow each other, begin and end in Unix time (s).
 
-    `progress` hears of each file read. Raises OSError and leaves no half file.
+    Days on a zone's clocks that these touch begin and end elsewhere.
     """
-    remove_stale(layout)
-    new = []
-    for target, files in due(layout, now).items():
-        target.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        write(target, list(files), progress)
-        if target == place_of(layout, identities(files)):
-            new.append(target)
-        else:  # a month changed meanwhile
-            target.unlink()
-    return new
+
+    location: str
+    start: int
+    end: int
+    local_start: int
+    local_end: int
 
 
-def due(layout: Layout, now: float) -> dict[Path, Files]:
-    """Months that are worth gathering and are not: the file to write, and what is to go into it."""
-    if index.read(layout).columns != [SCHEMA.names]:  # some files have columns of their own
-        return {}
-    return {
-        target: files
-        for files in _by_month(identities(layout.month_files()))
-        if len(files) >= FEWEST_FILES
-        and all(found.mtime_ns / 1e9 < now - QUIET_SECONDS for found in files.values())
-        and not is_regular(target := place_of(layout, files))
-    }
+class Rollups:
+    """The rollups of one archive in one file, which one process has open. Its methods may be called by any thread."""
+
+    def __init__(self, layout: Layout, file: Path, zone: Zone) -> None:
+        """Open the file, or make it. Raises StorageError where another process has it open."""
+        self.layout, self.file, self.zone = layout, file, zone
+        self._lock = threading.Lock()
+        self._seen: tuple[Identity | None, ...] | None = None
+        self._made: tuple[int, int] | None = None  # files done, of how many, while all of it is being made
+        self._database = self._open()
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        """The file as it is; anew where it cannot be read, or is of another format, zone or archive."""
+        for _ in range(2):
+            try:
+                database = duckdb.connect(self.file, config={"memory_limit": MEMORY})
+            except duckdb.IOException as error:
+                if "lock" in str(error):
+                    raise StorageError(f"another process has {self.file} open: one dashboard is enough") from error
+                self._remove()
+                continue
+            except duckdb.Error:  # whatever lies there can be made again
+                self._remove()
+                continue
+            database.execute("SET TimeZone = 'UTC'; SET enable_external_access = false")
+            if self._is_known(database):
+                return database
+            self._make(database)
+            return database
+        raise StorageError(f"{self.file} cannot be opened: remove it; it is made again")
+
+    def _remove(self) -> None:
+        for name in (self.file.name, f"{self.file.name}.wal"):
+            self.file.with_name(name).unlink(missing_ok=True)
+
+    def _about(self) -> dict[str, str]:
+        return {"format": FORMAT, "zone": self.zone.name, "archive": str(self.layout.root.resolve())}
+
+    def _is_known(self, database: duckdb.DuckDBPyConnection) -> bool:
+        with suppress(duckdb.Error):
+            about = dict(database.execute("SELECT name, value FROM about").fetchall())
+            return self._about().items() <= about.items()
+        return False
+
+    def _make(self, database: duckdb.DuckDBPyConnection) -> None:
+        """Empty tables."""
+        for name in NAMES:
+            database.execute(f"DROP TABLE IF EXISTS {name}")
+        database.register("nothing", BATCH_SCHEMA.empty_table())
+        database.execute(TABLES)
+        database.unregister("nothing")
+        database.executemany("INSERT INTO about VALUES (?, ?)", list(self._about().items()))
+
+    def close(self) -> None:
+        """End all use of the file."""
+        self._database.close()
+
+    def cursor(self) -> str | None:
+        """Where the archive's manifest had got to when the rollups were made; None before its first change."""
+        row = self._database.cursor().execute("SELECT value FROM about WHERE name = 'cursor'").fetchone()
+        return str(row[0]) if row else None
+
+    def ask(self, sql: str, parameters: dict[str, Any] | None = None) -> pa.Table:
+        """The answer to SQL over slot, hour, day and recent, as of now. Raises as `refresh` does."""
+        self.refresh()
+        return self._database.cursor().sql(sql, params=parameters or None).to_arrow_table()
+
+    def rows(self, sql: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        """The same as one dictionary a row."""
+        found: list[dict[str, Any]] = self.ask(sql, parameters).to_pylist()
+        return found
+
+    def refresh(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """Make again what changed in the archive since; `progress` hears how many files of how many are done.
+
+        Raises StorageError and DamagedFileError where the archive cannot be read, and NotReadyError while another
+        thread makes the rollups of all of it: that can take minutes, where a change takes milliseconds.
+        """
+        with self._changing():
+            seen = tuple(identity(self.layout.manifest / name) for name in ("chain.jsonl", "open.jsonl"))
+            if seen == self._seen:
+                return
+            found = self._changes()
+            under_way = bool(found) and changes.is_under_way(self.layout, found[-1])
+            self._take(found[:-1] if under_way else found, progress)
+            self._seen = None if under_way else seen
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        if not self._lock.acquire(blocking=False):
+            if self._made:
+                done, of = self._made
+                raise NotReadyError(f"the figures of {of:,} files are being made for the first time: {done:,} are done")
+            self._lock.acquire()
+        try:
+            yield
+        finally:
+            self._made = None
+            self._lock.release()
+
+    def _changes(self) -> list[changes.Change]:
+        """What came since; everything where the archive is not what it was."""
+        try:
+            return list(changes.since(self.layout, self.cursor()))
+        except UsageError:  # it was restored to an earlier state
+            self._make(self._database)
+            return list(changes.since(self.layout))
+
+    def _take(self, found: list[changes.Change], progress: Callable[[int, int], None] | None) -> None:
+        if not found:
+            return
+        touched = touched_by(found)
+        parts = [self._part(name, days) for name, days in touched.items()]
+        done, is_first = 0, self.cursor() is None
+        batches = list(self._batches(parts))
+        for number, batch in enumerate(batches):
+            self._made = (done, len(parts)) if is_first else None
+            last = number == len(batches) - 1
+            self._make_again(batch, found[-1].cursor if last else None)
+            done += len(batch)
+            if progress:
+                progress(done, len(parts))
+
+    def _batches(self, parts: list[Part]) -> Iterator[list[Part]]:
+        """Parts that are made again at once: never two of one location, and a bounded number."""
+        ordered = sorted(parts, key=lambda part: (part.start // (28 * 86_400), part.location))
+        waiting: list[Part] = []
+        days = 0
+        for part in ordered:
+            length = (part.end - part.start) // 86_400
+            if waiting and (
+                days + length > BATCH_ROWS // 288 or any(part.location == other.location for other in waiting)
+            ):
+                yield waiting
+                waiting, days = [], 0
+            waiting.append(part)
+            days += length
+        if waiting:
+            yield waiting
+
+    def _part(self, name: str, days: set[str] | None) -> Part:
+        location, year, month = month_of(name)
+        first = datetime(year, month, 1, tzinfo=timezone.utc)
+        last = (first + timedelta(days=32)).replace(day=1)
+        start, end = int(first.timestamp()), int(last.timestamp())
+        if days:
+            start = int(datetime.fromisoformat(f"{min(days)}T00:00+00:00").timestamp())
+            end = int(datetime.fromisoformat(f"{max(days)}T00:00+00:00").timestamp()) + 86_400
+        return Part(location, start, end, self._midnight(start), self._midnight(end - 1, days=1))
+
+    def _midnight(self, moment: int, days: int = 0) -> int:
+        """The beginning (Unix time, s) of the zone's day that a moment lies in, or of a later one."""
+        day = self.zone.part(moment, "day") + timedelta(days=days)
+        return int(day.replace(tzinfo=self.zone.rules).timestamp())
+
+    def _make_again(self, parts: list[Part], cursor: str | None) -> None:
+        """Put what the archive has of some parts in the place of what the tables have, all or nothing."""
+        tables = [
+            records_of(self.layout, p.location, min(p.start, p.local_start), max(p.end, p.local_end)) for p in parts
+        ]
+        columns = ("location", "start", "end", "local_start", "local_end")
+        touched = pa.table({name: [getattr(part, name) for part in parts] for name in columns})
+        with self._transaction() as connection:
+            connection.register("found", pa.concat_tables(tables))
+            connection.register("touched", touched)
+            self._replace(connection)
+            if cursor:
+                connection.execute("INSERT OR REPLACE INTO about VALUES ('cursor', ?)", [cursor])
+
+    @contextmanager
+    def _transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        connection = self._database.cursor()
+        try:
+            connection.execute("SET TimeZone = 'UTC'; BEGIN")
+            yield connection
+            connection.execute("COMMIT")
+        finally:
+            connection.close()  # what was not committed never was
+
+    def _replace(self, connection: duckdb.DuckDBPyConnection) -> None:
+        within = "t.location = {0}.location AND {1} >= t.{2}start AND {1} < t.{2}end"
+        places = (("slot", "slot.started // 1000", ""), ("hour", "hour.start", ""), ("day", "day.start", "local_"))
+        for table, at, which in places:
+            connection.execute(f"DELETE FROM {table} USING touched t WHERE {within.format(table, at, which)}")
+        started = SECOND_OF.format("started_at")
+        connection.execute(f"DELETE FROM recent USING touched t WHERE {within.format('recent', started, '')}")
+        oldest = int(time.time()) - RECENT_DAYS * 86_400
+        connection.execute(f"DELETE FROM recent WHERE started_at < to_timestamp({oldest})")
+        chosen = f"(SELECT f.* FROM found f JOIN touched t ON {within.format('f', started, '')})"
+        connection.execute(f"""
+            INSERT INTO slot SELECT node, location, {SECOND_OF.format("coalesce(scheduled_at, started_at)")},
+              CASE WHEN scheduled_at IS NULL THEN hash(run_id) END, status, reason, epoch_ms(started_at)
+            FROM {chosen} ORDER BY node, started_at""")
+        connection.execute(f"INSERT INTO recent SELECT * FROM {chosen} WHERE started_at >= to_timestamp({oldest})")
+        self._bands(connection, "hour", chosen, f"{started} // 3600 * 3600")
+        local = f"(SELECT f.* FROM found f JOIN touched t ON {within.format('f', started, 'local_')})"
+        midnight = f"timezone({literal(self.zone.name)}, date_trunc('day', {self.zone.sql()}))"
+        self._bands(connection, "day", local, SECOND_OF.format(midnight))
+
+    @staticmethod
+    def _bands(connection: duckdb.DuckDBPyConnection, table: str, rows: str, at: str) -> None:
+        """Each node's row of an hour or day, and one of the location's where several nodes measured it."""
+        connection.execute(f"""
+            INSERT INTO {table} SELECT coalesce(node, ''), location, {at} AS start, {BANDS} FROM {rows}
+            GROUP BY GROUPING SETS ((node, location, start), (location, start))
+            HAVING grouping(node) = 0 OR count(DISTINCT node) > 1 ORDER BY 1, 2, 3""")
 
 
-def instead_of(layout: Layout, files: Files) -> dict[Path, Files]:
-    """The gathered files that may be read instead of some of `files`, and instead of which."""
-    if not layout.gathered.is_dir():
-        return {}
-    months = _by_month(files)
-    return {target: of for of in months if len(of) >= FEWEST_FILES and is_regular(target := place_of(layout, of))}
+def touched_by(found: Iterable[changes.Change]) -> dict[str, set[str] | None]:
+    """The months that changes touched, and which of their days; None is all of a month."""
+    touched: dict[str, set[str] | None] = {}
+    for change in found:
+        for name, days in [*change.months.items(), *((name, None) for name in change.gone)]:
+            known = touched.setdefault(name, set())
+            touched[name] = None if days is None or known is None else known | set(days)
+    return touched
 
 
-def remove_stale(layout: Layout) -> None:
-    """Remove what was made of other files than those that are there now, and what a crash left."""
-    used = {place_of(layout, files) for files in _by_month(identities(layout.month_files()))}
-    for file in layout.gathered.glob("year=*/month=*/*"):
-        if file not in used and (file.suffix == ".parquet" or time.time() - file.lstat().st_mtime > QUIET_SECONDS):
-            file.unlink(missing_ok=True)
+def records_of(layout: Layout, location: str, start: int, end: int) -> pa.Table:
+    """A location's records that started in a period (Unix time, s), with BATCH_SCHEMA.
+
+    Raises DamagedFileError for a month that cannot be read.
+    """
+    found = [BATCH_SCHEMA.empty_table()]
+    for file in _months(layout, location, start, end):
+        with suppress(FileNotFoundError):
+            found += [_as_batch(rows, location) for rows in _rows(file, start * 1000, end * 1000)]
+    return pa.concat_tables(found)
 
 
-def place_of(layout: Layout, files: Files) -> Path:
-    """Where a month's files are gathered: another place as soon as one of them is another."""
-    texts = [f"{file.parts[-4]} {found.size} {found.mtime_ns}" for file, found in sorted(files.items())]
-    fingerprint = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:32]
-    year, month = next(iter(files)).parts[-3:-1]
-    return layout.gathered / year / month / f"{fingerprint}.parquet"
+def _months(layout: Layout, location: str, start: int, end: int) -> list[Path]:
+    first, last = (datetime.fromtimestamp(moment, timezone.utc) for moment in (start, end - 1))
+    numbers = range(first.year * 12 + first.month - 1, last.year * 12 + last.month)
+    files = [layout.month_file(location, number // 12, number % 12 + 1) for number in numbers]
+    return [file for file in files if file.is_file()]
 
 
-def write(target: Path, files: list[Path], progress: Callable[[int], None] | None) -> None:
-    """One file of many, by location and start; it is complete when it has its name."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    with parquet.new_file(temporary) as stream:
-        parquet.write(stream, _pieces(sorted(files), progress), GATHERED_SCHEMA, ROW_GROUP)
-    os.replace(temporary, target)
-    sync_directory(target.parent)
+def _rows(file: Path, start: int, end: int) -> Iterator[pa.Table]:
+    """A month's rows that started in a period (Unix time, ms), of the row groups that can have some."""
+    with ParquetFile(file) as source:
+        place = source.schema_arrow.get_field_index("started_at")
+        for group in range(source.num_row_groups):
+            known = source.metadata.row_group(group).column(place).statistics
+            if known and known.has_min_max and not (_ms(known.max) >= start and _ms(known.min) < end):
+                continue
+            rows = source.read_row_group(group, use_threads=False)
+            at = rows["started_at"].cast(pa.int64())
+            inside = pc.and_(pc.greater_equal(at, start), pc.less(at, end))
+            yield rows if pc.all(inside).as_py() else rows.filter(inside)
 
 
-def _pieces(files: list[Path], progress: Callable[[int], None] | None) -> Iterator[pa.Table]:
-    for file in files:
-        source = parquet.ParquetFile(file)
-        location = pa.scalar(file.parts[-4].partition("=")[2])
-        for rows in parquet.groups(source):
-            named = pa.field("location", pa.string())
-            yield rows.add_column(0, named, pa.repeat(location, rows.num_rows)).replace_schema_metadata(
-                GATHERED_SCHEMA.metadata
-            )
-        if progress:
-            progress(1)
+def _ms(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
 
 
-def _by_month(files: Files) -> Iterable[Files]:
-    """A month's files each."""
-    months: dict[tuple[str, ...], dict[Path, Identity]] = {}
-    for file, found in files.items():
-        months.setdefault(file.parts[-3:-1], {})[file] = found
-    return months.values()
+def _as_batch(rows: pa.Table, location: str) -> pa.Table:
+    """Rows of a file with the columns that records have today."""
+    count = rows.num_rows
+    columns = [
+        rows[field.name].cast(field.type)
+        if field.name in rows.column_names
+        else pa.repeat(pa.scalar(location), count)
+        if field.name == "location"
+        else pa.nulls(count, field.type)
+        for field in BATCH_SCHEMA
+    ]
+    return pa.table(columns, schema=BATCH_SCHEMA)

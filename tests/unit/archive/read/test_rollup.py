@@ -1,143 +1,197 @@
-"""Months of the whole fleet in one file: the same answers, and never a stale one."""
+"""Rollups are what the raw archive says, whatever became of it since they were made."""
 
 from __future__ import annotations
 
-import os
-import uuid
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from builders import DAY, FIRST, by_hand, fresh, put, slot
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
-from speedtest_logger.archive import cli, open_archive
 from speedtest_logger.archive.care import prune
-from speedtest_logger.archive.format import json_lines, layout, parquet
+from speedtest_logger.archive.format import parquet
 from speedtest_logger.archive.read import rollup
-from speedtest_logger.archive.write import store
-from speedtest_logger.record import Record, unix_time, utc_text
+from speedtest_logger.archive.read.dataset import Archive
+from speedtest_logger.archive.read.local_time import Zone
+from speedtest_logger.archive.read.rollup import VALUES, Rollups
+from speedtest_logger.errors import StorageError
 
-JANUARY, FEBRUARY = unix_time("2026-01-05T00:00:00.000Z"), unix_time("2026-02-05T00:00:00.000Z")
-LATER = unix_time("2026-06-01T00:00:00.000Z")
-PLACES = [f"loc-{number}" for number in range(4)]
+ZONES = ("UTC", "Europe/Berlin", "Asia/Kolkata", "America/St_Johns")
+MEASURED = [*VALUES.values()]
+
+
+def figures(archive, at):
+    """Each node's and each shared location's figures by a beginning, from the records themselves."""
+    columns = ", ".join(
+        f"quantile_cont({column}, 0.1) AS {name}_low, quantile_cont({column}, 0.5) AS {name}, "
+        f"quantile_cont({column}, 0.9) AS {name}_high, count({column}) AS {name}_tests"
+        for name, column in VALUES.items()
+    )
+    counts = ", ".join(f"count(*) FILTER (status = '{status}') AS {status}" for status in rollup.STATUSES)
+    parts = (
+        f"SELECT {who} AS node, location, {at} AS start, {counts}, {columns}, sum(bytes_received) AS bytes_received, "
+        f"sum(bytes_sent) AS bytes_sent FROM records GROUP BY {by} HAVING {having}"
+        for who, by, having in (("node", "ALL", "true"), ("''", "location, 3", "count(DISTINCT node) > 1"))
+    )
+    found = archive.query(" UNION ALL ".join(parts)).to_pylist()
+    return sorted(found, key=lambda row: (row["node"], row["location"], row["start"]))
+
+
+def same(rollups, zone):
+    """Whether every table is what the records say."""
+    archive = Archive(rollups.layout)
+    hour = "CAST(floor(epoch(started_at)) AS BIGINT) // 3600 * 3600"
+    midnight = f"CAST(floor(epoch(timezone('{zone}', date_trunc('day', timezone('{zone}', started_at))))) AS BIGINT)"
+    for table, at in (("hour", hour), ("day", midnight)):
+        columns = "node, location, start, * EXCLUDE (node, location, start)"
+        assert rollups.rows(f"SELECT {columns} FROM {table} ORDER BY node, location, start") == figures(archive, at)
+    sql = """SELECT node, location, CAST(floor(epoch(coalesce(scheduled_at, started_at))) AS BIGINT) AS moment,
+             CASE WHEN scheduled_at IS NULL THEN hash(run_id) END AS run, status, reason,
+             epoch_ms(started_at) AS started FROM records ORDER BY ALL"""
+    assert rollups.rows("SELECT * FROM slot ORDER BY ALL") == archive.query(sql).to_pylist()
+
+
+@st.composite
+def rows(draw):
+    """A record of one of three nodes in two locations, in a winter and spring with a change of the clocks in it."""
+    node = draw(st.sampled_from(["attic", "porch", "shed"]))
+    at = FIRST + draw(st.integers(0, 100 * 24)) * 3600 + draw(st.sampled_from([0, 1795, 3599]))
+    number = st.none() | st.floats(0, 1e9, allow_nan=False)
+    values = {column: draw(number) for column in MEASURED}
+    status = draw(st.sampled_from(rollup.STATUSES))
+    values |= {"status": status, "reason": "locked" if status in ("failed", "skipped") else None}
+    values |= {
+        "packet_loss_pct": draw(st.none() | st.floats(0, 100)),
+        "bytes_received": draw(st.none() | st.integers(0, 9)),
+    }
+    location = draw(st.sampled_from(["home", "office"]))
+    if draw(st.booleans()):
+        return slot(node, at, location, **values)
+    return by_hand(node, draw(st.integers(1, 10**6)), at, location, **values)
+
+
+@given(
+    st.lists(st.lists(rows(), min_size=1, max_size=8), min_size=1, max_size=4), st.sampled_from(ZONES), st.booleans()
+)
+@settings(max_examples=10, phases=[Phase.explicit, Phase.generate])
+def test_they_are_what_the_records_say_after_every_change(tmp_path_factory, deliveries, zone, pruned):
+    layout = fresh(tmp_path_factory)
+    rollups = Rollups(layout, layout.root / "rollup.duckdb", Zone.named(zone))
+    for delivery in deliveries:
+        put(layout, *delivery)
+        same(rollups, zone)
+    if pruned:
+        prune.prune(layout, FIRST + 101 * DAY, 60 * DAY, None)
+        same(rollups, zone)
+    rollups.close()
 
 
 @pytest.fixture
-def archive(tmp_path, monkeypatch):
-    monkeypatch.setattr(rollup, "FEWEST_FILES", len(PLACES))
-    made = layout.Layout(tmp_path / "archive")
-    made.prepare()
-    for moment in (JANUARY, FEBRUARY):
-        add(made, *(measured(place, moment + 60 * n) for place in PLACES for n in range(3)))
-    age(made)
-    return made
+def layout(tmp_path_factory):
+    return fresh(tmp_path_factory)
 
 
-def measured(place, moment, **changes):
-    times = {"started_at": utc_text(moment), "finished_at": utc_text(moment + 9)}
-    record = Record(run_id=str(uuid.uuid4()), node=f"at-{place}", location=place, status="ok", **times)
-    return {**record.to_row(), "download_bps": 1e8, "upload_bps": 5e7, **changes}
+def opened(layout, zone="UTC"):
+    return Rollups(layout, layout.root / "rollup.duckdb", Zone.named(zone))
 
 
-def add(archive, *rows):
-    with store.single_writer(archive, "test"):
-        store.commit(archive, "ingest", json_lines.to_table(list(rows)))
+def counted(rollups):
+    return rollups.rows("SELECT count(*) AS n FROM slot")[0]["n"]
 
 
-def age(archive):
-    for file in archive.month_files():
-        os.utime(file, (FEBRUARY, FEBRUARY))
+def test_what_is_opened_again_goes_on_where_it_was(layout, monkeypatch):
+    put(layout, slot("attic", FIRST))
+    first = opened(layout)
+    assert counted(first) == 1
+    first.close()
+    put(layout, slot("attic", FIRST + 3 * DAY))
+    read = []
+    original = rollup.records_of
+    monkeypatch.setattr(rollup, "records_of", lambda *words: read.append(words[2:]) or original(*words))
+    second = opened(layout)
+    assert counted(second) == 2
+    assert read == [(FIRST + 3 * DAY, FIRST + 4 * DAY)]  # the day that was touched, and nothing else
+    assert counted(second) == 2
+    assert len(read) == 1
 
 
-def everything(archive, **scope):
-    return open_archive(archive.root).only(**scope).query("SELECT * FROM records ORDER BY run_id")
+@pytest.mark.parametrize("spoil", ["garbage", "gone", "zone", "format"])
+def test_a_file_that_is_of_no_use_is_made_again(layout, spoil, monkeypatch):
+    put(layout, slot("attic", FIRST + DAY - 1))
+    opened(layout).close()
+    file = layout.root / "rollup.duckdb"
+    if spoil == "garbage":
+        file.write_bytes(b"no database at all" * 1000)
+    if spoil == "gone":
+        file.unlink()
+    if spoil == "format":
+        monkeypatch.setattr(rollup, "FORMAT", "another")
+    made = opened(layout, "Europe/Berlin" if spoil == "zone" else "UTC")
+    assert counted(made) == 1
 
 
-@pytest.fixture
-def taken(monkeypatch):
-    """The gathered files that queries read."""
-    seen, original = [], rollup.instead_of
+def test_one_process_has_the_file(layout):
+    rollups = opened(layout)
+    rollups.refresh()
+    import subprocess
+    import sys
 
-    def watched(*args):
-        found = original(*args)
-        seen.extend(found)
-        return found
-
-    monkeypatch.setattr(rollup, "instead_of", watched)
-    return seen
-
-
-def test_the_answers_are_the_same_and_come_from_one_file_a_month(archive, taken):
-    before = everything(archive)
-    assert not taken
-    new = rollup.gather(archive, LATER)
-    assert [file.parent.parent.name + "/" + file.parent.name for file in new] == [
-        "year=2026/month=01",
-        "year=2026/month=02",
-    ]
-    assert everything(archive).equals(before)
-    assert set(taken) == set(new)
-    assert not rollup.gather(archive, LATER)
+    program = f"""
+from pathlib import Path
+from speedtest_logger.archive.format.layout import Layout
+from speedtest_logger.archive.read.local_time import Zone
+from speedtest_logger.archive.read.rollup import Rollups
+Rollups(Layout(Path({str(layout.root)!r})), Path({str(rollups.file)!r}), Zone.named("UTC"))
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "another process has" in found.stderr
+    assert counted(rollups) == 0
 
 
-def test_a_question_about_one_node_or_place_opens_its_own_files_only(archive, taken):
-    rollup.gather(archive, LATER)
-    assert everything(archive, location="loc-1").num_rows == everything(archive, node="at-loc-2").num_rows == 6
-    assert not taken
-    assert everything(archive, start=FEBRUARY).num_rows == 12
-    assert len(taken) == 1
+def test_a_month_that_has_not_taken_its_place_is_waited_for(layout, monkeypatch):
+    """The manifest names a change before its files are there: what is read then is the month as it was."""
+    put(layout, slot("attic", FIRST))
+    rollups = opened(layout)
+    assert counted(rollups) == 1
+    (file,) = layout.month_files()
+    before = file.read_bytes()
+    put(layout, slot("attic", FIRST + 300))
+    after = file.read_bytes()
+    file.write_bytes(before)
+    parquet.beside(file).write_bytes(after)
+    assert counted(rollups) == 1
+    parquet.beside(file).replace(file)
+    assert counted(rollups) == 2
 
 
-def test_a_month_that_changes_is_read_from_its_own_files_at_once(archive, taken):
-    old = rollup.gather(archive, LATER)
-    add(archive, measured("loc-1", JANUARY + 600))
-    taken.clear()
-    assert everything(archive).num_rows == 25
-    assert taken == [old[1]]
-    age(archive)
-    new = rollup.gather(archive, LATER)
-    assert everything(archive).num_rows == 25
-    assert len(new) == 1
-    assert set(archive.gathered.rglob("*.parquet")) == {old[1], *new}
+def test_an_archive_that_was_restored_to_an_earlier_state_is_read_again(layout):
+    put(layout, slot("attic", FIRST))
+    rollups = opened(layout)
+    (file,) = layout.month_files()
+    chain = (layout.manifest / "open.jsonl").read_bytes()
+    before = file.read_bytes()
+    put(layout, slot("attic", FIRST + 300))
+    assert counted(rollups) == 2
+    file.write_bytes(before)
+    (layout.manifest / "open.jsonl").write_bytes(chain)
+    assert counted(rollups) == 1
 
 
-def test_what_is_young_or_small_is_left_as_it_is(archive, monkeypatch):
-    assert not rollup.gather(archive, FEBRUARY + 3600)
-    monkeypatch.setattr(rollup, "FEWEST_FILES", 5)
-    assert not rollup.gather(archive, LATER)
+def test_a_damaged_month_is_named_and_nothing_of_it_is_taken(layout):
+    put(layout, slot("attic", FIRST))
+    rollups = opened(layout)
+    assert counted(rollups) == 1
+    (file,) = layout.month_files()
+    put(layout, slot("attic", FIRST + 300))
+    file.write_bytes(file.read_bytes()[:-20] + b"x" * 20)
+    with pytest.raises(StorageError, match=r"speedtest\.parquet"):
+        rollups.refresh()
+    assert rollups.cursor() is not None
 
 
-def test_a_month_that_changes_while_it_is_gathered_is_not_gathered(archive, monkeypatch):
-    original = parquet.write
-
-    def while_another_writes(*args):
-        os.utime(archive.month_files()[0])
-        return original(*args)
-
-    monkeypatch.setattr(parquet, "write", while_another_writes)
-    assert len(rollup.gather(archive, LATER)) == 1
-    assert len(list(archive.gathered.rglob("*.parquet"))) == 1
-
-
-def test_columns_of_a_later_version_survive(archive, taken):
-    file = archive.month_files()[0]
-    table = pq.ParquetFile(file).read()
-    pq.write_table(table.append_column("quic_bps", pa.array([7.0] * table.num_rows)), file)
-    (archive.state / "index.json").unlink()
-    age(archive)
-    assert not rollup.gather(archive, LATER)
-    assert everything(archive)["quic_bps"].null_count == 21
-    assert not taken
-
-
-def test_a_full_disk_leaves_nothing_behind(archive, monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(OSError, match="No space"):
-        rollup.gather(archive, LATER)
-    assert not [file for file in archive.gathered.rglob("*") if file.is_file()]
-
-
-def test_pruning_takes_the_gathered_months_along(archive, capsys):
-    assert cli.main(["--root", str(archive.root), "gather"]) == 0
-    assert "2 months gathered" in capsys.readouterr().err
-    prune.prune(archive, LATER, 100 * 86_400, None)
-    assert [file.parent.name for file in archive.gathered.rglob("*.parquet")] == ["month=02"]
+def test_records_of_the_last_days_are_kept_whole(layout, monkeypatch):
+    old, new = slot("attic", FIRST), slot("attic", FIRST + 20 * DAY, message="as it was")
+    put(layout, old, new)
+    monkeypatch.setattr("time.time", lambda: FIRST + 21 * DAY)
+    rollups = opened(layout)
+    (kept,) = rollups.rows("SELECT * FROM recent")
+    assert (kept["run_id"], kept["message"], kept["location"]) == (new["run_id"], "as it was", "home")
