@@ -1,9 +1,16 @@
 """What a node and the archive say to each other: JSON lines up, one JSON object down.
 
 Up go records, each on a line. On request a record's line is followed by one with its raw output: a zlib stream
-(RFC 1950) in base64. Down comes a receipt, or why the delivery as a whole was refused:
+(RFC 1950) in base64. Before them goes a line in which the node says how it is, where an earlier receipt said that the
+archive knows such a line:
 
-    {"receipt": ID, "node": NAME, "accepted": [run_id …], "rejected": {run_id: reason}, "later": {run_id: reason}}
+    {"hello": {"version": TEXT, "runtime": NAME, "outbox": {"records": N, "bytes": N}, "clock": Unix time (s),
+               "disk_free": bytes}}
+
+Down comes a receipt, or why the delivery as a whole was refused:
+
+    {"receipt": ID, "node": NAME, "accepted": [run_id …], "rejected": {run_id: reason}, "later": {run_id: reason},
+     "knows": ["hello"]}
     {"refused": REASON, "message": TEXT}
 """
 
@@ -23,17 +30,23 @@ MOST_BYTES = 4_000_000  # what is kept of an engine's output at most
 # engines print shrinks to a fifth or a tenth, so an honest line gives some 225,000 bytes, and one that gives more than
 # 40 times what it has is a bomb.
 MOST_DELIVERED = 1_000_000
+HELLO = "hello"
+MOST_HELLO = 2_000  # bytes of its line
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What the archive says of the records that were sent, by run_id; what is `later` stays on the node until then."""
+    """What the archive says of the records that were sent, by run_id; what is `later` stays on the node until then.
+
+    `knows` names the lines besides records that the archive understands.
+    """
 
     name: str
     node: str
     accepted: list[str] = field(default_factory=list)
     rejected: dict[str, str] = field(default_factory=dict)
     later: dict[str, str] = field(default_factory=dict)
+    knows: list[str] = field(default_factory=list)
 
     def to_row(self) -> dict[str, Any]:
         """As it goes down."""
@@ -45,7 +58,7 @@ class Receipt:
         found: dict[str, Any] = {}
         for name, kind, default in (
             ("receipt", str, None), ("node", str, None), ("accepted", list, []), ("rejected", dict, {}),
-            ("later", dict, {}),
+            ("later", dict, {}), ("knows", list, []),
         ):  # fmt: skip
             found[name] = answer.get(name, default)
             if not isinstance(found[name], kind):
@@ -56,6 +69,11 @@ class Receipt:
 def refusal(reason: str, message: str) -> dict[str, str]:
     """What goes down where a delivery is refused as a whole."""
     return {"refused": reason, "message": message}
+
+
+def hello_line(said: Mapping[str, Any]) -> bytes:
+    """The line with which a node says how it is."""
+    return json.dumps({HELLO: said}).encode() + b"\n"
 
 
 def to_line(run_id: str, words: bytes) -> bytes:

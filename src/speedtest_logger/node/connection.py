@@ -143,7 +143,8 @@ def read_receipt(settings: Settings, answer: dict[str, Any], sent: Container[str
     refused = {run_id: printable(why) for run_id, why in rejected.items() if run_id in sent and run_id not in known}
     known |= refused.keys()
     put_off = {run_id: printable(why) for run_id, why in later.items() if run_id in sent and run_id not in known}
-    return Receipt(printable(receipt.name), settings.node, taken, refused, put_off)
+    lines = [kind for kind in receipt.knows if isinstance(kind, str)]
+    return Receipt(printable(receipt.name), settings.node, taken, refused, put_off, lines)
 
 
 def meaning(settings: Settings, said: str) -> str:

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, BinaryIO
 
 from speedtest_logger import files, wire
@@ -18,6 +19,7 @@ from speedtest_logger.log import Log
 from speedtest_logger.node import cap, outbox
 from speedtest_logger.node.config import Settings
 from speedtest_logger.node.connection import read_receipt, send
+from speedtest_logger.node.greeting import Greeting
 from speedtest_logger.node.spool import Spool, read_record
 from speedtest_logger.record import Record, utc_text
 from speedtest_logger.wire import Receipt
@@ -49,6 +51,11 @@ class Course:
     tried: set[str] = field(default_factory=set)
     counts: dict[str, Record] = field(default_factory=dict)
     put_off: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def greeting(self) -> Greeting:
+        """What the node says of itself, made when there is something to send."""
+        return Greeting.of(self.settings, self.spool)
 
 
 def push(settings: Settings, log: Log, *, force: bool = False, rejected: bool = False) -> Delivery:
@@ -88,9 +95,11 @@ def hello(settings: Settings, log: Log) -> str:
     spool.prepare()
     with files.open_lock(spool.directory / "state" / "push.lock") as lock:
         locked(lock, log, wait=True)
+        greeting = Greeting.of(settings, spool)
         for attempt in range(1, TRIES + 1):
             try:
-                receipt = read_receipt(settings, send(settings, b""), ())
+                receipt = read_receipt(settings, send(settings, greeting.line()), ())
+                greeting.hear(receipt)
                 return f"{settings.archive_host} answers node '{settings.node}': receipt {receipt.name}"
             except DeliveryError:
                 if attempt == TRIES:
@@ -238,9 +247,10 @@ def raw_lines(spool: Spool, record: Record, log: Log) -> list[bytes]:
 def deliver(course: Course, batch: dict[str, bytes]) -> Receipt:
     """Send a batch until the archive answers; after three failures rest, longer each time."""
     settings, spool, log = course.settings, course.spool, course.log
+    lines = b"\n".join(batch.values()) + b"\n"
     for attempt in range(1, TRIES + 1):
         try:
-            receipt = read_receipt(settings, send(settings, b"\n".join(batch.values()) + b"\n"), batch)
+            receipt = read_receipt(settings, send(settings, course.greeting.line(len(course.tried)) + lines), batch)
             if not (receipt.accepted or receipt.rejected or receipt.later):
                 raise DeliveryError("the archive's receipt names none of the records that were sent")
         except DeliveryError as error:
@@ -251,6 +261,7 @@ def deliver(course: Course, batch: dict[str, bytes]) -> Receipt:
             time.sleep(FIRST_WAIT_SECONDS**attempt)
         else:
             spool.clear_state("push")
+            course.greeting.hear(receipt)
             unnamed = len(batch) - len(receipt.accepted) - len(receipt.rejected) - len(receipt.later)
             if unnamed:
                 log.event("warning", "receipt_incomplete", records=unnamed)

@@ -116,7 +116,8 @@ def test_a_count_is_sent_when_nothing_else_waits_and_the_next_drop_begins_a_new_
     sent = []
 
     def fail_at_the_count(settings, lines):
-        sent.append([json.loads(line)["reason"] for line in lines.splitlines()])
+        rows = [json.loads(line) for line in lines.splitlines()]
+        sent.append([row["reason"] for row in rows if "hello" not in row])
         if cap.DROPPED in sent[-1]:
             fleet.take(settings, lines)
             raise DeliveryError("the receipt was lost")

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from speedtest_logger import files, wire
+from speedtest_logger.archive.arrive import hello, quarantine, standing
 from speedtest_logger.archive.arrive import limits as limits_of
-from speedtest_logger.archive.arrive import quarantine, standing
 from speedtest_logger.archive.arrive.incoming import Incoming
 from speedtest_logger.archive.arrive.judge import NotYetError, Rules, judged, parsed, rules_for
 from speedtest_logger.archive.arrive.limits import Limits
@@ -69,12 +69,16 @@ class Delivery:
     rows: int = 0
     raw_bytes: int = 0
     raw_dropped: int = 0
+    hello: dict[str, Any] | None = None
 
     def take(self, line: bytes) -> None:
         """Judge a line and keep what may come in. Raises RefusedError where the delivery is none."""
         run_id: object = None
         try:
             row = without_impossible(parsed(line))
+            if row.keys() == {wire.HELLO} and self.lines == 1:
+                self.hello = hello.taken(row, len(line), time.time())
+                return
             if "raw_of" in row:
                 self.take_raw(row)
                 return
@@ -140,7 +144,7 @@ class Delivery:
         if self.raw_bytes > RAW_TIMES * limits.payload_mb * MB:
             most = RAW_TIMES * limits.payload_mb
             raise RefusedError("too_large", f"more than {most} MB of raw output, unpacked, in one delivery")
-        if self.rows > limits.rows or self.lines > 2 * limits.rows:
+        if self.rows > limits.rows or self.lines > 2 * limits.rows + 1:  # raw output each, and a hello
             raise RefusedError("too_many_rows", f"more than {limits.rows} rows in one delivery")
         for name, wanted in (("bytes", self.size), ("rows", self.rows), ("raw", self.raw_bytes)):
             stands.check(limits, name, wanted)
@@ -150,7 +154,9 @@ class Delivery:
         name = ulid()
         self.raw_inbox.seal(name, with_digest=False)
         self.inbox.seal(name, with_digest=True)
-        return wire.Receipt(name, self.rules.node, list(self.accepted), self.rejected, self.later).to_row()
+        return wire.Receipt(
+            name, self.rules.node, list(self.accepted), self.rejected, self.later, [wire.HELLO]
+        ).to_row()
 
     def discard(self) -> None:
         """Remove what was not sealed."""
@@ -182,6 +188,7 @@ def receive(layout: Layout, node: str, stream: BinaryIO, limits: Limits) -> dict
             raise
         finally:
             delivery.discard()
+            hello.keep(layout, node, delivery.hello, now, heard=delivery.lines > 0)
             charge(layout, delivery, stands, limits)
         return receipt
 

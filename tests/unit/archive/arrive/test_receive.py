@@ -226,12 +226,12 @@ def test_a_loss_that_lies_in_the_inbox_since_an_earlier_release_is_left_out_too(
     assert rows == [{"packet_loss_pct": None, "download_bps": 1e8}]
 
 
-def test_a_hello_gets_a_receipt_and_leaves_nothing_but_the_standing(archive):
+def test_a_hello_gets_a_receipt_and_leaves_nothing_but_the_standing_and_that_it_was_heard(archive):
     before = {file for file in archive.root.rglob("*") if file.is_file()}
     receipt = send(archive, b"")
     assert (receipt["node"], receipt["accepted"], receipt["rejected"], receipt["later"]) == ("attic", [], {}, {})
     made = {file.name for file in archive.root.rglob("*") if file.is_file()} - {file.name for file in before}
-    assert made == {"receive-attic.json", "receive-attic.lock"}
+    assert made == {"receive-attic.json", "receive-attic.lock", "attic.json"}
 
 
 # raw output
