@@ -303,6 +303,11 @@ def is_address(text: str) -> bool:
     return True
 
 
+def is_loopback(text: str) -> bool:
+    """Whether only the machine itself reaches a name or address."""
+    return text == "localhost" or bool(re.fullmatch(r"127\.[0-9.]+|::1", text))
+
+
 def is_host(text: str) -> bool:
     """Whether a text is a host's name or address."""
     if re.fullmatch("[0-9.]+", text) or ":" in text:

@@ -35,7 +35,8 @@ ROOMS: dict[str, set[str]] = {
     "archive.report": READ,
     "archive.care": CARE,
     "archive.cli": CARE | {"archive.report", "archive.write.importing"},
-    "inventory": GROUND | {"engines", "node.config", "archive.arrive.limits"},
+    "dashboard": READ | {"archive.report"},
+    "inventory": GROUND | {"engines", "node.config", "archive.arrive.limits", "dashboard.users", "dashboard.keys"},
     # doors: what `python3 -m speedtest_logger` starts, and `from speedtest_logger.archive import open_archive`
     "__main__": {"node"},
     "archive": {"archive.read"},

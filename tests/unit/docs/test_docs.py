@@ -86,6 +86,7 @@ def test_one_version_everywhere():
     for role, name in (
         ("speedtest_logger", "speedtest_logger_version"),
         ("speedtest_archive", "speedtest_archive_version"),
+        ("speedtest_dashboard", "speedtest_dashboard_version"),
     ):
         assert yaml.safe_load((ROOT / "roles" / role / "defaults/main.yml").read_text())[name] == __version__
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()

@@ -1,0 +1,126 @@
+"""The application: the parts put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import Depends, FastAPI
+from fastapi.responses import JSONResponse
+from fastapi.telemetry import TelemetryConfig
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.staticfiles import StaticFiles
+
+from speedtest_logger import __version__
+from speedtest_logger.archive.format.layout import Layout
+from speedtest_logger.archive.read.local_time import Zone
+from speedtest_logger.archive.read.rollup import Rollups
+from speedtest_logger.dashboard import api, guard, live, login, pages, problems
+from speedtest_logger.dashboard.figures import Figures
+from speedtest_logger.dashboard.gate import Gate, hosts_of
+from speedtest_logger.dashboard.guard import ANYONE, Guard, may
+from speedtest_logger.dashboard.health import health
+from speedtest_logger.dashboard.keeper import Keeper
+from speedtest_logger.dashboard.notes import Notes
+from speedtest_logger.dashboard.settings import Settings
+from speedtest_logger.log import Log
+
+HERE = Path(__file__).parent
+MOST_BODY = 64_000  # bytes of a form or a note
+# nothing that is measured here goes anywhere else, whatever the environment says
+NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
+
+
+def create_app(settings: Settings, log: Log | None = None) -> FastAPI:
+    """The application for an archive; `app.state` has settings, log and guard. Raises ConfigError."""
+    app = FastAPI(
+        title=settings.title,
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,  # routes of our own, which say their scope
+        redirect_slashes=False,
+        max_body_size=MOST_BODY,
+        lifespan=at_work,
+        telemetry=NO_TELEMETRY,
+    )
+    app.state.settings = settings
+    app.state.log = log or Log(None)
+    app.state.guard = Guard(settings)
+    app.state.notes = Notes(settings.state_dir / "notes.jsonl")
+    app.state.figures = figures_of(settings)
+    app.state.live = live.Live(app.state.figures, app.state.log)
+    add_routes(app)
+    problems.add_to(app)
+    guard.check_routes(app)
+    app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=6)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type"],
+        )
+    hosts = hosts_of(settings, users=bool(app.state.guard.users))
+    app.add_middleware(Gate, settings=settings, log=app.state.log, hosts=hosts)  # the last one is the outermost
+    return app
+
+
+def figures_of(settings: Settings) -> Figures:
+    """The figures of the settings' archive. Raises StorageError where another process has its rollups open."""
+    zone = Zone.named(settings.time_zone)
+    layout = Layout(settings.archive_dir)
+    return Figures(layout, Rollups(layout, settings.state_dir / "rollup.duckdb", zone), zone)
+
+
+@asynccontextmanager
+async def at_work(app: FastAPI) -> AsyncIterator[None]:
+    """What goes on while the application serves."""
+    rollups = app.state.figures.source.rollups
+    keeper = Keeper(rollups, app.state.log)
+    keeper.start()
+    app.state.live.start()
+    try:
+        yield
+    finally:
+        await app.state.live.stop()
+        keeper.stop()
+        rollups.close()
+
+
+def add_routes(app: FastAPI) -> None:
+    """Every part's routes."""
+
+    @app.get("/health", dependencies=[Depends(may(ANYONE))], responses={503: {"description": "degraded"}})
+    def show_health() -> JSONResponse:
+        """Whether the archive can be read and is being filled."""
+        found = health(app.state.settings)
+        return JSONResponse(found.to_json(), 503 if found.why else 200, {"Cache-Control": "no-store"})
+
+    @app.get("/api/openapi.json", dependencies=[Depends(may("read"))], include_in_schema=False)
+    def show_openapi() -> dict[str, Any]:
+        """The API's description."""
+        return openapi(app)
+
+    app.include_router(login.router)
+    app.include_router(pages.router)
+    api.add_to(app)
+    app.include_router(live.router)
+    app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
+
+
+def openapi(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, made once."""
+    if app.openapi_schema is None:
+        guard.describe(app, app.openapi())
+    assert app.openapi_schema is not None
+    return app.openapi_schema

@@ -1,0 +1,162 @@
+"""Every figure that a page or the API shows, asked once: pages, API and live updates say the same."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import Any
+
+from speedtest_logger.archive.format.layout import Layout
+from speedtest_logger.archive.read import slots
+from speedtest_logger.archive.read.local_time import Zone
+from speedtest_logger.archive.read.rollup import VALUES, Rollups
+from speedtest_logger.dashboard.figures import records as of_records
+from speedtest_logger.dashboard.figures import series as of_series
+from speedtest_logger.dashboard.figures import spans as of_spans
+from speedtest_logger.dashboard.figures import standing, system
+from speedtest_logger.dashboard.figures.records import Wanted
+from speedtest_logger.dashboard.figures.source import Source
+from speedtest_logger.dashboard.figures.types import (
+    Cells,
+    Grain,
+    Line,
+    Measured,
+    Node,
+    Now,
+    Outage,
+    Part,
+    Plan,
+    Series,
+    Span,
+    State,
+    Week,
+)
+
+__all__ = [
+    "Cells", "Figures", "Grain", "Line", "Measured", "Node", "Now", "Outage", "Part", "Plan", "Series", "Span", "State",
+    "Wanted", "Week",
+]  # fmt: skip
+FRESH_SECONDS = 1.0  # for so long the state of the fleet is not judged again
+
+
+class Figures:
+    """All questions of the dashboard. May be asked by any thread; times are Unix times (s)."""
+
+    def __init__(self, layout: Layout, rollups: Rollups, zone: Zone) -> None:
+        self.source = Source(layout, rollups, zone)
+        self._lines: tuple[float, list[Line]] = (0.0, [])
+
+    def etag(self) -> str:
+        """Another text whenever a figure may be another one: the manifest's place and the minute."""
+        self.source.rollups.refresh()
+        cursor = self.source.rollups.cursor() or "0"
+        return f"{cursor[:24]}-{int(time.time()) // 60}"
+
+    def lines(self) -> list[Line]:
+        """All lines as they stand, those that need somebody first."""
+        at, found = self._lines
+        if time.monotonic() - at > FRESH_SECONDS:
+            found = standing.lines(self.source, time.time())
+            self._lines = (time.monotonic(), found)
+        return found
+
+    def line(self, location: str) -> Line:
+        """A line as it stands. Raises KeyError for one that nobody knows."""
+        found = standing.lines(self.source, time.time(), location)
+        if not found:
+            raise KeyError(location)
+        return found[0]
+
+    def locations(self) -> list[str]:
+        """All locations."""
+        return sorted(line.location for line in self.lines())
+
+    def nodes(self) -> list[Node]:
+        """All nodes, by name."""
+        return sorted((node for line in self.lines() for node in line.nodes), key=lambda node: node.name)
+
+    def node(self, name: str) -> Node:
+        """A node. Raises KeyError for one that nobody knows."""
+        found = next((node for node in self.nodes() if node.name == name), None)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def now(self) -> Now:
+        """The fleet: the sentence first."""
+        lines = self.lines()
+        needing = sum(line.state not in ("well", "new") for line in lines)
+        count = "1 line" if len(lines) == 1 else f"{len(lines)} lines"
+        if not lines:
+            sentence = "No line has been measured yet."
+        elif needing:
+            sentence = f"{needing} of {count} need{'s' if needing == 1 else ''} you."
+        else:
+            sentence = f"All {count} are well." if len(lines) > 1 else "The line is well."
+        problems = [f"{part.name}: {part.sentence}" for part in self.system() if not part.ok]
+        last = max((line.last.at for line in lines if line.last), default=None)
+        return Now(int(time.time()), sentence, lines, last, problems)
+
+    def series(
+        self,
+        start: float,
+        end: float,
+        *,
+        location: str | None = None,
+        node: str | None = None,
+        grain: Grain | None = None,
+        values: tuple[str, ...] = tuple(VALUES),
+    ) -> Series:
+        """Columns for a chart of a line or node; its grain is chosen so that there are at most 2,000 points."""
+        names = [name for name in VALUES if name in values]
+        grain = grain or of_series.grain_of(end - start)
+        return of_series.series(self.source, (start, end), (location, node), grain, names)
+
+    def cells(self, start: float, end: float, *, location: str | None = None, node: str | None = None) -> list[Cells]:
+        """Each node's slots as cells."""
+        return of_series.cells(self.source, (start, end), {"location": location, "node": node}, time.time())
+
+    def week(
+        self, start: float, end: float, *, location: str | None = None, node: str | None = None, zone: str | None = None
+    ) -> Week:
+        """Median download by hour of the week. Raises UsageError for a zone that nobody knows."""
+        clocks = Zone.named(zone) if zone else self.source.zone
+        return of_series.week(self.source, (start, end), (location, node), clocks)
+
+    def year(self, location: str, year: int) -> Series:
+        """A line's days of a year."""
+        first, last = (datetime(number, 1, 1, tzinfo=self.source.zone.rules).timestamp() for number in (year, year + 1))
+        return of_series.series(self.source, (first, last), (location, None), "day", ["download", "upload"])
+
+    def spans(self, start: float, end: float, *, by: str = "location") -> list[Span]:
+        """What each line or node delivered."""
+        return of_spans.spans(self.source, (start, end), time.time(), by_node=by == "node")
+
+    def coverage(
+        self, start: float, end: float, *, location: str | None = None, node: str | None = None, by_day: bool = False
+    ) -> list[dict[str, Any]]:
+        """Rows as `speedtest-archive coverage` gives them."""
+        strips = self.source.strips(start, end, time.time(), location=location, node=node)
+        return [cover.to_row() for cover in slots.covers(strips, slots.utc_days if by_day else None)]
+
+    def outages(
+        self, start: float, end: float, *, location: str | None = None, node: str | None = None, shortest: int = 1
+    ) -> list[Outage]:
+        """Outages of at least so many slots, oldest first."""
+        return of_spans.outages(self.source, (start, end), time.time(), shortest, (location, node))
+
+    def records(self, wanted: Wanted) -> tuple[list[dict[str, Any]], str | None]:
+        """A page of records, newest first, and the next page's cursor."""
+        return of_records.page(self.source, wanted)
+
+    def record(self, run_id: str, node: str | None = None, at: float | None = None) -> dict[str, Any] | None:
+        """One record; `node` and `at` make it quick to find."""
+        return of_records.one(self.source, run_id, node, at)
+
+    def raw(self, record: dict[str, Any]) -> bytes | None:
+        """What a record's engine printed."""
+        return of_records.raw(self.source, record)
+
+    def system(self) -> list[Part]:
+        """How the archive is, what is wrong first."""
+        return system.parts(self.source, time.time())

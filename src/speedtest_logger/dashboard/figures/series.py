@@ -1,0 +1,167 @@
+"""Columns for charts, cells of slots, and the hours of the week."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from speedtest_logger.archive.read import slots
+from speedtest_logger.archive.read.coverage import OUTCOMES
+from speedtest_logger.archive.read.dataset import literal
+from speedtest_logger.archive.read.local_time import Zone
+from speedtest_logger.archive.read.rollup import VALUES
+from speedtest_logger.dashboard.figures.source import Source
+from speedtest_logger.dashboard.figures.standing import RANK, WORST
+from speedtest_logger.dashboard.figures.types import Cells, Grain, Series, Week
+from speedtest_logger.record import run_id_of_slot, utc_text
+
+DAY, HOUR = 86_400, 3600
+MOST_POINTS = 2_000
+LONGEST: dict[Grain, int] = {"test": 2 * DAY, "hour": 70 * DAY}  # that are drawn so
+CELLS_LONGEST: dict[Grain, int] = {"test": 2 * DAY, "hour": 14 * DAY}
+
+
+def grain_of(seconds: float, longest: dict[Grain, int] = LONGEST) -> Grain:
+    """In which parts a period is drawn."""
+    return next((grain for grain, most in longest.items() if seconds <= most), "day")
+
+
+def series(
+    source: Source, period: tuple[float, float], scope: tuple[str | None, str | None], grain: Grain, names: list[str]
+) -> Series:
+    """A location's or node's columns of a period; `scope` is location and node."""
+    found = tests(source, period, scope, names) if grain == "test" else None
+    if found and len(found.at) > MOST_POINTS:
+        found, grain = None, "hour"
+    return found or bands(source, period, scope, grain, names)
+
+
+def tests(
+    source: Source, period: tuple[float, float], scope: tuple[str | None, str | None], names: list[str]
+) -> Series:
+    """Each test by itself, oldest first; at most one more than MOST_POINTS."""
+    columns = ", ".join(f"{VALUES[name]} AS {name}" for name in names)
+    sql = f"""SELECT CAST(floor(epoch(started_at)) AS BIGINT) AS moment, status, {columns} FROM {{}}
+              WHERE started_at >= {{}} AND started_at < {{}} ORDER BY started_at LIMIT {MOST_POINTS + 1}"""
+    start, end = period
+    location, node = scope
+    if start >= source.oldest_recent():
+        narrowed, given = source.where(location, node)
+        sql = sql.format("recent", "to_timestamp($start)", f"to_timestamp($end) {narrowed}")
+        rows = source.rollups.ask(sql, {**given, "start": start, "end": end})
+    else:
+        archive = source.archive.only(node, location, start, end)
+        rows = archive.query(sql.format("records", f"to_timestamp({start})", f"to_timestamp({end})"))
+    values = {name: rows[name].to_pylist() for name in names}
+    failed = [int(status == "failed") for status in rows["status"].to_pylist()]
+    count = [1] * rows.num_rows
+    return Series("test", rows["moment"].to_pylist(), values, rows["status"].to_pylist(), count, failed)
+
+
+def bands(
+    source: Source, period: tuple[float, float], scope: tuple[str | None, str | None], grain: Grain, names: list[str]
+) -> Series:
+    """The 10th percentile, median and 90th percentile of each hour or day, those without tests as gaps."""
+    starts = beginnings(source.zone, period, grain)
+    columns = [f"{name}{end}" for name in names for end in ("_low", "", "_high")]
+    narrowed, given = source.where(*scope)
+    sql = f"""SELECT start, ok + partial + failed + skipped AS tests, failed, {", ".join(columns)} FROM {grain}
+              WHERE start >= $first AND start <= $last {narrowed}
+              QUALIFY row_number() OVER (PARTITION BY start ORDER BY node) = 1 ORDER BY start"""
+    rows = source.rollups.ask(sql, {**given, "first": int(starts[0]), "last": int(starts[-1])})
+    places = np.searchsorted(starts, rows["start"].to_numpy())
+    ends = np.append(starts[1:], starts[-1] + (HOUR if grain == "hour" else DAY))
+    return Series(
+        grain,
+        ((starts + ends) // 2).tolist(),
+        {name: _spread(rows[name], places, len(starts)) for name in columns},
+        [],
+        [count or 0 for count in _spread(rows["tests"], places, len(starts))],
+        [count or 0 for count in _spread(rows["failed"], places, len(starts))],
+    )
+
+
+def _spread(column: pa.ChunkedArray, places: np.ndarray[Any, Any], count: int) -> list[Any]:
+    """A column's values in their places, None in all others."""
+    values: list[Any] = [None] * count
+    for place, value in zip(places.tolist(), column.to_pylist(), strict=True):
+        values[place] = value
+    return values
+
+
+def beginnings(zone: Zone, period: tuple[float, float], grain: Grain) -> np.ndarray[Any, Any]:
+    """The beginnings (Unix time, s) of the hours (UTC) or of the zone's days that a period touches."""
+    start, end = period
+    if grain == "hour":
+        return np.arange(int(start) // HOUR * HOUR, max(int(np.ceil(end)), int(start) + 1), HOUR)
+    first, last = zone.part(start, "day"), zone.part(max(end - 1, start), "day")
+    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    return np.array([_moment(zone, day) for day in days], "i8")
+
+
+def _moment(zone: Zone, shown: datetime) -> int:
+    return int(shown.replace(tzinfo=zone.rules).timestamp())
+
+
+def cells(source: Source, period: tuple[float, float], scope: dict[str, str | None], now: float) -> list[Cells]:
+    """Each node's slots of a period as cells."""
+    start, end = period
+    grain = grain_of(end - start, CELLS_LONGEST)
+    strips = source.strips(start, end, now, **scope)
+    if grain == "test":
+        return [_each(strip) for strip in strips]
+    starts = beginnings(source.zone, period, grain)
+    return [_merged(strip, starts, grain) for strip in strips]
+
+
+def _each(strip: slots.Strip) -> Cells:
+    found = [strip.slot(place) for place in range(len(strip.at))]
+    runs = [
+        None if slot.status in ("missed", "pending") else run_id_of_slot(strip.node, utc_text(slot.at))
+        for slot in found
+    ]
+    outcomes, reasons = [slot.status for slot in found], [slot.reason for slot in found]
+    return Cells(strip.node, "test", strip.at.tolist(), outcomes, reasons, [1] * len(found), runs)
+
+
+def _merged(strip: slots.Strip, starts: np.ndarray[Any, Any], grain: Grain) -> Cells:
+    """A cell for each part that has slots, with the worst of them."""
+    part = np.searchsorted(starts, strip.at, "right") - 1
+    ranks = np.full(len(starts), len(WORST))
+    np.minimum.at(ranks, part, RANK[strip.status])
+    counts = np.bincount(part, minlength=len(starts))
+    there = np.flatnonzero(counts)
+    reasons = [_reason(strip, part == place, WORST[ranks[place]]) for place in there.tolist()]
+    outcomes = [WORST[rank] for rank in ranks[there].tolist()]
+    return Cells(
+        strip.node, grain, starts[there].tolist(), outcomes, reasons, counts[there].tolist(), [None] * len(there)
+    )
+
+
+def _reason(strip: slots.Strip, inside: np.ndarray[Any, Any], outcome: str) -> str | None:
+    """What the first of a cell's slots said that had its outcome."""
+    if outcome in ("ok", "partial", "pending"):
+        return None
+    place = int(np.flatnonzero(inside & (strip.status == OUTCOMES.index(outcome)))[0])
+    return strip.slot(place).reason
+
+
+def week(source: Source, period: tuple[float, float], scope: tuple[str | None, str | None], zone: Zone) -> Week:
+    """The median of the hours' medians by hour of the week."""
+    narrowed, given = source.where(*scope)
+    clock = f"timezone({literal(zone.name)}, to_timestamp(start))"
+    rows = source.rollups.rows(
+        f"""SELECT isodow({clock}) - 1 AS weekday, hour({clock}) AS hour, quantile_cont(download, 0.5) AS middle,
+                   sum(download_tests)::BIGINT AS tests
+            FROM (FROM hour WHERE start >= $start AND start < $end {narrowed}
+                  QUALIFY row_number() OVER (PARTITION BY start ORDER BY node) = 1) GROUP BY 1, 2""",
+        {**given, "start": period[0] // HOUR * HOUR, "end": period[1]},
+    )
+    found = Week(zone.name, [[None] * 24 for _ in range(7)], [[0] * 24 for _ in range(7)])
+    for row in rows:
+        found.values[row["weekday"]][row["hour"]] = row["middle"]
+        found.tests[row["weekday"]][row["hour"]] = row["tests"]
+    return found

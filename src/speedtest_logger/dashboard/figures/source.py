@@ -1,0 +1,115 @@
+"""What all figures are made of: the rollups, the registry's schedules, and what nodes said of themselves."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from speedtest_logger import registry
+from speedtest_logger.archive.format.layout import Layout
+from speedtest_logger.archive.read import slots
+from speedtest_logger.archive.read.coverage import read_schedules
+from speedtest_logger.archive.read.dataset import Archive
+from speedtest_logger.archive.read.local_time import Zone
+from speedtest_logger.archive.read.rollup import RECENT_DAYS, Rollups
+from speedtest_logger.dashboard.figures.types import Plan
+from speedtest_logger.files import Identity, identity, read_bounded
+from speedtest_logger.schedule import Schedule
+
+HELLO_BYTES = 16_000
+LOOK_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the registry says: each node's schedules, its entry that is in force, and the nodes of each location."""
+
+    schedules: dict[str, registry.History]
+    current: dict[str, dict[str, Any]]
+    nodes: dict[str, list[str]]
+
+    @classmethod
+    def of(cls, schedules: dict[str, registry.History]) -> Known:
+        """The same from the schedules."""
+        last = {node: history[-1] for node, history in schedules.items() if history}
+        current = {node: entry for node, entry in last.items() if not entry.get("valid_to")}
+        nodes: dict[str, list[str]] = {}
+        for node, entry in current.items():
+            nodes.setdefault(str(entry.get("location")), []).append(node)
+        return cls(schedules, current, nodes)
+
+
+@dataclass
+class Source:
+    """An archive and its rollups. The registry is read again when its file is another one."""
+
+    layout: Layout
+    rollups: Rollups
+    zone: Zone
+    _known: tuple[float, tuple[Identity | None, ...], Known] = field(default=(0.0, (), Known({}, {}, {})))
+
+    @property
+    def archive(self) -> Archive:
+        """The archive itself, for what rollups do not have."""
+        return Archive(self.layout)
+
+    def known(self) -> Known:
+        """The registry, looked at once a second. Raises StorageError for one that cannot be read."""
+        at, seen, known = self._known
+        if not seen or time.monotonic() - at > LOOK_SECONDS:
+            now = tuple(identity(self.layout.root / place) for place in registry.PLACES)
+            known = known if now == seen else Known.of(read_schedules(self.layout))
+            self._known = (time.monotonic(), now, known)
+        return known
+
+    def schedules(self) -> dict[str, registry.History]:
+        """Each node's schedules, oldest first."""
+        return self.known().schedules
+
+    def current(self, node: str) -> dict[str, Any]:
+        """A node's schedule that is in force; empty where none is."""
+        return self.known().current.get(node, {})
+
+    def nodes_of(self, location: str) -> list[str]:
+        """The nodes that measure a location now."""
+        return self.known().nodes.get(location, [])
+
+    def plan(self, location: str) -> Plan:
+        """A location's plan: the highest of its nodes' where they differ."""
+        entries = [self.current(node) for node in self.nodes_of(location)]
+        speeds = [
+            max((float(entry.get(f"plan_{way}_mbps") or 0) for entry in entries), default=0) * 1e6
+            for way in ("download", "upload")
+        ]
+        return Plan(speeds[0] or None, speeds[1] or None)
+
+    def next_slot(self, node: str, now: float) -> int | None:
+        """When a node measures next (Unix time, s); None where the registry does not say."""
+        entry = self.current(node)
+        if not entry:
+            return None
+        return Schedule(entry["interval_seconds"], entry["offset_seconds"]).next_after(now)
+
+    def oldest_recent(self) -> float:
+        """From when on (Unix time, s) `recent` has every record."""
+        return time.time() - (RECENT_DAYS - 1) * 86_400
+
+    def strips(self, start: float, end: float, now: float, **scope: str | None) -> list[slots.Strip]:
+        """What became of the slots of a period."""
+        return slots.strips(self.rollups, self.schedules(), (start, end), now=now, **scope)
+
+    def hello(self, node: str) -> dict[str, Any]:
+        """What a node said of itself with its last delivery, and when; empty where it never did."""
+        try:
+            content = json.loads(read_bounded(self.layout.state / "nodes" / f"{node}.json", HELLO_BYTES))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def where(self, location: str | None, node: str | None) -> tuple[str, dict[str, str]]:
+        """SQL and its values that narrow `hour` or `day` to one row a beginning: of a node, or of a location's all."""
+        texts = {"location": location, "node": node}
+        given = {name: value for name, value in texts.items() if value is not None}
+        return "".join(f" AND {name} = ${name}" for name in given), given

@@ -1,0 +1,98 @@
+"""What lines and nodes delivered in a period: rows of the fleet's table, and outages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from speedtest_logger.archive.read import slots
+from speedtest_logger.archive.read.coverage import Cover
+from speedtest_logger.dashboard.figures.source import Source
+from speedtest_logger.dashboard.figures.types import Outage, Span
+
+SPEEDS = {"download": "download_bps", "upload": "upload_bps", "latency": "latency_ms"}
+
+
+def spans(source: Source, period: tuple[float, float], now: float, *, by_node: bool) -> list[Span]:
+    """A row for each line, or each node and its line.
+
+    Medians are of all tests; of a period that begins before the records that the rollups keep, they are medians of the
+    days' medians.
+    """
+    strips = source.strips(*period, now)
+    covers: dict[tuple[str, str], Cover] = {}
+    for cover in slots.covers(strips):
+        key = (cover.location, cover.node if by_node else "")
+        covers.setdefault(key, Cover(key[1], key[0])).add(cover)
+    outages: dict[tuple[str, str], int] = {}
+    for outage in slots.outages(strips, 2):
+        key = (outage.location, outage.node if by_node else "")
+        outages[key] = outages.get(key, 0) + 1
+    medians = _medians(source, period, by_node=by_node)
+    return [
+        _span(source, key, covers.get(key, Cover(key[1], key[0])), medians.get(key, {}), outages.get(key, 0))
+        for key in sorted({*covers, *medians})
+    ]
+
+
+def _medians(source: Source, period: tuple[float, float], *, by_node: bool) -> dict[tuple[str, str], dict[str, Any]]:
+    node = "node" if by_node else "''"
+    given = {"start": period[0], "end": period[1]}
+    if period[0] >= source.oldest_recent():
+        columns = ", ".join(f"quantile_cont({column}, 0.5) AS {name}" for name, column in SPEEDS.items())
+        sql = f"""SELECT location, {node} AS node, {columns}, count(*) AS tests,
+                  sum(coalesce(bytes_received, 0) + coalesce(bytes_sent, 0))::BIGINT AS bytes FROM recent
+                  WHERE started_at >= to_timestamp($start) AND started_at < to_timestamp($end) GROUP BY 1, 2"""
+    else:
+        columns = ", ".join(f"quantile_cont({name}, 0.5) AS {name}" for name in SPEEDS)
+        which = "node <> ''" if by_node else "true"
+        only = "" if by_node else "QUALIFY row_number() OVER (PARTITION BY location, start ORDER BY node) = 1"
+        given["start"] = int(given["start"]) - 86_400 + 1  # days that the period touches
+        sql = f"""SELECT location, {node} AS node, {columns}, sum(ok + partial + failed + skipped)::BIGINT AS tests,
+                  sum(coalesce(bytes_received, 0) + coalesce(bytes_sent, 0))::BIGINT AS bytes
+                  FROM (FROM day WHERE {which} AND start >= $start AND start < $end {only}) GROUP BY 1, 2"""
+    return {(row["location"], row["node"]): row for row in source.rollups.rows(sql, given)}
+
+
+def _span(source: Source, key: tuple[str, str], cover: Cover, found: dict[str, Any], outages: int) -> Span:
+    location, node = key
+    plan, row = source.plan(location), cover.to_row()
+    nodes = [node] if node else source.nodes_of(location)
+    hellos = [hello for name in nodes if (hello := source.hello(name))]
+    download = found.get("download")
+    return Span(
+        location,
+        node or None,
+        plan,
+        found.get("tests", 0),
+        download,
+        found.get("upload"),
+        found.get("latency"),
+        100 * download / plan.download if download is not None and plan.download else None,
+        row["availability_pct"],
+        row["accounted_pct"],
+        outages,
+        found.get("bytes", 0),
+        _only({hello.get("version") for hello in hellos}),
+        max((int(hello["last_seen"]) for hello in hellos if "last_seen" in hello), default=None),
+        _outbox(hellos),
+    )
+
+
+def _outbox(hellos: list[dict[str, Any]]) -> int | None:
+    """How many records wait on nodes, as far as they said."""
+    waiting = [outbox["records"] for hello in hellos if isinstance(outbox := hello.get("outbox"), dict)]
+    return sum(waiting) if waiting else None
+
+
+def _only(values: set[Any]) -> str | None:
+    """What all say alike, or all of it."""
+    return ", ".join(sorted(map(str, values - {None}))) or None
+
+
+def outages(
+    source: Source, period: tuple[float, float], now: float, shortest: int, scope: tuple[str | None, str | None]
+) -> list[Outage]:
+    """Outages of at least so many slots, oldest first."""
+    location, node = scope
+    found = slots.outages(source.strips(*period, now, location=location, node=node), shortest)
+    return [Outage(o.node, o.location, o.start, o.end, len(o.slots), o.reason, o.blame) for o in found]

@@ -1,0 +1,217 @@
+"""How each line stands now: what is wrong, since when, in a sentence; the worst first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import numpy as np
+
+from speedtest_logger.archive.read import coverage, slots
+from speedtest_logger.archive.read.coverage import OUTCOMES, Cover
+from speedtest_logger.dashboard.figures.source import Source
+from speedtest_logger.dashboard.figures.types import Line, Measured, Node, Plan, State
+
+DAY, HOUR = 86_400, 3600
+SLOW_SHARE = 0.7  # of the plan
+SLOW_TESTS = 3  # in a row, that make a line slow
+LONGEST_SEARCH = 30 * DAY  # back for the beginning of an outage
+FEWEST_SLOTS = 2  # in a row, that make an outage: one test may fail
+OF_THE_LINE = ("no_route", "dns_failed", "server_unreachable")
+ORDER: dict[State, int] = {state: place for place, state in enumerate(get_args(State))}
+WORST = ("failed", "missed", "skipped", "partial", "pending", "ok")  # worst first
+RANK = np.array([WORST.index(name) for name in OUTCOMES])
+SHORT = """node, location, CAST(floor(epoch(started_at)) AS BIGINT) AS "at", run_id, status, reason,
+    download_bps AS download, upload_bps AS upload, latency_ms AS latency, download_latency_ms AS download_latency,
+    upload_latency_ms AS upload_latency, jitter_ms AS jitter, packet_loss_pct AS loss, engine, server_name AS server"""
+MEDIANS = ("download", "upload", "latency", "download_latency", "upload_latency")
+
+
+@dataclass(frozen=True)
+class Day:
+    """What is asked once of the last 24 h for all lines."""
+
+    now: float
+    strips: dict[str, list[slots.Strip]]
+    last: dict[str, Measured]
+    runtimes: dict[str, str]
+    medians: dict[str, dict[str, float | None]]
+    speeds: dict[str, dict[int, float | None]]
+    tests: dict[str, list[dict[str, Any]]]
+
+
+def lines(source: Source, now: float, location: str | None = None) -> list[Line]:
+    """All lines or one, those that need somebody first."""
+    day = _ask(source, now, location)
+    found = [_line(source, day, place) for place in sorted({*day.strips, *day.medians})]
+    return sorted(found, key=lambda line: (ORDER[line.state], line.since or 0, line.location))
+
+
+def _ask(source: Source, now: float, location: str | None) -> Day:
+    start = now - DAY
+    strips: dict[str, list[slots.Strip]] = {}
+    for strip in source.strips(start, now, now, location=location):
+        strips.setdefault(strip.location, []).append(strip)
+    narrowed, given = source.where(location, None)
+    newest = source.rollups.rows(
+        f"""SELECT {SHORT}, runtime FROM recent JOIN
+            (SELECT node, max(started_at) AS started_at FROM recent WHERE true {narrowed} GROUP BY node)
+            USING (node, started_at)""",
+        given,
+    )
+    runtimes = {row["node"]: row.pop("runtime") for row in newest}
+    columns = ", ".join(f"quantile_cont({_column(name)}, 0.5) AS {name}" for name in MEDIANS)
+    since = {**given, "since": start}
+    medians = source.rollups.rows(
+        f"SELECT location, {columns} FROM recent WHERE started_at >= to_timestamp($since) {narrowed} GROUP BY location",
+        since,
+    )
+    speeds: dict[str, dict[int, float | None]] = {}
+    hours = f"""SELECT location, start, download FROM hour WHERE start > $since {narrowed}
+                QUALIFY row_number() OVER (PARTITION BY location, start ORDER BY node) = 1"""
+    for row in source.rollups.rows(hours, {**given, "since": start - HOUR}):
+        speeds.setdefault(row["location"], {})[row["start"]] = row["download"]
+    tests: dict[str, list[dict[str, Any]]] = {}
+    of_day = f"""SELECT location, CAST(floor(epoch(started_at)) AS BIGINT) AS "at", download_bps AS download,
+                 upload_bps AS upload FROM recent WHERE started_at >= to_timestamp($since) {narrowed}
+                 AND (download_bps IS NOT NULL OR upload_bps IS NOT NULL)
+                 QUALIFY row_number() OVER (PARTITION BY location ORDER BY started_at DESC) <= 300
+                 ORDER BY started_at DESC"""
+    for row in source.rollups.rows(of_day, since):
+        tests.setdefault(row["location"], []).append(row)
+    return Day(
+        now,
+        strips,
+        {row["node"]: Measured(**row) for row in newest},
+        runtimes,
+        {row.pop("location"): row for row in medians},
+        speeds,
+        tests,
+    )
+
+
+def _column(name: str) -> str:
+    return f"{name}_bps" if name in ("download", "upload") else f"{name}_ms"
+
+
+def _line(source: Source, day: Day, location: str) -> Line:
+    strips = day.strips.get(location, [])
+    nodes = [node_of(source, day, strip.node, location) for strip in strips]
+    plan = source.plan(location)
+    state, since, sentence = judge(source, day, location, plan)
+    hours = [int(day.now) // HOUR * HOUR - HOUR * back for back in range(23, -1, -1)]
+    speeds = day.speeds.get(location, {})
+    last = max((node.last for node in nodes if node.last), key=lambda found: found.at, default=None)
+    return Line(
+        location,
+        state,
+        since,
+        sentence,
+        plan,
+        nodes,
+        last,
+        day.medians.get(location) or dict.fromkeys(MEDIANS),
+        together(location, slots.covers(strips)),
+        hours,
+        [speeds.get(hour) for hour in hours],
+        [worst(strips, hour, hour + HOUR) for hour in hours],
+    )
+
+
+def node_of(source: Source, day: Day, name: str, location: str) -> Node:
+    """A node with what it said of itself."""
+    hello, last = source.hello(name), day.last.get(name)
+    seen = [moment for moment in (_whole(hello.get("last_seen")), last.at if last else None) if moment]
+    entry = source.current(name)
+    outbox = hello.get("outbox")
+    return Node(
+        name,
+        location,
+        day.runtimes.get(name),
+        hello.get("version"),
+        entry.get("interval_seconds"),
+        source.next_slot(name, day.now),
+        max(seen, default=None),
+        last,
+        _whole(outbox.get("records")) if isinstance(outbox, dict) else None,
+        hello.get("clock_offset"),
+        _whole(hello.get("disk_free")),
+    )
+
+
+def _whole(value: object) -> int | None:
+    return int(value) if isinstance(value, (int, float)) else None
+
+
+def together(location: str, covers: Iterable[Cover]) -> dict[str, Any]:
+    """The coverage of several nodes as one row."""
+    made = Cover("", location)
+    for cover in covers:
+        made.add(cover)
+    return made.to_row()
+
+
+def worst(strips: Iterable[slots.Strip], start: int, end: int) -> str | None:
+    """The worst outcome of the slots in a period; None where there was no slot."""
+    ranks = [
+        int(RANK[strip.status[first:last]].min())
+        for strip in strips
+        for first, last in [np.searchsorted(strip.at, (start, end)).tolist()]
+        if last > first
+    ]
+    return WORST[min(ranks)] if ranks else None
+
+
+def judge(source: Source, day: Day, location: str, plan: Plan) -> tuple[State, int | None, str]:
+    """A line's state, since when it lasts (Unix time, s), and a sentence."""
+    strips = day.strips.get(location, [])
+    heard = [strip for strip in strips if strip.node in day.last]
+    if not heard and not day.medians.get(location):
+        return "new", None, "no test has arrived yet"
+    lasting = [outage for outage in slots.outages(strips, FEWEST_SLOTS) if outage.end is None]
+    if lasting and len(lasting) == sum(len(strip.at) > 0 for strip in strips):
+        return _all_out(source, day, location, lasting)
+    found = _slow(day.tests.get(location, []), plan)
+    if found:
+        return found
+    if lasting:
+        first = min(lasting, key=lambda outage: outage.start)
+        others = f" and {len(lasting) - 1} more" if len(lasting) > 1 else ""
+        if first.reason == "missed":
+            return "silent", first.start, f"{first.node}{others} is silent, while others of this line speak"
+        return "failing", first.start, f"tests of {first.node}{others} fail: {first.reason}"
+    return "well", None, "well"
+
+
+def _all_out(source: Source, day: Day, location: str, lasting: list[coverage.Outage]) -> tuple[State, int | None, str]:
+    """No node of the line measures: what the slots say of it, since when at most LONGEST_SEARCH ago."""
+    strips = source.strips(day.now - LONGEST_SEARCH, day.now, day.now, location=location)
+    lasting = [outage for outage in slots.outages(strips, FEWEST_SLOTS) if outage.end is None] or lasting
+    start = max(outage.start for outage in lasting)
+    reasons = {slot.reason for outage in lasting for slot in outage.slots} - {"missed", None}
+    said = ", ".join(sorted(str(reason) for reason in reasons))
+    agree = f"; {len(lasting)} nodes agree" if len(lasting) > 1 else ""
+    if not reasons:
+        return "silent", start, f"nothing has been heard{agree}"
+    if reasons & set(OF_THE_LINE):
+        return "down", start, f"the line is down: {said}{agree}"
+    return "failing", start, f"tests fail: {said}{agree}"
+
+
+def _slow(tests: list[dict[str, Any]], plan: Plan) -> tuple[State, int, str] | None:
+    """Whether the last tests, newest first, were all far below the plan."""
+    below = list(_below(tests, plan))
+    if len(below) < SLOW_TESTS:
+        return None
+    shares = sorted(share for _, share in below)
+    return "slow", below[-1][0], f"{shares[len(shares) // 2]:.0%} of the plan for {len(below)} tests"
+
+
+def _below(tests: list[dict[str, Any]], plan: Plan) -> Iterator[tuple[int, float]]:
+    for test in tests:
+        pairs = ((test["download"], plan.download), (test["upload"], plan.upload))
+        shares = [value / promised for value, promised in pairs if value is not None and promised]
+        if not shares or min(shares) >= SLOW_SHARE:
+            return
+        yield test["at"], min(shares)

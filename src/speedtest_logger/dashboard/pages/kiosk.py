@@ -1,0 +1,19 @@
+"""Now for a screen on a wall: large, without navigation, fresh by itself."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from speedtest_logger.dashboard import render
+
+router = APIRouter()
+REFRESH_SECONDS = 30
+
+
+@router.get("/kiosk")
+def show_kiosk(request: Request) -> HTMLResponse:
+    """The page; it needs no JavaScript to stay fresh."""
+    figures = request.app.state.figures
+    return render.page(request, "kiosk.html.j2", now=figures.now(), refresh=REFRESH_SECONDS)

@@ -1,0 +1,70 @@
+"""The web server: one process, one listening socket, told to stop by a signal."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable
+
+import uvicorn
+
+from speedtest_logger.dashboard.app import create_app
+from speedtest_logger.dashboard.events import JsonLines, ServerLog
+from speedtest_logger.dashboard.settings import PREFIX, Settings
+from speedtest_logger.errors import EXIT_OK, UsageError
+
+CONNECTIONS = 2_048  # at once; more are told to come back
+IDLE_SECONDS = 65  # that a connection is kept: longer than a front keeps its own
+STOP_SECONDS = 5  # that open requests have when the process is told to stop
+HEADER_BYTES = 16_384
+MESSAGE_BYTES = 4_096  # of what a browser says over its WebSocket
+
+
+def serve(settings: Settings, tell: Callable[[str], None]) -> None:
+    """Serve until told to stop; `tell` hears the address. Raises UsageError where it cannot be listened on."""
+    log = JsonLines("debug" if settings.debug else settings.log_level)
+    listening = listen(settings.bind, settings.port)
+    app = create_app(settings, log)
+    logging.basicConfig(handlers=[ServerLog(log)], level=logging.DEBUG if settings.debug else logging.WARNING)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        forwarded_allow_ips=["127.0.0.1", "::1"],  # a front on this machine says whom it asks for
+        limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=IDLE_SECONDS,
+        timeout_graceful_shutdown=STOP_SECONDS,
+        h11_max_incomplete_event_size=HEADER_BYTES,
+        ws_max_size=MESSAGE_BYTES,
+        ws_per_message_deflate=False,
+    )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_OK))  # raised by the server again when all is done
+    log.event("info", "started", address=address(listening), archive=str(settings.archive_dir))
+    with listening:
+        tell(address(listening))
+        try:
+            uvicorn.Server(config).run(sockets=[listening])
+        finally:
+            log.event("info", "stopped")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens already, so that who is told the address can use it."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+        return socket.create_server((host, port), family=family, backlog=CONNECTIONS)
+    except OSError as error:
+        why = str(error.strerror).partition(" (while")[0]
+        raise UsageError(
+            f"cannot listen on {host}, port {port} ({why}): set {PREFIX}BIND and {PREFIX}PORT, or --bind "
+            "and --port, to an address that is free"
+        ) from error
+
+
+def address(listening: socket.socket) -> str:
+    """What to type into a browser."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"

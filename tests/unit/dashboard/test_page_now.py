@@ -1,0 +1,100 @@
+"""Now: the sentence, what is wrong, every line."""
+
+from __future__ import annotations
+
+import pytest
+from parsed import parsed
+from sample import AT, HOSTILE, LONG, SCRIPT, SampleFigures
+
+from speedtest_logger.dashboard.figures import Now
+
+
+class Figures(SampleFigures):
+    """With a fleet of one's own."""
+
+    def __init__(self, lines=None):
+        super().__init__()
+        self.shown = lines
+
+    def now(self):
+        if self.shown is None:
+            return super().now()
+        return Now(AT, "All lines are well.", self.shown, None, [])
+
+
+@pytest.fixture
+def show(client, load):
+    def show(figures=None):
+        browser = client(load())
+        browser.app.state.figures = figures or Figures()
+        answer = browser.get("/")
+        assert answer.status_code == 200
+        return parsed(answer.text)
+
+    return show
+
+
+def test_the_sentence_comes_first_and_then_only_what_is_wrong_worst_first(show):
+    page = show()
+    assert page.one("h1").text == "4 of 7 lines need you"
+    assert [each.one(kind="state").text for each in page.one("ul", kind="ills").all("li")] == [
+        "Down", "Silent", "Slow", "Failing",
+    ]  # fmt: skip
+    first = page.one("ul", kind="ills").all("li")[0].text
+    assert first == "Down garage line down since 01:10 UTC: both nodes agree since 01:10 UTC, 51 min"
+    assert page.one("ul", kind="note").text.startswith("the backup is 3 d old")
+
+
+def test_every_line_has_a_row_with_its_figures(show):
+    rows = {row["data-location"]: row for row in show().all("tr") if "data-location" in row.attributes}
+    assert list(rows) == ["garage", "shed", "flat-3", HOSTILE, SCRIPT, "home", LONG]
+    slow, idle = rows["flat-3"], SampleFigures().line("flat-3").median["latency"]
+    assert slow.one("td", data_label="Download").text == "51.4 of 250"
+    assert slow.one("td", data_label="Download").one("rect", kind="fill")["width"] == "20.6"
+    assert slow.one("td", data_label="Latency").text == f"{idle:.1f} → {idle + 61:.1f} ms"
+    assert slow.one("time", data_form="until").text == "4:06"
+    assert len(slow.one("div", kind="ticks").all("i")) == 24
+
+
+def test_what_failed_is_a_mark_and_what_was_not_measured_a_dash(show):
+    rows = {row["data-location"]: row for row in show().all("tr") if "data-location" in row.attributes}
+    down = [tick["class"].split()[1] for tick in rows["garage"].all("i")]
+    assert down[-1] == "failed"
+    assert set(down[:3]) == {"ok"}
+    assert [tick["class"] for tick in rows[SCRIPT].all("i")] == ["tick none"] * 24
+    cells = [cell.text for cell in rows[SCRIPT].all("td")]
+    assert cells == ["", "—", "—", "— → — ms", "—"]
+    assert not rows[SCRIPT].all("rect")
+
+
+def test_names_and_words_that_mean_harm_are_text(show):
+    page = show()
+    assert [each["src"] for each in page.all("script")] == ["/static/dashboard.js"]
+    assert not page.all("img")
+    assert SCRIPT in page.one("table", kind="lines").text
+    links = [link["href"] for link in page.one("table").all("a")]
+    assert "/line/%22%3E%3Cimg%20src%3Dx%20onerror%3Dalert%281%29%3E" in links
+
+
+def test_a_fleet_without_a_line_says_what_comes(show):
+    page = show(Figures([]))
+    assert not page.all("table")
+    assert "There is no record yet." in page.text
+
+
+def test_nothing_is_wrong_where_all_are_well(show):
+    well = [line for line in SampleFigures().lines() if line.state in ("well", "new")]
+    page = show(Figures(well))
+    assert not page.all("ul", kind="ills")
+    assert "good" in page.one("h1")["class"]
+
+
+def test_the_page_obeys_its_own_policy(show):
+    def every(element):
+        for child in element.children:
+            if not isinstance(child, str):
+                yield child
+                yield from every(child)
+
+    for element in every(show()):
+        assert not [name for name in element.attributes if name == "style" or name.startswith("on")]
