@@ -52,7 +52,7 @@ side-by-side:
 
 images: .venv/complete
 	$(PYTHON) -m lab images build
-	$(PYTHON) -m lab wheels requirements/archive.txt
+	$(PYTHON) -m lab wheels requirements/archive.txt requirements/dashboard.txt
 
 part-unit:
 	@set -o pipefail; pytest --numprocesses 2 --dist worksteal --junitxml $(LOGS)/unit.xml 2>&1 | tee $(LOGS)/unit.log
@@ -102,8 +102,8 @@ pictures: .venv/complete tools ## draw docs/pictures again, from a sample line
 	$(PYTHON) docs/picture.py
 
 lock: .venv/complete ## compile requirements/*.txt from pyproject.toml
-	for set in "archive --extra archive" "control --group control" "benchmark --group benchmark" \
-	  "dev --group control --group dev --extra archive"; do read -r name what <<<"$$set"; \
+	for set in "archive --extra archive" "dashboard --extra dashboard" "control --group control" "benchmark --group benchmark" \
+	  "dev --group control --group dev --extra archive --extra dashboard"; do read -r name what <<<"$$set"; \
 	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $$what \
 	    pyproject.toml --output-file requirements/$$name.txt || exit 1; done
 

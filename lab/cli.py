@@ -204,7 +204,8 @@ def manage_images(args: argparse.Namespace) -> int:
 def fetch_wheels(args: argparse.Namespace) -> int:
     """Download the packages that nodes install, once."""
     with registry_lock():
-        wheels.fetch(args.requirements)
+        for requirements in args.requirements:
+            wheels.fetch(requirements)
     return 0
 
 
@@ -241,8 +242,8 @@ def parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("images", help="the images that nodes start from")
     verb.add_argument("action", choices=["build", "list", "remove"])
     verb.set_defaults(action_function=manage_images)
-    verb = verbs.add_parser("wheels", help="download the packages of a hashed lock for nodes without a way out")
-    verb.add_argument("requirements", type=Path)
+    verb = verbs.add_parser("wheels", help="download the packages of hashed locks for nodes without a way out")
+    verb.add_argument("requirements", type=Path, nargs="+")
     verb.set_defaults(action_function=fetch_wheels)
     for name, text in (
         ("cut", "pull a node's cable"),

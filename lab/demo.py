@@ -98,7 +98,7 @@ def play(playbook: str, *options: str) -> str:
 def up() -> None:
     """Boot the machines and run site.yml twice."""
     say("demo: 1/4 machines")
-    lab("wheels", "requirements/archive.txt")
+    lab("wheels", "requirements/archive.txt", "requirements/dashboard.txt")
     nodes = [f"{name}:{SUITES[name]}:{down}/{up}" for name, (down, up) in RATES.items()]
     print(lab("up", LAB, "target:trixie", "archive:bookworm", *nodes), end="")
     FOLDER.mkdir(parents=True, exist_ok=True)

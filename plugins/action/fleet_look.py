@@ -24,16 +24,18 @@ sys.path.insert(0, str(ROOT / "src"))
 sys.path.insert(0, str(ROOT))
 
 from plugins import connections
-from plugins.desired import docker_host, speedtest_archive, speedtest_logger, speedtest_target
+from plugins.desired import docker_host, speedtest_archive, speedtest_dashboard, speedtest_logger, speedtest_target
 from plugins.desired.observation import request_of, seen, together
 from plugins.desired.roles import ROLES_PATH, Wanted, wanted_by
 from plugins.filter.fleet import fleet_known, fleet_nodes
 from plugins.remote import source_of, with_arguments
 from speedtest_logger.inventory import roles, systems
-from speedtest_logger.inventory.found import ARCHIVE, NODES, TARGETS, default_node_name
+from speedtest_logger.inventory.found import ARCHIVE, DASHBOARD, NODES, TARGETS, default_node_name
 
 SECONDS = 60
-USES = {ARCHIVE: systems.ARCHIVE, TARGETS: systems.TARGET, NODES: systems.NODE}
+USES = {ARCHIVE: systems.ARCHIVE, DASHBOARD: systems.ARCHIVE, TARGETS: systems.TARGET, NODES: systems.NODE}
+# Roles whose desired state is the host's own: nothing of it comes from the rest of the fleet.
+OWN = {ARCHIVE: speedtest_archive.ROLE, DASHBOARD: speedtest_dashboard.ROLE, TARGETS: speedtest_target.ROLE}
 # What is kept of what was seen: the rest is large, and nobody asks for it.
 KEPT = ("plan", "programs", "docker", "links", "texts", "names", "notes", "settled")
 # What an answer of another form than the module's raises.
@@ -105,11 +107,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
 
     def wants(self, host: str, state: dict[str, Any] | None) -> dict[str, Wanted | None]:
         """What each role wants on a host, by role; None where nobody can tell yet."""
-        wanted: dict[str, Wanted | None] = {}
-        if host in self.groups.get(ARCHIVE, []):
-            wanted[speedtest_archive.ROLE] = self.wanted(speedtest_archive.ROLE, host)
-        if host in self.groups.get(TARGETS, []):
-            wanted[speedtest_target.ROLE] = self.wanted(speedtest_target.ROLE, host)
+        mine = [role for group, role in OWN.items() if host in self.groups.get(group, [])]
+        wanted: dict[str, Wanted | None] = {role: self.wanted(role, host) for role in mine}
         if host in self.groups.get(NODES, []):
             if self.hostvars[host].get("speedtest_logger_runtime") == "compose":
                 wanted[docker_host.ROLE] = self.wanted(docker_host.ROLE, host)
@@ -166,10 +165,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         groups = [group for group in USES if host in self.groups.get(group, [])]
         if looked is None:
             return [f"due_{group}" for group in groups]
-        kinds = {ARCHIVE: [speedtest_archive], TARGETS: [speedtest_target], NODES: [docker_host, speedtest_logger]}
+        of_group = {**{group: [role] for group, role in OWN.items()}, NODES: [docker_host.ROLE, speedtest_logger.ROLE]}
         found = []
         for group in groups:
-            mine = [looked[module.ROLE] for module in kinds[group] if module.ROLE in looked]
+            mine = [looked[role] for role in of_group[group] if role in looked]
             if systems.problem(mine[0]["system"], [USES[group]]) or not all(each.get("settled") for each in mine):
                 found.append(f"due_{group}")
         return found

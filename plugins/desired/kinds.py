@@ -74,6 +74,11 @@ def release(item: dict[str, Any], observed: dict[str, Any]) -> str | None:
     return f"{item['path']}: {'missing' if seen is None else 'content, mode or owner differs'}"
 
 
+def venv(item: dict[str, Any], observed: dict[str, Any]) -> str | None:
+    """A Python environment; the mark in it is made last."""
+    return None if observed["paths"].get(item["mark"]) else f"{item['path']}: the Python packages are not all there"
+
+
 def link(item: dict[str, Any], observed: dict[str, Any]) -> str | None:
     seen = observed["links"].get(item["path"])
     if seen == item["target"]:
@@ -198,6 +203,7 @@ KINDS = (
     Kind("accounts", lambda item: {"accounts": [item["name"]]}, account),
     Kind("directories", asks_path, directory),
     Kind("releases", lambda item: {"trees": [item["path"]]}, release),
+    Kind("venvs", lambda item: {"paths": [item["mark"]]}, venv),
     Kind("files", asks_file, file),
     Kind("attributes", asks_path, file),
     Kind("links", lambda item: {"paths": [item["path"]], "links": [item["path"]]}, link),

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
-from pathlib import Path
 from typing import Any
 
-from plugins.desired import templates
+from plugins.desired import software, templates
 from plugins.desired.things import (
     UNIT_DIRECTORY,
     Goes,
@@ -16,20 +14,16 @@ from plugins.desired.things import (
     answer,
     directory,
     file,
-    folder,
     leftover,
-    link,
-    mark,
     package,
-    release,
     unit,
 )
-from plugins.lookup.release import release as artifact_of
 from speedtest_logger import schedule
 
 ROLE = "speedtest_archive"
 # What the account owns in its archive.
 CHILDREN = ("inbox", "raw-inbox", "archive", "raw", "manifest", "quarantine", "state", "gathered", "work")
+IMPORTS = ("duckdb", "pandas", "pyarrow.parquet")
 SSHD_FILE = "/etc/ssh/sshd_config.d/50-speedtest-archive.conf"
 # What sshd must say that it would do with a connection of the account.
 SSHD_HEEDS = ["disableforwarding yes", "permittty no", "clientaliveinterval 15", "maxsessions 2"]
@@ -44,15 +38,8 @@ Values = dict[str, Any]
 
 def names(v: Values) -> Values:
     """Paths that the role's tasks and templates use. `v`: the role's inputs, less their prefix."""
-    install = v["install_dir"]
-    requirements = Path(v["requirements_file"]).read_text(encoding="utf-8").rstrip()
-    venv = f"{install}/venvs/{hashlib.sha256(requirements.encode()).hexdigest()[:12]}"
     return {
-        "release_dir": f"{install}/releases/{v['version']}",
-        "current": f"{install}/current",
-        "venv": f"{install}/venv",
-        "venv_dir": venv,
-        "venv_mark": f"{venv}/complete",
+        **software.names(v),
         "fleet_dir": f"{v['dir']}/fleet",
         "backups_dir": f"{v['dir']}/backups",
         "sshd_file": SSHD_FILE,
@@ -64,26 +51,14 @@ def names(v: Values) -> Values:
     }
 
 
-def besides(v: Values) -> Values:
+def besides(_: Values) -> Values:
     """What is looked at besides the things."""
-    return {"paths": [names(v)["venv_mark"]]}
+    return {}
 
 
 def found(v: Values, observed: Values) -> Values:
-    """Whether its Python packages are missing, whether some are at work already, and what this run replaces."""
-    n = names(v)
-    missing = v["state"] == "present" and not observed["paths"].get(n["venv_mark"])
-    uses = (("releases", n["current"], n["release_dir"]), ("venvs", n["venv"], n["venv_dir"]))
-    return {
-        "due": missing,
-        "venv_is_missing": missing,
-        "at_work": observed["links"].get(n["venv"]) is not None,
-        "replaced": [
-            {"directory": f"{v['install_dir']}/{folder}", "keep": [used, before]}
-            for folder, link_path, used in uses
-            if (before := observed["links"].get(link_path)) and before != used
-        ],
-    }
+    """What this run replaces; nothing has to be done that no plan says."""
+    return {"due": False, "replaced": software.replaced(v, observed)}
 
 
 def things(v: Values) -> list[Thing]:
@@ -91,11 +66,11 @@ def things(v: Values) -> list[Thing]:
     n = names(v)
     return [
         package("openssh-server"),
-        package("python3-venv"),
         account(v["user"], home=v["home_dir"], login="/bin/sh"),
         *backup_accounts(v),
         *directories(v, n),
-        *software(v, n),
+        *software.things(v, IMPORTS),
+        file("/usr/local/bin/speedtest-archive", text(v, n, "usr/local/bin/speedtest-archive"), mode="0755"),
         *connections(v, n),
         *units(v, n),
         *backups(v, n),
@@ -106,31 +81,11 @@ def directories(v: Values, n: Values) -> list[Thing]:
     """Its directories; dir is root's, so that the account cannot put anything else in its children's place."""
     user = v["user"]
     return [
-        directory(v["install_dir"]),
-        directory(f"{v['install_dir']}/releases"),
-        directory(f"{v['install_dir']}/venvs"),
         directory(v["home_dir"], "root", user, "0750"),
         directory(f"{v['home_dir']}/.ssh", "root", user, "0750"),
         directory(v["dir"], "root", user, "0750", goes=Goes.PURGE),
         directory(n["fleet_dir"], "root", user, "0750", goes=Goes.PURGE),
         *[directory(f"{v['dir']}/{name}", user, mode="0750", goes=Goes.PURGE) for name in CHILDREN],
-    ]
-
-
-def software(v: Values, n: Values) -> list[Thing]:
-    """The release and its Python packages; beside what is used stays what it replaced."""
-    install = v["install_dir"]
-    present = v["state"] == "present"
-    made = artifact_of(v["version"], Path(v["artifact_dir"])) if present else {"path": "", "digest": ""}
-    before, venv_before = f"{install}/previous", f"{install}/previous-venv"
-    return [
-        release(n["release_dir"], made["path"], made["digest"]),
-        folder(f"{install}/releases", [n["release_dir"]], [n["current"], before]),
-        folder(f"{install}/venvs", [n["venv_dir"]], [n["venv"], venv_before]),
-        link(n["current"], n["release_dir"], previous=before),
-        link(n["venv"], n["venv_dir"], previous=venv_before),
-        mark(n["venv_mark"], f"{n['venv_dir']}: the Python packages are not all there"),
-        file("/usr/local/bin/speedtest-archive", text(v, n, "usr/local/bin/speedtest-archive"), mode="0755"),
     ]
 
 

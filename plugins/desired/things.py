@@ -91,9 +91,15 @@ def unit(name: str, *, when: bool = True, goes: Goes = Goes.OFF, **more: Any) ->
     return Thing("units", {"name": name, **more}, when, goes)
 
 
-def release(path: str, artifact: str, digest: str, *, when: bool = True) -> Thing:
-    """A release of this project, unpacked and compiled."""
-    return Thing("releases", {"path": path, "artifact": artifact, "digest": digest}, when, Goes.NEVER)
+def release(path: str, artifact: str, digest: str, *, when: bool = True, **more: Any) -> Thing:
+    """A release of this project, unpacked and compiled; `more`: restarts."""
+    return Thing("releases", {"path": path, "artifact": artifact, "digest": digest, **more}, when, Goes.NEVER)
+
+
+def venv(path: str, requirements: str, imports: Iterable[str], *, when: bool = True) -> Thing:
+    """A Python environment with what a hashed lock of the control machine names; `imports`: modules that must load."""
+    item = {"path": path, "mark": f"{path}/complete", "requirements": requirements, "imports": list(imports)}
+    return Thing("venvs", item, when, Goes.NEVER)
 
 
 def folder(path: str, keep: list[str], keep_links: list[str], **more: Any) -> Thing:

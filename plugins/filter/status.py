@@ -15,6 +15,7 @@ sys.path.insert(0, str(ROOT / "src"))
 sys.path.insert(0, str(ROOT))
 
 from plugins.filter.fleet import observed as seen_of
+from speedtest_logger.inventory import roles
 from speedtest_logger.inventory.found import default_node_name
 
 COLUMNS = (
@@ -38,7 +39,12 @@ LEGEND = (
     "ok/due, missed: slots of the last 24 hours"
 )
 WELL = "all is well: every node measures and delivers, and nothing differs from the inventory"
-ROLES = {"speedtest_targets": "target", "speedtest_archive": "archive", "speedtest_nodes": "logger"}
+ROLES = {
+    "speedtest_archive": "archive",
+    "speedtest_dashboard": "dashboard",
+    "speedtest_targets": "target",
+    "speedtest_nodes": "logger",
+}
 Row = dict[str, str]
 # What to do about it, where Ansible's words alone do not say it.
 HINTS = {
@@ -200,6 +206,18 @@ def backup_cell(host: str, backup: dict[str, Any], problems: list[str]) -> str:
     return f"backup:{backup['at'][:16]}"
 
 
+def dashboard_cell(variables: Any, seen: dict[str, Any]) -> str:
+    """Where the dashboard listens, or that it does not run."""
+    known = roles.known()
+    state, bind, port = (
+        variables.get(name, known[name].default)
+        for name in ("speedtest_dashboard_state", "speedtest_dashboard_bind", "speedtest_dashboard_port")
+    )
+    if state == "absent":
+        return "absent"
+    return "NOT RUNNING" if seen["plan"].get("units") else f"{f'[{bind}]' if ':' in str(bind) else bind}:{port}"
+
+
 def coverage_cells(archived: dict[str, Any]) -> Row:
     """The archive's view of a node's last 24 hours."""
     cover = archived.get("coverage")
@@ -225,7 +243,7 @@ def fleet_status(
     problems: list[str] = []
     rows: list[Row] = []
     archived: dict[str, Any] = {}
-    for group in ("speedtest_archive", "speedtest_targets"):
+    for group in ("speedtest_archive", "speedtest_dashboard", "speedtest_targets"):
         for host in [host for host in groups.get(group, []) if host in hosts]:
             seen = observed(hostvars, host, ROLES[group])
             row = {**dict.fromkeys(COLUMNS, ""), "node": f"{host} ({ROLES[group]})"}
@@ -235,6 +253,8 @@ def fleet_status(
                 rows.append({**row, "status": word})
                 continue
             rows.append({**row, "status": "ok", "drift": drift_cell(host, seen, problems)})
+            if group == "speedtest_dashboard":
+                rows[-1]["status"] = dashboard_cell(hostvars[host], seen)
             if group == "speedtest_archive":
                 archived = archive_state(hostvars[host], host, seen, rows[-1], problems)
     nodes = [host for host in groups.get("speedtest_nodes", []) if host in hosts]

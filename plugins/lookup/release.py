@@ -34,6 +34,7 @@ PROGRAMS = {
     "speedtest-logger": "speedtest_logger.node.cli",
     "speedtest-receive": "speedtest_logger.archive.arrive.receive",
     "speedtest-archive": "speedtest_logger.archive.cli",
+    "speedtest-dashboard": "speedtest_logger.dashboard.cli",
 }
 # -S: what distributions add to Python's start is for others; speedtest-archive needs it, for its packages
 LAUNCHER = """#!/usr/bin/python3 {options}
@@ -59,7 +60,8 @@ def contents() -> dict[str, tuple[bytes, bool]]:
     """Every file of the artifact: its bytes and whether it can be run."""
     files = {
         f"speedtest_logger/{file.relative_to(SOURCE).as_posix()}": (file.read_bytes(), False)
-        for file in sorted([*SOURCE.rglob("*.py"), *SOURCE.rglob("*.j2")])
+        for file in sorted(SOURCE.rglob("*"))
+        if file.is_file() and file.suffix != ".pyc" and not file.name.startswith(".")
     }
     for name, module in PROGRAMS.items():
         options = "-I" if name == "speedtest-archive" else "-IS"

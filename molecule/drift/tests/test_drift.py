@@ -19,6 +19,9 @@ DIRECTORIES = [
     "/var/lib/speedtest-archive/.ssh",
     "/srv/speedtest-target",
     "/opt/speedtest-archive",
+    "/opt/speedtest-dashboard",
+    "/etc/speedtest-dashboard",
+    "/var/lib/speedtest-dashboard",
 ]
 LINKS = [
     "/opt/speedtest-telemetry/current",
@@ -26,21 +29,25 @@ LINKS = [
     "/var/log/speedtest-diag.log",
     "/opt/speedtest-archive/current",
     "/opt/speedtest-archive/venv",
+    "/opt/speedtest-dashboard/current",
+    "/opt/speedtest-dashboard/venv",
 ]
 UNITS = [
     "speedtest-logger.timer",
     "speedtest-push.timer",
     "speedtest-ingest.timer",
     "speedtest-upkeep.timer",
+    "speedtest-dashboard.service",
     "speedtest-librespeed.service",
     "speedtest-iperf3@5201.service",
     "speedtest-iperf3@5202.service",
     "speedtest-stayawake.service",
 ]
-ACCOUNTS = ["speedtest", "speedtest-archive", "speedtest-target"]
+ACCOUNTS = ["speedtest", "speedtest-archive", "speedtest-dashboard", "speedtest-target"]
 KEYS = "/var/lib/speedtest-archive/.ssh/authorized_keys"
 SCHEDULE = "/srv/speedtest-archive/fleet/schedule.json"
-RELEASES = ["/opt/speedtest-telemetry/releases/0.1.0", "/opt/speedtest-archive/releases/0.1.0"]
+RELEASES = [f"/opt/speedtest-{name}/releases/0.1.0" for name in ("telemetry", "archive", "dashboard")]
+USERS = "/etc/speedtest-dashboard/users.json"
 FOREIGN_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHVzZWQgYnkgbm9ib2R5IGF0IGFsbCwgYnkgaGFuZA by-hand"
 # what is done to which things at once; none of it hides another of the same round
 ROUNDS = {
@@ -78,7 +85,7 @@ def things() -> dict[str, dict[str, str]]:
     says_so = on(NODE, f"grep -rlF '{MARK}' /etc /usr/local/bin /srv/speedtest-archive/fleet").split()
     assert len(says_so) >= 10, says_so
     return {
-        "files": {file: f"inventory: {file}:" for file in [*says_so, "/etc/speedtest-telemetry/known_hosts"]},
+        "files": {file: f"inventory: {file}:" for file in [*says_so, "/etc/speedtest-telemetry/known_hosts", USERS]},
         "directories": {directory: f"inventory: {directory}:" for directory in DIRECTORIES},
         "links": {link: f"inventory: {link}:" for link in LINKS},
         "releases": {release: f"inventory: {release}" for release in RELEASES},

@@ -18,13 +18,21 @@ PROGRAMS = [
     "/var/lib/speedtest-archive",
     "/var/lib/speedtest-backup",
     "/etc/speedtest-archive",
+    "/opt/speedtest-dashboard",
+    "/etc/speedtest-dashboard",
+    "/usr/local/bin/speedtest-dashboard",
     "/etc/speedtest-target",
     "/srv/speedtest-target",
     "/var/log/speedtest-diag.log",
     "/etc/ssh/sshd_config.d/50-speedtest-archive.conf",
     "/srv/speedtest-archive/fleet/limits.env",
 ]
-DATA = ["/var/lib/speedtest-telemetry/results", "/var/log/speedtest-telemetry", "/srv/speedtest-archive/archive"]
+DATA = [
+    "/var/lib/speedtest-telemetry/results",
+    "/var/log/speedtest-telemetry",
+    "/srv/speedtest-archive/archive",
+    "/var/lib/speedtest-dashboard",
+]
 
 
 def present(paths: list[str]) -> list[str]:
@@ -118,7 +126,7 @@ def test_5_purge_takes_the_data_too(backed_up):
     done = playbook("playbooks/remove.yml", "-e", "speedtest_purge=true")
     assert done.returncode == 0, done.stdout[-3000:]
     assert present([*PROGRAMS, *DATA, "/var/lib/speedtest-telemetry", "/srv/speedtest-archive"]) == []
-    accounts = "speedtest speedtest-archive speedtest-backup speedtest-target"
+    accounts = "speedtest speedtest-archive speedtest-backup speedtest-dashboard speedtest-target"
     assert attempt(NODE, f"getent passwd {accounts}").stdout.strip() == ""
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import datetime
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from speedtest_logger import calendars
-from speedtest_logger.domains import ABSOLUTE, LONGEST_TEXT, URL, AnyOf, Domain, ListOf, Text, Whole
+from speedtest_logger.domains import ABSOLUTE, LONGEST_TEXT, URL, AnyOf, Domain, ListOf, Text, Whole, is_url
 
 # Directories of the system, in which and above which nothing of ours may lie: they would change hands, or be removed.
 _SYSTEM = """bin boot dev home lib lib32 lib64 libx32 lost+found proc root run sbin sys tmp usr var/backups var/local
@@ -108,6 +110,45 @@ class Entry(Domain):
         return None
 
 
+class Entries(Domain):
+    """A list of mappings that hold secrets, which no words show. `read` is the program's own, and raises ValueError.
+
+    `unique`: names whose values are given once.
+    """
+
+    kind = "list"
+
+    def __init__(self, words: str, read: Callable[[dict[str, Any]], object], *unique: str) -> None:
+        super().__init__(f"a list, each item {words}")
+        self.read, self.unique = read, unique
+
+    def problem(self, value: object) -> str | None:
+        if not isinstance(value, (list, tuple)) or not all(isinstance(item, Mapping) for item in value):
+            return f"{self.words()} is expected"
+        for place, item in enumerate(value, start=1):
+            try:
+                self.read(as_written(item))
+            except ValueError as error:
+                return f"item {place}: {error}"
+        for name in self.unique:
+            given = [item[name] for item in value]
+            if len(set(given)) < len(given):
+                return f"two items have the same {name}: give each one of its own"
+        return None
+
+    def spec(self) -> dict[str, str]:
+        return {"type": "list", "elements": "dict"}
+
+
+def as_written(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry as a JSON file has it: a day that has no quotes is a date to YAML."""
+    made = {}
+    for name, value in entry.items():
+        plain = [*value] if isinstance(value, (list, tuple)) else value
+        made[str(name)] = plain.isoformat() if isinstance(plain, datetime.date) else plain
+    return made
+
+
 class Download(Entry):
     """Where an engine's program comes from; without `program` the URL's last part is the program."""
 
@@ -177,6 +218,7 @@ _SFTP = r"sftp:(//)?([A-Za-z0-9_][A-Za-z0-9._-]*@)?[A-Za-z0-9_\[][A-Za-z0-9._:\[
 _REMOTE = r"(s3:|rest:|b2:|azure:|gs:|swift:|rclone:)[A-Za-z0-9\[][!#-&(-;=?-_a-z~]*"
 
 SHA256 = Text("a SHA-256 in hexadecimal, 64 characters of 0-9 and a-f,", "[0-9a-f]{64}")
+ORIGIN = Text("an origin such as https://example.org, without a path,", r"https?://[^/?#@]+", is_url)
 FILE_NAME = Text("a file's name without /", r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}")
 VERSION = Text("an explicit version such as 1.2.3", r"[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}")
 SIZE = Text("a size such as 500MB or 20GB", "[1-9][0-9]{0,8}(MB|GB|TB)")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from itertools import combinations
 from pathlib import Path
 
-from speedtest_logger import __version__, schedule
+from speedtest_logger import __version__, domains, schedule
 from speedtest_logger.engines.contract import server_host
 from speedtest_logger.inventory import roles
 from speedtest_logger.inventory.environment import environment
@@ -16,15 +15,21 @@ from speedtest_logger.inventory.settings import in_variables, variable_of
 from speedtest_logger.node import config
 
 LOGGER, BACKUP, LIMIT = "speedtest_logger_", "speedtest_archive_backup_", "speedtest_archive_limit_"
-ACCOUNTS = {role: f"{role}_user" for role in ("speedtest_logger", "speedtest_archive", "speedtest_target")}
+DASHBOARD = "speedtest_dashboard_"
+ROLES = ("speedtest_logger", "speedtest_archive", "speedtest_dashboard", "speedtest_target")
+ACCOUNTS = {role: f"{role}_user" for role in ROLES}
 DIRECTORIES = {
     "speedtest_logger": ("install_dir", "config_dir", "state_dir", "log_dir"),
     "speedtest_archive": ("install_dir", "home_dir", "dir"),
+    "speedtest_dashboard": ("install_dir", "dir"),
     "speedtest_target": ("dir", "config_dir"),
 }
 # What the roles make under names of their own.
 OWN_ACCOUNT = "speedtest-backup"
-OWN_DIRECTORIES = {"speedtest_archive": ("/etc/speedtest-archive", "/var/cache/speedtest-backup")}
+OWN_DIRECTORIES = {
+    "speedtest_archive": ("/etc/speedtest-archive", "/var/cache/speedtest-backup"),
+    "speedtest_dashboard": ("/etc/speedtest-dashboard",),
+}
 # Of each pair the first must not be below the second.
 AT_LEAST = (
     ("rows_burst", "rows"),
@@ -37,7 +42,6 @@ AT_LEAST = (
     ("raw_mb", "raw_day_mb"),
     ("low_disk_mb", "free_mb"),
 )
-LOOPBACK = re.compile(r"localhost|127\.[0-9.]+|::1")
 WAYS_OUT = "raise speedtest_logger_interval, lower speedtest_logger_measure_timeout_seconds, or put fewer nodes on it"
 
 
@@ -54,7 +58,7 @@ def of_host(view: View, inventory: Inventory) -> Iterator[Problem]:
                 yield from list(relation(view))
             except BadValueError:
                 continue
-    for role in ("speedtest_logger", "speedtest_archive"):
+    for role in ("speedtest_logger", "speedtest_archive", "speedtest_dashboard"):
         if role in view.roles:
             yield from release(view, f"{role}_version", f"{role}_artifact_dir", inventory.checkout)
 
@@ -117,7 +121,7 @@ def own_server(view: View) -> Iterator[Problem]:
             continue
         for server in map(str, as_list(view[variable])):
             host = server_host(server).lower().rstrip(".")
-            if host in {name.lower() for name in own} or LOOPBACK.fullmatch(host):
+            if host in {name.lower() for name in own} or domains.is_loopback(host):
                 words = (
                     f"{server} is the node itself, so its line would not be measured: name a server on another "
                     f"machine, or set {LOGGER}own_server_allowed to true"
@@ -185,6 +189,35 @@ def ports(view: View) -> Iterator[Problem]:
         )
 
 
+def dashboard(view: View) -> Iterator[Problem]:
+    """What shows the archive is where the archive is, and runs as its role can have it."""
+    if view[DASHBOARD + "state"] == "present" and view["speedtest_archive_state"] == "absent":
+        words = "speedtest_archive_state is absent, and it shows what lies there: set absent here too"
+        yield problem(view, DASHBOARD + "state", words)
+    if view[DASHBOARD + "runtime"] == "compose":
+        yield problem(view, DASHBOARD + "runtime", "the dashboard runs by systemd only so far: set systemd")
+
+
+def dashboard_access(view: View) -> Iterator[Problem]:
+    """Who reaches the dashboard over a network has to log in."""
+    if not domains.is_loopback(view.text(DASHBOARD + "bind")) and not view[DASHBOARD + "users"]:
+        words = (
+            f"{DASHBOARD}users names nobody, so whoever reaches this address would see everything: name users, or "
+            "leave it at 127.0.0.1"
+        )
+        yield problem(view, DASHBOARD + "bind", words)
+
+
+def dashboard_port(view: View) -> Iterator[Problem]:
+    """No server of a target has the dashboard's port."""
+    if "speedtest_target" not in view.roles:
+        return
+    port = view[DASHBOARD + "port"]
+    for other in ("speedtest_target_librespeed_port", "speedtest_target_iperf3_ports"):
+        if other not in view.bad and port in (view[other], *as_list(view[other])):
+            yield problem(view, DASHBOARD + "port", f"{other} has it too: give each server a port of its own")
+
+
 def release(view: View, variable: str, directory: str, checkout: Path) -> Iterator[Problem]:
     """A version is this checkout's, or its artifact is there."""
     if variable in view.bad or directory in view.bad or view[variable] == __version__:
@@ -203,6 +236,7 @@ RELATIONS: dict[str, tuple[Relation, ...]] = {
     "": (accounts, directories),
     "speedtest_logger": (node_settings, own_server, licence, image, docker_key),
     "speedtest_archive": (backups, limits),
+    "speedtest_dashboard": (dashboard, dashboard_access, dashboard_port),
     "speedtest_target": (ports,),
 }
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from speedtest_logger.inventory import check, environment, roles
 from speedtest_logger.inventory.found import Failure, Inventory, View
 from speedtest_logger.node import config
 
-GROUPS = {"speedtest_nodes": ["h"], "speedtest_archive": ["h"], "speedtest_targets": ["h"]}
+GROUPS = {f"speedtest_{name}": ["h"] for name in ("nodes", "archive", "dashboard", "targets")}
 BACKUP = {
     "speedtest_archive_backup_repository": "/mnt/usb/restic",
     "speedtest_archive_backup_password": "planted-secret",
@@ -38,7 +39,11 @@ def test_an_inventory_without_variables_is_well():
     assert problems(**BACKUP) == []
 
 
-L, A, T = "speedtest_logger_", "speedtest_archive_", "speedtest_target_"
+L, A, T, D = "speedtest_logger_", "speedtest_archive_", "speedtest_target_", "speedtest_dashboard_"
+HASH = "scrypt$32768$8$1$MDEyMzQ1Njc4OWFiY2RlZg==$5sfY8P85Gz2Wi0Gj/1mwLsPGSnZvPs1HKCewzF/EYfU="
+ADA = {"name": "ada", "password": HASH}
+KEY = {"name": "grafana", "id": "abcdefgh", "sha256": "0" * 64, "scopes": ["read"], "expires": "2027-01-31"}
+SHARE = {"location": "home", "sha256": "0" * 64, "expires": None}
 DOWNLOAD = {"url": "https://example.org/x.tgz", "sha256": "0" * 64, "program": "speedtest"}
 NONSENSE = [
     {L + "user": "root"}, {L + "uid": 0}, {A + "user": "root"}, {T + "user": "root"}, {L + "user": "1000"},
@@ -63,6 +68,25 @@ NONSENSE = [
     {L + "base_image": "debian:latest"}, {T + "garbage_bytes": -1}, {T + "config_dir": "/etc/nginx"},
     {"docker_host_repository_url": "deb x"}, {"docker_host_repository_pin": "1\nPin: *"},
     {"docker_host_users": ["a b"]},
+    {D + "user": "root"}, {D + "dir": "/var/lib"}, {D + "port": 80}, {D + "port": "8000"}, {D + "bind": "everywhere"},
+    {D + "time_zone": "Mars/Olympus"}, {D + "title": "x" * 81}, {D + "title": "a\nLOG_LEVEL=debug"},
+    {D + "version": "9.9.9"}, {D + "log_level": "loud"}, {D + "hosts": ["a b"]}, {D + "runtime": "kubernetes"},
+    *[{D + "cors_origins": [origin]} for origin in ("*", "https://example.org/x", "example.org", "https://u@example.org")],
+    *[
+        {D + "users": [{"name": "ada", "password": text}]}
+        for text in (
+            "hunter2", "", None, HASH[:-8], HASH.replace("32768", "16384"), HASH.replace("32768", "32769"),
+            HASH.replace("32768", "67108864"), HASH.replace("$8$", "$1$"),
+            HASH.replace("MDEyMzQ1Njc4OWFiY2RlZg==", "MDEy"),
+        )
+    ],
+    {D + "users": [{"name": "a\nb", "password": HASH}]}, {D + "users": [{"name": "ada"}]}, {D + "users": [ADA, ADA]},
+    {D + "users": ["ada"]}, {D + "users": {"ada": HASH}}, {D + "keys": [{**KEY, "sha256": "stk_abcdefgh_secret"}]},
+    {D + "keys": [{**KEY, "scopes": []}]}, {D + "keys": [{**KEY, "scopes": ["write"]}]},
+    {D + "keys": [{**KEY, "id": "x"}]},
+    {D + "keys": [{**KEY, "expires": "soon"}]}, {D + "keys": [{**KEY, "expires": "20270131"}]},
+    {D + "keys": [KEY, {**KEY, "name": "other"}]}, {D + "shares": [{**SHARE, "location": "No Such"}]},
+    {D + "shares": [SHARE, SHARE]},
     {L + "paused": "false"}, {"speedtest_upgrade_batches": ["200%"]}, {A + "backup_environment": {"LD_PRELOAD": "/x"}},
 ]  # fmt: skip
 
@@ -132,11 +156,43 @@ def test_a_number_with_its_unit_is_refused_in_plain_words():
         ),
         ({A + "limit_rows_burst": 9000}, [A + "limit_rows_burst", "limit_rows is 10000"]),
         ({T + "librespeed_port": 5201}, [T + "librespeed_port", "port of its own"]),
+        ({D + "port": 8989}, [D + "port: seen 8989", T + "librespeed_port has it too"]),
+        ({D + "port": 5301, T + "iperf3_ports": [5201, 5301]}, [D + "port: seen 5301", T + "iperf3_ports has it too"]),
+        ({D + "bind": "0.0.0.0"}, [D + "bind: seen '0.0.0.0'", D + "users names nobody", "127.0.0.1"]),  # noqa: S104
+        ({D + "bind": "192.0.2.10"}, [D + "bind", D + "users names nobody"]),
+        ({D + "runtime": "compose"}, [D + "runtime: seen 'compose'", "set systemd"]),
+        ({A + "state": "absent"}, [D + "state: seen 'present'", "set absent here too"]),
+        ({D + "user": "speedtest-archive"}, [D + "user", "account of its own"]),
+        ({D + "dir": "/srv/speedtest-archive/dashboard"}, [D + "dir", "none inside another"]),
+        ({D + "install_dir": "/etc/speedtest-dashboard/x"}, [D + "install_dir", "/etc/speedtest-dashboard"]),
     ],
 )
 def test_what_contradicts_is_refused(values, words):
     found = [line for line in problems(**values) if all(word in line for word in words)]
     assert len(found) == 1, problems(**values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {D + "bind": "192.0.2.10", D + "users": [ADA, {**ADA, "name": "bob@example.org"}]},
+        {D + "bind": "127.0.0.2"},
+        {D + "bind": "::1"},
+        {D + "keys": [KEY, {**KEY, "name": "b", "id": "bcdefghi", "sha256": "1" * 64, "expires": date(2027, 1, 31)}]},
+        {D + "shares": [SHARE, {**SHARE, "sha256": "1" * 64}]},
+        {D + "cors_origins": ["https://example.org", "http://192.0.2.1:3000"], D + "title": "Häuser & Leitungen"},
+        {D + "state": "absent", A + "state": "absent"},
+    ],
+)
+def test_a_dashboard_for_whom_it_is_meant_is_well(values):
+    assert problems(**values) == []
+
+
+def test_a_dashboard_is_where_the_archive_is():
+    groups = {"speedtest_nodes": ["a"], "speedtest_archive": ["a"], "speedtest_dashboard": ["a", "b"]}
+    (found,) = check.problems(Inventory({"a": {}, "b": {}}, groups, checkout=ROOT))
+    assert found.startswith("group speedtest_dashboard: seen b; the dashboard reads the archive's files")
+    assert check.problems(Inventory({"a": {}, "b": {}}, {**groups, "speedtest_dashboard": ["a"]}, checkout=ROOT)) == []
 
 
 def test_an_artifact_that_lies_there_is_a_version(tmp_path):
@@ -271,9 +327,12 @@ def test_secrets_are_never_shown():
         A + "backup_password": secret,
         A + "backup_environment": {"AWS_SECRET_ACCESS_KEY": secret},
         "docker_host_repository_url": "https://me:planted@example.org/ x",
+        D + "users": [{"name": "ada", "password": "planted"}],
+        D + "keys": [{**KEY, "sha256": "planted"}],
+        D + "shares": [{**SHARE, "sha256": "planted"}],
     }
     found = "\n".join(problems(**given_values))
-    assert found.count("seen a value that is not shown") == 2
+    assert found.count("seen a value that is not shown") == 5
     assert "planted" not in found
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+from datetime import date
 
 import pytest
 
@@ -16,8 +18,13 @@ SLOTS = {"interval_seconds": 3600, "offset_seconds": 7, "on_calendar": ["*-*-* *
 DATA = {
     "speedtest_logger": ["/var/lib/speedtest-telemetry", "/var/log/speedtest-telemetry"],
     "speedtest_archive": ["/srv/speedtest-archive"],
+    "speedtest_dashboard": ["/var/lib/speedtest-dashboard"],
     "speedtest_target": [],
 }
+USERS = [{"name": "ada", "password": "scrypt$16384$8$1$c2FsdA==$aGFzaA=="}]
+KEYS = [{"name": "grafana", "id": "abcdefgh", "sha256": "0" * 64, "scopes": ["read"], "expires": None}]
+SHARES = [{"location": "home", "sha256": "1" * 64, "expires": date(2027, 1, 31)}]
+OWN = {("ingest_interval", "speedtest_archive")}  # what a role does not take from another one
 # What stays when all is taken off, since it is others' too, or was there before.
 OTHERS = {"/mnt/usb/restic"}
 
@@ -27,14 +34,16 @@ def here(tmp_path_factory):
     """Places of the control machine."""
     folder = tmp_path_factory.mktemp("control")
     (folder / "requirements.txt").write_text("duckdb==1\n")
-    return {"artifact_dir": str(folder), "requirements_file": str(folder / "requirements.txt"), "slots": SLOTS}
+    archive = {"archive_dir": "/srv/speedtest-archive", "archive_user": "speedtest-archive", "ingest_interval": "5min"}
+    control = {"artifact_dir": str(folder), "requirements_file": str(folder / "requirements.txt")}
+    return {**control, **archive, "slots": SLOTS}
 
 
 def wanted(role, here, **changes):
     prefix = f"{role}_"
     plain = {name: item.default for name, item in known().items() if name.startswith(prefix)}
     values = {name.removeprefix(prefix): value for name, value in plain.items()}
-    given = {name: value for name, value in here.items() if name in values}
+    given = {name: value for name, value in here.items() if name in values and (name, role) not in OWN}
     return roles.Wanted(
         role, {**values, **given, **({"node_name": "attic"} if "node_name" in values else {}), **changes}
     )
@@ -48,6 +57,10 @@ VARIANTS = {
     "speedtest_archive": [
         {},
         {"backup_repository": "/mnt/usb/restic", "backup_password": "x"},
+    ],
+    "speedtest_dashboard": [
+        {},
+        {"users": USERS, "keys": KEYS, "shares": SHARES, "bind": "192.0.2.1"},
     ],
     "speedtest_target": [
         {"librespeed_port": port, "iperf3_ports": ports} for port, ports in itertools.product((0, 8989), ([], [5201]))
@@ -140,6 +153,69 @@ def test_what_goes_when():
 def test_an_unknown_variable_in_a_template_is_an_error():
     with pytest.raises(Exception, match="undefined"):
         templates.rendered("speedtest_target", "etc/speedtest-target/nginx.conf", {})
+
+
+READ = ("files", "links", "releases")
+
+
+def files_of(role, here, **changes):
+    return {item["path"]: item for item in wanted(role, here, **changes).desired["files"]}
+
+
+def test_who_may_see_the_dashboard_is_in_files_that_only_the_service_is_handed(here):
+    places = {name: f"/etc/speedtest-dashboard/{name}.json" for name in ("users", "keys", "shares")}
+    service = f"{UNITS}speedtest-dashboard.service"
+    files = files_of("speedtest_dashboard", here, users=USERS, keys=KEYS, shares=SHARES)
+    assert json.loads(files[places["users"]]["content"]) == USERS
+    assert json.loads(files[places["keys"]]["content"]) == KEYS
+    assert json.loads(files[places["shares"]]["content"]) == [{**SHARES[0], "expires": "2027-01-31"}]
+    for name, place in places.items():
+        owner = [files[place][part] for part in ("owner", "group", "mode", "secret")]
+        assert owner == ["root", "root", "0600", True]
+        assert f"LoadCredential={name}.json:{place}\n" in files[service]["content"]
+        variable = f"SPEEDTEST_DASHBOARD_{name.upper()}_FILE"
+        assert f"Environment={variable}=%d/{name}.json\n" in files[service]["content"]
+    assert not [path for path, item in files.items() if "scrypt" in item["content"] and path != places["users"]]
+    nobody = wanted("speedtest_dashboard", here).desired
+    assert set(places.values()) <= set(nobody["absent_paths"])
+    assert "Credential" not in files_of("speedtest_dashboard", here)[service]["content"]
+
+
+@pytest.mark.parametrize(
+    ("bind", "url", "closed"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000/health", True),
+        ("::1", "http://[::1]:8000/health", True),
+        ("192.0.2.1", "http://192.0.2.1:8000/health", False),
+        ("0.0.0.0", "http://127.0.0.1:8000/health", False),  # noqa: S104
+    ],
+)
+def test_a_dashboard_on_loopback_has_no_network(here, bind, url, closed):
+    role = wanted("speedtest_dashboard", here, bind=bind, users=USERS)
+    assert role.names["health_url"] == url
+    (service,) = [item for item in role.desired["files"] if item["path"].endswith(".service")]
+    assert ("IPAddressDeny=any\nIPAddressAllow=localhost\n" in service["content"]) is closed
+
+
+def test_the_dashboard_reads_by_the_archives_group_and_starts_again_with_what_it_runs(here):
+    lists = wanted("speedtest_dashboard", here, archive_user="keeper").desired
+    assert [item["groups"] for item in lists["accounts"]] == [["keeper"]]
+    unit_name = "speedtest-dashboard.service"
+    readers = [item for name in READ for item in lists[name] if unit_name in item.get("restarts", [])]
+    restarting = [item["path"] for item in readers]
+    changed = ["current", "venv", "dashboard.env", "releases/0.1.0", unit_name]
+    assert [name for name in changed if not [path for path in restarting if path.endswith(f"/{name}")]] == []
+
+
+def test_python_packages_are_missed_until_all_are_there(here):
+    desired = wanted("speedtest_archive", here).desired
+    (packages,) = desired["venvs"]
+    assert packages["mark"] in planning.request(desired, {})["paths"]
+    kind = next(kind for kind in planning.KINDS if kind.name == "venvs")
+    words = f"{packages['path']}: the Python packages are not all there"
+    assert kind.differs(packages, {"paths": {packages["mark"]: None}}) == words
+    assert kind.differs(packages, {"paths": {packages["mark"]: {"kind": "file"}}}) is None
+    assert "venvs" not in wanted("speedtest_archive", here, state="absent").desired
 
 
 def test_units_say_nothing_that_systemd_does_not_know(here):

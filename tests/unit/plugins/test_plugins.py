@@ -143,6 +143,16 @@ def test_the_digest_of_the_artifact_is_the_digest_of_the_unpacked_tree(tmp_path)
     assert module.tree_state(str(tree)) != found["digest"]
 
 
+def test_the_artifact_is_the_whole_package_and_each_launcher_starts(tmp_path):
+    tracked = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "src/speedtest_logger"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    files = release.contents()
+    assert {name.removeprefix("src/") for name in tracked} == {name for name in files if name.startswith("speedtest_")}
+    assert not [name for name in files if "__pycache__" in name]
+
+
 def test_a_version_that_is_not_here_says_what_to_do(tmp_path):
     with pytest.raises(Exception, match=r"9\.9\.9.*Set speedtest_logger_version"):
         release.release("9.9.9", tmp_path)
@@ -281,6 +291,23 @@ def test_the_status_table_tells_of_backups(backup, cell, problem):
     assert [text for text in found["problems"] if problem and text.startswith(problem)] == found["problems"]
     hostvars["arc"]["speedtest_archive_backup_repository"] = ""
     assert status.fleet_status(hostvars, {"speedtest_archive": ["arc"]}, ["arc"])["problems"] == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "plan", "cell"),
+    [
+        ({}, {"drift": []}, "127.0.0.1:8000"),
+        ({"speedtest_dashboard_bind": "::1", "speedtest_dashboard_port": 8080}, {"drift": []}, "[::1]:8080"),
+        ({}, {"drift": ["unit x: not active"], "units": [{"name": "x"}]}, "NOT RUNNING"),
+        ({"speedtest_dashboard_state": "absent"}, {"drift": []}, "absent"),
+    ],
+)
+def test_the_status_says_where_the_dashboard_listens(variables, plan, cell):
+    hostvars = {"arc": {**variables, "speedtest_dashboard_observed": {"plan": plan, "programs": {}}}}
+    found = status.fleet_status(hostvars, {"speedtest_dashboard": ["arc"]}, ["arc"])
+    (row,) = [line for line in found["table"] if line.startswith("arc (dashboard)")]
+    assert cell in row
+    assert found["problems"] == [f"arc: differs from the inventory: {words}" for words in plan["drift"]]
 
 
 def test_the_status_names_what_is_wrong_with_the_archive():

@@ -1,0 +1,58 @@
+"""A release of this project with Python packages of its own: what archive host and dashboard have in common."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from plugins.desired.things import Thing, directory, folder, link, package, release, venv
+from plugins.lookup.release import release as artifact_of
+
+Values = dict[str, Any]
+
+
+def names(v: Values) -> Values:
+    """Where it lies. `v`: a role's inputs, less their prefix."""
+    install = v["install_dir"]
+    requirements = Path(v["requirements_file"]).read_text(encoding="utf-8").rstrip()
+    return {
+        "release_dir": f"{install}/releases/{v['version']}",
+        "current": f"{install}/current",
+        "venv": f"{install}/venv",
+        "venv_dir": f"{install}/venvs/{hashlib.sha256(requirements.encode()).hexdigest()[:12]}",
+    }
+
+
+def replaced(v: Values, observed: Values) -> list[Values]:
+    """What this run replaces: it stays beside what is used, and what is older goes."""
+    n = names(v)
+    uses = (("releases", n["current"], n["release_dir"]), ("venvs", n["venv"], n["venv_dir"]))
+    return [
+        {"directory": f"{v['install_dir']}/{folder}", "keep": [used, before]}
+        for folder, link_path, used in uses
+        if (before := observed["links"].get(link_path)) and before != used
+    ]
+
+
+def things(v: Values, imports: Iterable[str], restarts: Iterable[str] = ()) -> list[Thing]:
+    """The release and its Python packages; `imports`: what must load there, `restarts`: units that run it."""
+    n, install = names(v), v["install_dir"]
+    made = {"path": "", "digest": ""}
+    if v["state"] == "present":
+        made = artifact_of(v["version"], Path(v["artifact_dir"]))
+    before, venv_before = f"{install}/previous", f"{install}/previous-venv"
+    units = list(restarts)
+    return [
+        package("python3-venv"),
+        directory(install),
+        directory(f"{install}/releases"),
+        directory(f"{install}/venvs"),
+        release(n["release_dir"], made["path"], made["digest"], restarts=units),
+        venv(n["venv_dir"], v["requirements_file"], imports),
+        folder(f"{install}/releases", [n["release_dir"]], [n["current"], before]),
+        folder(f"{install}/venvs", [n["venv_dir"]], [n["venv"], venv_before]),
+        link(n["current"], n["release_dir"], previous=before, restarts=units),
+        link(n["venv"], n["venv_dir"], previous=venv_before, restarts=units),
+    ]

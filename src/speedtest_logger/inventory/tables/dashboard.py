@@ -1,0 +1,151 @@
+"""Inputs of the role speedtest_dashboard."""
+
+from __future__ import annotations
+
+from speedtest_logger import domains
+from speedtest_logger.dashboard.keys import Key, Share
+from speedtest_logger.dashboard.users import User
+from speedtest_logger.domains import ACCOUNT, Choice, ListOf, Text, Whole
+from speedtest_logger.inventory import kinds
+from speedtest_logger.inventory.inputs import DIRECTORY, STATE, Input, Role
+
+USERS = kinds.Entries("a mapping with name, password", User.read, "name")
+KEYS = kinds.Entries("a mapping with name, id, sha256, scopes, expires", Key.read, "name", "id")
+SHARES = kinds.Entries("a mapping with location, sha256, expires", Share.read, "sha256")
+
+INPUTS = (
+    Input(
+        "speedtest_dashboard_state",
+        "present",
+        "present: the archive host shows what it has in a browser. absent: everything is taken off; notes stay unless "
+        "speedtest_dashboard_purge.",
+        STATE,
+    ),
+    Input(
+        "speedtest_dashboard_purge",
+        False,
+        "With state absent: true also deletes notes, sessions and what is kept for fast answers. There is no way back.",
+        domains.BOOLEAN,
+    ),
+    Input(
+        "speedtest_dashboard_runtime",
+        "systemd",
+        "How it runs: as a systemd service, or as a container (compose).",
+        Choice("systemd", "compose"),
+    ),
+    Input(
+        "speedtest_dashboard_version",
+        "0.1.0",
+        "Version to run, explicit; the archive's version or a later one.",
+        kinds.VERSION,
+    ),
+    Input(
+        "speedtest_dashboard_artifact_dir",
+        "{{ role_path | dirname | dirname }}/dist",
+        "Where artifacts are built and kept on the control machine.",
+        kinds.CONTROL_PATH,
+    ),
+    Input(
+        "speedtest_dashboard_requirements_file",
+        "{{ role_path | dirname | dirname }}/requirements/dashboard.txt",
+        "The hashed lock of the Python packages that the dashboard needs.",
+        kinds.CONTROL_PATH,
+    ),
+    Input(
+        "speedtest_dashboard_bind",
+        "127.0.0.1",
+        "Address that it listens on. Anything but loopback needs speedtest_dashboard_users.",
+        domains.ADDRESS,
+    ),
+    Input("speedtest_dashboard_port", 8000, "Port that it listens on.", Whole(1024, 65_535)),
+    Input(
+        "speedtest_dashboard_hosts",
+        [],
+        "Names under which browsers reach it: others are refused. []: any with users, and only loopback's without.",
+        ListOf(domains.HOST, most=100, unique=True),
+    ),
+    Input(
+        "speedtest_dashboard_time_zone",
+        "UTC",
+        "The zone in which a day begins and clocks are shown.",
+        domains.TIMEZONE,
+    ),
+    Input(
+        "speedtest_dashboard_title",
+        "Speed tests",
+        "What stands above each page.",
+        Text("text of 80 characters at most", ".{1,80}"),
+    ),
+    Input(
+        "speedtest_dashboard_users",
+        [],
+        "Who may log in: name, and password as `speedtest-dashboard hash-password` prints it. []: everybody who "
+        "reaches it sees everything.",
+        USERS,
+        secret=True,
+    ),
+    Input(
+        "speedtest_dashboard_keys",
+        [],
+        "Keys of programs, as `speedtest-dashboard new-key` prints them.",
+        KEYS,
+        secret=True,
+    ),
+    Input(
+        "speedtest_dashboard_shares",
+        [],
+        "Links that show one location's page to whoever has them, as `speedtest-dashboard new-share` prints them.",
+        SHARES,
+        secret=True,
+    ),
+    Input(
+        "speedtest_dashboard_cors_origins",
+        [],
+        "Other sites whose pages may ask it in a browser.",
+        ListOf(kinds.ORIGIN, most=100, unique=True),
+    ),
+    Input(
+        "speedtest_dashboard_log_level",
+        "info",
+        "From which level on it logs.",
+        Choice("debug", "info", "warning", "error"),
+    ),
+    Input(
+        "speedtest_dashboard_user",
+        "speedtest-dashboard",
+        "Account that it runs as; it is in the archive's group and can write nothing there.",
+        ACCOUNT,
+    ),
+    Input(
+        "speedtest_dashboard_dir",
+        "/var/lib/speedtest-dashboard",
+        "Its own state: notes, sessions, and figures kept for fast answers.",
+        DIRECTORY,
+    ),
+    Input(
+        "speedtest_dashboard_install_dir",
+        "/opt/speedtest-dashboard",
+        "Releases and the Python environment.",
+        DIRECTORY,
+    ),
+    Input(
+        "speedtest_dashboard_archive_dir",
+        "{{ speedtest_archive_dir | default('/srv/speedtest-archive') }}",
+        "The archive that it reads.",
+        DIRECTORY,
+    ),
+    Input(
+        "speedtest_dashboard_archive_user",
+        "{{ speedtest_archive_user | default('speedtest-archive') }}",
+        "The account whose group may read the archive.",
+        ACCOUNT,
+    ),
+    Input(
+        "speedtest_dashboard_ingest_interval",
+        "{{ speedtest_archive_ingest_interval | default('1min') }}",
+        "How often the archive ingests; /health says so where it does not any more.",
+        domains.Interval(),
+    ),
+)
+
+ROLE = Role("speedtest_dashboard", "The dashboard: pages and an API of what the archive holds", INPUTS)
