@@ -186,3 +186,17 @@ def test_the_evidence_report_is_of_the_same_line_and_period_and_may_have_its_own
     assert "script" not in answer.headers["content-security-policy"]
     assert get("nowhere", "/report", figures).status_code == 404
     assert get("home", "/report?range=24h", figures).status_code == 400  # no test in it
+
+
+@pytest.mark.parametrize(("name", "fewest"), [("24h", 1), ("7d", 2), ("1y", 2)])
+def test_a_single_test_that_failed_is_an_outage_of_short_periods_only(show, name, fewest):
+    asked = []
+
+    class Figures(SampleFigures):
+        def outages(self, *period, shortest=1, **options):
+            asked.append(shortest)
+            return super().outages(*period, shortest=shortest, **options)
+
+    page = show("home", f"?range={name}", Figures(int(time.time())))
+    assert set(asked) == {fewest}
+    assert ("single ones are crosses" in page.text) == (fewest > 1)

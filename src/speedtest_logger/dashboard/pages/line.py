@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse
 from speedtest_logger.archive.read.local_time import Zone
 from speedtest_logger.dashboard import render
 from speedtest_logger.dashboard.figures import Cells, Grain, Line, Outage, Series, Week
+from speedtest_logger.dashboard.figures.standing import FEWEST_SLOTS
 from speedtest_logger.dashboard.pages import drawn
 from speedtest_logger.dashboard.pages.period import DAY, RANGES, Period, period_of
 from speedtest_logger.dashboard.pages.shown import iso, part, why
@@ -61,7 +62,8 @@ def facts_of(request: Request, location: str) -> dict[str, Any]:
     line = line_of(figures, location)
     within = (period.start, period.end)
     month = next((span for span in figures.spans(now - MONTH, now) if span.location == location), None)
-    found = figures.outages(*within, location=location)
+    single = period.end - period.start <= 2 * DAY  # each test that failed, as the strip shows each slot
+    found = figures.outages(*within, location=location, shortest=1 if single else FEWEST_SLOTS)
     grain: Grain = "hour" if period.end - period.start <= 2 * DAY else "day"
     table = figures.series(*within, location=location, grain=grain, values=SPEEDS + DELAYS)
     return {
@@ -73,6 +75,7 @@ def facts_of(request: Request, location: str) -> dict[str, Any]:
         "spans": [span for span in figures.spans(*within, by="node") if span.location == location],
         "strips": [strip(cells, zone) for cells in figures.cells(*within, location=location)],
         "outages": found[::-1],
+        "single": single,
         "rows": list(rows(table, zone)),
         "grain": table.grain,
         "week": Map.of(figures.week(*within, location=location), line.plan.download),
@@ -96,6 +99,7 @@ def chart_data(line: Line, period: Period, outages: list[Outage]) -> dict[str, A
         "end": iso(period.end),
         "follows": period.name in RANGES,
         "plan": asdict(line.plan),
+        "several": len(line.nodes) > 1,  # single tests of nodes that differ make no curve
         "outages": [
             {"start": each.start, "until": each.until, "node": each.node, "why": why(each.reason)} for each in outages
         ],

@@ -117,12 +117,13 @@ function listen() {
 function take(message, hello) {
   if (message.cursor !== undefined) cursor = message.cursor;
   if (message.type === "hello") return hello();
+  if (message.type === "reset") return refreshSoon(0);
   if (message.type !== "record" && message.type !== "status") return;
   const word = $("#live");
   word.classList.remove("beat");
   requestAnimationFrame(() => word.classList.add("beat"));
   for (const row of $$("[data-location]")) {
-    if (row.dataset.location !== message.record?.location) continue;
+    if (![message.record, ...(message.records ?? [])].some((each) => each?.location === row.dataset.location)) continue;
     row.classList.remove("fresh");
     requestAnimationFrame(() => row.classList.add("fresh"));
   }
@@ -213,8 +214,9 @@ function table(kind, data) {
       bands.push({series: [rows.length - 2, rows.length - 1], fill: stroke + "2e"});
     }
     const bars = name === "loss" && {scale: "%", paths: uPlot.paths.bars({size: [0.7, 6]}), fill: stroke + "80", width: 0};
-    // where each test is a point of its own, nothing is drawn between those that another one lies between
-    add(own(name), {name, stroke, scale: "y", width: name in DASHES && name !== "upload" ? 1.3 : 2, dash: DASHES[name], spanGaps: false, points: {size: 4, show: pointsOf}, ...bars});
+    // single tests of several nodes are points: a curve through nodes that differ would show what no line did
+    const dots = columns.grain === "test" && data.several && {paths: () => null, points: {show: true, size: 4.5, width: 1, stroke, fill: name === "upload" ? colour("paper") : stroke}};
+    add(own(name), {name, stroke, scale: "y", width: name in DASHES && name !== "upload" ? 1.3 : 2, dash: DASHES[name], spanGaps: false, points: {size: 4, show: pointsOf}, ...dots, ...bars});
   }
   nodes.forEach((node, place) => {
     for (const name of compared) {
@@ -238,13 +240,16 @@ function shade(u, data) {
   ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
   ctx.clip();
   ctx.fillStyle = colour("failed");
-  for (const each of data.outages) {
-    const left = u.valToPos(each.start, "x", true);
-    const right = u.valToPos(each.until ?? Date.now() / SECOND, "x", true);
-    ctx.globalAlpha = 0.16;
-    ctx.fillRect(left, bbox.top, Math.max(right - left, 2), bbox.height);
-    ctx.globalAlpha = 0.9;
-    ctx.fillRect(left, bbox.top, Math.max(right - left, 2), 3 * devicePixelRatio);
+  // one path each: where outages of several nodes lie over one another, the shade is no darker
+  for (const [opacity, height] of [[0.16, bbox.height], [0.9, 3 * devicePixelRatio]]) {
+    ctx.globalAlpha = opacity;
+    ctx.beginPath();
+    for (const each of data.outages) {
+      const left = u.valToPos(each.start, "x", true);
+      const right = u.valToPos(each.until ?? Date.now() / SECOND, "x", true);
+      ctx.rect(left, bbox.top, Math.max(right - left, 2), height);
+    }
+    ctx.fill();
   }
   ctx.restore();
 }
