@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import sys
@@ -45,6 +46,7 @@ def serve(settings: Settings, tell: Callable[[str], None]) -> None:
     log.event("info", "started", address=address(listening), archive=str(settings.archive_dir))
     with listening:
         tell(address(listening))
+        tell_systemd()
         try:
             uvicorn.Server(config).run(sockets=[listening])
         finally:
@@ -62,6 +64,14 @@ def listen(host: str, port: int) -> socket.socket:
             f"cannot listen on {host}, port {port} ({why}): set {PREFIX}BIND and {PREFIX}PORT, or --bind "
             "and --port, to an address that is free"
         ) from error
+
+
+def tell_systemd() -> None:
+    """Tell systemd, where it has started this, that the address can be used (sd_notify(3))."""
+    if place := os.environ.get("NOTIFY_SOCKET"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+            told.connect(f"\0{place[1:]}" if place.startswith("@") else place)
+            told.sendall(b"READY=1")
 
 
 def address(listening: socket.socket) -> str:

@@ -103,6 +103,17 @@ def test_the_server_starts_on_any_archive_says_where_and_ends_when_told(serve, r
     assert {file.name for file in root.rglob("*")} == {"archive", "manifest", "state"}  # nothing was written there
 
 
+@pytest.mark.parametrize("abstract", [False, True])  # systemd has used both kinds of names
+def test_systemd_hears_when_the_address_can_be_used(serve, tmp_path, abstract):
+    name = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(f"\0{name}" if abstract else name)
+        systemd.settimeout(SECONDS)
+        _, address, _ = serve(NOTIFY_SOCKET=f"@{name}" if abstract else name)
+        assert systemd.recv(100) == b"READY=1"
+        assert httpx.get(f"{address}/health", timeout=SECONDS).status_code == 200
+
+
 def test_ctrl_c_is_no_failure(serve):
     process, _, _ = serve()
     process.send_signal(signal.SIGINT)
