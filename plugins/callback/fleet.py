@@ -24,6 +24,11 @@ PROBLEM = "- "  # what a line about a problem begins with
 TALK = ("display", "banner", "warning", "_warning", "_error", "_deprecated")
 
 
+def printable(line: str) -> str:
+    """Some of it came from a machine: no character of it may mean something to a terminal."""
+    return "".join(char if char.isprintable() else "?" for char in line)
+
+
 class Kept:
     """Ansible's display while nothing shall be seen: what is said is kept, and may be said after all."""
 
@@ -67,6 +72,7 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core has no type
     def v2_runner_on_ok(self, result: Any) -> None:
         if not self.tell(result):
             super().v2_runner_on_ok(result)
+            self.list_done(result)
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         if not self.tell(result):
@@ -76,6 +82,12 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core has no type
     def v2_runner_on_unreachable(self, result: Any) -> None:
         self.untold = True
         super().v2_runner_on_unreachable(result)
+
+    def list_done(self, result: Any) -> None:
+        """What a task that does many things in one call has done, a line each, as a loop would have it."""
+        done = (result.result if hasattr(result, "result") else result._result).get("done")
+        for path in done if isinstance(done, list) else []:
+            self._display.display(f"  {printable(str(path))}", color=C.COLOR_CHANGED)
 
     def tell(self, result: Any) -> bool:
         """Print what a task says; False where it is no such task."""
@@ -87,8 +99,7 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core has no type
         if not self.kept and self._last_task_banner != result.task._uuid:
             self._print_task_banner(result.task)
         for line in lines:
-            # some of it came from a machine: no character of it may mean something to a terminal
-            shown = "".join(char if char.isprintable() else "?" for char in line)
+            shown = printable(line)
             display.display(shown, color=C.COLOR_ERROR if shown.startswith(PROBLEM) else None)
         self.untold = False  # whatever failed before stands in it
         return True

@@ -1,0 +1,136 @@
+"""The module host_files: what it makes, what it leaves alone, and what it refuses; as root, in a folder of its own."""
+
+from __future__ import annotations
+
+import grp
+import json
+import os
+import pwd
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from plugins.modules import host_files
+from plugins.remote import answer_of, with_arguments
+
+MODULE = Path(host_files.__file__)
+ME = pwd.getpwuid(os.geteuid()).pw_name
+GROUP = grp.getgrgid(os.getegid()).gr_name
+
+
+def item(path, mode="0644", **more):
+    return {"path": str(path), "owner": ME, "group": GROUP, "mode": mode, **more}
+
+
+def made(check=False, diff=False, **lists):
+    """The answer of the program as Ansible runs it."""
+    program = with_arguments(MODULE.read_text(encoding="utf-8"), {**lists, "check": check, "diff": diff})
+    done = subprocess.run([sys.executable, "-I", "-"], input=program, capture_output=True, timeout=30, check=False)
+    return answer_of(sys.executable, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def everything(folder):
+    """One of each kind, and what says that it is there."""
+    return {
+        "directories": [item(folder / "a", "0750"), item(folder / "b/c", "0700")],
+        "files": [item(folder / "a/text", "0640", content="grüß\n"), item(folder / "b/c/empty", content="")],
+        "links": [{"path": str(folder / "link"), "target": "a/text"}],
+    }
+
+
+def mode_of(path):
+    return f"{stat.S_IMODE(path.lstat().st_mode):04o}"
+
+
+def test_all_is_made_in_one_call_and_then_left_alone(tmp_path):
+    wanted = everything(tmp_path)
+    paths = [each["path"] for each in (*wanted["directories"], *wanted["files"], *wanted["links"])]
+    assert made(check=True, **wanted)["done"] == paths
+    assert list(tmp_path.iterdir()) == []
+    assert made(**wanted)["done"] == paths
+    assert (tmp_path / "link").read_text(encoding="utf-8") == "grüß\n"
+    assert [mode_of(tmp_path / name) for name in ("a", "b", "b/c", "a/text")] == ["0750", "0755", "0700", "0640"]
+    before = {path: path.lstat().st_ino for path in tmp_path.rglob("*")}
+    assert made(**wanted)["done"] == []
+    assert {path: path.lstat().st_ino for path in tmp_path.rglob("*")} == before  # and no temporary file is left
+
+
+def test_only_what_differs_is_touched(tmp_path):
+    wanted = everything(tmp_path)
+    made(**wanted)
+    (tmp_path / "a").chmod(0o777)
+    (tmp_path / "a/text").chmod(0o4644)
+    (tmp_path / "b/c/empty").write_text("by hand", encoding="utf-8")
+    (tmp_path / "link").unlink()
+    (tmp_path / "link").write_text("a file where a link was", encoding="utf-8")
+    answer = made(diff=True, **wanted)
+    assert answer["done"] == [str(tmp_path / name) for name in ("a", "a/text", "b/c/empty", "link")]
+    assert [(each["before"], each["after"]) for each in answer["shown"]] == [("grüß\n", "grüß\n"), ("by hand", "")]
+    assert made(**wanted)["done"] == []
+
+
+def test_attributes_of_what_something_else_makes(tmp_path):
+    file = tmp_path / "made"
+    file.write_text("by a program", encoding="utf-8")
+    assert made(attributes=[item(file, "0600")])["done"] == [str(file)]
+    assert mode_of(file) == "0600"
+    missing = [item(tmp_path / "none")]
+    assert made(attributes=missing)["msg"].endswith("none: is missing")
+    assert made(check=True, attributes=missing)["done"] == [str(tmp_path / "none")]
+
+
+def test_a_checker_sees_the_new_file_and_the_old_one_stays(tmp_path):
+    file = tmp_path / "config"
+    file.write_text("good", encoding="utf-8")
+    refused = made(files=[item(file, content="bad", validate="grep -q good '%s'")])
+    assert "config: its new content is refused by `grep" in refused["msg"]
+    assert [path.read_text(encoding="utf-8") for path in tmp_path.iterdir()] == ["good"]
+    assert made(files=[item(file, content="good too", validate="grep -q good %s")])["done"] == [str(file)]
+
+
+@pytest.mark.parametrize("what", ["link", "hard link", "pipe", "directory"])
+def test_what_somebody_put_there_is_not_followed(tmp_path, what):
+    """A link is replaced where a file belongs; nothing behind it, and no other name of a file, is changed."""
+    victim = tmp_path / "victim"
+    victim.write_text("untouched", encoding="utf-8")
+    victim.chmod(0o600)
+    place = tmp_path / "place"
+    put = {
+        "link": lambda: place.symlink_to(victim),
+        "hard link": lambda: os.link(victim, place),
+        "pipe": lambda: os.mkfifo(place),
+        "directory": place.mkdir,
+    }
+    put[what]()
+    mine = item(place, "0666")
+    assert made(attributes=[mine])["failed"]
+    assert made(files=[{**mine, "content": "new"}]).get("failed", False) is (what != "link")
+    assert made(directories=[mine]).get("failed", False) is (what != "directory")
+    assert (victim.read_text(encoding="utf-8"), mode_of(victim)) == ("untouched", "0600")
+
+
+def test_it_stops_at_the_first_that_cannot_be_made(tmp_path):
+    first, second, third = (item(tmp_path / name, content="") for name in ("first", "no/second", "third"))
+    answer = made(files=[first, second, third])
+    assert answer["msg"] == f"{second['path']}: No such file or directory"
+    assert answer["done"] == [first["path"]]
+    assert not Path(third["path"]).exists()
+    unknown = made(files=[{**first, "owner": "nobody-of-this-name"}])
+    assert "nobody-of-this-name" in unknown["msg"]
+    assert made(links=[{"path": str(tmp_path), "target": "x"}])["failed"]  # a directory
+
+
+def test_a_long_file_is_not_shown(tmp_path):
+    file = tmp_path / "long"
+    file.write_bytes(b"x" * (host_files.LARGEST_SHOWN + 1))
+    assert made(diff=True, files=[item(file, content="short")])["shown"][0]["before"] == "(too long to be shown)\n"
+
+
+def test_its_documentation_names_all_that_it_makes():
+    documented = yaml.safe_load(host_files.DOCUMENTATION)["options"]
+    assert list(documented) == list(host_files.MAKERS)
+    assert json.dumps(documented)
