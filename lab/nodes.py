@@ -192,6 +192,7 @@ def kill_cgroup(lab: Lab, node: Node) -> None:
     for cgroup in host.cgroup_dirs(f"lab{lab.number}-{node.name}"):
         if not cgroup.is_dir():
             continue
+        note_cpu(cgroup)
         deadline = time.monotonic() + STOP_SECONDS
         while (pids := pids_below(cgroup)) and time.monotonic() < deadline:
             for pid in pids:
@@ -202,6 +203,15 @@ def kill_cgroup(lab: Lab, node: Node) -> None:
             if below.is_dir():
                 below.rmdir()
         cgroup.rmdir()
+
+
+def note_cpu(cgroup: Path) -> None:
+    """Tell lab.scenarios, where it asks, how many seconds of CPU the processes of a node have used."""
+    parts, usage = os.environ.get("SPEEDTEST_SCENARIO_PARTS"), cgroup / "cpu.stat"  # the unified hierarchy has it
+    if parts and usage.exists():
+        found = dict(line.split() for line in usage.read_text(encoding="utf-8").splitlines())
+        with Path(parts).open("a", encoding="utf-8") as file:
+            file.write(f"nodes {int(found['usage_usec']) / 1e6:.1f}\n")
 
 
 def pids_below(cgroup: Path) -> list[int]:

@@ -3,7 +3,7 @@
 A scenario's lab has a name that is this checkout's own: python3 -m lab.scenarios lab NAME tells it.
 
 Beside each log lies `<name>.json`: seconds of each stage, seconds that its tests waited and that their playbooks took,
-and CPU seconds of what ran on this machine's side of ssh.
+and CPU seconds of what ran on this machine's side of ssh (`cpu`) and on the nodes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ COLUMNS = {
 }
 SLOWEST_FILES = 15
 SLOWEST_TESTS = "--durations=15 --durations-min=3"
-PARTS = ("waiting", "playbooks")  # of verify; molecule/shared/fleet.py writes how long each took
+# of verify, written by molecule/shared/fleet.py, and CPU of the nodes, by lab/nodes.py
+PARTS = ("waiting", "playbooks", "nodes")
 
 
 def lab_of(name: str) -> str:
@@ -75,7 +76,7 @@ def follow(words: IO[str], kept: TextIO) -> dict[str, float]:
 
 
 def sums(parts: Path) -> dict[str, float]:
-    """Seconds of each part of verify, from a file with one `<part> <seconds>` a line."""
+    """Seconds of each part, from a file with one `<part> <seconds>` a line."""
     seconds = dict.fromkeys(PARTS, 0.0)
     for line in parts.read_text(encoding="utf-8").splitlines():
         part, took = line.split()
@@ -86,13 +87,14 @@ def sums(parts: Path) -> dict[str, float]:
 def table(folder: Path) -> str:
     """What ran and how long, the longest first; a stage that is no column counts in `all`."""
     facts = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in folder.glob("*.json")}
-    lines = [row("seconds", [*COLUMNS, *PARTS, "all", "cpu"], "")] if facts else []
+    lines = [row("seconds", [*COLUMNS, "waiting", "playbooks", "all", "cpu", "nodes"], "")] if facts else []
     total = {name: sum(found["stages"].values()) for name, found in facts.items()}
     for name in sorted(facts, key=lambda name: -total[name]):
         stages = facts[name]["stages"]
         times = [sum(stages.get(stage, 0) for stage in stages_of) for stages_of in COLUMNS.values()]
-        times += [facts[name]["parts"][part] for part in PARTS]
-        numbers = [f"{seconds:.0f}" for seconds in (*times, total[name], facts[name]["cpu"])]
+        waiting, playbooks, nodes = (facts[name]["parts"][part] for part in PARTS)
+        times += [waiting, playbooks, total[name], facts[name]["cpu"], nodes]
+        numbers = [f"{seconds:.0f}" for seconds in times]
         lines.append(row(name, numbers, "" if facts[name]["passed"] else "FAILED"))
     return "\n".join(lines + unit_table(folder / "unit.xml"))
 

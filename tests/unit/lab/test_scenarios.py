@@ -25,7 +25,7 @@ INFO     [site > verify] Executing Testinfra tests found in tests
 def test_what_molecule_says_and_its_code_are_passed_on(tmp_path, code):
     (tmp_path / "words").write_text(WORDS)
     molecule = tmp_path / "molecule"
-    parts = "printf 'waiting 2\\nplaybooks 5.5\\nwaiting 1.75\\n' >\"$SPEEDTEST_SCENARIO_PARTS\""
+    parts = "printf 'waiting 2\\nplaybooks 5.5\\nwaiting 1.75\\nnodes 9.5\\n' >\"$SPEEDTEST_SCENARIO_PARTS\""
     molecule.write_text(f"#!/bin/sh\ncat {tmp_path}/words; {parts}; exit {code}\n")
     molecule.chmod(0o755)
     log = tmp_path / "logs" / "site.log"
@@ -35,21 +35,22 @@ def test_what_molecule_says_and_its_code_are_passed_on(tmp_path, code):
     )  # fmt: skip
     assert (done.returncode, done.stdout, log.read_text()) == (code, WORDS, WORDS)
     shown = scenarios.table(log.parent).splitlines()
-    columns = ["seconds", "boot", "converge", "again", "verify", "waiting", "playbooks", "all", "cpu"]
+    columns = ["seconds", "boot", "converge", "again", "verify", "waiting", "playbooks", "all", "cpu", "nodes"]
     assert shown[0].split() == columns
     assert shown[1].split()[5:7] == ["4", "6"]
+    assert shown[1].split()[9] == "10"
     assert (shown[1].split()[0], "FAILED" in shown[1]) == ("site", code != 0)
 
 
 def test_the_longest_comes_first_and_its_stages_add_up(tmp_path):
     for name, seconds in (("short", 1), ("long", 10)):
         stages = {"start": seconds, "create": seconds, "prepare": 2 * seconds, "verify": 7 * seconds}
-        parts = {"waiting": 2 * seconds, "playbooks": 4 * seconds}
+        parts = {"waiting": 2 * seconds, "playbooks": 4 * seconds, "nodes": 5 * seconds}
         facts = {"passed": True, "cpu": 3.4, "stages": stages, "parts": parts}
         (tmp_path / f"{name}.json").write_text(json.dumps(facts))
     assert [line.split() for line in scenarios.table(tmp_path).splitlines()[1:]] == [
-        ["long", "30", "0", "0", "70", "20", "40", "110", "3"],
-        ["short", "3", "0", "0", "7", "2", "4", "11", "3"],
+        ["long", "30", "0", "0", "70", "20", "40", "110", "3", "50"],
+        ["short", "3", "0", "0", "7", "2", "4", "11", "3", "5"],
     ]
 
 
