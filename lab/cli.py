@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from lab import host, images, network, nodes, prepared, wheels
+from lab.forward import LOOPBACK, forward, free_port
 from lab.lab import FORM, Lab, allocate, load, load_all, parse_node, registry_lock
 from lab.shell import LabError, run, say, step
 
 EPILOG = """examples:
   python3 -m lab up home target:trixie archive:bookworm attic:bookworm:200/50
   python3 -m lab ssh home attic systemctl list-timers
+  python3 -m lab forward home archive 8000   # its dashboard, at http://127.0.0.1:8000/
   python3 -m lab cut home attic       # pull its cable; `restore` plugs it in again
   python3 -m lab down home
 """
@@ -176,6 +178,18 @@ def ssh(args: argparse.Namespace) -> int:
     return subprocess.run([*command, *args.command], check=False).returncode
 
 
+def forward_port(args: argparse.Namespace) -> int:
+    """Reach a port that a node serves on its loopback."""
+    lab = load(args.lab)
+    node, here = lab.node(args.node), args.to or free_port(args.port)
+    if not args.background:
+        say(f"lab: port {args.port} of {node.name} is here: {LOOPBACK}:{here}, until Ctrl-C")
+        return forward(lab, node, args.port, here)
+    forward(lab, node, args.port, here, background=True)
+    print(f"{LOOPBACK}:{here}")
+    return 0
+
+
 def build_images() -> None:
     """Build every image that is not there yet, side by side."""
     others = [suite for suite in images.SUITES if suite != prepared.SUITE]
@@ -239,6 +253,13 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("node")
     verb.add_argument("command", nargs=argparse.REMAINDER)
     verb.set_defaults(action_function=ssh)
+    verb = verbs.add_parser("forward", help="reach a port that a node serves on its loopback")
+    verb.add_argument("lab")
+    verb.add_argument("node")
+    verb.add_argument("port", type=int)
+    verb.add_argument("--to", type=int, metavar="PORT", help="here; the same number, or the next that is free")
+    verb.add_argument("--background", action="store_true", help="print where it is, and go on until the node goes")
+    verb.set_defaults(action_function=forward_port)
     verb = verbs.add_parser("images", help="the images that nodes start from")
     verb.add_argument("action", choices=["build", "list", "remove"])
     verb.set_defaults(action_function=manage_images)

@@ -19,13 +19,14 @@ from lab.shell import LabError, run, say
 
 ROOT = Path(__file__).resolve().parents[1]
 LAB = "demo"
-RATES = {"attic": (200, 50), "porch": (100, 50), "shed": (150, 50)}
+RATES = {"attic": (200, 50), "porch": (100, 50), "shed": (90, 50)}  # the garden pays for 150
 SUITES = {"attic": "bookworm", "porch": "trixie", "shed": "trixie+docker"}
 FOLDER = ROOT / ".cache" / "demo"
 CONNECTION = FOLDER / "lab.yml"
 REPORT, PICTURE = FOLDER / "report.html", FOLDER / "report.png"
 BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome", "chrome")
-WANTED_RECORDS = 2
+WANTED_RECORDS = 3  # below the plan make a line slow
+DASHBOARD_PORT = 8000
 WAIT_SECONDS = 300
 TOLERANCE = 0.10
 COLUMNS = (
@@ -54,6 +55,11 @@ The fleet stays up and goes on measuring. To look around:
   .venv/bin/ansible-playbook -i lab/inventory/hosts.yml -i .cache/demo/lab.yml playbooks/status.yml
   .venv/bin/python -m lab cut demo shed                              pull its cable; `restore` plugs it in
 To remove it: make demo-down
+"""
+DASHBOARD = """
+The dashboard, live, with no key, until the demo is removed (which line is slow, and since when?):
+  http://{here}/
+From another machine: ssh -N -L 8000:{here} root@<this machine>, then http://127.0.0.1:8000/ there.
 """
 
 
@@ -202,6 +208,7 @@ def main() -> int:
     print(f"\n{where}")
     for problem in problems:
         print(f"PROBLEM: {problem}")
+    print(DASHBOARD.format(here=lab("forward", LAB, "archive", str(DASHBOARD_PORT), "--background").strip()), end="")
     print(LOOK_AROUND)
     return 1 if problems else 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from builders import ROOT
 
 from lab import cli, host, images, network, prepared, wheels
 from lab import lab as model
+from lab.forward import free_port
 from lab.shell import LabError
 from plugins.desired import speedtest_archive
 
@@ -159,3 +161,15 @@ def test_the_route_for_all_labs_goes_with_the_last_one(others, deleted, tmp_path
     monkeypatch.setattr(network, "succeeds", asked.append)
     network.delete_route()
     assert asked == [["ip", "route", "delete", *network.UNREACHABLE]] * deleted
+
+
+def test_a_taken_port_is_passed_over():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        first = taken.getsockname()[1]
+        assert free_port(first) > first
+
+
+def test_no_free_port_is_said(monkeypatch):
+    monkeypatch.setattr("lab.forward.TRIED", 1)
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(LabError, match="--to"):
+        free_port(taken.getsockname()[1])
