@@ -61,16 +61,17 @@ ROUNDS = {
         "directories": "chmod 0777 {}",
         "releases": "chmod 0777 {}/bin/speedtest-logger",
         "schedule": "chmod 0644 {}",
+        "links": "ln -sfn /nowhere {}",
     },
     "owner": {
         "files": "chown nobody {}",
         "directories": "chown nobody {}",
         "releases": "touch {}/speedtest_logger/extra.py",
+        "units": "systemctl disable --quiet {}",
+        "accounts": "usermod --shell /bin/bash {}",
     },
     "missing": {"files": "rm {}", "releases": "rm {}/speedtest_logger/log.py", "keys": "rm {}"},
-    "links": {"links": "ln -sfn /nowhere {}"},
     "stopped": {"units": "systemctl stop {}"},
-    "disabled": {"units": "systemctl disable --quiet {}", "accounts": "usermod --shell /bin/bash {}"},
     "removed": {
         # the services too: an account whose process runs cannot be removed
         "account": "systemctl stop 'speedtest-logger.*' 'speedtest-push.*' && userdel {}",
