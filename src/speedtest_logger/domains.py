@@ -287,6 +287,7 @@ _ACCOUNTS = """root daemon bin sys sync games man lp mail news uucp proxy www-da
 messagebus sshd syslog uuidd tcpdump polkitd ntp chrony dnsmasq docker sudo adm tty disk dialout shadow staff users
 wheel kvm utmp input render ssh crontab _apt _ssh _chrony"""
 SYSTEM_ACCOUNTS = frozenset(_ACCOUNTS.split())
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def is_address(text: str) -> bool:
@@ -305,7 +306,7 @@ def is_address(text: str) -> bool:
 
 def is_loopback(text: str) -> bool:
     """Whether only the machine itself reaches a name or address."""
-    return text == "localhost" or bool(re.fullmatch(r"127\.[0-9.]+|::1", text))
+    return text.lower() in LOOPBACK or (text.startswith("127.") and is_address(text))
 
 
 def is_host(text: str) -> bool:
@@ -358,6 +359,7 @@ ADDRESS = Text("an IPv4 or IPv6 address", accepts=is_address)
 HOST = Text("a host's name or address", accepts=is_host)
 HOST_PORT = Text("HOST or HOST:PORT of a server", accepts=is_host_port)
 URL = Text("a URL such as https://example.org/", accepts=is_url)
+ORIGIN = Text("an origin such as https://example.org, without a path,", r"https?://[^/?#@]+", is_url)
 SERVER_ID = Text("a server's number", "[0-9]{1,10}")
 WORD = Text("text without control characters")
 TIMEZONE = Text("a time zone such as Europe/Berlin", "[A-Za-z0-9_+/-]{1,64}", is_timezone)

@@ -12,9 +12,10 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from speedtest_logger import domains
 from speedtest_logger.dashboard import problems
 from speedtest_logger.dashboard.guard import cookie_name
-from speedtest_logger.dashboard.settings import LOOPBACK, Settings
+from speedtest_logger.dashboard.settings import Settings
 from speedtest_logger.log import Log
 
 SECONDS = 60.0  # until an answer has to begin, the time in which the request arrives included
@@ -123,7 +124,7 @@ def hosts_of(settings: Settings, *, users: bool) -> frozenset[str] | None:
     """
     if users and not settings.hosts:
         return None
-    return frozenset(name.lower() for name in (*settings.hosts, *LOOPBACK, settings.bind))
+    return frozenset(name.lower() for name in (*settings.hosts, *domains.LOOPBACK, settings.bind))
 
 
 def host_of(header: str) -> str:

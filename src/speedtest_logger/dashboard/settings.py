@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from speedtest_logger import domains, files
 from speedtest_logger.archive.format.layout import DEFAULT_ROOT
@@ -21,7 +20,6 @@ from speedtest_logger.errors import ConfigError
 
 ENV_FILE = Path("/etc/speedtest-dashboard/dashboard.env")
 PREFIX = "SPEEDTEST_DASHBOARD_"
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 LEVELS = ("debug", "info", "warning", "error")
 NOT_OURS = {
     "DATABASE_URL": "the dashboard has no database of its own: it reads the archive, SPEEDTEST_ARCHIVE_DIR",
@@ -40,14 +38,6 @@ class Listed(Domain):
     def parse(self, text: str) -> tuple[Any, ...]:
         """Each item."""
         return tuple(self.item.parse(item.strip()) for item in text.split(",") if item.strip())
-
-
-def is_origin(text: str) -> bool:
-    """Whether a text is what a browser sends as Origin: scheme, host, perhaps a port, nothing more."""
-    return domains.is_url(text) and urlsplit(text).geturl() == f"{urlsplit(text).scheme}://{urlsplit(text).netloc}"
-
-
-ORIGIN = Text("an origin such as https://example.org, without a path", "https?://[^@/?#]+", is_origin)
 
 
 def _option(variable: str, domain: Domain, default: Any, text: str) -> Any:
@@ -116,7 +106,7 @@ class Settings:
     )
     cors_origins: tuple[str, ...] = _option(
         "CORS_ORIGINS",
-        Listed(ORIGIN),
+        Listed(domains.ORIGIN),
         (),
         "Origins of other web pages that may use the API with a key, with commas between them.",
     )
@@ -129,12 +119,7 @@ class Settings:
     @property
     def on_loopback(self) -> bool:
         """Whether only this machine can reach the address."""
-        return is_loopback(self.bind)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host's name or address is this machine's own."""
-    return host.lower() in LOOPBACK or (host.startswith("127.") and domains.is_address(host))
+        return domains.is_loopback(self.bind)
 
 
 def load(environment: Mapping[str, str]) -> Settings:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from speedtest_logger import calendars
-from speedtest_logger.domains import ABSOLUTE, LONGEST_TEXT, URL, AnyOf, Domain, ListOf, Text, Whole, is_url
+from speedtest_logger.domains import ABSOLUTE, LONGEST_TEXT, URL, AnyOf, Domain, ListOf, Text, Whole
 
 # Directories of the system, in which and above which nothing of ours may lie: they would change hands, or be removed.
 _SYSTEM = """bin boot dev home lib lib32 lib64 libx32 lost+found proc root run sbin sys tmp usr var/backups var/local
@@ -218,7 +218,6 @@ _SFTP = r"sftp:(//)?([A-Za-z0-9_][A-Za-z0-9._-]*@)?[A-Za-z0-9_\[][A-Za-z0-9._:\[
 _REMOTE = r"(s3:|rest:|b2:|azure:|gs:|swift:|rclone:)[A-Za-z0-9\[][!#-&(-;=?-_a-z~]*"
 
 SHA256 = Text("a SHA-256 in hexadecimal, 64 characters of 0-9 and a-f,", "[0-9a-f]{64}")
-ORIGIN = Text("an origin such as https://example.org, without a path,", r"https?://[^/?#@]+", is_url)
 FILE_NAME = Text("a file's name without /", r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}")
 VERSION = Text("an explicit version such as 1.2.3", r"[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}")
 SIZE = Text("a size such as 500MB or 20GB", "[1-9][0-9]{0,8}(MB|GB|TB)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from speedtest_logger import domains
 from speedtest_logger.dashboard.keys import Key, Share
 from speedtest_logger.dashboard.users import User
-from speedtest_logger.domains import ACCOUNT, Choice, ListOf, Text, Whole
+from speedtest_logger.domains import ACCOUNT, ORIGIN, Choice, ListOf, Text, Whole
 from speedtest_logger.inventory import kinds
 from speedtest_logger.inventory.inputs import DIRECTORY, STATE, Input, Role
 
@@ -102,7 +102,7 @@ INPUTS = (
         "speedtest_dashboard_cors_origins",
         [],
         "Other sites whose pages may ask it in a browser.",
-        ListOf(kinds.ORIGIN, most=100, unique=True),
+        ListOf(ORIGIN, most=100, unique=True),
     ),
     Input(
         "speedtest_dashboard_log_level",
