@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Mapping
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
@@ -12,6 +13,21 @@ class Help(argparse.RawDescriptionHelpFormatter):
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, width=columns() - 2)
+
+
+def add_verbs(top: argparse.ArgumentParser, verbs: Mapping[str, tuple[str, str]]) -> dict[str, argparse.ArgumentParser]:
+    """Give a command line its verbs, each with what it does and an example; returns their parsers by name."""
+    added = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+    return {
+        name: added.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            formatter_class=top.formatter_class,
+            epilog=f"example:\n  {example}\n\n{top.epilog}",
+        )
+        for name, (text, example) in verbs.items()
+    }
 
 
 def columns() -> int:

@@ -27,6 +27,7 @@ from speedtest_logger.errors import (
     SpeedtestError,
     UsageError,
 )
+from speedtest_logger.usage import add_verbs
 
 EXIT_CODES = """exit codes:
   0  done
@@ -53,24 +54,14 @@ OPTIONS = {"bind": "BIND", "port": "PORT", "time_zone": "TIME_ZONE"}  # with the
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    raw = argparse.RawDescriptionHelpFormatter
     top = argparse.ArgumentParser(
         prog="speedtest-dashboard",
         description="The fleet's measurements in a browser.",
         epilog=EXIT_CODES,
-        formatter_class=raw,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"speedtest-dashboard {__version__}")
-    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
-    made = {}
-    for name, (text, example) in VERBS.items():
-        made[name] = verbs.add_parser(
-            name,
-            help=text,
-            description=text[0].upper() + text[1:] + ".",
-            formatter_class=raw,
-            epilog=f"example:\n  {example}\n\n{EXIT_CODES}",
-        )
+    made = add_verbs(top, VERBS)
     for verb in ("serve", "check"):
         add_settings(made[verb])
     made["check"].add_argument("--json", action="store_true", help="print one JSON object for each finding")

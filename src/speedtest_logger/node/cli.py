@@ -13,7 +13,7 @@ from pathlib import Path
 from speedtest_logger import __version__, accounts, env_file, errors, files
 from speedtest_logger.log import Log
 from speedtest_logger.node import config
-from speedtest_logger.usage import Help
+from speedtest_logger.usage import Help, add_verbs
 
 JUST_NOW_SECONDS = 10
 UMASK = 0o027  # results are the owner's and the group's to read, whoever starts the program
@@ -52,16 +52,8 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         help=f"settings; default $SPEEDTEST_ENV_FILE or {config.ENV_FILE}, unless SPEEDTEST_NODE is set",
     )
-    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
-    made = {}
-    for name, (text, example) in VERBS.items():
-        made[name] = verbs.add_parser(
-            name,
-            help=text,
-            description=text[0].upper() + text[1:] + ".",
-            formatter_class=Help,
-            epilog=f"example:\n  {example}\n\n{EXIT_CODES}",
-        )
+    made = add_verbs(top, VERBS)
+    for name in VERBS:
         if name not in ("config", "loop"):
             made[name].add_argument("--json", action="store_true", help="print one JSON object")
     made["measure"].add_argument("--scheduled", action="store_true", help="a scheduler started this: no slot, no test")

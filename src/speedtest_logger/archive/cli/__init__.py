@@ -13,6 +13,7 @@ from speedtest_logger import __version__
 from speedtest_logger.archive.cli import ask, bring, keep, prove, rights
 from speedtest_logger.archive.format.layout import default_root
 from speedtest_logger.errors import EXIT_NO_ACCESS, EXIT_OK, EXIT_STORAGE, NoAccessError, SpeedtestError
+from speedtest_logger.usage import add_verbs
 
 if TYPE_CHECKING:
     from importlib.abc import MetaPathFinder
@@ -54,17 +55,10 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"speedtest-archive {__version__}")
     top.add_argument("--root", type=Path, default=default_root(), help="default %(default)s")
-    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+    made = add_verbs(top, VERBS)
     for verb in ALL:
-        made = verbs.add_parser(
-            verb.name,
-            help=verb.text,
-            description=verb.text[0].upper() + verb.text[1:] + ".",
-            formatter_class=raw,
-            epilog=f"example:\n  {verb.example}\n\n{EXIT_CODES}",
-        )
-        verb.arguments(made)
-        made.set_defaults(run=verb.run)
+        verb.arguments(made[verb.name])
+        made[verb.name].set_defaults(run=verb.run)
     return top
 
 
