@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import shutil
 import socket
 import threading
 import time
@@ -21,10 +20,11 @@ from typing import Annotated, Any
 import pytest
 import uvicorn
 from axe_playwright_python.base import AXE_FILE_PATH
+from browsers import chromium
 from builders import ROOT
 from dashboards import HASH, PASSWORD
 from fastapi import APIRouter, Depends, Query, WebSocket
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 from unit.dashboard.sample import HOSTILE, NAMES, SCRIPT, SampleFigures
 
 from speedtest_logger.dashboard import settings
@@ -142,12 +142,8 @@ def served(tmp_path_factory) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    program = shutil.which("chromium-headless-shell")
-    assert program, "chromium-headless-shell is missing: make tools"
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=program)
+    with chromium() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")

@@ -10,26 +10,11 @@ import pytest
 
 from speedtest_logger import __version__
 from speedtest_logger.archive.arrive import receive
-from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.log import Log
 from speedtest_logger.node import measure, push
 from speedtest_logger.node.spool import Spool
 
 LIMITS = receive.Limits(free_mb=0, low_disk_mb=0, oldest_days=36_500)
-
-
-@pytest.fixture
-def archive(tmp_path):
-    made = Layout(tmp_path / "archive")
-    made.prepare()
-    return made
-
-
-@pytest.fixture
-def node(settings):
-    here = settings(archive_host="archive.example.org", push_batch_records="3")
-    Spool(here.state_dir).prepare()
-    return here
 
 
 @pytest.fixture

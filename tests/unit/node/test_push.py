@@ -14,28 +14,12 @@ import pytest
 from builders import ROOT
 
 from speedtest_logger.archive.arrive import receive
-from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.errors import DeliveryError
 from speedtest_logger.log import Log
 from speedtest_logger.node import measure, outbox, push, status
 from speedtest_logger.node.spool import Spool
 
 LIMITS = receive.Limits(free_mb=0, low_disk_mb=0, oldest_days=36_500)
-
-
-@pytest.fixture
-def archive(tmp_path):
-    layout = Layout(tmp_path / "archive")
-    for folder in (layout.inbox, layout.archive, layout.quarantine, layout.state):
-        folder.mkdir(parents=True)
-    return layout
-
-
-@pytest.fixture
-def node(settings):
-    here = settings(archive_host="archive.example.org", push_batch_records="3")
-    Spool(here.state_dir).prepare()
-    return here
 
 
 @pytest.fixture

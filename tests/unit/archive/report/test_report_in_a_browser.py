@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import random
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import sample_line
 from axe_playwright_python.base import AXE_FILE_PATH
-from playwright.sync_api import Browser, Page, sync_playwright
+from browsers import chromium
+from playwright.sync_api import Browser, Page
 from sample_line import START
 
 from speedtest_logger.archive import open_archive
@@ -68,12 +68,8 @@ def page_file(request, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    program = shutil.which("chromium-headless-shell")
-    assert program, "chromium-headless-shell is missing: make tools"
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=program)
+    with chromium() as running:
         yield running
-        running.close()
 
 
 def opened(browser, file, width=1200, scheme="light", media="screen") -> Page:
