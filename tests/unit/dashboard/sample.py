@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 from speedtest_logger.archive.read.coverage import Cover
 from speedtest_logger.dashboard.figures import (
@@ -19,6 +20,7 @@ from speedtest_logger.dashboard.figures import (
     Span,
     Week,
 )
+from speedtest_logger.dashboard.figures.source import Known
 from speedtest_logger.record import Record, utc_text
 
 AT = 1_795_824_000 + 7_260  # 2026-11-28 02:01 UTC
@@ -68,6 +70,7 @@ class SampleFigures:
 
     def __init__(self, at: int = AT) -> None:
         self.at = at
+        self.source = SimpleNamespace(known=lambda: Known({}, {}, {}))
 
     def etag(self) -> str:
         return f"sample-{self.at // 60}"

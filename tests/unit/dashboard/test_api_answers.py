@@ -8,6 +8,7 @@ import json
 import time
 from dataclasses import asdict
 from hashlib import sha256
+from urllib.parse import parse_qsl, urlsplit
 
 import pyarrow.parquet as pq
 import pytest
@@ -17,8 +18,7 @@ from starlette.testclient import TestClient
 
 from speedtest_logger import wire
 from speedtest_logger.archive.write import ingest
-from speedtest_logger.dashboard import settings
-from speedtest_logger.dashboard.api import asked
+from speedtest_logger.dashboard import limits, period, reported, settings
 from speedtest_logger.dashboard.app import create_app, openapi
 from speedtest_logger.record import COLUMNS, run_id_of_slot, utc_text
 
@@ -188,6 +188,31 @@ def test_a_report_is_a_page_that_needs_nothing_else(ask):
     assert "no tests in this period" in ask("report", 400, location="nowhere").json()["detail"]
 
 
+def test_the_page_s_report_is_the_api_s_and_costs_no_more(app, ask, monkeypatch):
+    page = TestClient(app, base_url=HOME)
+    monkeypatch.setattr("time.time", lambda: NOW)  # it says when it was made
+    asked = {"start": utc_text(NOW - DAY), "end": utc_text(NOW)}
+    shown, told = page.get("/line/home/report", params=asked), ask("report", location="home", **asked)
+    assert shown.content == told.content
+    assert shown.headers["content-security-policy"] == told.headers["content-security-policy"]
+    monkeypatch.setattr(limits, "PATIENCE", 0.01)
+    with limits.in_turn(), limits.in_turn():
+        assert page.get("/line/home/report", params=asked).status_code == 503
+    monkeypatch.setattr(reported, "MOST_SLOTS", 100)
+    for answer in (page.get("/line/home/report", params=asked), ask("report", 400, location="home", **asked)):
+        assert answer.status_code == 400
+        assert "144 slots, 100 can be looked at" in answer.json()["detail"]
+
+
+def test_pages_are_about_no_more_slots_than_the_api(app, monkeypatch):
+    monkeypatch.setattr(limits.check_slots, "__defaults__", (1_000,))
+    page = TestClient(app, base_url=HOME)
+    for path in ("/fleet", "/outages", "/line/home", "/compare?location=home&location=farm"):
+        for days, status in (("24h", 200), ("30d", 400)):
+            query = [*parse_qsl(urlsplit(path).query), ("range", days)]
+            assert page.get(urlsplit(path).path, params=query).status_code == status, (path, days)
+
+
 def test_who_has_an_answer_is_told_so(ask, monkeypatch):
     monkeypatch.setattr("time.time", lambda: NOW)
     first = ask("nodes")
@@ -205,7 +230,7 @@ def test_who_has_an_answer_is_told_so(ask, monkeypatch):
         ({"end": "2026-01-01"}, "end without start"),
         ({"start": "2026-01-02", "end": "2026-01-01"}, "start has to lie before end"),
         ({"start": "2026-01-01", "range": "7d"}, "exclude each other"),
-        ({"start": "2019-01-01", "end": "2026-01-01"}, "five years at most"),
+        ({"start": "2019-01-01", "end": "2026-01-01"}, "5 years at most"),
         ({"start": "yesterday"}, "'yesterday' is not a time"),
         ({"start": "0001-01-01"}, "is not a time"),
         ({"start": "9999-12-31", "end": "9999-12-31"}, "is not a time"),
@@ -216,21 +241,21 @@ def test_a_period_that_is_none_is_refused(ask, query, said):
 
 
 def test_a_day_is_the_dashboards_and_the_last_one_is_included():
-    berlin = asked.Zone.named("Europe/Berlin")
-    assert asked.moment("2026-03-29", berlin, last=True) - asked.moment("2026-03-29", berlin) == 23 * HOUR
-    assert asked.moment("2026-01-01T00:00", berlin) == asked.moment("2025-12-31T23:00:00Z", berlin)
+    berlin = period.Zone.named("Europe/Berlin")
+    assert period.moment_of("2026-03-29", berlin, last=True) - period.moment_of("2026-03-29", berlin) == 23 * HOUR
+    assert period.moment_of("2026-01-01T00:00", berlin) == period.moment_of("2025-12-31T23:00:00Z", berlin)
 
 
 def test_a_question_about_too_many_slots_is_refused_before_it_costs_anything(ask, monkeypatch):
-    monkeypatch.setattr(asked.check_slots, "__defaults__", (1_000,))
+    monkeypatch.setattr(limits.check_slots, "__defaults__", (1_000,))
     for path in ("cells", "coverage", "outages"):
         assert "slots" in ask(path, 400, range="7d").json()["detail"]
         ask(path, range="24h")
 
 
 def test_archive_files_are_read_by_few_at_once(ask, monkeypatch):
-    monkeypatch.setattr(asked, "PATIENCE", 0.01)
-    with asked.in_turn(), asked.in_turn():
+    monkeypatch.setattr(limits, "PATIENCE", 0.01)
+    with limits.in_turn(), limits.in_turn():
         for path in ("records?range=1y", "series?node=barn&grain=test&range=1y", "report?location=home"):
             assert ask(path, 503).headers["retry-after"]
         for path in ("records", "series?node=barn", "series?node=barn&range=1y"):  # rollups have them

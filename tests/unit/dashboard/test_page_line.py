@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import sample_line
+from builders import write_schedule
 from parsed import parsed
 from sample import HOSTILE, LONG, SCRIPT, SampleFigures
 
 from speedtest_logger.archive import open_archive
 from speedtest_logger.dashboard.pages.shown import iso, part
+from speedtest_logger.record import utc_text
 
 
 @pytest.fixture
@@ -174,7 +175,9 @@ def test_an_unknown_line_and_a_range_that_makes_no_sense(get):
 def test_the_evidence_report_is_of_the_same_line_and_period_and_may_have_its_own_style(get, tmp_path):
     layout = sample_line.archive(tmp_path / "archive", sample_line.line("attic", 3, 3600, 60))
     figures = SampleFigures(int(time.time()))
-    figures.source = SimpleNamespace(archive=open_archive(layout.root))
+    [entry] = sample_line.history(3600, 60)
+    write_schedule(layout, attic=[{**entry, "valid_to": utc_text(sample_line.START + 3 * 86_400)}])
+    figures.source.archive = open_archive(layout.root)
     start, end = iso(sample_line.START), iso(sample_line.START + 86_400)
     answer = get("home", f"/report?start={start}&end={end}", figures)
     assert answer.status_code == 200

@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from types import SimpleNamespace
 
 import pytest
 import sample_line
 from sample import SampleFigures
 
 from speedtest_logger.archive.read.dataset import Archive
-from speedtest_logger.dashboard.pages import report
+from speedtest_logger.dashboard import reported
 from speedtest_logger.record import utc_text
 
 
@@ -21,7 +20,7 @@ def browser(client, load, tmp_path):
     layout = sample_line.archive(tmp_path / "line", sample_line.line("attic", 1, 3600, 60))
     browser = client(load())
     figures = browser.app.state.figures = SampleFigures()
-    figures.source = SimpleNamespace(archive=Archive(layout))
+    figures.source.archive = Archive(layout)
     return browser
 
 
@@ -39,7 +38,7 @@ def test_the_report_is_the_archives_with_a_policy_of_its_own(browser):
 
 
 def test_a_page_without_style_may_have_none():
-    assert "style-src 'none'" in report.policy_of(b"<p>")
+    assert "style-src 'none'" in reported.policy_of(b"<p>")
 
 
 def test_an_unknown_line_has_no_report(browser):

@@ -7,7 +7,7 @@ import pytest
 from speedtest_logger.archive.read.local_time import Zone
 from speedtest_logger.dashboard.figures import Cells
 from speedtest_logger.dashboard.pages import drawn, line, shown
-from speedtest_logger.dashboard.pages.period import period_of
+from speedtest_logger.dashboard.period import period_of
 from speedtest_logger.errors import UsageError
 
 UTC, BERLIN = Zone.named("UTC"), Zone.named("Europe/Berlin")

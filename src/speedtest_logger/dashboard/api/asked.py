@@ -1,53 +1,35 @@
-"""What questions have in common: a period, a place, what the asker has already, and what an answer may cost."""
+"""What questions have in common: a period, a place, and what the asker has already."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from threading import BoundedSemaphore
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 from fastapi import Depends, Query, Request
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from speedtest_logger import __version__
-from speedtest_logger.archive.read.local_time import Zone
+from speedtest_logger.dashboard import limits
 from speedtest_logger.dashboard.figures import Figures
-from speedtest_logger.errors import NotReadyError, UsageError
+from speedtest_logger.dashboard.period import Period, period_of
+from speedtest_logger.errors import UsageError
 from speedtest_logger.record import ID_PATTERN
 
-DAY = 86_400
-RANGES = {"24h": DAY, "7d": 7 * DAY, "30d": 30 * DAY, "90d": 90 * DAY, "1y": 365 * DAY}
-LONGEST = 5 * 366 * DAY
-FIRST, LAST = 0.0, 4_102_444_800.0  # 1970 and 2100
-MOST_SLOTS = 6_000_000  # that one question may be about: a year of 50 nodes at 5 minutes
-AT_ONCE = 2  # questions that read the archive's own files, with a database of their own each
-PATIENCE = 10.0  # s
+LONGEST_YEARS = 5
 NAME = f"^(?:{ID_PATTERN.pattern})$"
 
 Range = Literal["24h", "7d", "30d", "90d", "1y"]
 EXAMPLES = ["2026-01-31", "2026-01-31T12:00:00Z"]
 LocationName = Annotated[str | None, Query(pattern=NAME, description="Only this location.")]
 NodeName = Annotated[str | None, Query(pattern=NAME, description="Only this node.")]
-_reading = BoundedSemaphore(AT_ONCE)
 
 
 def figures_of(connection: HTTPConnection) -> Figures:
     """The application's figures."""
     found: Figures = connection.app.state.figures
     return found
-
-
-@dataclass(frozen=True)
-class Period:
-    """From `start` on, up to `end` (Unix times, s)."""
-
-    start: float
-    end: float
 
 
 def period(
@@ -73,37 +55,58 @@ def period(
     ] = None,
 ) -> Period:
     """The period that a question is about. Raises UsageError."""
-    now = time.time()
-    if start is None:
-        if end is not None:
-            raise UsageError("end without start: give both, such as start=2026-01-01&end=2026-01-31")
-        return Period(now - RANGES[range or "24h"], now)
-    if range is not None:
+    if range and start:
         raise UsageError("range and start exclude each other: give one of them")
-    zone = figures_of(request).source.zone
-    found = Period(moment(start, zone), now if end is None else moment(end, zone, last=True))
-    if found.end <= found.start:
-        raise UsageError("start has to lie before end")
-    if found.end - found.start > LONGEST:
-        raise UsageError("a period has five years at most")
-    return found
-
-
-def moment(text: str, zone: Zone, *, last: bool = False) -> float:
-    """Unix time (s) of a time, or of a day's beginning; of its end where it is the last one. Raises UsageError."""
-    try:
-        found = datetime.fromisoformat(text)
-        if len(text) == 10 and last:
-            found += timedelta(days=1)
-        at = (found if found.tzinfo else found.replace(tzinfo=zone.rules)).timestamp()
-        if not FIRST <= at <= LAST:
-            raise ValueError(text)
-    except (ValueError, OverflowError) as error:
-        raise UsageError(f"{text[:40]!r} is not a time: write it like 2026-01-31 or 2026-01-31T12:00:00Z") from error
-    return at
+    given = {"range": range, "start": start, "end": end}
+    query = {name: text for name, text in given.items() if text is not None}
+    return period_of(query, time.time(), figures_of(request).source.zone, longest_years=LONGEST_YEARS)
 
 
 Asked = Annotated[Period, Depends(period)]
+
+
+class Place(TypedDict):
+    """Which line or node; None: all of them."""
+
+    location: str | None
+    node: str | None
+
+
+@dataclass(frozen=True)
+class Question:
+    """About which time, and which line or node, None: all of them."""
+
+    figures: Figures
+    period: Period
+    location: str | None
+    node: str | None
+
+    @property
+    def within(self) -> tuple[float, float]:
+        """Start and end (Unix times, s)."""
+        return self.period.start, self.period.end
+
+    @property
+    def scope(self) -> Place:
+        """The line and the node, as figures are asked for them."""
+        return {"location": self.location, "node": self.node}
+
+    def check_slots(self, *, with_neighbours: bool = False) -> None:
+        """Raise UsageError where it is about too many slots, those of the line's other nodes included perhaps."""
+        limits.check_slots(self.figures, self.period, self.location, None if with_neighbours else self.node)
+
+    def check_named(self) -> None:
+        """Raise UsageError where it is about all lines."""
+        if self.location is None and self.node is None:
+            raise UsageError("name a location or a node")
+
+
+def question(request: Request, asked: Asked, location: LocationName = None, node: NodeName = None) -> Question:
+    """What is asked."""
+    return Question(figures_of(request), asked, location, node)
+
+
+About = Annotated[Question, Depends(question)]
 
 
 class NotModified(Exception):  # noqa: N818  # it is no error
@@ -128,34 +131,3 @@ ONCE: dict[str, Any] = {  # of a router whose answers change only with the archi
     "dependencies": [Depends(fresh)],
     "responses": {304: {"description": "The same as what If-None-Match names."}},
 }
-
-
-def check_slots(
-    figures: Figures, asked: Period, location: str | None, node: str | None, most: int = MOST_SLOTS
-) -> None:
-    """Raise UsageError for a question about more slots than can be answered at once."""
-    seconds = asked.end - asked.start
-    slots = sum(
-        seconds / max(1, entry.get("interval_seconds") or 1)
-        for name, entry in figures.source.known().current.items()
-        if node in (None, name) and location in (None, entry.get("location"))
-    )
-    if slots > most:
-        raise UsageError(
-            f"this is about {slots:,.0f} slots, {most:,} can be looked at at once: "
-            "name a node or a location, or ask for a shorter period"
-        )
-
-
-@contextmanager
-def in_turn(*, needed: bool = True) -> Iterator[None]:
-    """For what reads the archive's own files: few at once. Raises NotReadyError where it takes too long."""
-    if not needed:  # the rollups have it
-        yield
-        return
-    if not _reading.acquire(timeout=PATIENCE):
-        raise NotReadyError("others are reading the archive just now: ask again")
-    try:
-        yield
-    finally:
-        _reading.release()

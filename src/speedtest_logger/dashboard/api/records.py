@@ -15,20 +15,12 @@ from starlette.responses import JSONResponse, Response
 from speedtest_logger.archive.format.schema import BATCH_SCHEMA
 from speedtest_logger.archive.read import render
 from speedtest_logger.dashboard.api.answers import Record, Records
-from speedtest_logger.dashboard.api.asked import (
-    FIRST,
-    LAST,
-    NAME,
-    ONCE,
-    Asked,
-    LocationName,
-    NodeName,
-    figures_of,
-    in_turn,
-)
+from speedtest_logger.dashboard.api.asked import NAME, ONCE, About, figures_of
 from speedtest_logger.dashboard.figures import Wanted
 from speedtest_logger.dashboard.figures.records import MOST_ROWS
 from speedtest_logger.dashboard.guard import may
+from speedtest_logger.dashboard.limits import in_turn
+from speedtest_logger.dashboard.period import FIRST, LAST
 from speedtest_logger.record import COLUMNS
 from speedtest_logger.text import plain
 
@@ -86,15 +78,13 @@ PAGE: dict[str, Any] = {
 
 
 def selection(
-    asked: Asked,
-    location: LocationName = None,
-    node: NodeName = None,
+    about: About,
     status: Status | None = None,
     cursor: Annotated[str | None, Query(max_length=400, description="`next` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=MOST_ROWS)] = 500,
 ) -> Wanted:
     """Which records are asked for."""
-    return Wanted(asked.start, asked.end, location, node, status, cursor, limit)
+    return Wanted(*about.within, about.location, about.node, status, cursor, limit)
 
 
 @router.get("", response_model=Records, **{**ONCE, "responses": {**ONCE["responses"], 200: PAGE}})

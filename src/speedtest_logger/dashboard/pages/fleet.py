@@ -12,12 +12,11 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from speedtest_logger.archive.read.local_time import Zone
 from speedtest_logger.dashboard import render
 from speedtest_logger.dashboard.figures import Span, State
+from speedtest_logger.dashboard.pages.asked import asked_period
 from speedtest_logger.dashboard.pages.line import line_of
-from speedtest_logger.dashboard.pages.period import Period, period_of
-from speedtest_logger.dashboard.pages.shown import iso
+from speedtest_logger.dashboard.period import Period, iso
 from speedtest_logger.errors import UsageError
 
 router = APIRouter()
@@ -94,7 +93,7 @@ def show_fleet(request: Request) -> HTMLResponse:
         raise UsageError(f"by={by[:40]}: there is location and node")
     if sort not in COLUMNS:
         raise UsageError(f"sort={asked[:40]}: there is {', '.join(COLUMNS)}, with a - in front the other way round")
-    period = period_of(query, now, Zone.named(request.app.state.settings.time_zone))
+    period = asked_period(request, now)
     table = Table(by, sort, COLUMNS[sort].high_first != asked.startswith("-"), period)
     states = {line.location: line.state for line in figures.lines()}
     spans = figures.spans(period.start, period.end, by=by)
@@ -129,7 +128,7 @@ def compare(request: Request) -> HTMLResponse:
     locations = list(dict.fromkeys(request.query_params.getlist("location")))
     if not 2 <= len(locations) <= MOST_COMPARED:
         raise UsageError(f"choose two lines to compare, or up to {MOST_COMPARED}: tick them on the page Fleet")
-    period = period_of(request.query_params, now, Zone.named(request.app.state.settings.time_zone))
+    period = asked_period(request, now)
     lines = [line_of(figures, location) for location in locations]
     kept = [("location", location) for location in locations]
     spans = {span.location: span for span in figures.spans(period.start, period.end)}

@@ -18,8 +18,9 @@ from speedtest_logger.dashboard import render
 from speedtest_logger.dashboard.figures import Cells, Grain, Line, Outage, Series, Week
 from speedtest_logger.dashboard.figures.standing import FEWEST_SLOTS
 from speedtest_logger.dashboard.pages import drawn
-from speedtest_logger.dashboard.pages.period import DAY, RANGES, Period, period_of
-from speedtest_logger.dashboard.pages.shown import iso, part, why
+from speedtest_logger.dashboard.pages.asked import asked_period
+from speedtest_logger.dashboard.pages.shown import part, why
+from speedtest_logger.dashboard.period import DAY, RANGES, Period, iso
 from speedtest_logger.errors import StorageError
 
 router = APIRouter()
@@ -58,8 +59,8 @@ def facts_of(request: Request, location: str) -> dict[str, Any]:
     figures = request.app.state.figures
     zone = Zone.named(request.app.state.settings.time_zone)
     now = time.time()
-    period = period_of(request.query_params, now, zone)
     line = line_of(figures, location)
+    period = asked_period(request, now, location=location)
     within = (period.start, period.end)
     month = next((span for span in figures.spans(now - MONTH, now) if span.location == location), None)
     single = period.end - period.start <= 2 * DAY  # each test that failed, as the strip shows each slot

@@ -14,8 +14,8 @@ from speedtest_logger.archive.read.local_time import Zone
 from speedtest_logger.dashboard.guard import may
 from speedtest_logger.dashboard.login import form_of
 from speedtest_logger.dashboard.pages.line import line_of
-from speedtest_logger.dashboard.pages.period import moment_of
 from speedtest_logger.dashboard.pages.shown import part
+from speedtest_logger.dashboard.period import moment_of
 from speedtest_logger.errors import UsageError
 
 router = APIRouter(dependencies=[Depends(may("quiet"))])

@@ -14,8 +14,9 @@ from starlette.responses import HTMLResponse
 from speedtest_logger.archive.read.local_time import Zone
 from speedtest_logger.dashboard import render
 from speedtest_logger.dashboard.figures import Outage
-from speedtest_logger.dashboard.pages.period import RANGES, period_of
-from speedtest_logger.dashboard.pages.shown import BLAMES, iso, part
+from speedtest_logger.dashboard.pages.asked import asked_period
+from speedtest_logger.dashboard.pages.shown import BLAMES, part
+from speedtest_logger.dashboard.period import RANGES, iso
 
 router = APIRouter()
 FEWEST_SLOTS = 2  # that make an outage: one test may fail
@@ -65,10 +66,10 @@ def show_outages(request: Request) -> HTMLResponse:
     """The list: those that last first, then the newest."""
     figures, query, now = request.app.state.figures, request.query_params, time.time()
     zone = Zone.named(request.app.state.settings.time_zone)
-    period = period_of(query, now, zone, "30d")
     locations, location = figures.locations(), query.get("location") or None
     if location is not None and location not in locations:
         raise HTTPException(404, f"there is no line {location[:64]!r}")
+    period = asked_period(request, now, "30d", location)
     single = query.get("single") == "yes"
     found = figures.outages(period.start, period.end, location=location, shortest=1 if single else FEWEST_SLOTS)
     rows = sorted(found, key=lambda each: (each.until is None, each.start), reverse=True)

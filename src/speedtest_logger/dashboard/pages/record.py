@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from speedtest_logger.dashboard import render
+from speedtest_logger.dashboard.limits import in_turn
 from speedtest_logger.dashboard.pages import shown
 from speedtest_logger.errors import UsageError
 from speedtest_logger.record import column_texts, is_id, unix_time
@@ -53,10 +54,12 @@ def show_record(request: Request, run_id: str) -> HTMLResponse:
     """A record's page; `node` and `at` make it quick to find."""
     figures, query = request.app.state.figures, request.query_params
     node = query.get("node") or None
-    found = figures.record(run_id, node if node and is_id(node) else None, at_of(query.get("at")))
-    if found is None:
-        raise HTTPException(404, f"there is no record {run_id[:64]!r}: it may not have been stored yet")
     allowed = "raw" in request.state.caller.scopes
+    with in_turn():
+        found = figures.record(run_id, node if node and is_id(node) else None, at_of(query.get("at")))
+        if found is None:
+            raise HTTPException(404, f"there is no record {run_id[:64]!r}: it may not have been stored yet")
+        raw = raw_of(figures.raw(found)) if allowed else None
     return render.page(
         request,
         "record.html.j2",
@@ -65,7 +68,7 @@ def show_record(request: Request, run_id: str) -> HTMLResponse:
         started=moment_of(found["started_at"]),
         fields=fields_of(found),
         allowed=allowed,
-        raw=raw_of(figures.raw(found)) if allowed else None,
+        raw=raw,
     )
 
 

@@ -13,11 +13,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from speedtest_logger.archive.read.local_time import Zone
 from speedtest_logger.dashboard import render
+from speedtest_logger.dashboard.pages.asked import asked_period
 from speedtest_logger.dashboard.pages.badge import badge
 from speedtest_logger.dashboard.pages.line import DELAYS, SPEEDS, facts_of, line_of
-from speedtest_logger.dashboard.pages.period import period_of
 
 router = APIRouter()
 HEADERS = {"Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex, nofollow"}  # the address is the secret
@@ -43,7 +42,7 @@ def show_share(request: Request, token: str) -> HTMLResponse:
 def show_series(request: Request, token: str) -> JSONResponse:
     """The columns of its charts: of the line, or one of its nodes."""
     figures, query, location = request.app.state.figures, request.query_params, location_of(request, token)
-    period = period_of(query, time.time(), Zone.named(request.app.state.settings.time_zone))
+    period = asked_period(request, time.time(), location=location)
     node = query.get("node")
     with only_shared():
         if node is not None and node not in {each.name for each in line_of(figures, location).nodes}:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from speedtest_logger.archive.read.local_time import Zone
 from speedtest_logger.dashboard.figures import Line
+from speedtest_logger.dashboard.period import iso
 from speedtest_logger.record import REASONS
 from speedtest_logger.text import printable
 
@@ -40,11 +41,6 @@ SIZES = ("B", "kB", "MB", "GB", "TB")
 def utc(at: float) -> datetime:
     """A Unix time (s)."""
     return datetime.fromtimestamp(at, timezone.utc)
-
-
-def iso(at: float) -> str:
-    """A Unix time (s) as pages, links and the API write it: 2026-01-31T12:00:00Z."""
-    return f"{utc(at):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def number(value: float | None) -> str:
