@@ -61,6 +61,7 @@ def test_curl_prints_answers(place, tmp_path):
     assert done.returncode == 0, done.stderr
     assert '"location":"home"' in done.stdout
     assert '"outages":[' in done.stdout
+    assert '"text":"a new router"' in done.stdout
     lines = (tmp_path / "attic.csv").read_text().splitlines()
     assert lines[0].startswith("schema_version,run_id,node")
     assert len(lines) == 501
@@ -99,7 +100,7 @@ def test_sensors_show_the_last_test(app):
 def test_the_page_names_questions_that_there_are(app):
     paths = openapi(app)["paths"]
     named = {path.partition("?")[0] for path in re.findall(r"`(/api/[^`]+)`", PAGE)} - {"/api/openapi.json", "/api/v1"}
-    stands_for = {"RUN": "{run_id}", "attic": "{node}", "home": "{location}"}
+    stands_for = {"RUN": "{run_id}", "ID": "{identity}", "attic": "{node}", "home": "{location}"}
     asked = {"/".join(stands_for.get(part, part) for part in path.split("/")) for path in named}
     assert asked == {path for path in paths if path.startswith("/api/")}
 

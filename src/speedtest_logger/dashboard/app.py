@@ -67,7 +67,7 @@ def create_app(settings: Settings, log: Log | None = None) -> FastAPI:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type"],
         )
     hosts = hosts_of(settings, users=bool(app.state.guard.users))

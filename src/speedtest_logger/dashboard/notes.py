@@ -13,9 +13,17 @@ from speedtest_logger.errors import StorageError, UsageError
 from speedtest_logger.files import read_bounded, write_durably
 
 LONGEST_TEXT = 500  # characters
+EARLIEST = 946_684_800  # 2000-01-01
+AHEAD = 366 * 86_400  # s: what is planned may be noted too
 MOST_OF_LINE = 200
 MOST = 2_000
 MOST_BYTES = 16_000_000  # of the file: more than MOST notes can have
+
+
+def check_time(at: float, now: float) -> None:
+    """Raise UsageError for a time (Unix time, s) that a note cannot be about."""
+    if not EARLIEST <= at <= now + AHEAD:
+        raise UsageError("a note is about a time from the year 2000 on and within the next year")
 
 
 @dataclass(frozen=True)
@@ -48,13 +56,13 @@ class Notes:
         self.file = file
         self._lock = threading.Lock()
 
-    def of(self, location: str, start: float | None = None, end: float | None = None) -> list[Note]:
-        """A line's notes, in a period perhaps, oldest first. Raises StorageError."""
-        found = [note for note in self._read() if note.location == location]
+    def of(self, location: str | None, start: float | None = None, end: float | None = None) -> list[Note]:
+        """The notes of a line or all of them, in a period perhaps, oldest first. Raises StorageError."""
+        found = [note for note in self._read() if location in (None, note.location)]
         return [note for note in found if (start is None or start <= note.at) and (end is None or note.at < end)]
 
     def add(self, location: str, at: float, text: str, who: str | None, now: float) -> Note:
-        """Write a note. Raises UsageError for one that is too long, empty, or one too many; StorageError."""
+        """Write a note. Raises UsageError for one that is none, or one too many; StorageError."""
         said = " ".join(text.split())
         if not said or len(said) > LONGEST_TEXT:
             raise UsageError(f"a note has 1 to {LONGEST_TEXT} characters, this one {len(said):,}")

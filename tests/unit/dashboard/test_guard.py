@@ -160,14 +160,14 @@ def test_no_other_origin_hears_anything_where_none_is_allowed(load, client):
     assert "access-control-allow-origin" not in client(load()).get("/health", headers=FOREIGN).headers
 
 
-def test_a_user_may_read_see_raw_output_and_quieten(guarded, client):
+def test_a_user_may_read_see_raw_output_quieten_and_annotate(guarded, client):
     app = create_app(guarded())
     for scope in SCOPES:
         app.add_api_route(f"/{scope}", lambda: 1, dependencies=[Depends(may(scope))])
     browser = client(app, Origin=HOME)
     browser.post("/login", data={"name": "eva", "password": PASSWORD})
     assert {scope: browser.get(f"/{scope}").status_code for scope in SCOPES} == {
-        "read": 200, "raw": 200, "metrics": 403, "quiet": 200,
+        "read": 200, "raw": 200, "metrics": 403, "quiet": 200, "annotate": 200,
     }  # fmt: skip
 
 

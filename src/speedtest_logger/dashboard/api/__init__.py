@@ -1,16 +1,16 @@
-"""The API for programs: /api/v1 and /api/status. It answers questions; it changes nothing and starts no test."""
+"""The API for programs: /api/v1 and /api/status. It answers questions, and keeps annotations; it starts no test."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, FastAPI
 
-from speedtest_logger.dashboard.api import asked, charts, fleet, records, slots
+from speedtest_logger.dashboard.api import asked, charts, fleet, notes, records, slots
 
 
 def add_to(app: FastAPI) -> None:
     """Add all routes to an application."""
     router = APIRouter(prefix="/api")
-    for part in (fleet, records, charts, slots):
+    for part in (fleet, records, charts, slots, notes):
         router.include_router(part.router)
     app.include_router(router)
     app.add_exception_handler(asked.NotModified, asked.not_modified)

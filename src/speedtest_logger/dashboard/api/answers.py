@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, create_model
 
 from speedtest_logger.archive.read.coverage import OUTCOMES
 from speedtest_logger.dashboard.figures import Cells, Line, Node, Outage, Part
+from speedtest_logger.dashboard.notes import Note
 from speedtest_logger.record import COLUMNS, REQUIRED, STATUSES, column_texts
 
 TYPES: dict[str, Any] = {"int": int, "float": float, "status": Literal[STATUSES]}
@@ -74,6 +75,13 @@ class Outages:
     """Outages, oldest first."""
 
     outages: list[Outage]
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """Annotations, oldest first."""
+
+    annotations: list[Note]
 
 
 class Records(BaseModel):

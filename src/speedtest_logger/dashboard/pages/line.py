@@ -49,7 +49,7 @@ def show_line(request: Request, location: str) -> HTMLResponse:
         "data": {**facts["data"], "notes": marks},
         "notes": notes[::-1],
         "unread": unread,
-        "may_note": "quiet" in request.state.caller.scopes and not unread,
+        "may_note": "annotate" in request.state.caller.scopes and not unread,
     }
     return render.page(request, "line.html.j2", path=f"/line/{part(location)}", shared=False, **values)
 

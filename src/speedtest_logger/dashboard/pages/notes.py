@@ -13,14 +13,12 @@ from starlette.responses import RedirectResponse
 from speedtest_logger.archive.read.local_time import Zone
 from speedtest_logger.dashboard.guard import may
 from speedtest_logger.dashboard.login import form_of
+from speedtest_logger.dashboard.notes import check_time
 from speedtest_logger.dashboard.pages.line import line_of
 from speedtest_logger.dashboard.pages.shown import part
 from speedtest_logger.dashboard.period import moment_of
-from speedtest_logger.errors import UsageError
 
-router = APIRouter(dependencies=[Depends(may("quiet"))])
-EARLIEST = 946_684_800  # 2000-01-01
-AHEAD = 366 * 86_400  # s: what is planned may be noted too
+router = APIRouter(dependencies=[Depends(may("annotate"))])
 
 
 @router.post("/line/{location}/notes")
@@ -30,8 +28,7 @@ async def add_note(request: Request, location: str) -> RedirectResponse:
     line = await run_in_threadpool(line_of, state.figures, location)
     when = said.get("at", "").strip()
     at = moment_of(when, Zone.named(state.settings.time_zone)) if when else now
-    if not EARLIEST <= at <= now + AHEAD:
-        raise UsageError("a note is about a time from the year 2000 on and within the next year")
+    check_time(at, now)
     who = request.state.caller.name
     note = await run_in_threadpool(state.notes.add, line.location, at, said.get("text", ""), who, now)
     state.log.event("info", "note_written", location=location, id=note.id, user=who)
