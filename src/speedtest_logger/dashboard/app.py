@@ -85,8 +85,8 @@ def figures_of(settings: Settings) -> Figures:
 @asynccontextmanager
 async def at_work(app: FastAPI) -> AsyncIterator[None]:
     """What goes on while the application serves."""
-    rollups = app.state.figures.source.rollups
-    keeper = Keeper(rollups, app.state.log)
+    source = app.state.figures.source
+    keeper = Keeper(source, app.state.log)
     keeper.start()
     app.state.live.start()
     try:
@@ -94,7 +94,7 @@ async def at_work(app: FastAPI) -> AsyncIterator[None]:
     finally:
         await app.state.live.stop()
         keeper.stop()
-        rollups.close()
+        source.rollups.close()
 
 
 def add_routes(app: FastAPI) -> None:

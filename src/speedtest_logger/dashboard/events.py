@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 from speedtest_logger.log import PRIORITIES, Log
@@ -25,7 +26,8 @@ class JsonLines(Log):
             return
         prefix = f"<{PRIORITIES[level]}>" if self.journal else ""
         line = json.dumps({"time": utc_text(time.time()), "level": level, "event": event, **values})
-        print(f"{prefix}{line}", file=sys.stderr, flush=True)
+        with suppress(OSError):  # a log that cannot be written must not end what it tells of
+            print(f"{prefix}{line}", file=sys.stderr, flush=True)
 
 
 class ServerLog(logging.Handler):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 
-from speedtest_logger.archive.read.rollup import Rollups
+import duckdb
+
+from speedtest_logger.dashboard.figures.source import Source
 from speedtest_logger.errors import NotReadyError, SpeedtestError
 from speedtest_logger.log import Log
 
@@ -14,8 +17,8 @@ LOOK_SECONDS = 1.0
 class Keeper:
     """A thread that has the rollups made again soon after the archive has changed."""
 
-    def __init__(self, rollups: Rollups, log: Log) -> None:
-        self.rollups, self.log = rollups, log
+    def __init__(self, source: Source, log: Log) -> None:
+        self.source, self.log = source, log
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
         self._said: str | None = None
@@ -36,15 +39,27 @@ class Keeper:
 
     def _once(self) -> None:
         try:
-            self.rollups.refresh(self._progress)
+            self.source.rollups.refresh(self._progress)
         except NotReadyError:
             return
+        except duckdb.Error as error:  # the disk is full, or the file damaged
+            self._tell(str(error))
+            self._reopen(str(error).partition("\n")[0])
         except (SpeedtestError, OSError) as error:  # pages say it too, to whoever looks
-            if str(error) != self._said:
-                self.log.event("error", "rollups_failed", error=str(error))
-            self._said = str(error)
+            self._tell(str(error))
         else:
-            self._said = None
+            self._said = self.source.broken = None
+
+    def _tell(self, error: str) -> None:
+        if error != self._said:
+            self.log.event("error", "rollups_failed", error=error)
+        self._said = error
+
+    def _reopen(self, why: str) -> None:
+        """What a database says after an error may be about that error still."""
+        self.source.broken = self.source.broken or why
+        with suppress(SpeedtestError, OSError, duckdb.Error):
+            self.source.reopen()
 
     def _progress(self, done: int, of: int) -> None:
         if of > 1:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
+import duckdb
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -17,6 +19,7 @@ from speedtest_logger.dashboard import render
 from speedtest_logger.errors import NotReadyError, SpeedtestError, StorageError, UsageError
 
 MEDIA_TYPE = "application/problem+json"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 OF_PROGRAMS = ("/api/", "/ws", "/health", "/metrics", "/static/")
 SCHEMA = {
     "title": "Problem",
@@ -87,9 +90,20 @@ def add_to(app: FastAPI) -> None:
         if isinstance(error, NotReadyError):
             return answer(connection, 503, str(error), {"Retry-After": "5"})
         app.state.log.event("error", "failed", path=connection.url.path, error=str(error))
-        what = "the archive cannot be read" if isinstance(error, (StorageError, OSError)) else "this did not work"
-        return answer(connection, 503, f"{what} just now: the dashboard's log says why")
+        return answer(connection, 503, f"{what_of(connection, error)} just now: the dashboard's log says why")
 
     app.add_exception_handler(HTTPException, of_http)
     app.add_exception_handler(RequestValidationError, of_input)
-    app.add_exception_handler(SpeedtestError, of_ours)
+    for kind in (SpeedtestError, OSError, duckdb.Error):
+        app.add_exception_handler(kind, of_ours)
+
+
+def what_of(connection: HTTPConnection, error: Exception) -> str:
+    """What did not work, as far as anybody may know."""
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return "the disk is full: nothing can be kept"
+    if connection.scope.get("method") not in ("GET", "HEAD", None):
+        return "this could not be kept"
+    if isinstance(error, duckdb.Error):
+        return "the figures cannot be made"
+    return "the archive cannot be read" if isinstance(error, (StorageError, OSError)) else "this did not work"

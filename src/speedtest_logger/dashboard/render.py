@@ -28,6 +28,13 @@ def templates() -> Environment:
     )
 
 
+def troubles_of(connection: HTTPConnection) -> list[Any]:
+    """What makes figures doubtful, for whoever may see them."""
+    caller = getattr(connection.state, "caller", None)
+    found: list[Any] = connection.app.state.figures.troubles() if caller and "read" in caller.scopes else []
+    return found
+
+
 def page(
     connection: HTTPConnection,
     template: str,
@@ -41,5 +48,6 @@ def page(
         "title": state.settings.title,
         "version": __version__,
         "caller": getattr(connection.state, "caller", None),
+        "troubles": troubles_of(connection),
     }
     return HTMLResponse(templates().get_template(template).render({**always, **values}), status, headers)

@@ -56,7 +56,8 @@ class Sessions:
             for _, key in theirs[: max(0, len(theirs) + 1 - MOST_OF_USER)]:
                 del self._sessions[key]
             self._sessions[sha256(token)] = Session(user.name, user.mark, now, now)
-            self._write()
+            with suppress(OSError):  # a full disk keeps nobody out; a restart ends this session
+                self._write()
         return token
 
     def user_of(self, token: str) -> User | None:

@@ -227,6 +227,9 @@ class SampleFigures:
             Part("quarantine", False, f"1 delivery lies there: {SCRIPT}", self.at - HOUR, {"files": 1}),
         ]
 
+    def troubles(self) -> list[Part]:
+        return []
+
     def record(self, run: str, *_) -> dict | None:
         return next((row for row in self._rows() if row["run_id"] == run), None)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Annotated
 
+import duckdb
 from fastapi import APIRouter, Depends, Path, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -14,6 +16,7 @@ from speedtest_logger.dashboard.api.answers import Location, Locations, Nodes, S
 from speedtest_logger.dashboard.api.asked import NAME, ONCE, figures_of
 from speedtest_logger.dashboard.figures import Node
 from speedtest_logger.dashboard.guard import may
+from speedtest_logger.errors import SpeedtestError
 from speedtest_logger.record import utc_text
 
 router = APIRouter(dependencies=[Depends(may("read"))], tags=["fleet"])
@@ -58,8 +61,13 @@ def status(request: Request, response: Response) -> Status:
     figures = figures_of(request)
     parts = figures.system()
     queue = next((part.figures.get("deliveries", 0) for part in parts if part.name == "inbox"), 0)
-    seen = [
-        Seen(each.name, each.location, utc_text(each.last_seen) if each.last_seen else None, each.version, each.outbox)
-        for each in figures.nodes()
-    ]
+    seen: list[Seen] = []
+    with suppress(SpeedtestError, OSError, duckdb.Error):  # the parts say what is wrong
+        seen = [seen_of(node) for node in figures.nodes()]
     return Status(all(part.ok for part in parts), utc_text(time.time()), __version__, queue, parts, seen)
+
+
+def seen_of(node: Node) -> Seen:
+    """What a node said of itself."""
+    last = utc_text(node.last_seen) if node.last_seen else None
+    return Seen(node.name, node.location, last, node.version, node.outbox)

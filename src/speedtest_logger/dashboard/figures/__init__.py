@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -36,6 +37,7 @@ __all__ = [
     "Cells", "Figures", "Grain", "Line", "Measured", "Node", "Now", "Outage", "Part", "Plan", "Series", "Span", "State",
     "Wanted", "Week",
 ]  # fmt: skip
+DOUBTFUL = ("archive", "rollups", "registry", "ingest")  # parts without which figures are not those of now
 FRESH_SECONDS = 1.0  # for so long the state of the fleet is not judged again
 
 
@@ -45,6 +47,8 @@ class Figures:
     def __init__(self, layout: Layout, rollups: Rollups, zone: Zone) -> None:
         self.source = Source(layout, rollups, zone)
         self._lines: tuple[float, list[Line]] = (0.0, [])
+        self._wrong: tuple[float, list[Part]] = (-FRESH_SECONDS, [])
+        self._noticed: dict[str, int] = {}
 
     def etag(self) -> str:
         """Another text whenever a figure may be another one: the manifest's place and the minute."""
@@ -93,7 +97,10 @@ class Figures:
             sentence = f"{needing} of {count} need{'s' if needing == 1 else ''} you."
         else:
             sentence = f"All {count} are well." if len(lines) > 1 else "The line is well."
-        problems = [f"{part.name}: {part.sentence}" for part in self.system() if not part.ok]
+        parts = [part for part in self.system() if not part.ok]
+        if any(part.name == "archive" for part in parts):
+            sentence = "The archive cannot be read: these are the figures of before."
+        problems = [f"{part.name}: {part.sentence}" for part in parts if part.name not in DOUBTFUL]
         last = max((line.last.at for line in lines if line.last), default=None)
         return Now(int(time.time()), sentence, lines, last, problems)
 
@@ -158,5 +165,16 @@ class Figures:
         return of_records.raw(self.source, record)
 
     def system(self) -> list[Part]:
-        """How the archive is, what is wrong first."""
-        return system.parts(self.source, time.time())
+        """How the archive is, what is wrong first; since when at least, where nothing else tells."""
+        now, found = time.time(), system.parts(self.source, time.time())
+        wrong = {part.name for part in found if not part.ok}
+        self._noticed = {name: self._noticed.get(name, int(now)) for name in wrong}
+        return [replace(part, since=part.since or self._noticed.get(part.name)) for part in found]
+
+    def troubles(self) -> list[Part]:
+        """What makes figures doubtful that are shown just now."""
+        at, found = self._wrong
+        if time.monotonic() - at > FRESH_SECONDS:
+            found = [part for part in self.system() if not part.ok and part.name in DOUBTFUL]
+            self._wrong = (time.monotonic(), found)
+        return found

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
+
+import duckdb
 
 from speedtest_logger import registry
 from speedtest_logger.archive.format.layout import Layout
@@ -48,6 +51,7 @@ class Source:
     layout: Layout
     rollups: Rollups
     zone: Zone
+    broken: str | None = None  # why the rollups cannot be made just now
     _known: tuple[float, tuple[Identity | None, ...], Known] = field(default=(0.0, (), Known({}, {}, {})))
 
     @property
@@ -55,12 +59,22 @@ class Source:
         """The archive itself, for what rollups do not have."""
         return Archive(self.layout)
 
+    def reopen(self) -> None:
+        """Open the rollups anew, after an error of their database; they are made again where they are of no use.
+
+        Raises StorageError.
+        """
+        with suppress(duckdb.Error):
+            self.rollups.close()
+        self.rollups = Rollups(self.layout, self.rollups.file, self.zone)
+
     def known(self) -> Known:
         """The registry, looked at once a second. Raises StorageError for one that cannot be read."""
         at, seen, known = self._known
         if not seen or time.monotonic() - at > LOOK_SECONDS:
             now = tuple(identity(self.layout.root / place) for place in registry.PLACES)
-            known = known if now == seen else Known.of(read_schedules(self.layout))
+            gone = known.schedules and not any(now)  # as `system` says: what was known is nearer to the truth
+            known = known if now == seen or gone else Known.of(read_schedules(self.layout))
             self._known = (time.monotonic(), now, known)
         return known
 

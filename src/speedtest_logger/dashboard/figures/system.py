@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
+from speedtest_logger import registry
 from speedtest_logger.archive.arrive import aside
 from speedtest_logger.dashboard.figures.source import Source
 from speedtest_logger.dashboard.figures.types import Part
@@ -23,16 +26,30 @@ DISK_FULL = 0.05  # of a disk that is free at least
 
 def parts(source: Source, now: float) -> list[Part]:
     """All parts; those that are not well first."""
-    found = [
-        *_archive(source),
-        *_ingest(source, now),
-        *_inbox(source, now),
-        *_quarantine(source),
-        *_backup(source, now),
-        *_verify(source),
-        *_disk(source),
-    ]
-    return sorted(found, key=lambda part: part.ok)
+    asked: dict[str, Callable[[], Iterator[Part]]] = {
+        "archive": lambda: _archive(source),
+        "registry": lambda: _registry(source),
+        "ingest": lambda: _ingest(source, now),
+        "inbox": lambda: _inbox(source, now),
+        "quarantine": lambda: _quarantine(source),
+        "backup": lambda: _backup(source, now),
+        "verify": lambda: _verify(source),
+        "disk": lambda: _disk(source),
+    }
+    return sorted((part for name, ask in asked.items() for part in _told(source, name, ask)), key=lambda part: part.ok)
+
+
+def _told(source: Source, name: str, ask: Callable[[], Iterator[Part]]) -> list[Part]:
+    """What is known of a part; that it cannot be looked at is an answer too."""
+    try:
+        return list(ask())
+    except duckdb.Error as error:
+        sentence = source.broken or str(error).partition("\n")[0]
+        return [Part("rollups", ok=False, sentence=f"{sentence}: they are made again as soon as that can be")]
+    except OSError as error:
+        return [Part(name, ok=False, sentence=f"{error.filename or name}: {error.strerror or error}")]
+    except SpeedtestError as error:
+        return [Part(name, ok=False, sentence=str(error))]
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -52,14 +69,22 @@ def _time(value: object) -> int | None:
 
 
 def _archive(source: Source) -> Iterator[Part]:
-    try:
-        source.rollups.refresh()
-    except (SpeedtestError, OSError) as error:
-        yield Part("archive", ok=False, sentence=str(error))
-        return
+    for folder in (source.layout.archive, source.layout.manifest, source.layout.state):
+        os.scandir(folder).close()
+    source.rollups.refresh()
     row = source.rollups.rows("SELECT count(*) AS records, max(started) AS last FROM slot")[0]
     figures = {"records": row["records"], "last_record": row["last"] // 1000 if row["last"] else None}
     yield Part("archive", ok=True, sentence=f"{row['records']:,} records", figures=figures)
+
+
+def _registry(source: Source) -> Iterator[Part]:
+    nodes = len(source.known().current)
+    there = any(os.path.lexists(source.layout.root / place) for place in registry.PLACES)
+    if not there and (nodes or any(source.layout.state.glob("nodes/*.json"))):  # only Ansible's nodes deliver
+        sentence = f"{registry.PLACES[0]} is missing, so nobody knows which tests are due: run site.yml"
+        yield Part("registry", ok=False, sentence=sentence)
+    elif nodes:
+        yield Part("registry", ok=True, sentence=f"{nodes:,} nodes have a schedule")
 
 
 def _ingest(source: Source, now: float) -> Iterator[Part]:

@@ -94,7 +94,7 @@ class Now:
     sentence: str
     lines: list[Line]
     last_record: int | None
-    problems: list[str]  # of the archive itself, in sentences
+    problems: list[str]  # of the archive itself, in sentences; `troubles` are apart
 
 
 @dataclass(frozen=True)

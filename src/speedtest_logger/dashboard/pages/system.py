@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
+import duckdb
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
@@ -12,6 +14,7 @@ from starlette.responses import HTMLResponse
 from speedtest_logger.dashboard import render
 from speedtest_logger.dashboard.figures import Node
 from speedtest_logger.dashboard.pages.shown import duration, size
+from speedtest_logger.errors import SpeedtestError
 
 router = APIRouter()
 CLOCK_WRONG = 1.0  # s
@@ -50,6 +53,9 @@ def show_system(request: Request) -> HTMLResponse:
     """Parts and nodes, what is wrong first."""
     figures, now = request.app.state.figures, time.time()
     parts = sorted(figures.system(), key=lambda part: part.ok)
-    rows = sorted((Row(node, wrong_with(node, now)) for node in figures.nodes()), key=lambda row: not row.wrong)
-    versions = sorted({node.version for node in figures.nodes() if node.version})
+    nodes: list[Node] = []
+    with suppress(SpeedtestError, OSError, duckdb.Error):  # the parts say what is wrong
+        nodes = figures.nodes()
+    rows = sorted((Row(node, wrong_with(node, now)) for node in nodes), key=lambda row: not row.wrong)
+    versions = sorted({node.version for node in nodes if node.version})
     return render.page(request, "system.html.j2", now=now, parts=parts, rows=rows, versions=versions)
