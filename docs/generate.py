@@ -26,6 +26,7 @@ from speedtest_logger.archive.arrive import limits  # noqa: E402
 from speedtest_logger.archive.write.importing import catalogue  # noqa: E402
 from speedtest_logger.dashboard import cli as dashboard_cli  # noqa: E402
 from speedtest_logger.dashboard import settings as dashboard_settings  # noqa: E402
+from speedtest_logger.engines.catalogue import ENGINES  # noqa: E402
 from speedtest_logger.inventory import systems  # noqa: E402
 from speedtest_logger.inventory.inputs import Input, Role  # noqa: E402
 from speedtest_logger.inventory.roles import FLEET, ROLES  # noqa: E402
@@ -81,9 +82,9 @@ def settings() -> str:
         (f"`SPEEDTEST_{o.name.upper()}`", o.metadata["domain"].words(), shown(o.default), o.metadata["text"])
         for o in plain
     ]
-    for engine in config.ENGINES:
+    for engine, program in ENGINES.items():
         for option in dataclasses.fields(config.EngineSettings):
-            default = config.PROGRAMS[engine] if option.name == "program" else option.default
+            default = program.name if option.name == "program" else option.default
             name = f"`SPEEDTEST_{engine.upper()}_{option.name.upper()}`"
             words = config.engine_domain(engine, option.name).words()
             rows.append((name, words, shown(default), config.engine_text(engine, option.name)))

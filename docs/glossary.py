@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from speedtest_logger.engines.catalogue import ENGINES
+
 
 @dataclass(frozen=True)
 class Term:
@@ -33,7 +35,7 @@ TERMS = (
     Term(
         "slot", "a moment at which a node must measure: interval and offset in the UTC day", ("time slot", "timeslot")
     ),
-    Term("engine", "a program that measures: librespeed-cli, iperf3, speedtest-cli, Ookla's speedtest"),
+    Term("engine", f"a program that measures: {', '.join(each.title or each.name for each in ENGINES.values())}"),
     Term("chain", "the engines of a node in the order in which they are tried"),
     Term("record", "the outcome of one slot or one measurement by hand: one row", ("result record",)),
     Term("run_id", "identifies a record; made of node and slot, so that a slot cannot be counted twice"),

@@ -17,16 +17,24 @@ from speedtest_logger.accounts import Owner
 from speedtest_logger.archive import cli
 from speedtest_logger.archive.format.layout import Layout, month_of, ulid
 from speedtest_logger.archive.write import ingest
+from speedtest_logger.engines.catalogue import ENGINES
 from speedtest_logger.engines.contract import Output
 from speedtest_logger.record import Record, run_id_of_slot, utc_text
 
 ROOT = Path(__file__).resolve().parents[1]
 FIXTURES = Path(__file__).parent / "fixtures"
+
+
+def recordings(engine: str, end: str) -> list[Path]:
+    """What was recorded of an engine, by how its files' names end."""
+    return sorted(FIXTURES.glob(f"{engine.replace('_', '-')}-*-{end}"))
+
+
+# What each engine's program says of itself with --version.
 VERSIONS = {
-    "iperf3": "iperf 3.12 (cJSON 1.7.15)",
-    "librespeed-cli": "librespeed-cli v1.0.11 (built on )",
-    "speedtest-cli": "speedtest-cli 2.1.3",
-    "speedtest": "Speedtest by Ookla 1.2.0.84 (ea6b6773cf) Linux",
+    program.name: file.read_text(encoding="utf-8").strip()
+    for engine, program in ENGINES.items()
+    for file in recordings(engine, "version.txt")
 }
 REPLAY_IPERF3 = f"""
 case "$*" in

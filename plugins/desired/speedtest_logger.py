@@ -30,6 +30,7 @@ from plugins.desired.things import (
 )
 from plugins.lookup.release import release as artifact_of
 from speedtest_logger import schedule
+from speedtest_logger.engines.catalogue import ENGINES, Package
 from speedtest_logger.inventory import environment
 from speedtest_logger.inventory.found import View
 from speedtest_logger.inventory.settings import in_variables, variable_of
@@ -37,12 +38,6 @@ from speedtest_logger.node import config
 
 ROLE = "speedtest_logger"
 COMPOSE_FILE = Path(__file__).resolve().parents[2] / "docker" / "compose.yml"
-# Packages that bring an engine, by the version of the distribution that has them first.
-PACKAGES: dict[str, dict[str, Any]] = {
-    "iperf3": {"package": "iperf3", "debian": 0, "ubuntu": 0},
-    "speedtest_cli": {"package": "speedtest-cli", "debian": 0, "ubuntu": 0},
-    "librespeed": {"package": "librespeed-cli", "debian": 13, "ubuntu": 26},
-}
 STATE_FOLDERS = ("outbox", "results", "raw", "rejected", "state")
 PROJECT = {"name": "speedtest", "container": "speedtest-logger"}
 PUT_BACK = (
@@ -76,7 +71,6 @@ def names(v: Values) -> Values:
         "project": PROJECT,
         "image": f"speedtest-logger:{wanted}",
         "image_file": f"{install}/image.tar.gz",
-        "packaged_engines": [name for name in v["engines"] if name != "ookla" and name not in v["downloads"]],
     }
 
 
@@ -105,7 +99,7 @@ def found(v: Values, observed: Values) -> Values:
     delivers = present and bool(v["archive_address"])
     silent = delivers and not (observed["paths"].get(n["receipt"]) and observed["texts"].get(f"{n['key_file']}.pub"))
     return {
-        "refusals": list(refusals(v, n, observed["os"])) if present else [],
+        "refusals": list(refusals(v, observed["os"])) if present else [],
         "running": running,
         "before": before,
         "upgrading": upgrading,
@@ -119,7 +113,7 @@ def things(v: Values) -> list[Thing]:
     systemd, compose = v["runtime"] == "systemd", v["runtime"] == "compose"
     return [
         package("openssh-client"),
-        *[package(PACKAGES[name]["package"], when=systemd) for name in n["packaged_engines"]],
+        *[package(brings.name, when=systemd) for brings in packages(v).values()],
         account(v["user"], uid=v["uid"], home=v["state_dir"], login="/usr/sbin/nologin"),
         *directories(v, n),
         *releases(v, n, compose=compose),
@@ -128,6 +122,12 @@ def things(v: Values) -> list[Thing]:
         *units(v, n, systemd=systemd),
         *containers(v, n, compose=compose),
     ]
+
+
+def packages(v: Values) -> dict[str, Package]:
+    """The packages that bring the engines of the chain, less those of engines that are downloaded."""
+    named = {name: ENGINES[name].package for name in v["engines"] if name not in v["downloads"]}
+    return {name: brings for name, brings in named.items() if brings}
 
 
 def directories(v: Values, n: Values) -> list[Thing]:
@@ -314,7 +314,7 @@ def view(v: Values) -> View:
     return View(str(v["node_name"]), {f"{ROLE}_{name}": value for name, value in v.items()}, (ROLE,))
 
 
-def refusals(v: Values, n: Values, system: Values) -> Iterator[str]:
+def refusals(v: Values, system: Values) -> Iterator[str]:
     """What is wrong with the inputs, in the words of the node's own check, and engines that this system has not."""
     settings, wrong = config.read(environment.environment(view(v)))
     yield from map(in_variables, wrong)
@@ -325,12 +325,14 @@ def refusals(v: Values, n: Values, system: Values) -> Iterator[str]:
             "speedtest_logger_archive_host_key: seen nothing; set the archive host's public key, nothing is trusted "
             "unseen"
         )
-    for name in n["packaged_engines"] if v["runtime"] == "systemd" else ():  # an image brings its own
-        since = PACKAGES[name].get(system["id"], PACKAGES[name]["debian"])
-        if float(system["version_id"] or 0) < float(since):
+    everywhere = " or ".join(
+        name for name, program in ENGINES.items() if program.package and program.package.is_in(system["id"], "0")
+    )
+    for name, brings in packages(v).items() if v["runtime"] == "systemd" else ():  # an image brings its own
+        if not brings.is_in(system["id"], system["version_id"]):
             yield (
                 f"speedtest_logger_engines: seen {name}, which {system['id']} {system['version_id']} does not package; "
-                f"set speedtest_logger_downloads.{name} to its url and sha256, or use iperf3 or speedtest_cli"
+                f"set speedtest_logger_downloads.{name} to its url and sha256, or use {everywhere}"
             )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-from speedtest_logger.engines.contract import Engine
+if TYPE_CHECKING:
+    from speedtest_logger.engines.contract import Engine
 
 
 def get(name: str) -> Engine:
-    """The engine of that name, one of config.ENGINES; only the module that is needed is imported."""
+    """The engine of that name, one of catalogue.ENGINES; only the module that is needed is imported."""
     module = import_module(f"speedtest_logger.engines.{name}")
     engine: Engine = module.ENGINE
     return engine

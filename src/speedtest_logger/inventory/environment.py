@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from speedtest_logger import __version__
 from speedtest_logger.domains import Interval
+from speedtest_logger.engines.catalogue import ENGINES
 from speedtest_logger.inventory import settings
 from speedtest_logger.inventory.found import BadValueError, View
 from speedtest_logger.node import config
@@ -41,7 +42,7 @@ def value_of(name: str, view: View) -> object:
     if name in settings.UNSET:
         return ""
     engine = name.removesuffix("_program")
-    if engine in config.ENGINES:
+    if engine in ENGINES:
         downloads = view[settings.PREFIX + "downloads"]
         has = isinstance(downloads, Mapping) and engine in downloads
         return f"{view[settings.PREFIX + 'install_dir']}/engines/{engine}" if has else ""

@@ -7,6 +7,7 @@ from itertools import combinations
 from pathlib import Path
 
 from speedtest_logger import __version__, domains, schedule
+from speedtest_logger.engines.catalogue import ENGINES
 from speedtest_logger.engines.contract import server_host
 from speedtest_logger.inventory import roles
 from speedtest_logger.inventory.environment import environment
@@ -115,11 +116,13 @@ def own_server(view: View) -> Iterator[Problem]:
         return
     names = ("ansible_host", "fleet_archive_address", LOGGER + "source_address")
     own = {view.host, *(str(view.values[name]) for name in names if view.values.get(name) and name not in view.bad)}
-    for engine in ("librespeed", "iperf3"):
+    for engine in ENGINES:
         variable = f"{LOGGER}{engine}_servers"
         if engine not in as_list(view[LOGGER + "engines"]) or variable in view.bad:
             continue
         for server in map(str, as_list(view[variable])):
+            if server.isdigit():  # of a public list
+                continue
             host = server_host(server).lower().rstrip(".")
             if host in {name.lower() for name in own} or domains.is_loopback(host):
                 words = (
@@ -130,10 +133,17 @@ def own_server(view: View) -> Iterator[Problem]:
 
 
 def licence(view: View) -> Iterator[Problem]:
-    """Ookla's program needs its licence accepted."""
-    if "ookla" in as_list(view[LOGGER + "engines"]) and view[LOGGER + "ookla_licence_accepted"] is not True:
-        words = "speedtest_logger_engines names ookla: set true if you accept Ookla's licence, or leave ookla out"
-        yield problem(view, LOGGER + "ookla_licence_accepted", words)
+    """A program that is under a licence of its own needs it accepted."""
+    for engine, program in ENGINES.items():
+        licence_of = program.licence
+        if engine not in as_list(view[LOGGER + "engines"]) or licence_of is None:
+            continue
+        if view[LOGGER + licence_of.setting] is not True:
+            words = (
+                f"speedtest_logger_engines names {engine}: set true if you accept {licence_of.owner}'s licence, or "
+                f"leave {engine} out"
+            )
+            yield problem(view, LOGGER + licence_of.setting, words)
 
 
 def image(view: View) -> Iterator[Problem]:

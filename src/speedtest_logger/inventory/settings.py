@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from speedtest_logger.domains import OrEmpty
+from speedtest_logger.engines.catalogue import ENGINES
 from speedtest_logger.inventory.inputs import DIRECTORY, Input
 from speedtest_logger.node import config
 
@@ -56,7 +57,7 @@ UNSET = ("offset_seconds", "push_timeout_seconds", "push_batch_records")
 def names() -> list[str]:
     """All settings that logger.env has, in its order; those of engines as ENGINE_OPTION."""
     plain = [o.name for o in fields(config.Settings) if o.name != "engine"]
-    engines = [f"{e}_{o.name}" for e in config.ENGINES for o in fields(config.EngineSettings)]
+    engines = [f"{e}_{o.name}" for e in ENGINES for o in fields(config.EngineSettings)]
     return [name for name in [*plain, *engines] if name not in UNSET or name in PLANNED]
 
 
@@ -85,7 +86,7 @@ def inputs() -> Iterator[Input]:
         if option.name not in (*UNSET, "engine") and name not in seen:
             seen.add(name)
             yield of_setting(option)
-    for engine in config.ENGINES:
+    for engine in ENGINES:
         for o in fields(config.EngineSettings):
             if o.name != "program":  # from speedtest_logger_downloads
                 text, domain = config.engine_text(engine, o.name), config.engine_domain(engine, o.name)

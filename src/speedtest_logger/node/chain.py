@@ -15,12 +15,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from speedtest_logger import engines
+from speedtest_logger.engines.catalogue import ENGINES
 from speedtest_logger.engines.contract import Command, Engine, Job, Output, Result, server_host
 from speedtest_logger.engines.reasons import found_nobody, is_busy
 from speedtest_logger.errors import EngineError
 from speedtest_logger.log import Log
 from speedtest_logger.node import network
-from speedtest_logger.node.config import EngineSettings, Settings
+from speedtest_logger.node.config import PREFIX, EngineSettings, Settings
 from speedtest_logger.node.process import run
 from speedtest_logger.node.spool import Spool
 
@@ -138,8 +139,9 @@ def try_once(
 ) -> Answer:
     """One engine, one server."""
     name, server = choice
-    if name == "ookla" and not settings.ookla_licence_accepted:
-        raise EngineError("licence_not_accepted", "Ookla's licence is not accepted: SPEEDTEST_OOKLA_LICENCE_ACCEPTED")
+    if (licence := ENGINES[name].licence) and not getattr(settings, licence.setting):
+        variable = f"{PREFIX}{licence.setting.upper()}"
+        raise EngineError("licence_not_accepted", f"{licence.owner}'s licence is not accepted: {variable}")
     refuse_own(settings, server)
     engine, own = engines.get(name), settings.engine[name]
     with tempfile.TemporaryDirectory(prefix="speedtest-") as home:

@@ -11,29 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from speedtest_logger import __version__, domains, record
-from speedtest_logger.domains import AnyOf, Choice, Domain, Interval, ListOf, Number, Whole, Window
+from speedtest_logger.domains import Choice, Domain, Interval, ListOf, Number, Whole, Window
+from speedtest_logger.engines.catalogue import ENGINES
 from speedtest_logger.errors import ConfigError
 
 ENV_FILE = Path("/etc/speedtest-telemetry/logger.env")
 PREFIX = "SPEEDTEST_"
 RELEASE = PREFIX + "RELEASE"  # the release that an environment was written for
-ENGINES = ("librespeed", "iperf3", "speedtest_cli", "ookla")
-PROGRAMS = {"librespeed": "librespeed-cli", "iperf3": "iperf3", "speedtest_cli": "speedtest-cli", "ookla": "speedtest"}
-SERVERS: dict[str, Domain] = {
-    "librespeed": AnyOf(domains.URL, domains.SERVER_ID),
-    "iperf3": domains.HOST_PORT,
-    "speedtest_cli": domains.SERVER_ID,
-    "ookla": domains.SERVER_ID,
-}
-SERVERS_TEXTS = {
-    "librespeed": "LibreSpeed: URLs of your own servers or ids of the public list, used in this order; empty: the "
-    "engine chooses. The URL of LibreSpeed's own page, such as http://HOST:8080/, is enough: its back end is looked "
-    "for there as it is, with .php, and in backend/.",
-    "iperf3": "iperf3: HOST or HOST:PORT of your own servers, used in this order; there is no public list, so that one "
-    "must be named where iperf3 is among the engines.",
-    "speedtest_cli": "speedtest-cli: server ids, used in this order; empty: the engine chooses.",
-    "ookla": "Ookla: server ids, used in this order; empty: the engine chooses.",
-}
 
 
 def _option(domain: Domain, default: Any, text: str) -> Any:
@@ -207,7 +191,7 @@ class Contradiction:
 def engine_domain(engine: str, option: str) -> Domain:
     """Which values an engine's option may have: each engine names its servers in its own way."""
     if option in ("servers", "blocked_servers"):
-        return ListOf(SERVERS[engine])
+        return ListOf(ENGINES[engine].servers)
     domain: Domain = EngineSettings.__dataclass_fields__[option].metadata["domain"]
     return domain
 
@@ -215,7 +199,7 @@ def engine_domain(engine: str, option: str) -> Domain:
 def engine_text(engine: str, option: str) -> str:
     """What an engine's option does."""
     text: str = EngineSettings.__dataclass_fields__[option].metadata["text"]
-    return SERVERS_TEXTS[engine] if option == "servers" else text
+    return ENGINES[engine].servers_text if option == "servers" else text
 
 
 def load(environment: Mapping[str, str]) -> Settings:
@@ -236,10 +220,10 @@ def read(environment: Mapping[str, str]) -> tuple[Settings, list[str]]:
         if o.name != "engine"
     }
     engine = {}
-    for name in ENGINES:
+    for name, program in ENGINES.items():
         options = {}
         for o in fields(EngineSettings):
-            default = PROGRAMS[name] if o.name == "program" else o.default
+            default = program.name if o.name == "program" else o.default
             options[o.name] = reader.read(f"{name}_{o.name}", engine_domain(name, o.name), default, o.metadata["text"])
         engine[name] = EngineSettings(**options)
     if environment.get(RELEASE, __version__) == __version__:  # a release that was put back may not know newer settings
@@ -274,10 +258,10 @@ class _Reader:
 def contradictions(settings: Settings) -> list[Contradiction]:
     """What is wrong with settings taken together."""
     found = [*_times(settings)]
-    if "iperf3" in settings.engines and not settings.engine["iperf3"].servers:
-        found.append(
-            Contradiction("SPEEDTEST_IPERF3_SERVERS", "", "iperf3 has no public list, name HOST or HOST:PORT of yours")
-        )
+    for name in settings.engines:
+        if (own := ENGINES[name].own_server) and not settings.engine[name].servers:
+            words = f"{name} has no public list, name {own} of yours"
+            found.append(Contradiction(f"{PREFIX}{name.upper()}_SERVERS", "", words))
     if settings.archive_raw and (settings.external_ip != "full" or not settings.isp_enabled):
         words = (
             "raw output tells the public address and the provider, which SPEEDTEST_EXTERNAL_IP and "

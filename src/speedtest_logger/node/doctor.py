@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from speedtest_logger import engines
+from speedtest_logger.engines.catalogue import ENGINES
 from speedtest_logger.engines.contract import server_host
 from speedtest_logger.errors import DeliveryError, EngineError
 from speedtest_logger.node import chain, network
@@ -179,10 +180,9 @@ def archive(settings: Settings) -> Finding:
 
 def engine(settings: Settings, name: str, environment: Mapping[str, str]) -> Finding:
     """The engine's program is there and is what its name says."""
-    if name == "ookla" and not settings.ookla_licence_accepted:
-        return Finding(
-            "LICENCE_NOT_ACCEPTED", False, "ookla: set speedtest_logger_ookla_licence_accepted if you accept it"
-        )
+    if (licence := ENGINES[name].licence) and not getattr(settings, licence.setting):
+        words = f"{name}: set speedtest_logger_{licence.setting} if you accept it"
+        return Finding("LICENCE_NOT_ACCEPTED", False, words)
     try:
         path = {"PATH": environment.get("PATH", os.defpath)}
         version = chain.identify(Spool(settings.state_dir), engines.get(name), settings.engine[name], path)

@@ -19,6 +19,7 @@ from builders import ROOT
 
 from speedtest_logger import __version__
 from speedtest_logger.archive import cli as archive_cli
+from speedtest_logger.engines.catalogue import ENGINES
 from speedtest_logger.inventory import settings as node_settings
 from speedtest_logger.node import cli, config
 
@@ -96,9 +97,7 @@ def test_logger_env_sets_every_setting_that_the_role_can_know():
     written = {f"SPEEDTEST_{name.upper()}" for name in node_settings.names()}
     known = {f"SPEEDTEST_{o.name.upper()}" for o in dataclasses.fields(config.Settings) if o.name != "engine"}
     known |= {
-        f"SPEEDTEST_{e.upper()}_{o.name.upper()}"
-        for e in config.ENGINES
-        for o in dataclasses.fields(config.EngineSettings)
+        f"SPEEDTEST_{e.upper()}_{o.name.upper()}" for e in ENGINES for o in dataclasses.fields(config.EngineSettings)
     }
     assert written <= known
     assert known - written == {"SPEEDTEST_PUSH_TIMEOUT_SECONDS", "SPEEDTEST_PUSH_BATCH_RECORDS"}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from builders import FIXTURES, VERSIONS, recorded
+from builders import FIXTURES, VERSIONS, recorded, recordings
 
 from speedtest_logger import engines
+from speedtest_logger.engines.catalogue import ENGINES
 from speedtest_logger.engines.contract import Job, Output
 from speedtest_logger.errors import EngineError
-from speedtest_logger.node import config
 from speedtest_logger.record import REASONS
 
 
@@ -243,7 +243,7 @@ NONSENSE = [
 ]
 
 
-@pytest.mark.parametrize("name", config.ENGINES)
+@pytest.mark.parametrize("name", ENGINES)
 @pytest.mark.parametrize("returncode", [0, 1])
 @pytest.mark.parametrize("stdout", NONSENSE, ids=range(len(NONSENSE)))
 def test_contract_nonsense_is_an_engine_error(name, returncode, stdout):
@@ -252,34 +252,40 @@ def test_contract_nonsense_is_an_engine_error(name, returncode, stdout):
     assert caught.value.reason in REASONS
 
 
-@pytest.mark.parametrize("name", config.ENGINES)
+def good(name):
+    """Recordings of measurements that went well."""
+    return recordings(name, "ok.json") or recordings(name, "download.json")
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_contract_a_measurement_and_a_version_are_recorded(name):
+    assert [len(recordings(name, "version.txt")), len(good(name)) > 0] == [1, True]
+    for file in good(name):
+        assert parse(name, recorded(file.name)).download_bps
+
+
+@pytest.mark.parametrize("name", ENGINES)
 def test_contract_truncated_json_and_megabytes_are_bad_output(name):
-    golden = {
-        "librespeed": "librespeed-1.0.11-ok.json",
-        "iperf3": "iperf3-3.12-download.json",
-        "speedtest_cli": "speedtest-cli-2.1.3-ok.json",
-        "ookla": "ookla-1.2.0-ok.json",
-    }[name]
-    whole = (FIXTURES / golden).read_bytes()
-    for output in (Output(0, whole[: len(whole) // 2]), Output(-1, b"x" * 5_000_000, b"", truncated=True)):
+    wholes = [file.read_bytes() for file in good(name)]
+    halves = [Output(0, whole[: len(whole) // 2]) for whole in wholes]
+    for output in (*halves, Output(-1, b"x" * 5_000_000, b"", truncated=True)):
         with pytest.raises(EngineError) as caught:
             parse(name, output)
         assert caught.value.reason == "bad_output"
 
 
-@pytest.mark.parametrize("name", config.ENGINES)
+@pytest.mark.parametrize("name", ENGINES)
 def test_contract_version_tells_the_programs_apart(name):
     engine = engines.get(name)
-    for other, program in config.PROGRAMS.items():
-        assert (engine.version_of(VERSIONS[program]) is not None) == (other == name)
+    for other, program in ENGINES.items():
+        assert (engine.version_of(VERSIONS[program.name]) is not None) == (other == name)
     assert engine.version_of("command not found") is None
 
 
 def words(name, **job):
-    values = {"server": "192.0.2.1"} if name == "iperf3" else {}
+    values = {"server": "192.0.2.1"} if ENGINES[name].own_server else {}
     return [
-        " ".join(command.argv)
-        for command in engines.get(name).commands(Job(config.PROGRAMS[name], **{**values, **job}))
+        " ".join(command.argv) for command in engines.get(name).commands(Job(ENGINES[name].name, **{**values, **job}))
     ]
 
 

@@ -16,6 +16,7 @@ from builders import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from speedtest_logger.engines.catalogue import ENGINES
 from speedtest_logger.errors import ConfigError
 from speedtest_logger.inventory import check, environment, roles
 from speedtest_logger.inventory.found import Failure, Inventory, View
@@ -391,7 +392,7 @@ WORDS = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min
 OTHERS = {
     L + "interval": st.sampled_from(["1min", "15min", "1h", "2h 24min", "1d"]),
     L + "push_interval": st.sampled_from(["1min", "5min", "1d"]),
-    L + "engines": st.lists(st.sampled_from(config.ENGINES), min_size=1, max_size=4, unique=True),
+    L + "engines": st.lists(st.sampled_from(list(ENGINES)), min_size=1, max_size=4, unique=True),
     L + "iperf3_servers": st.lists(st.sampled_from(["a", "b:1", "[::1]:5", "192.0.2.1:5201"]), max_size=2),
     L + "librespeed_servers": st.lists(st.sampled_from(["7", "http://a/", "https://b:1/x?y"]), max_size=2),
     L + "iperf3_extra_args": st.lists(WORDS | st.just("a b 'c' \"d\" $x `y` \\"), max_size=3),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from speedtest_logger import domains
 from speedtest_logger.domains import ACCOUNT, Choice, ListOf, OrEmpty, Whole
+from speedtest_logger.engines.catalogue import ENGINES
 from speedtest_logger.inventory import kinds, settings
 from speedtest_logger.inventory.inputs import COMMAND_LINES, DIRECTORY, STATE, EntryPoint, Input, Role
-from speedtest_logger.node import config
 
-ENGINE = Choice(*config.ENGINES)
+ENGINE = Choice(*ENGINES)
 DOWNLOADS = kinds.Table(
-    f"a mapping of engines ({', '.join(config.ENGINES)}) to url, sha256, program", ENGINE, kinds.Download()
+    f"a mapping of engines ({', '.join(ENGINES)}) to url, sha256, program", ENGINE, kinds.Download()
 )
 SLOTS = kinds.Entry(
     {
