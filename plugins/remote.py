@@ -16,35 +16,13 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
+from plugins.modules import fleet_run, host_files, host_state
+
 MODULES = Path(__file__).resolve().parent / "modules"
 SHELL_FOUND_NOTHING = 127
 # All that the programs answer. A host may be somebody else's by now: what Ansible itself acts upon in a result, such as
 # facts or new hosts, is not for it to say.
-ANSWERS = frozenset(
-    [
-        "accounts",
-        "candidates",
-        "compiled",
-        "docker",
-        "done",
-        "failed",
-        "files",
-        "folders",
-        "links",
-        "lock",
-        "msg",
-        "notes",
-        "now",
-        "os",
-        "packages",
-        "paths",
-        "programs",
-        "shown",
-        "texts",
-        "trees",
-        "units",
-    ]
-)
+ANSWERS = frozenset([*host_state.ANSWERS, *host_files.ANSWERS, *fleet_run.ANSWERS])
 
 
 @functools.cache

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from plugins.modules.host_state import ANSWERS
 from speedtest_logger.accounts import Owner
 from speedtest_logger.archive import cli
 from speedtest_logger.archive.format.layout import Layout, month_of, ulid
@@ -174,8 +175,8 @@ def load(path: str):
 
 
 def seen(**changes):
-    empty = ("paths", "links", "trees", "compiled", "folders", "texts", "units", "accounts", "packages", "programs")
-    return {**{name: {} for name in empty}, "now": 0.0, **changes}
+    """What host_state answers where nothing is there."""
+    return {**{name: {} for name in ANSWERS}, "docker": None, "now": 0.0, **changes}
 
 
 def observed_file(content: bytes, **changes):

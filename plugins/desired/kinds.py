@@ -1,6 +1,6 @@
 """The kinds of things on a machine: what the module host_state is asked for each, and in which words one differs.
 
-A new kind is one row of KINDS, what the module sees of it (plugins/modules/host_state.py), and a task of managed_host.
+A new kind is one row of KINDS, and what CONTRIBUTING.md names beside it.
 """
 
 from __future__ import annotations
@@ -190,28 +190,31 @@ def asks_folder(item: dict[str, Any]) -> dict[str, list[Any]]:
 class Kind:
     """A list of the desired state: what the module is asked for each item, and in which words one differs.
 
-    `differs` is None where the items of a list are looked at together (`plan`).
+    `differs` is None where the items of a list are looked at together (`plan`). A kind that goes again is a path
+    (`is_path`: its item names it), or has a row absent_… of its own. One that is only told of has no task.
     """
 
     name: str
     asks: Callable[[Any], dict[str, list[Any]]]
     differs: Callable[[Any, Observed], str | None] | None
+    is_path: bool = False
+    told_only: bool = False
 
 
 KINDS = (
     Kind("packages", lambda name: {"packages": [name]}, package),
     Kind("accounts", lambda item: {"accounts": [item["name"]]}, account),
-    Kind("directories", asks_path, directory),
+    Kind("directories", asks_path, directory, is_path=True),
     Kind("releases", lambda item: {"trees": [item["path"]]}, release),
     Kind("venvs", lambda item: {"paths": [item["mark"]]}, venv),
-    Kind("files", asks_file, file),
+    Kind("files", asks_file, file, is_path=True),
     Kind("attributes", asks_path, file),
-    Kind("links", lambda item: {"paths": [item["path"]], "links": [item["path"]]}, link),
+    Kind("links", lambda item: {"paths": [item["path"]], "links": [item["path"]]}, link, is_path=True),
     Kind("units", lambda item: {"units": [item["name"]]}, unit),
     Kind("images", lambda item: {"images": [item["name"]]}, image),
     Kind("projects", lambda item: {"containers": [item["container"]]}, project),
-    Kind("marks", asks_path, mark),
-    Kind("answers", lambda item: {"programs": [item["program"]]}, answer),
+    Kind("marks", asks_path, mark, told_only=True),
+    Kind("answers", lambda item: {"programs": [item["program"]]}, answer, told_only=True),
     Kind("folders", asks_folder, None),
     Kind("absent_projects", lambda item: {"containers": [item["container"]]}, project_gone),
     Kind("absent_paths", lambda path: {"paths": [path]}, path_gone),
@@ -220,21 +223,6 @@ KINDS = (
     Kind("absent_images", lambda name: {"repositories": [name]}, None),
     Kind("absent_readers", lambda item: {"units": item.get("reloads", [])}, None),
 )
-
-
-# What the module can be asked for.
-ASKED = (
-    "paths",
-    "links",
-    "trees",
-    "folders",
-    "units",
-    "accounts",
-    "packages",
-    "read",
-    "candidates",
-    "programs",
-    "images",
-    "containers",
-    "repositories",
-)
+PATHS = {kind.name for kind in KINDS if kind.is_path}
+# Kinds of which a list says what must not be there; what a path is goes by its path.
+GOING = {name.removeprefix("absent_") for name in (kind.name for kind in KINDS) if name.startswith("absent_")}

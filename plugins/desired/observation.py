@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from plugins.desired.kinds import ASKED, Observed
+from plugins.desired.kinds import Observed
 from plugins.desired.plan import plan, request
 from plugins.desired.roles import Wanted
 from plugins.desired.things import Desired
+from plugins.modules.host_state import ASKED
 
 
 def request_of(wanted: Wanted | Desired | None, extra: dict[str, Any]) -> dict[str, Any]:

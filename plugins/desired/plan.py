@@ -9,8 +9,9 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 
-from plugins.desired.kinds import ASKED, KINDS, docker_of, kind_of, printable, unit_gone
+from plugins.desired.kinds import KINDS, docker_of, kind_of, printable, unit_gone
 from plugins.desired.things import UNIT_DIRECTORY, Desired
+from plugins.modules.host_state import ASKED
 
 TEMPLATED = re.compile(r"@[^.]*\.")
 

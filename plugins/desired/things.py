@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from plugins.desired.kinds import GOING, PATHS
+
 Item = dict[str, Any]
 Desired = dict[str, list[Any]]  # the lists of host_state: what must be there, and absent_… what must not
 UNIT_DIRECTORY = "/etc/systemd/system/"
@@ -153,11 +155,11 @@ def resolved(things: Iterable[Thing], state: str = "present", *, purge: bool = F
             made.setdefault(thing.kind, []).append(thing.item)
     kept = {thing.item["path"] for thing in wanted if has_path(thing)}
     lists = {
+        **{f"absent_{kind}": [thing.item for thing in gone if thing.kind == kind] for kind in GOING},
         "absent_paths": outermost([thing.item["path"] for thing in gone if has_path(thing)], kept),
         "absent_units": units_of(gone, wanted),
         # the last goes first: it may be in the group of the one before
         "absent_accounts": [thing.item["name"] for thing in reversed(gone) if thing.kind == "accounts"],
-        "absent_projects": [thing.item for thing in gone if thing.kind == "projects"],
         "absent_images": [thing.item for thing in gone if thing.kind == "repositories"],
         "absent_readers": [
             {"path": thing.item["path"], "reloads": thing.item["reloads"]} for thing in gone if reloads(thing)
@@ -175,7 +177,7 @@ def must_go(thing: Thing, state: str, *, purge: bool) -> bool:
 
 def has_path(thing: Thing) -> bool:
     """Whether a thing is a path of its own."""
-    return thing.kind in ("files", "directories", "links", "leftovers")
+    return thing.kind in (*PATHS, "leftovers")
 
 
 def reloads(thing: Thing) -> bool:

@@ -35,6 +35,7 @@ from typing import Any
 
 FOLDER = "/run/speedtest-fleet"  # below /run only root makes anything: nobody can be there first
 LOCK = "lock"
+ANSWERS = ("lock", "files", "failed", "msg")
 LARGEST_READ = 64_000_000
 PROCESSES = ("machine", "boot", "pids")  # runs that agree on these see each other's processes
 Lock = dict[str, Any]

@@ -32,6 +32,7 @@ from collections.abc import Callable
 from typing import Any
 
 LARGEST_SHOWN = 100_000  # bytes of what a file was before
+ANSWERS = ("done", "shown", "failed", "msg")
 OPEN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 Item = dict[str, Any]
 

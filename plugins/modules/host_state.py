@@ -461,22 +461,32 @@ def os_state() -> dict[str, Any]:
     }
 
 
+# What is looked at one by one: as what it is asked for, where the answer stands, and who gives it.
+EACH: tuple[tuple[str, str, Callable[[str], Any]], ...] = (
+    ("paths", "paths", path_state),
+    ("links", "links", link_state),
+    ("trees", "trees", tree_state),
+    ("trees", "compiled", compiled),
+    ("folders", "folders", folder_state),
+    ("read", "texts", text_of),
+    ("accounts", "accounts", account_state),
+)
+OF_DOCKER = ("images", "repositories", "containers")
+TOGETHER = ("units", "packages", "candidates", "programs")
+ASKED = (*dict.fromkeys(asked for asked, _, _ in EACH), *TOGETHER, *OF_DOCKER)
+ANSWERS = (*(answer for _, answer, _ in EACH), *TOGETHER, "docker", "os", "now", "notes")
+
+
 def main(wanted: dict[str, Any]) -> None:
     """Print what was asked for, as a line of JSON."""
     global PATIENCE  # noqa: PLW0603  (one program, one run)
     PATIENCE = int(wanted.get("patience", PATIENCE))
     running = {argv[0]: begun(argv) for argv in wanted.get("programs", [])}  # while this one looks
-    docker_lists = [wanted.get(name, []) for name in ("images", "repositories", "containers")]
+    docker_lists = [wanted.get(name, []) for name in OF_DOCKER]
     packages = package_versions(wanted.get("packages", []))
     seen = {
-        "paths": {path: path_state(path) for path in wanted.get("paths", [])},
-        "links": {path: link_state(path) for path in wanted.get("links", [])},
-        "trees": {path: tree_state(path) for path in wanted.get("trees", [])},
-        "compiled": {path: compiled(path) for path in wanted.get("trees", [])},
-        "folders": {path: folder_state(path) for path in wanted.get("folders", [])},
-        "texts": {path: text_of(path) for path in wanted.get("read", [])},
+        **{answer: {name: look(name) for name in wanted.get(asked, [])} for asked, answer, look in EACH},
         "units": unit_states(wanted.get("units", [])),
-        "accounts": {name: account_state(name) for name in wanted.get("accounts", [])},
         "packages": packages,
         "candidates": candidate_versions([name for name in wanted.get("candidates", []) if name not in packages]),
         "docker": docker_state(*docker_lists) if wanted.get("docker") or any(docker_lists) else None,

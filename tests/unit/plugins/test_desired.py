@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from datetime import date
 
 import pytest
+import yaml
+from builders import ROOT, seen
 
 from plugins.desired import plan as planning
 from plugins.desired import roles, templates
-from plugins.desired.things import Goes, account, directory, file, instances, leftover, link, package, resolved, unit
+from plugins.desired.kinds import GOING, PATHS
+from plugins.desired.things import (
+    Goes,
+    Thing,
+    account,
+    directory,
+    file,
+    instances,
+    leftover,
+    link,
+    package,
+    resolved,
+    unit,
+)
 from speedtest_logger.inventory.roles import known
 
 UNITS = "/etc/systemd/system/"
@@ -263,3 +279,47 @@ def test_a_release_that_was_not_proved_is_to_be_proved(here, current, proving, w
     found = role.found({"links": links, "paths": {}, "texts": {}, "os": {"id": "debian", "version_id": "13"}})
     assert found["upgrading"] is upgrading
     assert found["running"] == (current or "")
+
+
+def test_a_thing_that_can_go_is_of_a_kind_that_has_a_way_to_go(here):
+    for role, variant in CASES:
+        wanting = wanted(role, here, **variant)
+        can_go = {thing.kind for thing in wanting.module.things(wanting.values) if thing.goes is not Goes.NEVER}
+        assert can_go - {*PATHS, *GOING, "leftovers", "repositories"} == set()
+
+
+def test_what_must_not_be_there_is_listed_by_its_kind():
+    """Any kind with a row absent_…, without a line of its own in `resolved`."""
+    made = resolved([Thing("projects", {"name": "p"}, when=False), Thing("marks", {"path": "/m"}, when=False)])
+    assert made == {"absent_projects": [{"name": "p"}]}
+
+
+# --- every difference has a task that puts it right
+
+TASKS = ROOT / "roles/managed_host/tasks"
+NAMED = re.compile(r"managed_host_plan\.(\w+)")
+
+
+def conditions(content):
+    """What decides whether tasks of a file run: conditions, and the lists that they run over."""
+    if isinstance(content, list):
+        return " ".join(map(conditions, content))
+    if not isinstance(content, dict):
+        return ""
+    own = " ".join(str(content.get(name, "")) for name in ("when", "loop"))
+    return f"{own} {conditions(content.get('block', []))}"
+
+
+def test_every_list_of_a_plan_has_its_task_and_main_runs_it():
+    main = yaml.safe_load((TASKS / "main.yml").read_text(encoding="utf-8"))
+    looked_at = set(NAMED.findall(conditions(main)))
+    others = [place.read_text(encoding="utf-8") for place in TASKS.glob("*.yml") if place.name != "main.yml"]
+    carried_out = set(NAMED.findall(" ".join(others)))
+    made = planning.plan({}, seen())
+    told = {kind.name for kind in planning.KINDS if kind.told_only} | {"drift"}
+    lists = {name for name, value in made.items() if isinstance(value, list)} - told
+    assert {"packages", "files", "units", "absent_paths", "unused_images"} <= lists
+    # directories that are looked at again come with those that differ
+    assert lists - looked_at == {"again"}
+    assert lists - carried_out == {"images", "unread"}  # main.yml hands one at a time on; and has systemd read them
+    assert looked_at | carried_out <= set(made)

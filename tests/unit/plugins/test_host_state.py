@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import socket
 import time
 from pathlib import Path
 
+import builders
 import pytest
-from builders import ROOT
+import yaml
+from builders import load
 
 from plugins.desired import plan as planning
-
-
-def load(path: str):
-    spec = importlib.util.spec_from_file_location("hostile_" + Path(path).stem, ROOT / path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
 
 module = load("plugins/modules/host_state.py")
 ATTRIBUTES = {"owner": "root", "group": "root", "mode": "0644"}
@@ -28,8 +21,7 @@ UNIT = "/etc/systemd/system/x.timer"
 
 
 def seen(**changes):
-    empty = ("paths", "links", "trees", "compiled", "folders", "texts", "units", "accounts", "packages", "programs")
-    return {**{name: {} for name in empty}, "now": 1000.0, **changes}
+    return builders.seen(**{"now": 1000.0, **changes})
 
 
 def found(kind: str, **changes):
@@ -53,6 +45,15 @@ def plant(folder: Path) -> dict[str, str]:
         server.bind(str(folder / "socket"))
     os.link(folder / "file", folder / "second")
     return {"file": "file", "directory": "directory", "link": "link", "pipe": "pipe", "socket": "socket"}
+
+
+def test_what_can_be_asked_and_what_is_answered_is_said_once(capsys):
+    options = yaml.safe_load(module.DOCUMENTATION)["options"]
+    lists = {name for name, option in options.items() if option["type"] == "list"}
+    assert lists == set(module.ASKED)
+    assert set(options) - lists == {"docker", "patience"}
+    module.main({})
+    assert set(json.loads(capsys.readouterr().out)) == set(module.ANSWERS)
 
 
 def test_every_kind_is_told_apart_and_nothing_is_opened_but_files(tmp_path, notes):
