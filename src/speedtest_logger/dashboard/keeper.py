@@ -39,7 +39,7 @@ class Keeper:
 
     def _once(self) -> None:
         try:
-            self.source.rollups.refresh(self._progress)
+            self.source.refresh(self._progress)
         except NotReadyError:
             return
         except duckdb.Error as error:  # the disk is full, or the file damaged

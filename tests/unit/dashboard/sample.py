@@ -189,9 +189,11 @@ class SampleFigures:
     def year(self, location: str, _: int) -> Series:
         return self.series(self.at - 300 * DAY, self.at, location=location, grain="day", values=("download",))
 
-    def spans(self, *_, by="location") -> list[Span]:
+    def spans(self, *_, by="location", location=None) -> list[Span]:
         found = []
         for line in self.lines():
+            if location not in (None, line.location):
+                continue
             for name in [None] if by == "location" else [node.name for node in line.nodes]:
                 node = line.nodes[0] if line.nodes else None
                 found.append(Span(line.location, name, line.plan, 280 if node else 0, line.median["download"],

@@ -114,7 +114,8 @@ class Outage:
     @property
     def reason(self) -> str:
         """What most of its slots said."""
-        return Counter(slot.reason or slot.status for slot in self.slots).most_common(1)[0][0]
+        reasons = [slot.reason or slot.status for slot in self.slots]
+        return max(dict.fromkeys(reasons), key=reasons.count)
 
     @property
     def blame(self) -> str:

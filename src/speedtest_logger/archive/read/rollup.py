@@ -32,7 +32,7 @@ from speedtest_logger.archive.read.local_time import Zone
 from speedtest_logger.errors import NotReadyError, StorageError, UsageError
 from speedtest_logger.files import Identity, identity
 
-FORMAT = "1"  # of the tables: another one has them made again
+FORMAT = "2"  # of the tables: another one has them made again
 RECENT_DAYS = 8  # of which the records themselves are kept
 BATCH_ROWS = 500_000  # that are worked on at once
 MEMORY = "400MB"
@@ -60,6 +60,8 @@ BANDS = ", ".join(
     ]
     + ["sum(bytes_received), sum(bytes_sent)"]
 )
+COUNTS = ("expected", *STATUSES, "missed", "unscheduled", "unscheduled_failed", "down_first", "outages", "down_last")
+TALLIED = ", ".join(f"{name} INTEGER" for name in COUNTS)
 TABLES = f"""
     CREATE TABLE about (name VARCHAR PRIMARY KEY, value VARCHAR);
     CREATE TABLE slot (node VARCHAR, location VARCHAR, moment BIGINT, run UBIGINT, status VARCHAR, reason VARCHAR,
@@ -67,8 +69,14 @@ TABLES = f"""
     CREATE TABLE hour (node VARCHAR, location VARCHAR, start BIGINT, {BAND_COLUMNS});
     CREATE TABLE day (node VARCHAR, location VARCHAR, start BIGINT, {BAND_COLUMNS});
     CREATE TABLE recent AS FROM nothing;
+    CREATE TABLE stale (node VARCHAR, day INTEGER); -- days since 1970 (UTC) whose tally is to be made
+    CREATE TABLE scheduled (node VARCHAR, history VARCHAR); -- by which the tallies were made
+    CREATE TABLE reason (text VARCHAR, code SMALLINT);
+    CREATE TABLE tally_reason (node VARCHAR, day INTEGER, code SMALLINT, count INTEGER);
+    CREATE TABLE tally (node VARCHAR, day INTEGER, location VARCHAR, mixed BOOLEAN, plain BOOLEAN, first BIGINT,
+                        {TALLIED}, status BLOB, reason BLOB, extra_at BIGINT[], extra_status BLOB);
 """
-NAMES = ("recent", "day", "hour", "slot", "about")
+NAMES = ("recent", "day", "hour", "slot", "about", "stale", "scheduled", "reason", "tally_reason", "tally")
 SECOND_OF = "CAST(floor(epoch({})) AS BIGINT)"
 
 
@@ -94,7 +102,7 @@ class Rollups:
         self.layout, self.file, self.zone = layout, file, zone
         self._lock = threading.Lock()
         self._seen: tuple[Identity | None, ...] | None = None
-        self._made: tuple[int, int] | None = None  # files done, of how many, while all of it is being made
+        self._made: tuple[int, int, str] | None = None  # done, of how many of what, while all of it is being made
         self._database = self._open()
 
     def _open(self) -> duckdb.DuckDBPyConnection:
@@ -151,7 +159,11 @@ class Rollups:
     def ask(self, sql: str, parameters: dict[str, Any] | None = None) -> pa.Table:
         """The answer to SQL over slot, hour, day and recent, as of now. Raises as `refresh` does."""
         self.refresh()
-        return self._database.cursor().sql(sql, params=parameters or None).to_arrow_table()
+        return self.reading().sql(sql, params=parameters or None).to_arrow_table()
+
+    def reading(self) -> duckdb.DuckDBPyConnection:
+        """A connection to the tables as they are."""
+        return self._database.cursor()
 
     def rows(self, sql: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """The same as one dictionary a row."""
@@ -164,7 +176,7 @@ class Rollups:
         Raises StorageError and DamagedFileError where the archive cannot be read, and NotReadyError while another
         thread makes the rollups of all of it: that can take minutes, where a change takes milliseconds.
         """
-        with self._changing():
+        with self.changing():
             seen = tuple(identity(self.layout.manifest / name) for name in ("chain.jsonl", "open.jsonl"))
             if seen == self._seen:
                 return
@@ -174,17 +186,24 @@ class Rollups:
             self._seen = None if under_way else seen
 
     @contextmanager
-    def _changing(self) -> Iterator[None]:
+    def changing(self) -> Iterator[None]:
+        """Whoever changes the tables is alone. Raises NotReadyError as `refresh` does."""
         if not self._lock.acquire(blocking=False):
             if self._made:
-                done, of = self._made
-                raise NotReadyError(f"the figures of {of:,} files are being made for the first time: {done:,} are done")
+                done, of, what = self._made
+                raise NotReadyError(
+                    f"the figures of {of:,} {what} are being made for the first time: {done:,} are done"
+                )
             self._lock.acquire()
         try:
             yield
         finally:
             self._made = None
             self._lock.release()
+
+    def tell(self, done: int, of: int, what: str) -> None:
+        """Have it said to whoever asks meanwhile how far this is."""
+        self._made = (done, of, what)
 
     def _changes(self) -> list[changes.Change]:
         """What came since; everything where the archive is not what it was."""
@@ -202,7 +221,8 @@ class Rollups:
         done, is_first = 0, self.cursor() is None
         batches = list(self._batches(parts))
         for number, batch in enumerate(batches):
-            self._made = (done, len(parts)) if is_first else None
+            if is_first:
+                self.tell(done, len(parts), "files")
             last = number == len(batches) - 1
             self._make_again(batch, found[-1].cursor if last else None)
             done += len(batch)
@@ -248,7 +268,7 @@ class Rollups:
         ]
         columns = ("location", "start", "end", "local_start", "local_end")
         touched = pa.table({name: [getattr(part, name) for part in parts] for name in columns})
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.register("found", pa.concat_tables(tables))
             connection.register("touched", touched)
             self._replace(connection)
@@ -256,7 +276,8 @@ class Rollups:
                 connection.execute("INSERT OR REPLACE INTO about VALUES ('cursor', ?)", [cursor])
 
     @contextmanager
-    def _transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection whose changes are all made at its end, or none."""
         connection = self._database.cursor()
         try:
             connection.execute("SET TimeZone = 'UTC'; BEGIN")
@@ -268,6 +289,7 @@ class Rollups:
     def _replace(self, connection: duckdb.DuckDBPyConnection) -> None:
         within = "t.location = {0}.location AND {1} >= t.{2}start AND {1} < t.{2}end"
         places = (("slot", "slot.started // 1000", ""), ("hour", "hour.start", ""), ("day", "day.start", "local_"))
+        self._mark_stale(connection, within)
         for table, at, which in places:
             connection.execute(f"DELETE FROM {table} USING touched t WHERE {within.format(table, at, which)}")
         started = SECOND_OF.format("started_at")
@@ -279,11 +301,19 @@ class Rollups:
             INSERT INTO slot SELECT node, location, {SECOND_OF.format("coalesce(scheduled_at, started_at)")},
               CASE WHEN scheduled_at IS NULL THEN hash(run_id) END, status, reason, epoch_ms(started_at)
             FROM {chosen} ORDER BY node, started_at""")
+        self._mark_stale(connection, within)
         connection.execute(f"INSERT INTO recent SELECT * FROM {chosen} WHERE started_at >= to_timestamp({oldest})")
         self._bands(connection, "hour", chosen, f"{started} // 3600 * 3600")
         local = f"(SELECT f.* FROM found f JOIN touched t ON {within.format('f', started, 'local_')})"
         midnight = f"timezone({literal(self.zone.name)}, date_trunc('day', {self.zone.sql()}))"
         self._bands(connection, "day", local, SECOND_OF.format(midnight))
+
+    @staticmethod
+    def _mark_stale(connection: duckdb.DuckDBPyConnection, within: str) -> None:
+        """The tallies of the days of what is touched are to be made again."""
+        connection.execute(f"""
+            INSERT INTO stale FROM (SELECT node, CAST(moment // 86400 AS INTEGER) FROM slot
+            JOIN touched t ON {within.format("slot", "slot.started // 1000", "")} EXCEPT FROM stale)""")
 
     @staticmethod
     def _bands(connection: duckdb.DuckDBPyConnection, table: str, rows: str, at: str) -> None:

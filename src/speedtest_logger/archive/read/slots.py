@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 
@@ -23,6 +24,8 @@ from speedtest_logger.schedule import Schedule
 Numbers = np.ndarray[Any, Any]
 CODES = {name: code for code, name in enumerate(OUTCOMES)}
 MISSED, PENDING = CODES["missed"], CODES["pending"]
+DAY = 86_400
+FEWEST_SLOTS = 2  # in a row, that make an outage: one test may fail
 IS_DOWN = np.isin(np.arange(len(OUTCOMES)), [CODES[name] for name in DOWN])
 IS_MEASURED = np.isin(np.arange(len(OUTCOMES)), [CODES[name] for name in MEASURED])
 
@@ -45,9 +48,69 @@ class Strip:
 
     def slot(self, place: int) -> Slot:
         """The slot at a place."""
-        status, reason = OUTCOMES[self.status[place]], int(self.reason[place])
+        status, reason = OUTCOMES[self.status[place]], self.reason[place]
         text = "missed" if status == "missed" else None
         return Slot(int(self.at[place]), status, self.reasons[reason] if reason >= 0 else text)
+
+
+@dataclass(frozen=True)
+class Records:
+    """Records of a period as columns, by node, then start, then location; `order` has each node's places in them.
+
+    `moment` is a record's slot (Unix time, s), or else its start; `run` is 0 for a record of a slot; `status`, `reason`
+    and `place` are numbers of OUTCOMES, `reasons` (-1: none) and `places`; `started` in ms.
+    """
+
+    moment: Numbers
+    run: Numbers
+    status: Numbers
+    reason: Numbers
+    started: Numbers
+    place: Numbers
+    reasons: list[str]
+    places: list[str]
+    order: dict[str, Numbers]
+
+    @classmethod
+    def of(cls, rows: pa.Table) -> Records:
+        """The same from rows of `slot`."""
+        (nodes, names), (place, places) = numbered(rows["node"]), numbered(rows["location"])
+        reasons = rows["reason"].combine_chunks().dictionary_encode()
+        started = rows["started"].to_numpy()
+        by_node = _in_order(nodes, place, places, started)
+        ends = np.searchsorted(nodes[by_node], np.arange(len(names) + 1))
+        return cls(
+            rows["moment"].to_numpy(),
+            rows["run"].fill_null(0).to_numpy(),
+            _codes(rows["status"], CODES),
+            reasons.indices.fill_null(-1).to_numpy(zero_copy_only=False),
+            started,
+            place,
+            reasons.dictionary.to_pylist(),
+            places,
+            {name: by_node[ends[number] : ends[number + 1]] for number, name in enumerate(names)},
+        )
+
+    def of_node(self, node: str) -> Numbers:
+        """The places of a node's records."""
+        return self.order.get(node, np.array([], "i8"))
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which nodes a question is about: all, one, those of a location, or some by name."""
+
+    node: str | None = None
+    location: str | None = None
+    nodes: tuple[str, ...] | None = None
+
+    def history(self, history: registry.History) -> registry.History:
+        """What of a node's history is of the location."""
+        return [entry for entry in history if self.location in (None, entry.get("location", self.location))]
+
+    def covers(self, node: str, location: str) -> bool:
+        """Whether a node at a location is asked about."""
+        return self.node in (None, node) and self.location in (None, location) and node in (self.nodes or (node,))
 
 
 def strips(
@@ -63,52 +126,65 @@ def strips(
 
     Narrowed to a node or a location where they are given.
     """
-    start, end = period
-    rows = _rows(rollups, start, end, node, location)
-    texts = {name: numbered(rows[name]) for name in ("node", "location")}
-    statuses = _codes(rows["status"], CODES)
-    reasons = rows["reason"].combine_chunks().dictionary_encode()
-    reason = reasons.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    rollups.refresh()
+    late = (time.time() if now is None else now) - GRACE_SECONDS
+    return strips_of(rollups.reading(), schedules, period, Scope(node, location), late)
+
+
+def strips_of(
+    connection: duckdb.DuckDBPyConnection,
+    schedules: dict[str, registry.History],
+    period: tuple[float, float],
+    scope: Scope,
+    late: float,
+) -> list[Strip]:
+    """The same of the tables as a connection has them; a slot after `late` (Unix time, s) is pending."""
+    records = Records.of(rows_of(connection, period, [period], scope))
     known = {name: history for name, history in schedules.items() if history}
-    codes = {name: code for code, name in enumerate(texts["node"][1])}
-    moments = rows["moment"].to_numpy()
-    runs = rows["run"].fill_null(0).to_numpy()
-    by_node = _in_order(texts, rows["started"].to_numpy())
-    ends = np.searchsorted(texts["node"][0][by_node], np.arange(len(codes) + 1))
     found = []
-    for name in sorted({*known, *codes}):
-        history = [entry for entry in known.get(name, []) if location in (None, entry.get("location", location))]
-        own = by_node[ends[codes[name]] : ends[codes[name] + 1]] if name in codes else np.array([], "i8")
-        first_place = texts["location"][1][texts["location"][0][own[0]]] if len(own) else UNKNOWN_LOCATION
-        place = str((history[-1].get("location") if history else None) or first_place)
-        if node not in (None, name) or location not in (None, place):
-            continue
-        late = (time.time() if now is None else now) - GRACE_SECONDS
-        columns = (moments[own], runs[own], statuses[own], reason[own])
-        found.append(_strip(name, place, expected(history, start, end), columns, late, reasons.dictionary.to_pylist()))
+    for name in sorted({*known, *records.order}):
+        history = scope.history(known.get(name, []))
+        own = records.of_node(name)
+        place = place_of(history, records.places[records.place[own[0]]] if len(own) else None)
+        if scope.covers(name, place):
+            found.append(strip_of(name, place, expected(history, *period), own, late, records))
     return found
 
 
-def _in_order(texts: dict[str, tuple[Numbers, list[str]]], started: Numbers) -> Numbers:
+def place_of(history: registry.History, first: str | None) -> str:
+    """Where a node measures: what its history says last, or else its first record."""
+    return str((history[-1].get("location") if history else None) or first or UNKNOWN_LOCATION)
+
+
+def _in_order(nodes: Numbers, place: Numbers, places: list[str], started: Numbers) -> Numbers:
     """Places of rows by node, then start, then location."""
-    nodes, (numbers, names) = texts["node"][0], texts["location"]
-    rank = np.argsort(np.argsort(np.array(names or [""])))
+    rank = np.argsort(np.argsort(np.array(places or [""])))
     if (np.diff(nodes) >= 0).all() and (np.diff(started)[np.diff(nodes) == 0] > 0).all():
         return np.arange(len(nodes))
-    order: Numbers = np.lexsort((rank[numbers] if len(numbers) else numbers, started, nodes))
+    order: Numbers = np.lexsort((rank[place] if len(place) else place, started, nodes))
     return order
 
 
-def _rows(rollups: Rollups, start: float, end: float, node: str | None, location: str | None) -> pa.Table:
-    """The records whose slot, or else start, lies in a period, and that started within a day of it."""
-    texts = {"node": node, "location": location}
+def rows_of(
+    connection: duckdb.DuckDBPyConnection, period: tuple[float, float], parts: list[tuple[float, float]], scope: Scope
+) -> pa.Table:
+    """The records whose slot, or else start, lies in parts of a period, and that started within a day of it."""
+    start, end = period
+    given: dict[str, Any] = {"first": (start - DAY) * 1000, "last": (end + DAY) * 1000}
+    texts = {"node": scope.node, "location": scope.location}
     narrowed = "".join(f" AND {name} = ${name}" for name, value in texts.items() if value is not None)
-    given = {name: value for name, value in texts.items() if value is not None}
+    given |= {name: value for name, value in texts.items() if value is not None}
+    if scope.nodes is not None:
+        narrowed += " AND list_contains($nodes, node)"
+        given["nodes"] = list(scope.nodes)
+    within = []
+    for number, (begin, until) in enumerate(parts):
+        within.append(f"moment >= $begin{number} AND moment < $until{number}")
+        given |= {f"begin{number}": begin, f"until{number}": until}
     sql = f"""
         SELECT node, location, moment, run, status, reason, started FROM slot
-        WHERE moment >= $first AND moment < $last AND started >= $first_ms AND started < $last_ms {narrowed}"""
-    bounds = {"first": start, "last": end, "first_ms": (start - 86_400) * 1000, "last_ms": (end + 86_400) * 1000}
-    return rollups.ask(sql, {**bounds, **given})
+        WHERE ({" OR ".join(within)}) AND started >= $first AND started < $last {narrowed}"""
+    return connection.sql(sql, params=given).to_arrow_table()
 
 
 def _codes(column: pa.ChunkedArray, codes: dict[str, int]) -> Numbers:
@@ -130,10 +206,11 @@ def expected(history: registry.History, start: float, end: float) -> Numbers:
     return found
 
 
-def _strip(
-    name: str, place: str, slots: Numbers, columns: tuple[Numbers, ...], late: float, reasons: list[str]
-) -> Strip:
-    moments, runs, statuses, reason = columns
+def strip_of(name: str, place: str, slots: Numbers, own: Numbers, late: float, records: Records) -> Strip:
+    """What became of a node's slots, by its own records (their places)."""
+    moments, runs, statuses, reason = (
+        column[own] for column in (records.moment, records.run, records.status, records.reason)
+    )
     of_slot = np.flatnonzero(runs == 0)
     recorded, firsts = np.unique(moments[of_slot], return_index=True)
     firsts = of_slot[firsts]
@@ -147,7 +224,7 @@ def _strip(
     free = np.flatnonzero(runs != 0)
     free = free[np.sort(np.unique(runs[free], return_index=True)[1])]
     rest = np.concatenate([firsts[~hit], free])
-    return Strip(name, place, slots, status, why, moments[rest], statuses[rest], reasons)
+    return Strip(name, place, slots, status, why, moments[rest], statuses[rest], records.reasons)
 
 
 def covers(found: list[Strip], part: Callable[[Numbers], Numbers] | None = None) -> list[Cover]:
@@ -158,12 +235,13 @@ def covers(found: list[Strip], part: Callable[[Numbers], Numbers] | None = None)
 
 def _covers_of(strip: Strip, part: Callable[[Numbers], Numbers] | None) -> list[Cover]:
     if part is None:
-        return [_cover(strip, None, slice(None), slice(None))] if len(strip.at) + len(strip.unscheduled_at) else []
+        return [cover_of(strip, None, slice(None), slice(None))] if len(strip.at) + len(strip.unscheduled_at) else []
     days, rest = part(strip.at), part(strip.unscheduled_at)
-    return [_cover(strip, str(day), days == day, rest == day) for day in np.unique(np.concatenate([days, rest]))]
+    return [cover_of(strip, str(day), days == day, rest == day) for day in np.unique(np.concatenate([days, rest]))]
 
 
-def _cover(strip: Strip, day: str | None, slots: Any, rest: Any) -> Cover:
+def cover_of(strip: Strip, day: str | None, slots: Any, rest: Any) -> Cover:
+    """Some of a strip as counts."""
     status, reason = strip.status[slots], strip.reason[slots]
     cover = Cover(strip.node, strip.location, day, expected=len(status))
     counts = np.bincount(status, minlength=len(OUTCOMES)).tolist()
@@ -184,37 +262,43 @@ def utc_days(at: Numbers) -> Numbers:
 
 def outages(found: list[Strip], shortest: int = 1) -> list[Outage]:
     """The outages of at least `shortest` slots, oldest first, as `coverage.outages`."""
-    made = [outage for strip in found for outage in _outages_of(strip, shortest)]
-    tried: dict[str, list[tuple[Numbers, Numbers]]] = {}
-    for strip in found:
-        which = IS_DOWN[strip.status] | IS_MEASURED[strip.status]
-        tried.setdefault(strip.location, []).append((strip.at[which], IS_MEASURED[strip.status[which]]))
+    made = [outage for strip in found for outage in outages_of(strip, shortest)]
+    by_place: dict[str, list[Outage]] = {}
     for outage in made:
-        for at, measured in tried[outage.location]:
-            _compare(outage, at, measured)
+        by_place.setdefault(outage.location, []).append(outage)
+    for strip in found:
+        if strip.location in by_place:
+            _compare(by_place[strip.location], strip)
     return sorted(made, key=lambda outage: (outage.start, outage.node))
 
 
-def _outages_of(strip: Strip, shortest: int) -> list[Outage]:
+def outages_of(strip: Strip, shortest: int) -> list[Outage]:
+    """A strip's own outages, not yet compared with its neighbours."""
     places = np.flatnonzero(IS_DOWN[strip.status] | IS_MEASURED[strip.status])
     down = IS_DOWN[strip.status[places]]
     edges = np.flatnonzero(np.diff(np.concatenate([[False], down, [False]]).astype("i1")))
+    firsts, ends = edges[::2], edges[1::2]
+    long = ends - firsts >= shortest
+    until = np.append(strip.at[places], -1)[ends[long]].tolist()
     made = []
-    for first, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-        if end - first >= shortest:
-            slots = [strip.slot(place) for place in places[first:end].tolist()]
-            until = int(strip.at[places[end]]) if end < len(places) else None
-            made.append(Outage(strip.node, strip.location, slots[0].at, until, slots))
+    for first, end, measured in zip(firsts[long].tolist(), ends[long].tolist(), until, strict=True):
+        slots = [strip.slot(place) for place in places[first:end].tolist()]
+        made.append(Outage(strip.node, strip.location, slots[0].at, measured if end < len(places) else None, slots))
     return made
 
 
-def _compare(outage: Outage, at: Numbers, measured: Numbers) -> None:
-    """As `coverage` does it."""
-    first = int(np.searchsorted(at, outage.start, "left"))
-    last = int(np.searchsorted(at, outage.slots[-1].at, "right"))
-    if last > first:
+def _compare(made: list[Outage], strip: Strip) -> None:
+    """Whether a node could measure during outages of its location, as `coverage` finds it."""
+    tried = np.flatnonzero(IS_DOWN[strip.status] | IS_MEASURED[strip.status])
+    if not len(tried):
+        return
+    at = strip.at[tried]
+    measured = np.concatenate([[0], np.cumsum(IS_MEASURED[strip.status[tried]])])
+    first = np.searchsorted(at, [outage.start for outage in made], "left")
+    last = np.searchsorted(at, [outage.slots[-1].at for outage in made], "right")
+    none = measured[last] == measured[first]
+    begin, end = np.maximum(first - 1, 0), np.minimum(last + 1, len(at))  # its slots right before and after tell
+    around = measured[end] - measured[begin] < end - begin
+    for outage, seen in zip(made, np.where(last > first, none, around).tolist(), strict=True):
         outage.watching += 1
-        outage.seen_by += not measured[first:last].any()
-    elif len(at):
-        outage.watching += 1
-        outage.seen_by += bool((~measured[max(0, first - 1) : last + 1]).any())
+        outage.seen_by += seen

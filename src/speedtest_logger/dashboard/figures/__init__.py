@@ -135,16 +135,16 @@ class Figures:
         first, last = (datetime(number, 1, 1, tzinfo=self.source.zone.rules).timestamp() for number in (year, year + 1))
         return of_series.series(self.source, (first, last), (location, None), "day", ["download", "upload"])
 
-    def spans(self, start: float, end: float, *, by: str = "location") -> list[Span]:
+    def spans(self, start: float, end: float, *, by: str = "location", location: str | None = None) -> list[Span]:
         """What each line or node delivered."""
-        return of_spans.spans(self.source, (start, end), time.time(), by_node=by == "node")
+        return of_spans.spans(self.source, (start, end), time.time(), by_node=by == "node", location=location)
 
     def coverage(
         self, start: float, end: float, *, location: str | None = None, node: str | None = None, by_day: bool = False
     ) -> list[dict[str, Any]]:
         """Rows as `speedtest-archive coverage` gives them."""
-        strips = self.source.strips(start, end, time.time(), location=location, node=node)
-        return [cover.to_row() for cover in slots.covers(strips, slots.utc_days if by_day else None)]
+        covers = self.source.covers((start, end), time.time(), slots.Scope(node, location), by_day=by_day)
+        return [cover.to_row() for cover in covers]
 
     def outages(
         self, start: float, end: float, *, location: str | None = None, node: str | None = None, shortest: int = 1

@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 
 from speedtest_logger.archive.read import slots
-from speedtest_logger.archive.read.coverage import OUTCOMES
 from speedtest_logger.archive.read.dataset import literal
 from speedtest_logger.archive.read.local_time import Zone
 from speedtest_logger.archive.read.rollup import VALUES
@@ -21,7 +20,7 @@ from speedtest_logger.record import run_id_of_slot, utc_text
 DAY, HOUR = 86_400, 3600
 MOST_POINTS = 2_000
 LONGEST: dict[Grain, int] = {"test": 2 * DAY, "hour": 70 * DAY}  # that are drawn so
-CELLS_LONGEST: dict[Grain, int] = {"test": 2 * DAY, "hour": 14 * DAY}
+CELLS_LONGEST: dict[Grain, int] = {"test": 2 * DAY, "hour": 31 * DAY}
 
 
 def grain_of(seconds: float, longest: dict[Grain, int] = LONGEST) -> Grain:
@@ -129,24 +128,27 @@ def _each(strip: slots.Strip) -> Cells:
 
 def _merged(strip: slots.Strip, starts: np.ndarray[Any, Any], grain: Grain) -> Cells:
     """A cell for each part that has slots, with the worst of them."""
-    part = np.searchsorted(starts, strip.at, "right") - 1
-    ranks = np.full(len(starts), len(WORST))
-    np.minimum.at(ranks, part, RANK[strip.status])
-    counts = np.bincount(part, minlength=len(starts))
+    bounds = np.append(np.searchsorted(strip.at, starts), len(strip.at))
+    counts = np.diff(bounds)
     there = np.flatnonzero(counts)
-    reasons = [_reason(strip, part == place, WORST[ranks[place]]) for place in there.tolist()]
-    outcomes = [WORST[rank] for rank in ranks[there].tolist()]
+    ranks = RANK[strip.status]
+    worst = np.minimum.reduceat(ranks, bounds[there]) if len(there) else there
+    outcomes = [WORST[rank] for rank in worst.tolist()]
+    firsts = _firsts(ranks == np.repeat(worst, counts[there]), bounds[there])
+    reasons = [
+        None if outcome in ("ok", "partial", "pending") else strip.slot(place).reason
+        for outcome, place in zip(outcomes, firsts, strict=True)
+    ]
     return Cells(
         strip.node, grain, starts[there].tolist(), outcomes, reasons, counts[there].tolist(), [None] * len(there)
     )
 
 
-def _reason(strip: slots.Strip, inside: np.ndarray[Any, Any], outcome: str) -> str | None:
-    """What the first of a cell's slots said that had its outcome."""
-    if outcome in ("ok", "partial", "pending"):
-        return None
-    place = int(np.flatnonzero(inside & (strip.status == OUTCOMES.index(outcome)))[0])
-    return strip.slot(place).reason
+def _firsts(which: np.ndarray[Any, Any], begins: np.ndarray[Any, Any]) -> list[int]:
+    """Of each part the first place of some."""
+    places = np.flatnonzero(which)
+    found: list[int] = places[np.searchsorted(places, begins)].tolist()
+    return found
 
 
 def week(source: Source, period: tuple[float, float], scope: tuple[str | None, str | None], zone: Zone) -> Week:

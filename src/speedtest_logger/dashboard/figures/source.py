@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,8 +13,8 @@ import duckdb
 
 from speedtest_logger import registry
 from speedtest_logger.archive.format.layout import Layout
-from speedtest_logger.archive.read import slots
-from speedtest_logger.archive.read.coverage import read_schedules
+from speedtest_logger.archive.read import days, slots, tally
+from speedtest_logger.archive.read.coverage import Cover, read_schedules
 from speedtest_logger.archive.read.dataset import Archive
 from speedtest_logger.archive.read.local_time import Zone
 from speedtest_logger.archive.read.rollup import RECENT_DAYS, Rollups
@@ -106,13 +107,28 @@ class Source:
             return None
         return Schedule(entry["interval_seconds"], entry["offset_seconds"]).next_after(now)
 
+    def refresh(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """Make again what changed in the archive or the registry. Raises as Rollups.refresh."""
+        self.rollups.refresh(progress)
+        tally.refresh(self.rollups, self.schedules(), time.time())
+
     def oldest_recent(self) -> float:
         """From when on (Unix time, s) `recent` has every record."""
         return time.time() - (RECENT_DAYS - 1) * 86_400
 
     def strips(self, start: float, end: float, now: float, **scope: str | None) -> list[slots.Strip]:
         """What became of the slots of a period."""
-        return slots.strips(self.rollups, self.schedules(), (start, end), now=now, **scope)
+        return days.strips(self.rollups, self.schedules(), (start, end), now=now, **scope)
+
+    def covers(self, period: tuple[float, float], now: float, scope: slots.Scope, *, by_day: bool) -> list[Cover]:
+        """The counts of these, by node, or by node and day (UTC)."""
+        return days.covers(self.rollups, self.schedules(), period, scope=scope, now=now, by_day=by_day)
+
+    def spans(
+        self, period: tuple[float, float], now: float, location: str | None
+    ) -> tuple[list[Cover], dict[str, int]]:
+        """The counts by node, and how many outages each had."""
+        return days.spans(self.rollups, self.schedules(), period, location=location, now=now)
 
     def hello(self, node: str) -> dict[str, Any]:
         """What a node said of itself with its last delivery, and when; empty where it never did."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from speedtest_logger.archive.read import slots
@@ -12,36 +13,40 @@ from speedtest_logger.dashboard.figures.types import Outage, Span
 SPEEDS = {"download": "download_bps", "upload": "upload_bps", "latency": "latency_ms"}
 
 
-def spans(source: Source, period: tuple[float, float], now: float, *, by_node: bool) -> list[Span]:
-    """A row for each line, or each node and its line.
+def spans(
+    source: Source, period: tuple[float, float], now: float, *, by_node: bool, location: str | None = None
+) -> list[Span]:
+    """A row for each line, or each node and its line; of all lines or one.
 
     Medians are of all tests; of a period that begins before the records that the rollups keep, they are medians of the
     days' medians.
     """
-    strips = source.strips(*period, now)
     covers: dict[tuple[str, str], Cover] = {}
-    for cover in slots.covers(strips):
+    outages: Counter[tuple[str, str]] = Counter()
+    found, counts = source.spans(period, now, location)
+    for cover in found:
         key = (cover.location, cover.node if by_node else "")
         covers.setdefault(key, Cover(key[1], key[0])).add(cover)
-    outages: dict[tuple[str, str], int] = {}
-    for outage in slots.outages(strips, 2):
-        key = (outage.location, outage.node if by_node else "")
-        outages[key] = outages.get(key, 0) + 1
-    medians = _medians(source, period, by_node=by_node)
+        outages[key] += counts.get(cover.node, 0)
+    medians = _medians(source, period, location, by_node=by_node)
     return [
-        _span(source, key, covers.get(key, Cover(key[1], key[0])), medians.get(key, {}), outages.get(key, 0))
+        _span(source, key, covers.get(key, Cover(key[1], key[0])), medians.get(key, {}), outages[key])
         for key in sorted({*covers, *medians})
     ]
 
 
-def _medians(source: Source, period: tuple[float, float], *, by_node: bool) -> dict[tuple[str, str], dict[str, Any]]:
+def _medians(
+    source: Source, period: tuple[float, float], location: str | None, *, by_node: bool
+) -> dict[tuple[str, str], dict[str, Any]]:
     node = "node" if by_node else "''"
-    given = {"start": period[0], "end": period[1]}
+    narrowed, texts = source.where(location, None)
+    given: dict[str, Any] = {**texts, "start": period[0], "end": period[1]}
     if period[0] >= source.oldest_recent():
         columns = ", ".join(f"quantile_cont({column}, 0.5) AS {name}" for name, column in SPEEDS.items())
         sql = f"""SELECT location, {node} AS node, {columns}, count(*) AS tests,
                   sum(coalesce(bytes_received, 0) + coalesce(bytes_sent, 0))::BIGINT AS bytes FROM recent
-                  WHERE started_at >= to_timestamp($start) AND started_at < to_timestamp($end) GROUP BY 1, 2"""
+                  WHERE started_at >= to_timestamp($start) AND started_at < to_timestamp($end) {narrowed}
+                  GROUP BY 1, 2"""
     else:
         columns = ", ".join(f"quantile_cont({name}, 0.5) AS {name}" for name in SPEEDS)
         which = "node <> ''" if by_node else "true"
@@ -49,7 +54,7 @@ def _medians(source: Source, period: tuple[float, float], *, by_node: bool) -> d
         given["start"] = int(given["start"]) - 86_400 + 1  # days that the period touches
         sql = f"""SELECT location, {node} AS node, {columns}, sum(ok + partial + failed + skipped)::BIGINT AS tests,
                   sum(coalesce(bytes_received, 0) + coalesce(bytes_sent, 0))::BIGINT AS bytes
-                  FROM (FROM day WHERE {which} AND start >= $start AND start < $end {only}) GROUP BY 1, 2"""
+                  FROM (FROM day WHERE {which} AND start >= $start AND start < $end {narrowed} {only}) GROUP BY 1, 2"""
     return {(row["location"], row["node"]): row for row in source.rollups.rows(sql, given)}
 
 

@@ -62,7 +62,7 @@ def facts_of(request: Request, location: str) -> dict[str, Any]:
     line = line_of(figures, location)
     period = asked_period(request, now, location=location)
     within = (period.start, period.end)
-    month = next((span for span in figures.spans(now - MONTH, now) if span.location == location), None)
+    month = next(iter(figures.spans(now - MONTH, now, location=location)), None)
     single = period.end - period.start <= 2 * DAY  # each test that failed, as the strip shows each slot
     found = figures.outages(*within, location=location, shortest=1 if single else FEWEST_SLOTS)
     grain: Grain = "hour" if period.end - period.start <= 2 * DAY else "day"
@@ -73,7 +73,7 @@ def facts_of(request: Request, location: str) -> dict[str, Any]:
         "period": period,
         "names": tuple(RANGES),
         "month": month,
-        "spans": [span for span in figures.spans(*within, by="node") if span.location == location],
+        "spans": figures.spans(*within, by="node", location=location),
         "strips": [strip(cells, zone) for cells in figures.cells(*within, location=location)],
         "outages": found[::-1],
         "single": single,
