@@ -23,7 +23,7 @@ RATES = {"attic": (200, 50), "porch": (100, 50), "shed": (90, 50)}  # the garden
 SUITES = {"attic": "bookworm", "porch": "trixie", "shed": "trixie+docker"}
 FOLDER = ROOT / ".cache" / "demo"
 CONNECTION = FOLDER / "lab.yml"
-REPORT, PICTURE = FOLDER / "report.html", FOLDER / "report.png"
+REPORT = FOLDER / "report.html"
 BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome", "chrome")
 WANTED_RECORDS = 3  # below the plan make a line slow
 DASHBOARD_PORT = 8000
@@ -58,7 +58,7 @@ To remove it: make demo-down
 """
 DASHBOARD = """
 The dashboard, live, with no key, until the demo is removed (which line is slow, and since when?):
-  http://{here}/
+  http://{here}/{picture}
 From another machine: ssh -N -L 8000:{here} root@<this machine>, then http://127.0.0.1:8000/ there.
 """
 
@@ -179,15 +179,26 @@ def show(rows: list[list[str]]) -> None:
 
 
 def report() -> str:
-    """Fetch the report of the line in the garden, open it in a browser without a window; says where both are."""
+    """Fetch the report of the line in the garden; says where it is."""
     play("playbooks/report.yml", "-e", "location=garden", "-e", "last=1h", "-e", f"file={REPORT}")
+    return f"its report: {REPORT}{picture_of(REPORT.as_uri(), 'report.png')}"
+
+
+def dashboard() -> str:
+    """Forward the dashboard's port to this machine; says where it is."""
+    here = lab("forward", LAB, "archive", str(DASHBOARD_PORT), "--background").strip()
+    return DASHBOARD.format(here=here, picture=picture_of(f"http://{here}/", "dashboard.png"))
+
+
+def picture_of(page: str, name: str) -> str:
+    """Open a page in a browser without a window and keep what it shows; says where, or why not."""
     browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if browser is None:
-        return f"its report: {REPORT} (no Chromium here to make a picture of it: apt install chromium)"
-    # root may run it without its own sandbox only; the page is this checkout's and has no script
+        return " (no Chromium here to make a picture of it: apt install chromium)"
+    # root may run it without its own sandbox only; the pages are this checkout's
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1100,1400"]
-    run(browser, *options, f"--screenshot={PICTURE}", REPORT.as_uri())
-    return f"its report: {REPORT}, as a picture {PICTURE}"
+    run(browser, *options, "--virtual-time-budget=5000", f"--screenshot={FOLDER / name}", page)
+    return f", as a picture {FOLDER / name}"
 
 
 def main() -> int:
@@ -199,7 +210,7 @@ def main() -> int:
         up()
         wait_for_records()
         rows, problems = table()
-        where = report()
+        where, seen = report(), dashboard()
     except LabError as error:
         say(f"demo: {error}")
         return 1
@@ -208,8 +219,7 @@ def main() -> int:
     print(f"\n{where}")
     for problem in problems:
         print(f"PROBLEM: {problem}")
-    print(DASHBOARD.format(here=lab("forward", LAB, "archive", str(DASHBOARD_PORT), "--background").strip()), end="")
-    print(LOOK_AROUND)
+    print(seen + LOOK_AROUND)
     return 1 if problems else 0
 
 
