@@ -28,8 +28,9 @@ def record(node, at, rng, *, rate=250.0, scheduled=True, status="ok", **values):
         "jitter_ms": 1 + 2 * busy + rng.uniform(0, 0.5),
     }
     slot, engine = utc_text(at) if scheduled else None, values.pop("engine", "librespeed")
+    location = values.pop("location", "home")
     return Record(
-        run_id=run_id_of_slot(node, utc_text(at)), node=node, location="home", scheduled_at=slot,
+        run_id=run_id_of_slot(node, utc_text(at)), node=node, location=location, scheduled_at=slot,
         started_at=utc_text(at + 1), finished_at=utc_text(at + 20), status=status, engine=engine,
         engine_version="1.0.11",
         server_name="speed.example.org", server_host="http://speed.example.org/",

@@ -265,6 +265,8 @@ def test_the_example_inventory_makes_sense():
     assert "failed=0" in done.stdout
 
 
-def test_the_picture_of_the_report_shows_the_report_as_it_is(tmp_path):
+def test_pictures_show_pages_as_they_are(tmp_path):
     picture = load("docs/picture.py")
-    assert picture.shown(picture.PICTURE.read_bytes()) == picture.digest(picture.page(tmp_path)), "run `make pictures`"
+    for name, page in picture.pages(tmp_path).items():
+        shown = picture.shown((picture.PICTURES / name).read_bytes())
+        assert shown == picture.digest(page), f"{name}: run `make pictures`"
