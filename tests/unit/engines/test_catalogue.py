@@ -14,7 +14,7 @@ from speedtest_logger.domains import BOOLEAN
 from speedtest_logger.engines.catalogue import ENGINES, Package
 from speedtest_logger.node import config
 
-PACKAGES = {program.package for program in ENGINES.values() if program.package}
+PACKAGES = [program.package for program in ENGINES.values() if program.package]
 DOCKERFILE = (ROOT / "docker/Dockerfile.logger").read_text(encoding="utf-8")
 DEBIAN = {"bookworm": "12", "trixie": "13"}
 
