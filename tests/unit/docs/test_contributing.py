@@ -13,7 +13,8 @@ import speedtest_logger.archive
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 VERBS = {verb for line in re.findall(r"^([a-z][a-z -]*):", MAKEFILE, re.MULTILINE) for verb in line.split()}
 LINT = MAKEFILE.partition("\nlint:")[2].partition("\n\n")[0]
-PLACE = re.compile(r"`([\w.-]+/[\w./-]*|[\w-]+\.(?:py|md|toml))`")
+PLACE = re.compile(r"[\w.-]+/[\w./-]*|[\w-]+\.(?:py|md|toml|yml)")
+MADE = (".venv/",)  # by make
 PAGES = ["CONTRIBUTING.md", "docs/explanation/architecture.md"]
 
 
@@ -22,16 +23,34 @@ def text_of(page):
 
 
 def is_there(place):
-    """A path from the root, or one below the package as the floor plan writes it."""
+    """A path from the root, or one below the package as the floor plan writes it; a name without a folder anywhere."""
+    if "/" not in place and list(ROOT.glob(f"roles/*/tasks/{place}")) + list(ROOT.glob(f"src/**/{place}")):
+        return True
     return (ROOT / place).exists() or (ROOT / "src/speedtest_logger" / place).exists()
+
+
+def places(text):
+    """Paths in what is set as code, those inside commands too: `pytest tests/unit/x.py -k links`."""
+    code = re.findall(r"`([^`\n]+)`|^ {4}(.+)", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    words = [word for spans in code for span in spans for word in span.split()]
+    return [word for word in words if PLACE.fullmatch(word) and not word.startswith(MADE)]
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_files_and_folders_are_there(page):
-    named = PLACE.findall(text_of(page))
+    named = places(text_of(page))
     assert len(named) >= 4
     assert [place for place in named if not is_there(place)] == []
     assert not is_there("src/no-such-file.py")
+
+
+def test_paths_inside_commands_are_found():
+    assert places("`a/b.py`, `.venv/bin/pytest c/d.py -k e` and f/g.py\n\n    make x # h/i\n") == [
+        "a/b.py",
+        "c/d.py",
+        "h/i",
+    ]
+    assert "tests/unit/docs/test_docs.py" in places(text_of("CONTRIBUTING.md"))
 
 
 def test_links_of_contributing_lead_somewhere():
