@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -27,7 +28,6 @@ TRIES = 3
 ALL = Scope()
 COUNTED = ("ok", "partial", "failed", "skipped", "missed", "expected", "unscheduled", "unscheduled_failed")
 ENDS = ("down_first", "outages", "down_last")
-WITHIN = "day >= $first AND day < $last AND list_contains($names, node)"
 FACTS = ("node", "day", "location", "mixed", "plain", "first")
 BLOBS = ("status", "reason", "extra_at", "extra_status")
 
@@ -88,12 +88,12 @@ def _snapshot(rollups: Rollups) -> Iterator[duckdb.DuckDBPyConnection]:
 def _ask(rollups: Rollups, question: Question, now: float, columns: tuple[str, ...]) -> Found:
     """The answer from tallies; slot by slot where there are none, or they change faster than they can be asked."""
     first, last = question.days()
+    rollups.refresh()
     for _ in range(TRIES if first < last else 0):
-        tally.refresh(rollups, question.schedules, now)
         with _snapshot(rollups) as connection:
             if tally.is_fresh(connection, question.schedules, now):
                 return _found(connection, question, columns)
-    rollups.refresh()
+        tally.refresh(rollups, question.schedules, now)
     with _snapshot(rollups) as connection:
         strips = slots.strips_of(connection, question.schedules, question.period, question.scope, question.late)
     nothing = pa.table({name: [] for name in (*FACTS, *columns)})
@@ -104,19 +104,15 @@ def _found(connection: duckdb.DuckDBPyConnection, question: Question, columns: t
     (start, end), (first, last), scope = question.period, question.days(), question.scope
     parts = [(start, first * DAY), (last * DAY, end)]
     edges = Records.of(slots.rows_of(connection, question.period, parts, scope))
-    histories = {name: history for name, history in question.schedules.items() if history}
-    known = {name: scope.history(history) for name, history in histories.items()}
-    names = _names(connection, question, {name for name in known if known[name]} | set(edges.order))
-    given = {"first": first, "last": last, "names": sorted(names)}
-    wanted = ", ".join((*FACTS, *columns))
-    days = connection.sql(
-        f"SELECT {wanted} FROM tally WHERE {WITHIN} ORDER BY node, day", params=given
-    ).to_arrow_table()
+    histories = question.schedules
+    known = {name: scope.history(history) for name, history in histories.items() if scope.node in (None, name)}
+    names = {name for name in known if known[name]} | set(edges.order)
+    days = _days(connection, question, names, (*FACTS, *columns))
     bounds, whole = _bounds(days), _whole(days, scope)
     nodes, slow = [], []
-    for name in sorted(names):
+    for name in sorted({*names, *bounds}):
         begin, until = bounds.get(name, (0, 0))
-        if (name in bounds and name not in whole) or histories.get(name, []) != known.get(name, []):
+        if name in bounds.keys() - whole or histories.get(name, []) != known.get(name, []):
             slow.append(name)
             continue
         own = edges.of_node(name)
@@ -127,19 +123,34 @@ def _found(connection: duckdb.DuckDBPyConnection, question: Question, columns: t
     of_slow = Scope(scope.node, scope.location, tuple(slow))
     others = slots.strips_of(connection, question.schedules, question.period, of_slow, question.late) if slow else []
     texts = connection.execute("SELECT text FROM reason ORDER BY code").fetchall()
-    sql = f"SELECT node, day, code, count FROM tally_reason WHERE {WITHIN} ORDER BY node, day, code"
-    reasons = connection.sql(sql, params=given).to_arrow_table()
-    return Found(question, days, nodes, others, [text for (text,) in texts], reasons)
+    counted = [node.edges.node for node in nodes] if columns == COUNTS else []
+    given = _reasons(connection, question, counted) if counted else days.slice(0, 0)
+    return Found(question, days, nodes, others, [text for (text,) in texts], given)
 
 
-def _names(connection: duckdb.DuckDBPyConnection, question: Question, names: set[str]) -> set[str]:
-    """The nodes that can be part of an answer: those with slots or records of it."""
+def _reasons(connection: duckdb.DuckDBPyConnection, question: Question, names: list[str]) -> pa.Table:
+    """How often nodes gave which reason on which day."""
     first, last = question.days()
-    of_location = "" if question.scope.location is None else "AND (location = $location OR mixed)"
-    given = {"location": question.scope.location} if of_location else {}
-    sql = f"SELECT DISTINCT node FROM tally WHERE day >= {first} AND day < {last} {of_location}"
-    found = names | {node for (node,) in connection.execute(sql, given).fetchall()}
-    return found if question.scope.node is None else found & {question.scope.node}
+    sql = """SELECT node, day, code, count FROM tally_reason
+             WHERE day >= $first AND day < $last AND list_contains($names, node)"""
+    return connection.sql(sql, params={"first": first, "last": last, "names": names}).to_arrow_table()
+
+
+def _days(
+    connection: duckdb.DuckDBPyConnection, question: Question, names: set[str], columns: tuple[str, ...]
+) -> pa.Table:
+    """The tallies of nodes that are asked about, by node and day."""
+    scope, (first, last) = question.scope, question.days()
+    given: dict[str, Any] = {"first": first, "last": last}
+    narrowed = ""
+    if scope.node is not None:
+        narrowed = "AND node = $node"
+        given["node"] = scope.node
+    elif scope.location is not None:
+        narrowed = "AND (list_contains($names, node) OR location = $location OR mixed)"
+        given |= {"names": sorted(names), "location": scope.location}
+    sql = f"SELECT {', '.join(columns)} FROM tally WHERE day >= $first AND day < $last {narrowed} ORDER BY node, day"
+    return connection.sql(sql, params=given).to_arrow_table()
 
 
 def _bounds(days: pa.Table) -> dict[str, tuple[int, int]]:

@@ -46,10 +46,11 @@ def refresh(rollups: Rollups, schedules: Histories, now: float) -> None:
 
 def is_fresh(connection: duckdb.DuckDBPyConnection, schedules: Histories, now: float) -> bool:
     """Whether each day that is over is counted, by just these schedules."""
-    about = dict(connection.execute("SELECT name, value FROM about").fetchall())
-    if about.get("schedules") != fingerprint(schedules) or int(about.get("tallied", 0)) < _over(now):
-        return False
-    return not connection.execute("SELECT 1 FROM stale WHERE day < ? LIMIT 1", [_over(now)]).fetchall()
+    over = _over(now)
+    sql = """SELECT (SELECT value FROM about WHERE name = 'schedules'),
+                    (SELECT value FROM about WHERE name = 'tallied'), EXISTS (FROM stale WHERE day < ?)"""
+    ((by, until, stale),) = connection.execute(sql, [over]).fetchall()
+    return by == fingerprint(schedules) and int(until) >= over and not stale
 
 
 def _over(now: float) -> int:
@@ -95,7 +96,7 @@ def _note(rollups: Rollups, schedules: Histories, over: int) -> None:
             since = changed_since(before.get(node, []), rules.get(node, []))
             first = over if since is None else int(since // DAY)
             first = min(first, max(counted, _begin(rules.get(node, []))))
-            marks += [(node, day) for day in range(max(0, first), over)]
+            marks += [(node, day) for day in range(max(0, first), max(over, counted))]
         if marks:
             nodes, days = zip(*marks, strict=True)
             connection.register("marks", pa.table({"node": nodes, "day": pa.array(days, pa.int32())}))

@@ -114,7 +114,7 @@ class Source:
 
     def oldest_recent(self) -> float:
         """From when on (Unix time, s) `recent` has every record."""
-        return time.time() - (RECENT_DAYS - 1) * 86_400
+        return time.time() - RECENT_DAYS * 86_400 + 3600  # a week that was asked about just now lies in it
 
     def strips(self, start: float, end: float, now: float, **scope: str | None) -> list[slots.Strip]:
         """What became of the slots of a period."""

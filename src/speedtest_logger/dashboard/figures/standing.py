@@ -186,8 +186,9 @@ def judge(source: Source, day: Day, location: str, plan: Plan) -> tuple[State, i
 
 def _all_out(source: Source, day: Day, location: str, lasting: list[coverage.Outage]) -> tuple[State, int | None, str]:
     """No node of the line measures: what the slots say of it, since when at most LONGEST_SEARCH ago."""
-    strips = source.strips(day.now - LONGEST_SEARCH, day.now, day.now, location=location)
-    lasting = [outage for outage in slots.outages(strips, FEWEST_SLOTS) if outage.end is None] or lasting
+    if not all(_began_within(outage, day.strips[location]) for outage in lasting):
+        strips = source.strips(day.now - LONGEST_SEARCH, day.now, day.now, location=location)
+        lasting = [outage for outage in slots.outages(strips, FEWEST_SLOTS) if outage.end is None] or lasting
     start = max(outage.start for outage in lasting)
     reasons = {slot.reason for outage in lasting for slot in outage.slots} - {"missed", None}
     said = ", ".join(sorted(str(reason) for reason in reasons))
@@ -197,6 +198,12 @@ def _all_out(source: Source, day: Day, location: str, lasting: list[coverage.Out
     if reasons & set(OF_THE_LINE):
         return "down", start, f"the line is down: {said}{agree}"
     return "failing", start, f"tests fail: {said}{agree}"
+
+
+def _began_within(outage: coverage.Outage, strips: list[slots.Strip]) -> bool:
+    """Whether an outage's node measured before it in the same strip: else it may have begun earlier."""
+    own = (strip for strip in strips if strip.node == outage.node)
+    return any(bool(slots.IS_MEASURED[strip.status[strip.at < outage.start]].any()) for strip in own)
 
 
 def _slow(tests: list[dict[str, Any]], plan: Plan) -> tuple[State, int, str] | None:

@@ -1,0 +1,145 @@
+"""Each question of the dashboard against the same question to the raw archive and to one table in memory.
+
+The peers are asked in SQL for the bare figures; ours are the answers that pages show, with all that stands beside them
+(outages, plans, states, versions), so the comparison favours the peers. All in this process, taken in turns.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import duckdb
+from dashboard_fleet import DAY, Fleet, Goals, best
+
+from speedtest_logger.archive.read.dataset import Archive
+from speedtest_logger.dashboard.figures import Wanted
+
+ARCHIVE_LIMIT, TABLE_LIMIT = 0.1, 2
+LINE, NODE = "loc-0003", "node-0006"
+BANDS = ", ".join(
+    f"quantile_cont({column}, {share}) AS {column}_{number}"
+    for column in ("download_bps", "upload_bps", "latency_ms")
+    for number, share in enumerate((0.1, 0.5, 0.9))
+)
+MEDIANS = "median(download_bps), median(upload_bps), median(latency_ms), count(*), sum(bytes_received + bytes_sent)"
+COUNTS = "node, status, reason, count(*) FROM records WHERE started_at >= {since} GROUP BY ALL"
+RUNS_OF_FAILURES = """
+    location, node, min(started_at), max(started_at), count(*) FROM (
+      SELECT *, sum(CAST(status IN ('ok', 'partial') AS INTEGER)) OVER (PARTITION BY node ORDER BY started_at) AS run
+      FROM records WHERE started_at >= {since} {where} AND status <> 'skipped')
+    WHERE status = 'failed' GROUP BY location, node, run HAVING count(*) >= 2"""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question: its name, ours, and the same of `records` in SQL, of the last `days` of a node, a line or all."""
+
+    name: str
+    ours: Callable[[float, float], object]
+    sql: str
+    days: int
+    node: str | None = None
+    location: str | None = None
+
+    def of(self, now: float) -> str:
+        """The SQL for a time."""
+        where = "".join(f" AND {name} = '{value}'" for name, value in self._scope().items() if value)
+        return "SELECT " + self.sql.format(since=f"to_timestamp({now - self.days * DAY})", where=where)
+
+    def _scope(self) -> dict[str, str | None]:
+        return {"node": self.node, "location": self.location}
+
+    def of_archive(self, archive: Archive, now: float) -> object:
+        """Asked of the raw archive, as its library is used."""
+        return archive.only(self.node, self.location, now - self.days * DAY).query(self.of(now))
+
+
+def questions(shown: Fleet) -> list[Question]:
+    """All that pages and the API ask."""
+    figures = shown.figures()
+    records = "FROM records WHERE started_at >= {since} {where}"
+    hour, day = "date_trunc('hour', started_at)", "date_trunc('day', started_at)"
+
+    def lines(*_: float) -> object:
+        figures._lines = (0.0, [])  # what is kept for a second
+        return figures.lines()
+
+    latest = f"node, max(started_at), arg_max(download_bps, started_at) {records} GROUP BY 1"
+    by_node, by_line = (f"{who}, {MEDIANS} {records} GROUP BY 1" for who in ("node", "location"))
+    failed, skipped = (f"count(*) FILTER (status = '{status}')" for status in ("failed", "skipped"))
+    worst = f"node, {hour}, {failed}, {skipped} {records} GROUP BY 1, 2"
+    week = f"isodow(started_at), hour(started_at), median(download_bps) {records} GROUP BY 1, 2"
+    year = f"{day}, {BANDS}, count(*) {records} GROUP BY 1"
+    return [
+        Question("fleet now: each line's state and last day", lines, latest, 1),
+        Question("a line now", lambda *_: figures.line(LINE), latest, 1, location=LINE),
+        Question("fleet 24 h, a row per node", lambda s, e: figures.spans(s, e, by="node"), by_node, 1),
+        Question("fleet 30 days, a row per line", figures.spans, by_line, 30),
+        Question("fleet year, a row per line", figures.spans, by_line, 365),
+        Question("fleet year, coverage", figures.coverage, COUNTS, 365),
+        Question(
+            "node 30 days by hour, bands",
+            lambda s, e: figures.series(s, e, node=NODE),
+            f"{hour}, {BANDS}, count(*) {records} GROUP BY 1",
+            30,
+            node=NODE,
+        ),
+        Question("line year by day, bands", lambda s, e: figures.series(s, e, location=LINE), year, 365, location=LINE),
+        Question("line year, week", lambda s, e: figures.week(s, e, location=LINE), week, 365, location=LINE),
+        Question(
+            "line 24 h, each test",
+            lambda s, e: figures.series(s, e, location=LINE, grain="test"),
+            f"started_at, status, download_bps, upload_bps, latency_ms {records} ORDER BY 1",
+            1,
+            location=LINE,
+        ),
+        Question("line 30 days, cells", lambda s, e: figures.cells(s, e, location=LINE), worst, 30, location=LINE),
+        Question(
+            "line year, outages",
+            lambda s, e: figures.outages(s, e, location=LINE, shortest=2),
+            RUNS_OF_FAILURES,
+            365,
+            location=LINE,
+        ),
+        Question("fleet 30 days, outages", lambda s, e: figures.outages(s, e, shortest=2), RUNS_OF_FAILURES, 30),
+        Question(
+            "records, newest 500 of a line",
+            lambda s, e: figures.records(Wanted(s, e, location=LINE)),
+            f"* {records} ORDER BY started_at DESC LIMIT 500",
+            7,
+            location=LINE,
+        ),
+    ]
+
+
+def in_memory(shown: Fleet) -> duckdb.DuckDBPyConnection:
+    """One table of all records, in memory, with a connection that stays."""
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    files = f"read_parquet('{shown.layout.archive}/*/*/*/speedtest.parquet', hive_partitioning = true)"
+    connection.execute(f"CREATE TABLE records AS SELECT * FROM {files} ORDER BY location, node, started_at")  # noqa: S608  our own paths
+    return connection
+
+
+def compare(shown: Fleet, goals: Goals) -> None:
+    """A line per question."""
+    archive, table = Archive(shown.layout), in_memory(shown)
+    now = time.time()
+    print(f"\nquestions, {shown.nodes} nodes, {shown.days} days, {shown.rows:,} records (ms):")
+    print(f"  {'':<42}{'ours':>8}{'archive':>9}{'table':>8}{'x archive':>11}{'x table':>9}")
+    worst = [0.0, 0.0]
+    for question in questions(shown):
+        sql = question.of(now)
+        ours, raw, memory = best(
+            lambda q=question: q.ours(now - q.days * DAY, now),
+            lambda q=question: q.of_archive(archive, now),
+            lambda s=sql: table.sql(s).to_arrow_table(),
+        )
+        ratios = (ours / raw, ours / memory)
+        worst = [max(pair) for pair in zip(worst, ratios, strict=True)]
+        times = f"{1000 * ours:8.1f}{1000 * raw:9.1f}{1000 * memory:8.1f}"
+        print(f"  {question.name:<42}{times}{ratios[0]:11.3f}{ratios[1]:9.2f}", flush=True)
+    goals.say("the slowest question against Archive.query", worst[0], ARCHIVE_LIMIT)
+    goals.say("the slowest question against one table in memory", worst[1], TABLE_LIMIT)
