@@ -94,8 +94,8 @@ def _note(rollups: Rollups, schedules: Histories, over: int) -> None:
         marks = []
         for node in {*before, *rules}:
             since = changed_since(before.get(node, []), rules.get(node, []))
-            first = over if since is None else int(since // DAY)
-            first = min(first, max(counted, _begin(rules.get(node, []))))
+            first = max(counted, _begin(rules.get(node, [])))
+            first = first if since is None else min(first, int(since // DAY))
             marks += [(node, day) for day in range(max(0, first), max(over, counted))]
         if marks:
             nodes, days = zip(*marks, strict=True)
