@@ -14,7 +14,8 @@ from speedtest_logger.archive.read import coverage, questions
 from speedtest_logger.archive.read.dataset import Archive
 from speedtest_logger.archive.read.local_time import Zone
 from speedtest_logger.archive.read.rollup import Rollups
-from speedtest_logger.dashboard.figures import Figures, Wanted
+from speedtest_logger.dashboard import figures as of_figures
+from speedtest_logger.dashboard.figures import Figures, Wanted, source
 from speedtest_logger.dashboard.figures.records import cursor_of, position_of
 from speedtest_logger.errors import UsageError
 from speedtest_logger.record import utc_text
@@ -225,3 +226,35 @@ def test_the_system_says_what_is_wrong_first(figures):
     assert [part.ok for part in parts] == sorted(part.ok for part in parts)
     assert {part.name for part in parts} >= {"archive", "ingest", "inbox", "backup", "verify", "disk"}
     assert next(part for part in parts if part.name == "archive").figures["records"] > 5_000
+
+
+def test_a_node_that_left_the_inventory_is_down_no_longer(tmp_path_factory, monkeypatch):
+    """Whatever it said last: nobody expects anything of it, and the line is as its other nodes say."""
+
+    def fails(at):
+        return ("failed", "no_route", None) if at > NOW - 5 * HOUR else wavy(at)
+
+    found = made(
+        tmp_path_factory, monkeypatch, ("attic", "home", wavy), ("old", "home", fails), ("barn", "farm", fails),
+        ("mill", "mixed", fails), ("gone", "mixed", fails),
+    )  # fmt: skip
+    assert {line.location: line.state for line in found.lines()} == {"home": "failing", "farm": "down", "mixed": "down"}
+    monkeypatch.setattr(of_figures, "FRESH_SECONDS", -1.0)
+    monkeypatch.setattr(source, "LOOK_SECONDS", -1.0)
+    registry = found.source.layout.state / "schedule.json"
+    content = json.loads(registry.read_text())
+    left = NOW - 2 * HOUR
+    for node in ("old", "barn", "gone"):
+        content["nodes"][node][0]["valid_to"] = utc_text(left)
+    registry.write_text(json.dumps(content))
+    lines = {line.location: (line.state, line.sentence) for line in found.lines()}
+    assert lines["home"] == ("well", "well")
+    assert lines["farm"] == ("well", "no node measures it any more")
+    assert lines["mixed"] == ("down", "the line is down: no_route")
+    until = {outage.node: outage.until for outage in found.outages(NOW - DAY, NOW, shortest=2)}
+    assert until == {"old": left, "barn": left, "gone": left, "mill": None}
+    accounts = list(coverage.accounts(Archive(found.source.layout), NOW - DAY, NOW))
+    assert {o.node: o.end for o in coverage.outages(accounts, 2)} == until
+    before = found.outages(NOW - DAY, left - HOUR, shortest=2)
+    assert {outage.until for outage in before} == {None}  # of a time when it was not known yet
+    found.source.rollups.close()

@@ -18,7 +18,7 @@ from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.read import questions
 from speedtest_logger.archive.read.dataset import Archive
 from speedtest_logger.archive.read.render import rows_of
-from speedtest_logger.record import UNKNOWN_LOCATION, utc_text
+from speedtest_logger.record import UNKNOWN_LOCATION, unix_time, utc_text
 from speedtest_logger.registry import expected_slots
 
 GRACE_SECONDS = 900
@@ -101,7 +101,10 @@ class Cover:
 
 @dataclass
 class Outage:
-    """Slots in a row of a node without a measurement: from the first one's time to the next measured one's."""
+    """Slots in a row of a node without a measurement: from the first one's time to the next measured one's.
+
+    Where the node was taken out of the inventory, it ends then: nobody expects anything any more.
+    """
 
     node: str
     location: str
@@ -154,6 +157,13 @@ class Account:
     location: str
     slots: list[Slot]
     unscheduled: list[Slot]
+    ended: int | None = None  # when nothing was expected of it any more
+
+
+def ended(history: registry.History, at: float) -> int | None:
+    """When a node's last schedule ended (Unix time, s), where that was before a time."""
+    until = history[-1].get("valid_to") if history else None
+    return int(unix_time(until)) if until and unix_time(until) <= at else None
 
 
 def accounts(archive: Archive, start: float, end: float, grace: float = GRACE_SECONDS) -> Iterator[Account]:
@@ -178,7 +188,7 @@ def accounts(archive: Archive, start: float, end: float, grace: float = GRACE_SE
                 status, reason, _ = records.pop((at, 0))
             slots.append(Slot(at, status, reason))
         rest = [Slot(at, status, reason) for (at, _), (status, reason, _) in records.items()]
-        yield Account(node, location, slots, rest)
+        yield Account(node, location, slots, rest, ended(history, end))
 
 
 def recorded(archive: Archive, start: float, end: float) -> dict[str, dict[tuple[int, int], tuple[Any, ...]]]:
@@ -247,6 +257,7 @@ def _outages_of(account: Account) -> Iterator[Outage]:
             yield current
             current = None
     if current:
+        current.end = account.ended
         yield current
 
 

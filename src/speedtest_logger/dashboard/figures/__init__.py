@@ -150,7 +150,8 @@ class Figures:
         self, start: float, end: float, *, location: str | None = None, node: str | None = None, shortest: int = 1
     ) -> list[Outage]:
         """Outages of at least so many slots, oldest first."""
-        return of_spans.outages(self.source, (start, end), time.time(), shortest, (location, node))
+        found = of_spans.outages(self.source, (start, end), time.time(), shortest, (location, node))
+        return [replace(o, until=self.source.ended(o.node, end)) if o.until is None else o for o in found]
 
     def records(self, wanted: Wanted) -> tuple[list[dict[str, Any]], str | None]:
         """A page of records, newest first, and the next page's cursor."""

@@ -14,7 +14,7 @@ import duckdb
 from speedtest_logger import registry
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.read import days, slots, tally
-from speedtest_logger.archive.read.coverage import Cover, read_schedules
+from speedtest_logger.archive.read.coverage import Cover, ended, read_schedules
 from speedtest_logger.archive.read.dataset import Archive
 from speedtest_logger.archive.read.local_time import Zone
 from speedtest_logger.archive.read.rollup import RECENT_DAYS, Rollups
@@ -86,6 +86,10 @@ class Source:
     def current(self, node: str) -> dict[str, Any]:
         """A node's schedule that is in force; empty where none is."""
         return self.known().current.get(node, {})
+
+    def ended(self, node: str, at: float) -> int | None:
+        """When nothing was expected of a node any more, where that was before a time (Unix times, s)."""
+        return ended(self.schedules().get(node, []), at)
 
     def nodes_of(self, location: str) -> list[str]:
         """The nodes that measure a location now."""

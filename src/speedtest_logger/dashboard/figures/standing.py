@@ -169,6 +169,7 @@ def judge(source: Source, day: Day, location: str, plan: Plan) -> tuple[State, i
     heard = [strip for strip in strips if strip.node in day.last]
     if not heard and not day.medians.get(location):
         return "new", None, "no test has arrived yet"
+    strips = [strip for strip in strips if source.ended(strip.node, day.now) is None]
     lasting = [outage for outage in slots.outages(strips, FEWEST_SLOTS) if outage.end is None]
     if lasting and len(lasting) == sum(len(strip.at) > 0 for strip in strips):
         return _all_out(source, day, location, lasting)
@@ -181,13 +182,14 @@ def judge(source: Source, day: Day, location: str, plan: Plan) -> tuple[State, i
         if first.reason == "missed":
             return "silent", first.start, f"{first.node}{others} is silent, while others of this line speak"
         return "failing", first.start, f"tests of {first.node}{others} fail: {first.reason}"
-    return "well", None, "well"
+    return "well", None, "well" if strips else "no node measures it any more"
 
 
 def _all_out(source: Source, day: Day, location: str, lasting: list[coverage.Outage]) -> tuple[State, int | None, str]:
     """No node of the line measures: what the slots say of it, since when at most LONGEST_SEARCH ago."""
     if not all(_began_within(outage, day.strips[location]) for outage in lasting):
         strips = source.strips(day.now - LONGEST_SEARCH, day.now, day.now, location=location)
+        strips = [strip for strip in strips if source.ended(strip.node, day.now) is None]
         lasting = [outage for outage in slots.outages(strips, FEWEST_SLOTS) if outage.end is None] or lasting
     start = max(outage.start for outage in lasting)
     reasons = {slot.reason for outage in lasting for slot in outage.slots} - {"missed", None}
