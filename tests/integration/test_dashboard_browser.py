@@ -314,6 +314,24 @@ def test_the_keyboard_reaches_everything(page):
     assert page.evaluate("document.activeElement.closest('.strip').querySelectorAll('[tabindex=\"0\"]').length") == 1
 
 
+def test_a_year_is_one_stop_of_the_tab_key_with_arrows_inside(page):
+    show(page, PAGES["year"])
+    days, here = "[...document.querySelectorAll('table.year td a')]", "document.activeElement"
+    assert page.evaluate(f"{days}.length") > 100
+    assert page.evaluate(f"{days}.filter(day => day.tabIndex === 0).length") == 1
+    page.evaluate(f"{days}[30].focus()")
+    assert page.evaluate(f"{here}.getAttribute('aria-label')").startswith("Saturday 31 January")
+    for key, day in (
+        ("ArrowDown", "Saturday 28 February"), ("ArrowRight", "Sunday 1 March"), ("ArrowUp", "Sunday 1 February"),
+        ("ArrowLeft", "Saturday 31 January"), ("ArrowUp", "Saturday 31 January"), ("Home", "Thursday 1 January"),
+    ):  # fmt: skip
+        page.keyboard.press(key)
+        assert page.evaluate(f"{here}.getAttribute('aria-label')").startswith(day), key
+    assert page.evaluate(f"{days}.filter(day => day.tabIndex === 0)[0] === {here}")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(r"/line/home\?start=2026-01-01&end=2026-01-01"))
+
+
 def test_a_marked_period_becomes_the_pages(page):
     show(page, PAGES["line-day"])
     box = page.locator("#speed .u-over").bounding_box()

@@ -130,18 +130,36 @@ function take(message, hello) {
   refreshSoon();
 }
 
-// ---- strips of slots: one stop of the tab key, arrows inside -------------------------------------------------------
+// ---- strips of slots, and a year's days: one stop of the tab key, arrows inside --------------------------------------
+
+const STEPS = {ArrowRight: 1, ArrowLeft: -1, Home: -Infinity, End: Infinity};
 
 function walk(event) {
-  const step = {ArrowRight: 1, ArrowLeft: -1, Home: -Infinity, End: Infinity}[event.key];
-  const strip = event.target.closest?.(".strip");
-  if (!step || !strip) return;
-  const cells = $$("a.cell", strip);
-  const place = cells.indexOf(event.target) + step;
-  const next = cells[Math.max(0, Math.min(cells.length - 1, place))];
-  for (const cell of cells) cell.tabIndex = cell === next ? 0 : -1;
+  const year = event.target.closest?.("table.year");
+  const group = year ?? event.target.closest?.(".strip");
+  const cells = group ? $$(year ? "td a" : "a.cell", group) : [];
+  const place = cells.indexOf(event.target);
+  if (place < 0 || event.altKey || event.ctrlKey || event.metaKey) return;
+  const step = STEPS[event.key];
+  const next = step
+    ? cells[Math.max(0, Math.min(cells.length - 1, place + step))]
+    : year && besides(event.target, {ArrowDown: 1, ArrowUp: -1}[event.key]);
+  if (!next) return;
+  stopAt(cells, next);
   next.focus();
   event.preventDefault();
+}
+
+// The same day of another month, or that month's last one.
+function besides(day, months) {
+  const row = day.closest("tr");
+  const other = months && row.parentElement.rows[row.sectionRowIndex + months];
+  const days = other ? $$("td a", other) : [];
+  return days[Math.min(days.length, Number(day.parentElement.dataset.day)) - 1];
+}
+
+function stopAt(cells, one) {
+  for (const cell of cells) cell.tabIndex = cell === one ? 0 : -1;
 }
 
 // ---- charts ----------------------------------------------------------------------------------------------------
@@ -453,6 +471,7 @@ dress(document);
 for (const part of $$("[data-part]")) part.dataset.source = "";
 const zone = $(".zone");
 if (zone) zone.textContent = ` · times are those of ${Intl.DateTimeFormat().resolvedOptions().timeZone}`;
+for (const year of $$("table.year")) stopAt($$("td a", year), $$("td a", year).at(-1)); // without this each day is a stop
 document.addEventListener("keydown", walk);
 setInterval(() => document.hidden || showTimes(document, ["ago", "until"]), SECOND);
 startCharts();
