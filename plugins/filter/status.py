@@ -206,8 +206,8 @@ def backup_cell(host: str, backup: dict[str, Any], problems: list[str]) -> str:
     return f"backup:{backup['at'][:16]}"
 
 
-def dashboard_cell(variables: Any, seen: dict[str, Any]) -> str:
-    """Where the dashboard listens, or that it does not run."""
+def dashboard_cell(host: str, variables: Any, seen: dict[str, Any], problems: list[str]) -> str:
+    """Where the dashboard listens and what its /health says, or that it does not run."""
     known = roles.known()
     state, bind, port = (
         variables.get(name, known[name].default)
@@ -215,7 +215,14 @@ def dashboard_cell(variables: Any, seen: dict[str, Any]) -> str:
     )
     if state == "absent":
         return "absent"
-    return "NOT RUNNING" if seen["plan"].get("units") else f"{f'[{bind}]' if ':' in str(bind) else bind}:{port}"
+    if seen["plan"].get("units"):
+        return "NOT RUNNING"
+    health = program(seen, "/usr/local/bin/speedtest-dashboard")
+    said = str(health.get("status", "does not answer"))
+    if said != "healthy":
+        problems.append(f"{host}: the dashboard {said}".replace("dashboard degraded", "dashboard is degraded"))
+        problems[-1] += f": {health['why']}" if health.get("why") else ""
+    return f"{f'[{bind}]' if ':' in str(bind) else bind}:{port} {said}"
 
 
 def coverage_cells(archived: dict[str, Any]) -> Row:
@@ -254,7 +261,7 @@ def fleet_status(
                 continue
             rows.append({**row, "status": "ok", "drift": drift_cell(host, seen, problems)})
             if group == "speedtest_dashboard":
-                rows[-1]["status"] = dashboard_cell(hostvars[host], seen)
+                rows[-1]["status"] = dashboard_cell(host, hostvars[host], seen, problems)
             if group == "speedtest_archive":
                 archived = archive_state(hostvars[host], host, seen, rows[-1], problems)
     nodes = [host for host in groups.get("speedtest_nodes", []) if host in hosts]

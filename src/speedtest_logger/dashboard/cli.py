@@ -31,7 +31,7 @@ from speedtest_logger.usage import add_verbs
 
 EXIT_CODES = """exit codes:
   0  done
-  1  check found a problem
+  1  check found a problem; health: it does not answer, or what it shows is late
   2  the command line or the configuration is wrong
   5  the dashboard's own folder cannot be written
   7  a file may not be opened by this account: use sudo
@@ -39,6 +39,7 @@ EXIT_CODES = """exit codes:
 VERBS = {
     "serve": ("show an archive: pages, API, live updates", "speedtest-dashboard serve --root /srv/speedtest-archive"),
     "check": ("say whether settings and archive can be used", "speedtest-dashboard check"),
+    "health": ("say what the dashboard that runs here says of itself", "speedtest-dashboard health"),
     "hash-password": ("make the hash of a password, for the users", "speedtest-dashboard hash-password"),
     "new-key": (
         "make a key for a program, and say what to write into the inventory",
@@ -186,6 +187,15 @@ def check(args: argparse.Namespace, environment: Mapping[str, str]) -> int:
     return EXIT_OK if all(finding.passed for finding in findings) else EXIT_UNHEALTHY
 
 
+def health(_: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    """What /health answers, as one JSON object."""
+    from speedtest_logger.dashboard import health as asking
+
+    said = asking.ask(settings_.load(environment))
+    print(json.dumps(said))
+    return EXIT_OK if said["status"] == "healthy" else EXIT_UNHEALTHY
+
+
 def hash_password(_: argparse.Namespace, __: Mapping[str, str]) -> int:
     """Ask twice at a terminal; elsewhere read one line."""
     if sys.stdin.isatty():
@@ -226,7 +236,14 @@ def tell_secret(what: str, secret: str, variable: str, entry: dict[str, object])
     print("\n".join([f"{variable}:", *(f"  {line}" for line in lines)]), file=sys.stderr)
 
 
-ACTIONS = {"serve": serve, "check": check, "hash-password": hash_password, "new-key": new_key, "new-share": new_share}
+ACTIONS = {
+    "serve": serve,
+    "check": check,
+    "health": health,
+    "hash-password": hash_password,
+    "new-key": new_key,
+    "new-share": new_share,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

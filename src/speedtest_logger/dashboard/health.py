@@ -6,15 +6,21 @@ import json
 import os
 import time
 from dataclasses import dataclass
+from http.client import HTTPException
+from typing import IO
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, build_opener
 
 from speedtest_logger import registry
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.ledger import manifest
 from speedtest_logger.dashboard.settings import Settings
 from speedtest_logger.errors import SpeedtestError
-from speedtest_logger.files import read_bounded
+from speedtest_logger.files import STATE_BYTES, read_bounded
 from speedtest_logger.record import unix_time
 
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (nothing listens here)
+PATIENCE = 5.0  # s
 LEFT_OUT = 3  # runs of ingest in a row, until it counts as stopped
 
 
@@ -47,6 +53,30 @@ def health(settings: Settings) -> Health:
     if age > LEFT_OUT * settings.ingest_interval_seconds:
         return Health("stopped", f"the last ingest was {age / 60:.0f} min ago")
     return Health("running")
+
+
+def ask(settings: Settings) -> dict[str, str]:
+    """What the dashboard of these settings answers that runs on this machine."""
+    host = EVERYWHERE.get(settings.bind, settings.bind)
+    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}/health"
+    direct = build_opener(ProxyHandler({}))
+    try:
+        with direct.open(url, timeout=PATIENCE) as answer:
+            return _said(answer)
+    except HTTPError as error:
+        with error:
+            return _said(error)
+    except (OSError, HTTPException) as error:
+        return {"status": "unreachable", "why": f"{url}: {getattr(error, 'reason', error)}"}
+
+
+def _said(answer: IO[bytes]) -> dict[str, str]:
+    try:
+        content = json.loads(answer.read(STATE_BYTES))
+        more = {name: str(content[name]) for name in ("scheduler", "why") if name in content}
+        return {"status": str(content["status"]), **more}
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {"status": "unreachable", "why": "something else answers there"}
 
 
 def last_ingest(layout: Layout) -> float | None:

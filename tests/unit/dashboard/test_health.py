@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.write import ingest
+from speedtest_logger.dashboard.cli import main
 from speedtest_logger.record import utc_text
 
 
@@ -65,3 +69,41 @@ def test_an_archive_that_cannot_be_read_is_not_healthy_and_its_place_is_not_told
         (root / "manifest/open.jsonl").write_text("nonsense\n")
     said = {"status": "degraded", "scheduler": "stopped", "why": "the archive cannot be read"}
     assert asked(client, settings) == (503, said)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (200, b'{"status":"healthy","scheduler":"running"}', {"status": "healthy", "scheduler": "running"}),
+        (503, b'{"status":"degraded","why":"x"}', {"status": "degraded", "why": "x"}),
+        (200, b"<h1>hello</h1>", {"status": "unreachable", "why": "something else answers there"}),
+        (404, b"[]", {"status": "unreachable", "why": "something else answers there"}),
+    ],
+)  # fmt: skip
+def test_the_one_that_runs_here_is_asked(load, capsys, monkeypatch, status, body, said):
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status if self.path == "/health" else 500)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            """Nothing."""
+
+    monkeypatch.setenv("http_proxy", "http://192.0.2.1:9")
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        monkeypatch.setenv("SPEEDTEST_DASHBOARD_PORT", str(server.server_port))
+        code = main(["health"])
+        thread.join()
+    assert json.loads(capsys.readouterr().out) == said
+    assert code == (0 if said["status"] == "healthy" else 1)
+
+
+def test_nobody_answers(capsys, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    monkeypatch.setenv("SPEEDTEST_DASHBOARD_PORT", str(port))
+    assert main(["health"]) == 1
+    assert "refused" in json.loads(capsys.readouterr().out)["why"]

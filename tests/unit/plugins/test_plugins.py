@@ -294,20 +294,34 @@ def test_the_status_table_tells_of_backups(backup, cell, problem):
 
 
 @pytest.mark.parametrize(
-    ("variables", "plan", "cell"),
+    ("variables", "plan", "health", "cell", "problem"),
     [
-        ({}, {"drift": []}, "127.0.0.1:8000"),
-        ({"speedtest_dashboard_bind": "::1", "speedtest_dashboard_port": 8080}, {"drift": []}, "[::1]:8080"),
-        ({}, {"drift": ["unit x: not active"], "units": [{"name": "x"}]}, "NOT RUNNING"),
-        ({"speedtest_dashboard_state": "absent"}, {"drift": []}, "absent"),
+        ({}, {"drift": []}, {"status": "healthy", "scheduler": "running"}, "127.0.0.1:8000 healthy", None),
+        (
+            {"speedtest_dashboard_bind": "::1", "speedtest_dashboard_port": 8080},
+            {"drift": []},
+            {"status": "degraded", "scheduler": "stopped", "why": "the last ingest was 9 min ago"},
+            "[::1]:8080 degraded",
+            "arc: the dashboard is degraded: the last ingest was 9 min ago",
+        ),
+        ({}, {"drift": []}, None, "127.0.0.1:8000 does not answer", "arc: the dashboard does not answer"),
+        (
+            {},
+            {"drift": ["unit x: not active"], "units": [{"name": "x"}]},
+            None,
+            "NOT RUNNING",
+            "arc: differs from the inventory: unit x: not active",
+        ),
+        ({"speedtest_dashboard_state": "absent"}, {"drift": []}, None, "absent", None),
     ],
 )
-def test_the_status_says_where_the_dashboard_listens(variables, plan, cell):
-    hostvars = {"arc": {**variables, "speedtest_dashboard_observed": {"plan": plan, "programs": {}}}}
+def test_the_status_says_where_the_dashboard_listens_and_how_it_is(variables, plan, health, cell, problem):
+    programs = {"/usr/local/bin/speedtest-dashboard": json.dumps(health) if health else ""}
+    hostvars = {"arc": {**variables, "speedtest_dashboard_observed": {"plan": plan, "programs": programs}}}
     found = status.fleet_status(hostvars, {"speedtest_dashboard": ["arc"]}, ["arc"])
     (row,) = [line for line in found["table"] if line.startswith("arc (dashboard)")]
     assert cell in row
-    assert found["problems"] == [f"arc: differs from the inventory: {words}" for words in plan["drift"]]
+    assert found["problems"] == ([problem] if problem else [])
 
 
 def test_the_status_names_what_is_wrong_with_the_archive():
