@@ -11,12 +11,12 @@ from collections.abc import Callable
 
 import uvicorn
 
+from speedtest_logger.dashboard import bounds
 from speedtest_logger.dashboard.app import create_app
 from speedtest_logger.dashboard.events import JsonLines, ServerLog
 from speedtest_logger.dashboard.settings import PREFIX, Settings
 from speedtest_logger.errors import EXIT_OK, UsageError
 
-CONNECTIONS = 2_048  # at once; more are told to come back
 IDLE_SECONDS = 65  # that a connection is kept: longer than a front keeps its own
 STOP_SECONDS = 5  # that open requests have when the process is told to stop
 HEADER_BYTES = 16_384
@@ -26,6 +26,7 @@ MESSAGE_BYTES = 4_096  # of what a browser says over its WebSocket
 def serve(settings: Settings, tell: Callable[[str], None]) -> None:
     """Serve until told to stop; `tell` hears the address. Raises UsageError where it cannot be listened on."""
     log = JsonLines("debug" if settings.debug else settings.log_level)
+    bounds.raise_limits()
     listening = listen(settings.bind, settings.port)
     app = create_app(settings, log)
     logging.basicConfig(handlers=[ServerLog(log)], level=logging.DEBUG if settings.debug else logging.WARNING)
@@ -35,7 +36,7 @@ def serve(settings: Settings, tell: Callable[[str], None]) -> None:
         access_log=False,
         server_header=False,
         forwarded_allow_ips=["127.0.0.1", "::1"],  # a front on this machine says whom it asks for
-        limit_concurrency=CONNECTIONS,
+        http=bounds.Bounded,
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS,
         h11_max_incomplete_event_size=HEADER_BYTES,
@@ -48,7 +49,7 @@ def serve(settings: Settings, tell: Callable[[str], None]) -> None:
         tell(address(listening))
         tell_systemd()
         try:
-            uvicorn.Server(config).run(sockets=[listening])
+            bounds.Server(config).run(sockets=[listening])
         finally:
             log.event("info", "stopped")
 
@@ -57,7 +58,7 @@ def listen(host: str, port: int) -> socket.socket:
     """A socket that listens already, so that who is told the address can use it."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-        return socket.create_server((host, port), family=family, backlog=CONNECTIONS)
+        return socket.create_server((host, port), family=family, backlog=bounds.CONNECTIONS)
     except OSError as error:
         why = str(error.strerror).partition(" (while")[0]
         raise UsageError(
