@@ -8,7 +8,7 @@ from http.cookies import SimpleCookie
 from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
-from starlette.requests import HTTPConnection
+from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -58,6 +58,8 @@ class Gate:
         except TimeoutError as error:
             late = answer.deadline is not None and answer.deadline.expired()
             await self.fail(connection, receive, answer, error, 503 if late else 500)
+        except ClientDisconnect:  # there is nobody to answer, and nothing to tell
+            return
         except Exception as error:  # whatever it is: it must not reach whoever asked
             await self.fail(connection, receive, answer, error, 500)
 

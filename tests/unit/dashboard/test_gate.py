@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 
 import pytest
 from dashboards import HOME
 from fastapi import Depends
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.requests import ClientDisconnect
 
 from speedtest_logger.dashboard import gate
 from speedtest_logger.dashboard.app import create_app
@@ -192,3 +194,12 @@ def test_a_port_is_no_part_of_the_name(name, port):
 
 def test_home_is_loopback():
     assert host_of(HOME.removeprefix("http://")) == "127.0.0.1"
+
+
+def test_who_hangs_up_in_the_middle_is_no_error(load, client, capsys):
+    def gone():
+        raise ClientDisconnect
+
+    with suppress(AssertionError):  # the test's client expects an answer
+        client(app_with(load(), gone=gone)).get("/gone")
+    assert capsys.readouterr().err == ""
