@@ -58,6 +58,7 @@ def environment(v: Values) -> str:
         "SPEEDTEST_DASHBOARD_BIND": v["bind"],
         "SPEEDTEST_DASHBOARD_PORT": v["port"],
         "SPEEDTEST_DASHBOARD_HOSTS": ",".join(v["hosts"]),
+        "SPEEDTEST_DASHBOARD_FRONT": v["front"],
         "SPEEDTEST_DASHBOARD_INGEST_INTERVAL": v["ingest_interval"],
         "SPEEDTEST_DASHBOARD_TIME_ZONE": v["time_zone"],
         "SPEEDTEST_DASHBOARD_TITLE": v["title"],

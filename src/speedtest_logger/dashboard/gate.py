@@ -124,9 +124,10 @@ def hosts_of(settings: Settings, *, users: bool) -> frozenset[str] | None:
 
     Without users, a web page that has its own name lead to this machine could have a browser read everything.
     """
-    if users and not settings.hosts:
+    if users and not settings.hosts and not settings.front:
         return None
-    return frozenset(name.lower() for name in (*settings.hosts, *domains.LOOPBACK, settings.bind))
+    front = [settings.front] if settings.front else []
+    return frozenset(name.lower() for name in (*front, *settings.hosts, *domains.LOOPBACK, settings.bind))
 
 
 def host_of(header: str) -> str:

@@ -35,7 +35,8 @@ def serve(settings: Settings, tell: Callable[[str], None]) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        forwarded_allow_ips=["127.0.0.1", "::1"],  # a front on this machine says whom it asks for
+        proxy_headers=bool(settings.front),  # nobody else may say whom they ask for
+        forwarded_allow_ips=["127.0.0.1", "::1"],
         http=bounds.Bounded,
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS,

@@ -98,6 +98,14 @@ class Settings:
         "Names under which the dashboard is reached, with commas between them: others are refused. Empty: any with "
         "users; without users only loopback's, so that no web page can have a browser read it under another name.",
     )
+    front: str = _option(
+        PREFIX + "FRONT",
+        domains.HOST,
+        "",
+        "The name under which a web server with TLS on this machine, the front, is reached, such as speed.example.org. "
+        "Where it is set, what comes over loopback is believed about whom it is asked for (X-Forwarded-For, "
+        "X-Forwarded-Proto), no other names are answered but those of SPEEDTEST_DASHBOARD_HOSTS, and users are needed.",
+    )
     ingest_interval_seconds: int = _option(
         PREFIX + "INGEST_INTERVAL",
         Interval(),
@@ -153,6 +161,11 @@ def contradictions(settings: Settings) -> list[str]:
         found.append(
             f"{PREFIX}BIND={settings.bind}: without users everybody who can reach this address could read everything: "
             f"name users in {PREFIX}USERS_FILE, or listen on 127.0.0.1"
+        )
+    if settings.front and settings.users_file is None:
+        found.append(
+            f"{PREFIX}FRONT={settings.front}: without users everybody who reaches this name could read everything: "
+            f"name users in {PREFIX}USERS_FILE"
         )
     if settings.debug and settings.environment != "dev":
         found.append("DEBUG=true: only where ENV=dev is set, for logs then tell what nobody else should read")

@@ -141,18 +141,42 @@ def test_a_restart_logs_nobody_out_and_another_password_does(serve, write, tmp_p
     assert PASSWORD not in (tmp_path / "log").read_text()
 
 
-def test_a_front_on_this_machine_says_whom_it_asks_for(serve, write, tmp_path):
-    users = {"SPEEDTEST_DASHBOARD_USERS_FILE": write("users.json", [{"name": "eva", "password": HASH}])}
-    _, address, _ = serve(**users)
-    front = {
-        "Host": "tests.example",
-        "Origin": "https://tests.example",
-        "X-Forwarded-For": "192.0.2.9",
-        "X-Forwarded-Proto": "https",
-    }
-    done = httpx.post(f"{address}/login", data={"name": "eva", "password": PASSWORD}, headers=front, timeout=SECONDS)
-    assert done.headers["set-cookie"].startswith("__Host-speedtest_session=")
+FRONT = "tests.example"
+
+
+@pytest.fixture
+def log_in(serve, write):
+    """What a browser is answered that logs in through a front, and through nothing where there is none."""
+
+    def log_in(front: str, said: str = "192.0.2.9", host: str = FRONT) -> httpx.Response:
+        users = {"SPEEDTEST_DASHBOARD_USERS_FILE": write("users.json", [{"name": "eva", "password": HASH}])}
+        _, address, _ = serve(**users, SPEEDTEST_DASHBOARD_FRONT=front)
+        forwarded = {"X-Forwarded-For": said, "X-Forwarded-Proto": "https"}
+        headers = {"Host": host, "Origin": f"https://{host}", **forwarded}
+        form = {"name": "eva", "password": PASSWORD}
+        return httpx.post(f"{address}/login", data=form, headers=headers, timeout=SECONDS)
+
+    return log_in
+
+
+@pytest.mark.parametrize("said", ["192.0.2.9", "198.51.100.1, 192.0.2.9"])
+def test_a_front_on_this_machine_says_whom_it_asks_for(log_in, said, tmp_path):
+    """Its own word is the last: what a client has put before it is not believed."""
+    cookie = log_in(FRONT, said).headers["set-cookie"]
+    assert cookie.startswith("__Host-speedtest_session=")
+    assert "; Secure" in cookie
     assert '"address": "192.0.2.9"' in (tmp_path / "log").read_text()
+
+
+def test_without_a_front_nobody_says_whom_they_ask_for(log_in, tmp_path):
+    cookie = log_in("").headers["set-cookie"]
+    assert cookie.startswith("speedtest_session=")
+    assert "; Secure" not in cookie
+    assert '"address": "127.0.0.1"' in (tmp_path / "log").read_text()
+
+
+def test_behind_a_front_only_its_name_is_answered(log_in):
+    assert log_in(FRONT, host="other.example").status_code == 421
 
 
 def test_headers_without_an_end_are_refused(serve):

@@ -50,6 +50,13 @@ def test_a_name_of_ours_that_does_not_exist_is_refused():
     assert problems(SPEEDTEST_DASHBOARD_PROT="1") == ["SPEEDTEST_DASHBOARD_PROT: there is no such setting"]
 
 
+def test_a_front_needs_users():
+    front = {"SPEEDTEST_DASHBOARD_FRONT": "speed.example.org"}
+    (said,) = problems(**front)
+    assert said.startswith("SPEEDTEST_DASHBOARD_FRONT=speed.example.org: without users everybody")
+    assert settings.load({**front, "SPEEDTEST_DASHBOARD_USERS_FILE": "/x"}).front == "speed.example.org"
+
+
 @pytest.mark.parametrize("address", ["::", "192.0.2.7", "dashboard.example", "127.example.org"])
 def test_without_users_only_loopback_is_listened_on(address):
     (said,) = problems(SPEEDTEST_DASHBOARD_BIND=address)

@@ -52,7 +52,7 @@ def here(tmp_path_factory):
     (folder / "requirements.txt").write_text("duckdb==1\n")
     archive = {"archive_dir": "/srv/speedtest-archive", "archive_user": "speedtest-archive", "ingest_interval": "5min"}
     control = {"artifact_dir": str(folder), "requirements_file": str(folder / "requirements.txt")}
-    return {**control, **archive, "slots": SLOTS}
+    return {**control, **archive, "front": "", "slots": SLOTS}
 
 
 def wanted(role, here, **changes):
@@ -221,6 +221,13 @@ def test_the_dashboard_reads_by_the_archives_group_and_starts_again_with_what_it
     restarting = [item["path"] for item in readers]
     changed = ["current", "venv", "dashboard.env", "releases/0.1.0", unit_name]
     assert [name for name in changed if not [path for path in restarting if path.endswith(f"/{name}")]] == []
+
+
+def test_the_dashboard_is_told_of_its_front(here):
+    path = "/etc/speedtest-dashboard/dashboard.env"
+    told = files_of("speedtest_dashboard", here, front="speed.example.org")[path]["content"]
+    assert 'SPEEDTEST_DASHBOARD_FRONT="speed.example.org"' in told
+    assert "FRONT" not in files_of("speedtest_dashboard", here)[path]["content"]
 
 
 def test_python_packages_are_missed_until_all_are_there(here):

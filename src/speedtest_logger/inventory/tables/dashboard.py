@@ -5,7 +5,7 @@ from __future__ import annotations
 from speedtest_logger import domains
 from speedtest_logger.dashboard.keys import Key, Share
 from speedtest_logger.dashboard.users import User
-from speedtest_logger.domains import ACCOUNT, ORIGIN, Choice, ListOf, Text, Whole
+from speedtest_logger.domains import ACCOUNT, ORIGIN, Choice, ListOf, OrEmpty, Text, Whole
 from speedtest_logger.inventory import kinds
 from speedtest_logger.inventory.inputs import DIRECTORY, STATE, Input, Role
 
@@ -63,6 +63,13 @@ INPUTS = (
         [],
         "Names under which browsers reach it: others are refused. []: any with users, and only loopback's without.",
         ListOf(domains.HOST, most=100, unique=True),
+    ),
+    Input(
+        "speedtest_dashboard_front",
+        "{{ speedtest_front_name | default('') if speedtest_front_state | default('present') == 'present' else '' }}",
+        "The name of the web server with TLS before it on the same host, which is believed about whom it asks for. The "
+        "role speedtest_front sets it; empty: there is none, and nobody is believed.",
+        OrEmpty(domains.HOST),
     ),
     Input(
         "speedtest_dashboard_time_zone",
