@@ -19,7 +19,7 @@ INCLUDE = (
 )
 # Nodes have no way out: these packages and all they need lie in apt's own cache, so `apt-get install` is real.
 CACHED = {
-    "bookworm": "iperf3 speedtest-cli nginx-light python3-venv rsync restic docker-registry",
+    "bookworm": "iperf3 speedtest-cli nginx-light python3-venv rsync restic docker-registry caddy pebble",
     "trixie": "iperf3 speedtest-cli nginx-light python3-venv rsync librespeed-cli make"
     " docker.io docker-cli docker-buildx docker-compose",
 }
