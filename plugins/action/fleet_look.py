@@ -24,18 +24,36 @@ sys.path.insert(0, str(ROOT / "src"))
 sys.path.insert(0, str(ROOT))
 
 from plugins import connections
-from plugins.desired import docker_host, speedtest_archive, speedtest_dashboard, speedtest_logger, speedtest_target
+from plugins.desired import (
+    docker_host,
+    speedtest_archive,
+    speedtest_dashboard,
+    speedtest_front,
+    speedtest_logger,
+    speedtest_target,
+)
 from plugins.desired.observation import request_of, seen, together
 from plugins.desired.roles import ROLES_PATH, Wanted, wanted_by
 from plugins.filter.fleet import fleet_known, fleet_nodes
 from plugins.remote import source_of, with_arguments
 from speedtest_logger.inventory import roles, systems
-from speedtest_logger.inventory.found import ARCHIVE, DASHBOARD, NODES, TARGETS, default_node_name
+from speedtest_logger.inventory.found import ARCHIVE, DASHBOARD, FRONT, NODES, TARGETS, default_node_name
 
 SECONDS = 60
-USES = {ARCHIVE: systems.ARCHIVE, DASHBOARD: systems.ARCHIVE, TARGETS: systems.TARGET, NODES: systems.NODE}
+USES = {
+    ARCHIVE: systems.ARCHIVE,
+    DASHBOARD: systems.ARCHIVE,
+    FRONT: systems.ARCHIVE,
+    TARGETS: systems.TARGET,
+    NODES: systems.NODE,
+}
 # Roles whose desired state is the host's own: nothing of it comes from the rest of the fleet.
-OWN = {ARCHIVE: speedtest_archive.ROLE, DASHBOARD: speedtest_dashboard.ROLE, TARGETS: speedtest_target.ROLE}
+OWN = {
+    ARCHIVE: speedtest_archive.ROLE,
+    DASHBOARD: speedtest_dashboard.ROLE,
+    FRONT: speedtest_front.ROLE,
+    TARGETS: speedtest_target.ROLE,
+}
 # What is kept of what was seen: the rest is large, and nobody asks for it.
 KEPT = ("plan", "programs", "docker", "links", "texts", "names", "notes", "settled")
 # What an answer of another form than the module's raises.

@@ -6,13 +6,27 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from plugins.desired import docker_host, speedtest_archive, speedtest_dashboard, speedtest_logger, speedtest_target
+from plugins.desired import (
+    docker_host,
+    speedtest_archive,
+    speedtest_dashboard,
+    speedtest_front,
+    speedtest_logger,
+    speedtest_target,
+)
 from plugins.desired.things import Desired, resolved
 from speedtest_logger.inventory import roles
 
 MODULES: dict[str, Any] = {
     module.ROLE: module
-    for module in (speedtest_logger, speedtest_archive, speedtest_dashboard, speedtest_target, docker_host)
+    for module in (
+        speedtest_logger,
+        speedtest_archive,
+        speedtest_dashboard,
+        speedtest_front,
+        speedtest_target,
+        docker_host,
+    )
 }
 ROLES_PATH = Path(__file__).resolve().parents[2] / "roles"
 

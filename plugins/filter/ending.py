@@ -13,7 +13,14 @@ sys.path.insert(0, str(ROOT / "src"))
 from speedtest_logger.inventory.found import default_node_name
 from speedtest_logger.schedule import Schedule
 
-ROLES = ("docker_host", "speedtest_archive", "speedtest_dashboard", "speedtest_target", "speedtest_logger")
+ROLES = (
+    "docker_host",
+    "speedtest_archive",
+    "speedtest_dashboard",
+    "speedtest_front",
+    "speedtest_target",
+    "speedtest_logger",
+)
 SHOWN = 3
 
 

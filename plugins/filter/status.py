@@ -42,6 +42,7 @@ WELL = "all is well: every node measures and delivers, and nothing differs from 
 ROLES = {
     "speedtest_archive": "archive",
     "speedtest_dashboard": "dashboard",
+    "speedtest_front": "front",
     "speedtest_targets": "target",
     "speedtest_nodes": "logger",
 }
@@ -225,6 +226,18 @@ def dashboard_cell(host: str, variables: Any, seen: dict[str, Any], problems: li
     return f"{f'[{bind}]' if ':' in str(bind) else bind}:{port} {said}"
 
 
+def front_cell(variables: Any, seen: dict[str, Any]) -> str:
+    """Under which name the front answers, or that it does not run."""
+    known = roles.known()
+    state, name, port = (
+        variables.get(variable, known[variable].default)
+        for variable in ("speedtest_front_state", "speedtest_front_name", "speedtest_front_https_port")
+    )
+    if state == "absent":
+        return "absent"
+    return "NOT RUNNING" if seen["plan"].get("units") else f"https://{name}{'' if int(port) == 443 else f':{port}'}"
+
+
 def coverage_cells(archived: dict[str, Any]) -> Row:
     """The archive's view of a node's last 24 hours."""
     cover = archived.get("coverage")
@@ -250,7 +263,7 @@ def fleet_status(
     problems: list[str] = []
     rows: list[Row] = []
     archived: dict[str, Any] = {}
-    for group in ("speedtest_archive", "speedtest_dashboard", "speedtest_targets"):
+    for group in ("speedtest_archive", "speedtest_dashboard", "speedtest_front", "speedtest_targets"):
         for host in [host for host in groups.get(group, []) if host in hosts]:
             seen = observed(hostvars, host, ROLES[group])
             row = {**dict.fromkeys(COLUMNS, ""), "node": f"{host} ({ROLES[group]})"}
@@ -262,6 +275,8 @@ def fleet_status(
             rows.append({**row, "status": "ok", "drift": drift_cell(host, seen, problems)})
             if group == "speedtest_dashboard":
                 rows[-1]["status"] = dashboard_cell(host, hostvars[host], seen, problems)
+            if group == "speedtest_front":
+                rows[-1]["status"] = front_cell(hostvars[host], seen)
             if group == "speedtest_archive":
                 archived = archive_state(hostvars[host], host, seen, rows[-1], problems)
     nodes = [host for host in groups.get("speedtest_nodes", []) if host in hosts]

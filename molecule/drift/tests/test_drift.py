@@ -22,6 +22,8 @@ DIRECTORIES = [
     "/opt/speedtest-dashboard",
     "/etc/speedtest-dashboard",
     "/var/lib/speedtest-dashboard",
+    "/etc/speedtest-front",
+    "/var/lib/speedtest-front",
 ]
 LINKS = [
     "/opt/speedtest-telemetry/current",
@@ -38,12 +40,13 @@ UNITS = [
     "speedtest-ingest.timer",
     "speedtest-upkeep.timer",
     "speedtest-dashboard.service",
+    "speedtest-front.service",
     "speedtest-librespeed.service",
     "speedtest-iperf3@5201.service",
     "speedtest-iperf3@5202.service",
     "speedtest-stayawake.service",
 ]
-ACCOUNTS = ["speedtest", "speedtest-archive", "speedtest-dashboard", "speedtest-target"]
+ACCOUNTS = ["speedtest", "speedtest-archive", "speedtest-dashboard", "speedtest-front", "speedtest-target"]
 KEYS = "/var/lib/speedtest-archive/.ssh/authorized_keys"
 SCHEDULE = "/srv/speedtest-archive/fleet/schedule.json"
 RELEASES = [f"/opt/speedtest-{name}/releases/0.1.0" for name in ("telemetry", "archive", "dashboard")]

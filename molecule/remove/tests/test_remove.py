@@ -21,6 +21,7 @@ PROGRAMS = [
     "/opt/speedtest-dashboard",
     "/etc/speedtest-dashboard",
     "/usr/local/bin/speedtest-dashboard",
+    "/etc/speedtest-front",
     "/etc/speedtest-target",
     "/srv/speedtest-target",
     "/var/log/speedtest-diag.log",
@@ -32,6 +33,7 @@ DATA = [
     "/var/log/speedtest-telemetry",
     "/srv/speedtest-archive/archive",
     "/var/lib/speedtest-dashboard",
+    "/var/lib/speedtest-front/caddy/pki/authorities/local/root.crt",
 ]
 
 
@@ -126,7 +128,7 @@ def test_5_purge_takes_the_data_too(backed_up):
     done = playbook("playbooks/remove.yml", "-e", "speedtest_purge=true")
     assert done.returncode == 0, done.stdout[-3000:]
     assert present([*PROGRAMS, *DATA, "/var/lib/speedtest-telemetry", "/srv/speedtest-archive"]) == []
-    accounts = "speedtest speedtest-archive speedtest-backup speedtest-dashboard speedtest-target"
+    accounts = "speedtest speedtest-archive speedtest-backup speedtest-dashboard speedtest-front speedtest-target"
     assert attempt(NODE, f"getent passwd {accounts}").stdout.strip() == ""
 
 

@@ -9,11 +9,11 @@ from functools import cache
 from pathlib import Path
 
 from speedtest_logger.inventory import roles
-from speedtest_logger.inventory.found import ARCHIVE, DASHBOARD, NODES, TARGETS, Inventory, Problem, Problems
+from speedtest_logger.inventory.found import ARCHIVE, DASHBOARD, FRONT, NODES, TARGETS, Inventory, Problem, Problems
 
 OURS = re.compile("speedtest|docker_host_|managed_host_")
 OURS_OR_LIKE = re.compile(r"[a-z]{2,}[_-].*_|speed|docker_?host|managed_?host|fleet_archive", re.IGNORECASE)
-GROUPS = (NODES, ARCHIVE, DASHBOARD, TARGETS)
+GROUPS = (NODES, ARCHIVE, DASHBOARD, FRONT, TARGETS)
 MADE = ("speedtest_upgrades",)  # nodes.yml makes it
 ENDINGS = (".yml", ".yaml", ".json")
 COPY_EXAMPLE = "copy the example, `cp -r inventory/homelab inventory/mine`, and put your machines into its hosts.yml"
@@ -63,6 +63,10 @@ def of_groups(inventory: Inventory) -> Iterator[Problem]:
     if outside := [host for host in inventory.groups.get(DASHBOARD, []) if host not in archives]:
         words = f"the dashboard reads the archive's files: put only the host of group {ARCHIVE} into it"
         yield Problem(f"group {DASHBOARD}", ", ".join(outside[:5]), words)
+    dashboards = inventory.groups.get(DASHBOARD, [])
+    if alone := [host for host in inventory.groups.get(FRONT, []) if host not in dashboards]:
+        words = f"the front leads to the dashboard on its own host: put it into group {DASHBOARD} too"
+        yield Problem(f"group {FRONT}", ", ".join(alone[:5]), words)
     placed = {host for group in GROUPS for host in inventory.groups.get(group, [])}
     for group, hosts in inventory.groups.items():
         like = difflib.get_close_matches(group.lower().replace("-", "_"), GROUPS, 1, 0.8)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import ssl
 from collections.abc import Callable, Iterator
 from itertools import combinations
 from pathlib import Path
@@ -13,10 +15,11 @@ from speedtest_logger.inventory import roles
 from speedtest_logger.inventory.environment import environment
 from speedtest_logger.inventory.found import BadValueError, Inventory, Problem, Problems, View, seen
 from speedtest_logger.inventory.settings import in_variables, variable_of
+from speedtest_logger.inventory.tables.front import LETS_ENCRYPT
 from speedtest_logger.node import config
 
 LOGGER, BACKUP, LIMIT = "speedtest_logger_", "speedtest_archive_backup_", "speedtest_archive_limit_"
-DASHBOARD = "speedtest_dashboard_"
+DASHBOARD, FRONT = "speedtest_dashboard_", "speedtest_front_"
 ROLES = ("speedtest_logger", "speedtest_archive", "speedtest_dashboard", "speedtest_target")
 ACCOUNTS = {role: f"{role}_user" for role in ROLES}
 DIRECTORIES = {
@@ -26,10 +29,11 @@ DIRECTORIES = {
     "speedtest_target": ("dir", "config_dir"),
 }
 # What the roles make under names of their own.
-OWN_ACCOUNT = "speedtest-backup"
+OWN_ACCOUNTS = {"speedtest-backup": "backups have", "speedtest-front": "the front has"}
 OWN_DIRECTORIES = {
     "speedtest_archive": ("/etc/speedtest-archive", "/var/cache/speedtest-backup"),
     "speedtest_dashboard": ("/etc/speedtest-dashboard",),
+    "speedtest_front": ("/etc/speedtest-front", "/var/lib/speedtest-front"),
 }
 # Of each pair the first must not be below the second.
 AT_LEAST = (
@@ -43,6 +47,8 @@ AT_LEAST = (
     ("raw_mb", "raw_day_mb"),
     ("low_disk_mb", "free_mb"),
 )
+# Ends of names that no public name server knows (RFC 6761, 6762, 8375, and what routers have).
+NOT_PUBLIC = (".local", ".localhost", ".home.arpa", ".internal", ".lan", ".home", ".test", ".example", ".invalid")
 WAYS_OUT = "raise speedtest_logger_interval, lower speedtest_logger_measure_timeout_seconds, or put fewer nodes on it"
 
 
@@ -71,8 +77,8 @@ def accounts(view: View) -> Iterator[Problem]:
         if view[one] == view[other]:
             yield problem(view, other, f"{one} is the same: give each role an account of its own")
     for variable in names:
-        if view[variable] == OWN_ACCOUNT:
-            yield problem(view, variable, "backups have an account of this name: give each an account of its own")
+        if whose := OWN_ACCOUNTS.get(view.text(variable)):
+            yield problem(view, variable, f"{whose} an account of this name: give each an account of its own")
         if view[variable] == view.values.get("ansible_user"):
             yield problem(view, variable, "ansible_user is the same: a service needs an account of its own")
 
@@ -228,6 +234,96 @@ def dashboard_port(view: View) -> Iterator[Problem]:
             yield problem(view, DASHBOARD + "port", f"{other} has it too: give each server a port of its own")
 
 
+def front(view: View) -> Iterator[Problem]:
+    """What is before the dashboard has a name, and a dashboard of which only those who log in see anything."""
+    if view[FRONT + "state"] == "absent":
+        return
+    if view[DASHBOARD + "state"] == "absent":
+        words = f"{DASHBOARD}state is absent, and it leads there: set absent here too"
+        yield problem(view, FRONT + "state", words)
+    if not view[FRONT + "name"]:
+        words = "browsers reach the dashboard under it: set the host's name, such as speed.example.org"
+        yield problem(view, FRONT + "name", words)
+    if not view[DASHBOARD + "users"]:
+        words = "whoever reaches the front would see everything: name users, or leave the host out of speedtest_front"
+        yield problem(view, DASHBOARD + "users", words)
+    if not domains.is_loopback(view.text(DASHBOARD + "bind")):
+        words = "the dashboard would be reached beside its front, without TLS: leave it at 127.0.0.1"
+        yield problem(view, DASHBOARD + "bind", words)
+
+
+def front_certificate(view: View) -> Iterator[Problem]:
+    """What the front's certificate is made from is there, and can be one of this name."""
+    if view[FRONT + "state"] == "absent":
+        return
+    kind, directory = view[FRONT + "tls"], view.text(FRONT + "acme_directory")
+    if kind == "acme" and directory == LETS_ENCRYPT and not is_public(view.text(FRONT + "name")):
+        words = (
+            "Let's Encrypt gives certificates for public names only: take one that the Internet's name servers know, "
+            f"set {FRONT}acme_directory to a server of your own, or {FRONT}tls to internal"
+        )
+        yield problem(view, FRONT + "name", words)
+    ca = FRONT + "acme_ca_file"
+    if kind == "acme" and view[ca] and not readable(view.text(ca)):
+        yield problem(view, ca, "there is no such file on the control machine, or it cannot be read")
+    if kind == "files":
+        yield from front_files(view)
+
+
+def front_files(view: View) -> Iterator[Problem]:
+    """Certificate and key are there, and belong together."""
+    names = (FRONT + "certificate_file", FRONT + "key_file")
+    missing = [name for name in names if not view[name] or not readable(view.text(name))]
+    for name in missing:
+        words = f"{FRONT}tls is files: name a PEM file on the control machine that can be read"
+        yield problem(view, name, words)
+    if missing:
+        return
+    certificate, key = (view.text(name) for name in names)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except (OSError, ValueError) as error:
+        why = getattr(error, "reason", None) or error
+        words = f"it is no PEM certificate to the key {key}, which must have no passphrase ({why}): name two that fit"
+        yield problem(view, FRONT + "certificate_file", words)
+
+
+def front_ports(view: View) -> Iterator[Problem]:
+    """Nobody else on the host has the front's ports."""
+    http, https = FRONT + "http_port", FRONT + "https_port"
+    if view[FRONT + "state"] == "absent":
+        return
+    if view[http] == view[https]:
+        yield problem(view, https, f"{http} is the same: give each a port of its own")
+    others = [DASHBOARD + "port"]
+    if "speedtest_target" in view.roles:
+        others += ["speedtest_target_librespeed_port", "speedtest_target_iperf3_ports"]
+        if view["speedtest_target_stock_nginx_enabled"] and 80 in (view[http], view[https]):
+            words = "Debian's own nginx would keep port 80, which the front needs: set false, or another port"
+            yield problem(view, "speedtest_target_stock_nginx_enabled", words)
+    for port in (http, https):
+        for other in others:
+            if other not in view.bad and view[port] in (view[other], *as_list(view[other])):
+                yield problem(view, port, f"{other} has it too: give each server a port of its own")
+
+
+def front_named(view: View) -> Iterator[Problem]:
+    """A front's name says that there is one."""
+    if "speedtest_front" not in view.roles and view.values.get(FRONT + "name"):
+        words = "this host is not in group speedtest_front, so that nothing is there: put it into it, or leave this out"
+        yield problem(view, FRONT + "name", words)
+
+
+def is_public(name: str) -> bool:
+    """Whether a name may be one that the Internet's name servers know."""
+    return "." in name and not name.endswith(NOT_PUBLIC)
+
+
+def readable(path: str) -> bool:
+    """Whether a file of the control machine can be read."""
+    return Path(path).is_file() and os.access(path, os.R_OK)
+
+
 def release(view: View, variable: str, directory: str, checkout: Path) -> Iterator[Problem]:
     """A version is this checkout's, or its artifact is there."""
     if variable in view.bad or directory in view.bad or view[variable] == __version__:
@@ -246,7 +342,8 @@ RELATIONS: dict[str, tuple[Relation, ...]] = {
     "": (accounts, directories),
     "speedtest_logger": (node_settings, own_server, licence, image, docker_key),
     "speedtest_archive": (backups, limits),
-    "speedtest_dashboard": (dashboard, dashboard_access, dashboard_port),
+    "speedtest_dashboard": (dashboard, dashboard_access, dashboard_port, front_named),
+    "speedtest_front": (front, front_certificate, front_ports),
     "speedtest_target": (ports,),
 }
 

@@ -35,11 +35,13 @@ DATA = {
     "speedtest_logger": ["/var/lib/speedtest-telemetry", "/var/log/speedtest-telemetry"],
     "speedtest_archive": ["/srv/speedtest-archive"],
     "speedtest_dashboard": ["/var/lib/speedtest-dashboard"],
+    "speedtest_front": ["/var/lib/speedtest-front"],
     "speedtest_target": [],
 }
 USERS = [{"name": "ada", "password": "scrypt$16384$8$1$c2FsdA==$aGFzaA=="}]
 KEYS = [{"name": "grafana", "id": "abcdefgh", "sha256": "0" * 64, "scopes": ["read"], "expires": None}]
 SHARES = [{"location": "home", "sha256": "1" * 64, "expires": date(2027, 1, 31)}]
+NAME = "speed.example.org"
 OWN = {("ingest_interval", "speedtest_archive")}  # what a role does not take from another one
 # What stays when all is taken off, since it is others' too, or was there before.
 OTHERS = {"/mnt/usb/restic"}
@@ -52,7 +54,11 @@ def here(tmp_path_factory):
     (folder / "requirements.txt").write_text("duckdb==1\n")
     archive = {"archive_dir": "/srv/speedtest-archive", "archive_user": "speedtest-archive", "ingest_interval": "5min"}
     control = {"artifact_dir": str(folder), "requirements_file": str(folder / "requirements.txt")}
-    return {**control, **archive, "front": "", "slots": SLOTS}
+    for name in ("certificate", "key", "ca"):
+        (folder / f"{name}.pem").write_text(f"{name}\n")
+    files = {f"{name}_file": str(folder / f"{name}.pem") for name in ("certificate", "key")}
+    front = {**files, "name": NAME, "dashboard_bind": "127.0.0.1", "dashboard_port": 8000, "front": ""}
+    return {**control, **archive, **front, "acme_ca_file": str(folder / "ca.pem"), "slots": SLOTS}
 
 
 def wanted(role, here, **changes):
@@ -78,6 +84,7 @@ VARIANTS = {
         {},
         {"users": USERS, "keys": KEYS, "shares": SHARES, "bind": "192.0.2.1"},
     ],
+    "speedtest_front": [{"tls": "internal"}, {"tls": "acme"}, {"tls": "files"}],
     "speedtest_target": [
         {"librespeed_port": port, "iperf3_ports": ports} for port, ports in itertools.product((0, 8989), ([], [5201]))
     ],
@@ -104,7 +111,7 @@ def test_everything_that_a_role_has_put_there_goes_with_state_absent(here, role,
             assert is_gone(path, purged), path
             assert is_gone(path, kept) != data or path.endswith("limits.env"), path
         assert not is_gone("/mnt/usb/restic", purged)
-        units = {item["name"] for item in made.get("units", [])} - {"nginx.service"}
+        units = {item["name"] for item in made.get("units", [])} - {"nginx.service", "caddy.service"}
         gone = set(kept["absent_units"])
         assert {name.partition("@")[0] for name in units} <= {name.partition("@")[0] for name in gone}
         accounts = {item["name"] for item in made["accounts"]}
@@ -223,10 +230,59 @@ def test_the_dashboard_reads_by_the_archives_group_and_starts_again_with_what_it
     assert [name for name in changed if not [path for path in restarting if path.endswith(f"/{name}")]] == []
 
 
+CADDYFILE, KEY = "/etc/speedtest-front/Caddyfile", "/etc/speedtest-front/key.pem"
+
+
+def test_a_front_has_the_files_that_its_kind_of_certificate_needs(here):
+    internal, acme, files = (files_of("speedtest_front", here, tls=kind) for kind in ("internal", "acme", "files"))
+    folder = "/etc/speedtest-front/"
+    named = {path.removeprefix(folder) for path in (*internal, *acme, *files) if path.endswith(".pem")}
+    assert named == {"acme-ca.pem", "certificate.pem", "key.pem"}
+    assert not [path for path in internal if path.endswith(".pem")]
+    assert acme[f"{folder}acme-ca.pem"]["content"] == "ca\n"
+    assert files[f"{folder}certificate.pem"]["content"] == "certificate\n"
+    assert [files[KEY][part] for part in ("content", "group", "mode", "secret")] == [
+        *("key\n", "speedtest-front", "0640", True)
+    ]
+    gone = wanted("speedtest_front", here, tls="internal").desired["absent_paths"]
+    assert {folder + name for name in named} <= set(gone)
+
+
+def test_a_front_s_files_are_not_read_where_it_goes(here):
+    nowhere = {"certificate_file": "/nowhere/x.pem", "key_file": "/nowhere/x.key"}
+    assert "files" not in wanted("speedtest_front", here, tls="files", state="absent", **nowhere).desired
+
+
+@pytest.mark.parametrize("kind", ["internal", "acme", "files"])
+def test_a_front_s_configuration_is_checked_and_says_what_it_must(here, kind):
+    item = files_of("speedtest_front", here, tls=kind, dashboard_bind="::1")[CADDYFILE]
+    assert "caddy validate" in item["validate"]
+    assert item["validate"].count("%s") == 1
+    assert item["restarts"] == ["speedtest-front.service"]
+    lines = [line.strip() for line in item["content"].splitlines()]
+    said = ("admin off", "strict_sni_host on", "protocols tls1.2", "reverse_proxy [::1]:8000", f"{NAME}:443 {{")
+    assert [line for line in said if line not in lines] == []
+    assert "header Strict-Transport-Security max-age=31536000" in lines
+    assert "https://speed.example.org{uri} 308" in item["content"]
+
+
+def test_a_front_on_another_port_sends_browsers_there(here):
+    content = files_of("speedtest_front", here, https_port=8443, hsts_seconds=0)[CADDYFILE]["content"]
+    assert f"redir https://{NAME}:8443{{uri}} 308" in content
+    assert "Strict-Transport-Security" not in content
+
+
+def test_debian_s_own_service_makes_room_for_the_front_and_stays_as_it_is_found_later(here):
+    (stock, own) = wanted("speedtest_front", here).desired["units"]
+    assert (stock["name"], stock["active"], stock["enabled"]) == ("caddy.service", False, False)
+    assert own == {"name": "speedtest-front.service"}
+    assert "caddy.service" not in wanted("speedtest_front", here, state="absent").desired["absent_units"]
+
+
 def test_the_dashboard_is_told_of_its_front(here):
     path = "/etc/speedtest-dashboard/dashboard.env"
-    told = files_of("speedtest_dashboard", here, front="speed.example.org")[path]["content"]
-    assert 'SPEEDTEST_DASHBOARD_FRONT="speed.example.org"' in told
+    told = files_of("speedtest_dashboard", here, front=NAME)[path]["content"]
+    assert f'SPEEDTEST_DASHBOARD_FRONT="{NAME}"' in told
     assert "FRONT" not in files_of("speedtest_dashboard", here)[path]["content"]
 
 

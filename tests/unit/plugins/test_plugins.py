@@ -324,6 +324,24 @@ def test_the_status_says_where_the_dashboard_listens_and_how_it_is(variables, pl
     assert found["problems"] == ([problem] if problem else [])
 
 
+@pytest.mark.parametrize(
+    ("variables", "plan", "cell"),
+    [
+        ({}, {"drift": []}, "https://speed.example.org"),
+        ({"speedtest_front_https_port": 8443}, {"drift": []}, "https://speed.example.org:8443"),
+        ({}, {"drift": ["unit x: not active"], "units": [{"name": "x"}]}, "NOT RUNNING"),
+        ({"speedtest_front_state": "absent"}, {"drift": []}, "absent"),
+    ],
+)
+def test_the_status_says_under_which_name_the_front_answers(variables, plan, cell):
+    seen = {"speedtest_front_observed": {"plan": plan, "programs": {}}}
+    hostvars = {"arc": {"speedtest_front_name": "speed.example.org", **variables, **seen}}
+    found = status.fleet_status(hostvars, {"speedtest_front": ["arc"]}, ["arc"])
+    (row,) = [line for line in found["table"] if line.startswith("arc (front)")]
+    assert cell in row.split("  ") or f" {cell} " in row
+    assert found["problems"] == [f"arc: differs from the inventory: {words}" for words in plan["drift"]]
+
+
 def test_the_status_names_what_is_wrong_with_the_archive():
     state = {"nodes": {}, "backup": {}, "problems": ["a month cannot be read any more"]}
     programs = {"/usr/local/bin/speedtest-archive": json.dumps(state)}

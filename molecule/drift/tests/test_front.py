@@ -1,0 +1,211 @@
+"""The dashboard over https: whom the front answers, what it tells the dashboard, where its certificates come from."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+
+import pytest
+from fleet import attempt, on, playbook, quoted, wait_until
+from security import exposure
+
+NODE = "homelab"
+NAME = "speed.example.org"
+UNIT = "speedtest-front.service"
+CADDYFILE = "/etc/speedtest-front/Caddyfile"
+ROOT = "/var/lib/speedtest-front/caddy/pki/authorities/local/root.crt"
+MOST_EXPOSED = 2.0
+HSTS = "strict-transport-security: max-age=31536000"
+WORDS = "four words of a test"  # ada's password
+PEBBLE = "/var/tmp/pebble"
+PEBBLE_CONFIG = {
+    "listenAddress": "127.0.0.1:14000",
+    "managementListenAddress": "127.0.0.1:15000",
+    "certificate": f"{PEBBLE}/own.pem",
+    "privateKey": f"{PEBBLE}/own.key",
+    "httpPort": 80,
+    "tlsPort": 1,
+    "ocspResponderURL": "",
+    "externalAccountBindingRequired": False,
+    "certificateValidityPeriod": 12,  # seconds; Caddy renews after two thirds
+}
+# What the page of a logged-in browser does: it opens a WebSocket, and is told how things are.
+SOCKET = """
+import socket, ssl, sys
+from websockets.sync.client import connect
+root, name, cookie = sys.argv[1:]
+trusting = ssl.create_default_context(cafile=root)
+plain = socket.create_connection(("127.0.0.1", 443), 10)
+with connect(f"wss://{name}/ws", sock=plain, ssl=trusting, server_hostname=name, origin=f"https://{name}",
+             additional_headers={"Cookie": cookie}, open_timeout=10) as secured:
+    print(secured.recv(timeout=10))
+"""
+
+
+def asked(path: str = "/login", *options: str, name: str = NAME, root: str = ROOT, scheme: str = "https") -> str:
+    """What a browser that trusts a root is answered, names of headers in lower case; or how curl ended."""
+    port = 443 if scheme == "https" else 80
+    said = attempt(
+        NODE,
+        f"curl --silent --show-error --max-time 15 --include --cacert {root} --resolve {name}:{port}:127.0.0.1 "
+        f"{' '.join(map(quoted, options))} {scheme}://{name}{path}",
+    )
+    if said.returncode:
+        return f"curl {said.returncode}: {said.stdout}"
+    head, _, body = said.stdout.replace("\r", "").partition("\n\n")
+    names = re.sub(r"(?m)^[\w-]+:", lambda name: name[0].lower(), head)
+    return f"{names}\n\n{body}"
+
+
+def status(answer: str) -> int:
+    """An answer's status code; 0 where there was none."""
+    found = re.match(r"HTTP/[12.]+ (\d+)", answer)
+    return int(found[1]) if found else 0
+
+
+def log_in(source: str, *options: str, words: str = WORDS) -> str:
+    """What the login form is answered, sent from one of loopback's addresses."""
+    form = ["--data-urlencode", "name=ada", "--data-urlencode", f"password={words}"]
+    return asked("/login", *form, "--header", f"Origin: https://{NAME}", "--interface", source, *options)
+
+
+def test_only_https_is_answered_under_the_front_s_own_name():
+    answer = asked()
+    assert status(answer) == 200, answer
+    assert HSTS in answer
+    assert "server:" not in answer
+    redirected = asked("/line/home?range=7d", scheme="http")
+    assert status(redirected) == 308
+    assert f"location: https://{NAME}/line/home?range=7d" in redirected
+    assert asked(name="other.example.org").startswith("curl 35")  # there is no certificate for it
+    assert status(asked(name="other.example.org", scheme="http")) == 421
+    assert status(asked("/login", "--header", "Host: other.example.org")) == 421
+
+
+def test_what_is_large_is_compressed():
+    assert "content-encoding:" in asked("/static/dashboard.css", "--compressed")
+
+
+def test_a_login_is_told_from_whom_it_comes_and_its_cookie_is_for_https_alone():
+    """Whatever a client says of itself: neither another address nor a fresh throttle comes of it."""
+    answer = log_in("127.0.0.5", "--header", "X-Forwarded-For: 192.0.2.66", "--header", "X-Forwarded-Proto: http")
+    assert status(answer) == 303, answer
+    cookie = re.search(r"set-cookie: (\S+);.*", answer)
+    assert cookie is not None, answer
+    assert cookie[1].startswith("__Host-speedtest_session=")
+    assert "; Secure" in cookie[0]
+    said = on(NODE, "journalctl --unit speedtest-dashboard --output cat --no-pager")
+    assert '"address": "127.0.0.5"' in said
+    assert "192.0.2.66" not in said
+    guesses = [
+        status(log_in("127.0.0.6", "--header", f"X-Forwarded-For: 192.0.2.{n}", words="others")) for n in range(6)
+    ]
+    assert guesses == [401] * 5 + [429]
+
+
+def test_a_web_socket_passes_through_for_who_has_logged_in():
+    found = re.search(r"set-cookie: (\S+);", log_in("127.0.0.7"))
+    assert found is not None
+    python = f"/opt/speedtest-dashboard/venv/bin/python -c {quoted(SOCKET)} {ROOT} {NAME}"
+    told = attempt(NODE, f"{python} {found[1]}")
+    assert told.returncode == 0, told.stdout
+    assert json.loads(told.stdout)["type"] == "hello"
+    assert "HTTP 401" in attempt(NODE, f"{python} ''").stdout
+
+
+def test_its_service_is_sandboxed():
+    found, said = exposure(NODE, UNIT)
+    print(f"{UNIT}: {found}")
+    assert found <= MOST_EXPOSED, said
+    stock = attempt(NODE, "systemctl is-enabled caddy.service; systemctl show --property=MainPID caddy.service")
+    assert stock.stdout.split() == ["disabled", "MainPID=0"]
+    listening = on(NODE, "ss --listening --tcp --numeric --no-header --processes | grep caddy")
+    assert sorted(set(re.findall(r":(\d+)\s", listening))) == ["443", "80"]
+
+
+def test_a_dashboard_that_is_down_is_said_in_words():
+    on(NODE, "systemctl stop speedtest-dashboard.service")
+    try:
+        page, problem = asked("/"), asked("/api/v1/nodes")
+    finally:
+        on(NODE, "systemctl start speedtest-dashboard.service")
+    assert status(page) == status(problem) == 502
+    assert HSTS in page
+    assert "The dashboard is down" in page
+    assert "systemctl status speedtest-dashboard" in page
+    assert json.loads(problem.partition("\n\n")[2])["status"] == 502
+    assert status(asked()) == 200
+
+
+def converge(**variables: str) -> tuple[int, str]:
+    """How playbooks/dashboard.yml ended with other values, and what it said."""
+    extra = json.dumps({f"speedtest_front_{name}": value for name, value in variables.items()})
+    done = playbook("playbooks/dashboard.yml", "--extra-vars", extra)
+    return done.returncode, " ".join(done.stdout.split())
+
+
+def test_a_configuration_that_caddy_refuses_does_not_replace_the_one_that_works(tmp_path):
+    (tmp_path / "ca.pem").write_text("no certificate\n")
+    before = on(NODE, f"sha256sum {CADDYFILE}; systemctl show --property=MainPID {UNIT}")
+    code, said = converge(tls="acme", acme_ca_file=str(tmp_path / "ca.pem"))
+    assert code != 0
+    assert "the old one stays" in said
+    assert on(NODE, f"sha256sum {CADDYFILE}; systemctl show --property=MainPID {UNIT}") == before
+    assert status(asked()) == 200
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory) -> dict[str, str]:
+    """pebble, the ACME server with which Let's Encrypt tests: it asks the front itself whether the name is its own."""
+    subject = "-subj /CN=localhost -addext subjectAltName=DNS:localhost,DNS:" + NAME
+    new = f"openssl req -x509 -newkey rsa:2048 -nodes -keyout own.key -out own.pem {subject} 2>/dev/null"
+    on(NODE, f"apt-get -qq -y install pebble >/dev/null && mkdir {PEBBLE} && cd {PEBBLE} && {new}")
+    on(NODE, f"echo {quoted(json.dumps({'pebble': PEBBLE_CONFIG}))} >{PEBBLE}/config.json")
+    on(NODE, f"echo '127.0.0.1 {NAME}' >>/etc/hosts")
+    on(NODE, f"systemd-run --quiet --unit pebble --setenv=PEBBLE_VA_NOSLEEP=1 pebble -config {PEBBLE}/config.json")
+    wait_until("pebble answers", lambda: attempt(NODE, f"{management()} | grep BEGIN").returncode == 0, 20, every=0.5)
+    on(NODE, f"{management()} >{PEBBLE}/root.pem")
+    places = {}
+    for name in ("own.pem", "own.key"):
+        place = tmp_path_factory.mktemp("pebble") / name
+        place.write_text(on(NODE, f"cat {PEBBLE}/{name}"))
+        places[name] = str(place)
+    return places
+
+
+def management() -> str:
+    return f"curl --silent --cacert {PEBBLE}/own.pem https://localhost:15000/roots/0"
+
+
+def serial() -> str:
+    """The number of the certificate that browsers are shown; empty where they are shown none."""
+    shown = f"openssl s_client -connect 127.0.0.1:443 -servername {NAME} </dev/null 2>/dev/null"
+    return attempt(NODE, f"{shown} | openssl x509 -noout -serial 2>/dev/null").stdout.strip()
+
+
+def test_an_acme_server_gives_a_certificate_and_another_one_in_time(authority):
+    code, said = converge(tls="acme", acme_directory="https://localhost:14000/dir", acme_ca_file=authority["own.pem"])
+    assert code == 0, said[-3000:]
+    # Caddy looks every ten minutes whether one is to be renewed
+    on(NODE, f"sed -i 's/admin off/admin off\\n\\trenew_interval 1s/' {CADDYFILE} && systemctl restart {UNIT}")
+    wait_until("there is a certificate", lambda: status(asked(root=f"{PEBBLE}/root.pem")) == 200, 30, every=0.5)
+    process = on(NODE, f"systemctl show --property=MainPID {UNIT}")
+    first, began = serial(), time.monotonic()
+    assert first
+    wait_until("it is renewed", lambda: serial() not in ("", first), 30, every=0.5)
+    print(f"renewed after {time.monotonic() - began:.1f} s")
+    assert status(asked(root=f"{PEBBLE}/root.pem")) == 200
+    assert on(NODE, f"systemctl show --property=MainPID {UNIT}") == process
+    validated = on(NODE, "journalctl --unit pebble --output cat --no-pager")
+    assert f"Attempting to validate w/ HTTP: http://{NAME}:80/.well-known/acme-challenge/" in validated
+
+
+def test_a_certificate_of_one_s_own_is_taken_as_it_is(authority):
+    code, said = converge(tls="files", certificate_file=authority["own.pem"], key_file=authority["own.key"])
+    assert code == 0, said[-3000:]
+    assert "PRIVATE KEY" not in said
+    assert status(asked(root=f"{PEBBLE}/own.pem")) == 200
+    shown = on(NODE, "stat --format '%U %G %a' /etc/speedtest-front/key.pem").strip()
+    assert shown == "root speedtest-front 640"
+    assert attempt(NODE, "ls /etc/speedtest-front/acme-ca.pem").returncode != 0
