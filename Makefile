@@ -31,7 +31,7 @@ lint: .venv/complete ## ruff, yamllint, ansible-lint, shellcheck, hadolint
 	yamllint --strict .
 	ANSIBLE_INVENTORY=inventory/homelab ansible-lint --offline
 	shellcheck .ci/run
-	hadolint docker/Dockerfile.logger
+	hadolint docker/Dockerfile.logger docker/Dockerfile.dashboard
 
 types: .venv/complete ## mypy, strict
 	mypy
@@ -86,13 +86,15 @@ benchmark: .venv-benchmark/complete .venv/complete peers ## ratios against named
 
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/speedtest_logger/__init__.py)
 PLATFORM ?= linux/$(shell uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')
-image: ## the logger's image as a file, for nodes that can reach no registry (needs Docker; PLATFORM=linux/arm64 for a Pi)
+image: image-logger image-dashboard ## both images as files, for hosts that can reach no registry (needs Docker; PLATFORM=linux/arm64 for a Pi)
+
+image-%: ## one of them: image-logger, image-dashboard
 	mkdir -p dist
-	docker build --platform $(PLATFORM) --network host --file docker/Dockerfile.logger --build-arg VERSION=$(VERSION) \
-	  --tag speedtest-logger:$(VERSION) .
-	set -o pipefail; docker image save speedtest-logger:$(VERSION) | gzip --fast >dist/speedtest-logger-$(VERSION).image.tar.gz
-	@du --human-readable dist/speedtest-logger-$(VERSION).image.tar.gz
-	docker image ls --format '{{.Repository}}:{{.Tag}} {{.Size}}' speedtest-logger:$(VERSION)
+	docker build --platform $(PLATFORM) --network host --file docker/Dockerfile.$* --build-arg VERSION=$(VERSION) \
+	  --tag speedtest-$*:$(VERSION) .
+	set -o pipefail; docker image save speedtest-$*:$(VERSION) | gzip --fast >dist/speedtest-$*-$(VERSION).image.tar.gz
+	@du --human-readable dist/speedtest-$*-$(VERSION).image.tar.gz
+	docker image ls --format '{{.Repository}}:{{.Tag}} {{.Size}}' speedtest-$*:$(VERSION)
 
 docs: .venv/complete ## write docs/reference and the roles' README, defaults and argument_specs again
 	$(PYTHON) docs/generate.py
@@ -112,7 +114,7 @@ clean: ## remove environments and what was built
 
 # programs that tests and benchmarks drive for real; installed where they are missing
 TEST_PROGRAMS := iperf3:iperf3 speedtest-cli:speedtest-cli ssh:openssh-client systemd-analyze:systemd gpg:gnupg restic:restic \
-  Rscript:r-base-core chromium-headless-shell:chromium-headless-shell
+  Rscript:r-base-core chromium-headless-shell:chromium-headless-shell caddy:caddy
 PEERS := /usr/sbin/sshd:openssh-server psql:postgresql
 .PHONY: tools peers
 tools: PROGRAMS = $(TEST_PROGRAMS)

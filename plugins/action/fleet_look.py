@@ -54,6 +54,7 @@ OWN = {
     FRONT: speedtest_front.ROLE,
     TARGETS: speedtest_target.ROLE,
 }
+CONTAINED = {NODES: "speedtest_logger_runtime", DASHBOARD: "speedtest_dashboard_runtime"}
 # What is kept of what was seen: the rest is large, and nobody asks for it.
 KEPT = ("plan", "programs", "docker", "links", "texts", "names", "notes", "settled")
 # What an answer of another form than the module's raises.
@@ -127,12 +128,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         """What each role wants on a host, by role; None where nobody can tell yet."""
         mine = [role for group, role in OWN.items() if host in self.groups.get(group, [])]
         wanted: dict[str, Wanted | None] = {role: self.wanted(role, host) for role in mine}
+        if any(self.contained(group, host) for group in CONTAINED):
+            wanted[docker_host.ROLE] = self.wanted(docker_host.ROLE, host)
         if host in self.groups.get(NODES, []):
-            if self.hostvars[host].get("speedtest_logger_runtime") == "compose":
-                wanted[docker_host.ROLE] = self.wanted(docker_host.ROLE, host)
             given = self.of_fleet(host, state) if state else None
             wanted[speedtest_logger.ROLE] = self.wanted(speedtest_logger.ROLE, host, given) if given else None
         return wanted
+
+    def contained(self, group: str, host: str) -> bool:
+        """Whether what a group's role has on a host runs in a container."""
+        runtime = self.hostvars[host].get(CONTAINED.get(group))
+        return runtime == "compose" and host in self.groups.get(group, [])
 
     def of_fleet(self, host: str, state: dict[str, Any]) -> dict[str, Any]:
         """A node's inputs that come from the whole fleet."""
@@ -183,10 +189,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         groups = [group for group in USES if host in self.groups.get(group, [])]
         if looked is None:
             return [f"due_{group}" for group in groups]
-        of_group = {**{group: [role] for group, role in OWN.items()}, NODES: [docker_host.ROLE, speedtest_logger.ROLE]}
+        of_group = {**OWN, NODES: speedtest_logger.ROLE}
         found = []
         for group in groups:
-            mine = [looked[role] for role in of_group[group] if role in looked]
+            its = [of_group[group], *([docker_host.ROLE] if self.contained(group, host) else [])]
+            mine = [looked[role] for role in its if role in looked]
             if systems.problem(mine[0]["system"], [USES[group]]) or not all(each.get("settled") for each in mine):
                 found.append(f"due_{group}")
         return found

@@ -14,6 +14,7 @@ from plugins.desired.things import UNIT_DIRECTORY, Desired
 from plugins.modules.host_state import ASKED
 
 TEMPLATED = re.compile(r"@[^.]*\.")
+NUMBER = re.compile(r"<(uid|gid) of ([^<>\s]+)>")
 
 
 WHAT_NOW = "somebody put it there; look at it, remove it, and run again"
@@ -50,8 +51,9 @@ def plan(desired: Desired, observed: dict[str, Any]) -> dict[str, Any]:
     units whose files a run before this one wrote without telling systemd. `secrets` are files with no content here.
     """
     drift: list[str] = []
-    files = [fitting(merged(item, observed), observed) for item in desired.get("files", [])]
-    desired = {**desired, "files": files}
+    files = [numbered(fitting(merged(item, observed), observed), observed) for item in desired.get("files", [])]
+    projects = [numbered(item, observed) for item in desired.get("projects", [])]
+    desired = {**desired, "files": files, "projects": projects}
     refused = [words for words in wrong_kinds(desired, observed) if differs(drift, words)]
     made = {
         kind.name: [item for item in desired.get(kind.name, []) if differs(drift, kind.differs(item, observed))]
@@ -96,6 +98,20 @@ def fitting(item: dict[str, Any], observed: dict[str, Any]) -> dict[str, Any]:
     if not older or not installed or upstream(installed) >= upstream(older["before"]):
         return item
     return {**item, "content": older["content"]}
+
+
+def numbered(item: dict[str, Any], observed: dict[str, Any]) -> dict[str, Any]:
+    """An item whose text has the numbers of accounts in it, which each host has given itself: `numbers` names them.
+
+    <uid of NAME> and <gid of NAME> stand for them; that of an account which is yet to come stays as it is.
+    """
+
+    def number(found: re.Match[str]) -> str:
+        seen = observed["accounts"].get(found[2]) if found[2] in item["numbers"] else None
+        return str(seen[found[1]]) if seen else found[0]
+
+    texts = [name for name in ("content", "digest") if name in item] if "numbers" in item else []
+    return {**item, **{name: NUMBER.sub(number, item[name]) for name in texts}}
 
 
 def upstream(version: str) -> list[int]:

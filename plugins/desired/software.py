@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from plugins.desired.things import Thing, directory, folder, link, package, release, venv
+from plugins.desired.things import Thing, directory, folder, leftover, link, package, release, venv
 from plugins.lookup.release import release as artifact_of
 
 Values = dict[str, Any]
@@ -36,23 +36,30 @@ def replaced(v: Values, observed: Values) -> list[Values]:
     ]
 
 
-def things(v: Values, imports: Iterable[str], restarts: Iterable[str] = ()) -> list[Thing]:
-    """The release and its Python packages; `imports`: what must load there, `restarts`: units that run it."""
+def things(
+    v: Values, imports: Iterable[str], restarts: Iterable[str] = (), *, packages: bool = True, images: str = ""
+) -> list[Thing]:
+    """The release and its Python packages; `imports`: what must load there, `restarts`: units that run it.
+
+    A container has `packages` of its own: there are none on the host then. `images`: the repository of its images.
+    """
     n, install = names(v), v["install_dir"]
     made = {"path": "", "digest": ""}
     if v["state"] == "present":
         made = artifact_of(v["version"], Path(v["artifact_dir"]))
     before, venv_before = f"{install}/previous", f"{install}/previous-venv"
     units = list(restarts)
+    more = {"images": images} if images else {}
     return [
-        package("python3-venv"),
+        package("python3-venv", when=packages),
         directory(install),
         directory(f"{install}/releases"),
-        directory(f"{install}/venvs"),
+        directory(f"{install}/venvs", when=packages),
         release(n["release_dir"], made["path"], made["digest"], restarts=units),
-        venv(n["venv_dir"], v["requirements_file"], imports),
-        folder(f"{install}/releases", [n["release_dir"]], [n["current"], before]),
-        folder(f"{install}/venvs", [n["venv_dir"]], [n["venv"], venv_before]),
+        venv(n["venv_dir"], v["requirements_file"], imports, when=packages),
+        folder(f"{install}/releases", [n["release_dir"]], [n["current"], before], **more),
+        *([folder(f"{install}/venvs", [n["venv_dir"]], [n["venv"], venv_before])] if packages else []),
         link(n["current"], n["release_dir"], previous=before, restarts=units),
-        link(n["venv"], n["venv_dir"], previous=venv_before, restarts=units),
+        link(n["venv"], n["venv_dir"], when=packages, previous=venv_before, restarts=units),
+        leftover(venv_before, when=packages),
     ]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from plugins.desired import templates
+from plugins.desired import images, templates
 from plugins.desired.things import (
     UNIT_DIRECTORY,
     Goes,
@@ -246,43 +246,9 @@ def containers(v: Values, n: Values, *, compose: bool) -> list[Thing]:
 
 def image_of(v: Values, n: Values) -> Values:
     """The image, and how the node gets it; one that is kept is there."""
-    label = "org.opencontainers.image"
-    made = {"name": n["image"], "labels": {f"{label}.version": n["wanted"]}, "hint": PUT_BACK}
     if n["kept"]:
-        return made
-    if v["image_source"] == "pull":
-        return {
-            **made,
-            "pull": v["image"],
-            "hint": "speedtest_logger_image is where it is pulled from: the node must reach that registry, or set "
-            "speedtest_logger_image_source to build or load.",
-        }
-    if v["image_source"] == "load":
-        return {
-            **made,
-            "load": v["image_archive"],
-            "load_file": n["image_file"],
-            "hint": "speedtest_logger_image_archive is the file on the control machine; `make image` writes one that "
-            f"holds {n['image']}.",
-        }
-    digest = artifact_of(n["wanted"], Path(v["artifact_dir"]))["digest"]
-    revision = hashlib.sha256(f"{digest}{v['base_image']}{v['uid']}".encode()).hexdigest()
-    return {
-        **made,
-        "build": n["release_dir"],
-        "file": "docker/Dockerfile.logger",
-        "network": "host",
-        "labels": {**made["labels"], f"{label}.revision": revision},
-        "arguments": {
-            "BASE_IMAGE": v["base_image"],
-            "SOURCE": ".",
-            "VERSION": n["wanted"],
-            "REVISION": revision,
-            "UID": str(v["uid"]),
-        },
-        "hint": f"It is built on the node from speedtest_logger_base_image ({v['base_image']}) and Debian's packages: "
-        "the node must reach both, or set speedtest_logger_image_source to pull or load.",
-    }
+        return {**images.named(n["image"], n["wanted"]), "hint": PUT_BACK}
+    return images.got(ROLE, v, n, file="docker/Dockerfile.logger", arguments={"UID": str(v["uid"])})
 
 
 def compose_environment(v: Values, n: Values) -> Values:

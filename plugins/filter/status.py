@@ -68,7 +68,8 @@ def observed(hostvars: Any, host: str, role: str) -> dict[str, Any] | None:
     if "plan" not in found:
         found = (hostvars[host].get("fleet_logger_seen") or found) if role == "logger" else {}
         return {**found, "drift": None} if "programs" in found else None
-    docker = seen_of(hostvars, host, "docker_host") if role == "logger" else {}
+    contained = hostvars[host].get(f"speedtest_{role}_runtime") == "compose"
+    docker = seen_of(hostvars, host, "docker_host") if contained else {}
     return {**found, "drift": [*docker.get("plan", {}).get("drift", []), *found["plan"]["drift"]]}
 
 
@@ -216,7 +217,7 @@ def dashboard_cell(host: str, variables: Any, seen: dict[str, Any], problems: li
     )
     if state == "absent":
         return "absent"
-    if seen["plan"].get("units"):
+    if seen["plan"].get("units") or seen["plan"].get("projects"):
         return "NOT RUNNING"
     health = program(seen, "/usr/local/bin/speedtest-dashboard")
     said = str(health.get("status", "does not answer"))

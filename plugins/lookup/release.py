@@ -28,8 +28,14 @@ from ansible.plugins.lookup import LookupBase
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "speedtest_logger"
 SHARE = Path(__file__).resolve().parents[2] / "share"  # manuals and completions
-RECIPES = Path(__file__).resolve().parents[2] / "docker"
-CONTAINER_FILES = ("Dockerfile.logger", "compose.yml")
+CHECKOUT = Path(__file__).resolve().parents[2]
+# What images are built from besides, and how containers are started.
+CONTAINER_FILES = (
+    "docker/Dockerfile.logger",
+    "docker/compose.yml",
+    "docker/Dockerfile.dashboard",
+    "requirements/dashboard.txt",
+)
 PROGRAMS = {
     "speedtest-logger": "speedtest_logger.node.cli",
     "speedtest-receive": "speedtest_logger.archive.arrive.receive",
@@ -67,7 +73,7 @@ def contents() -> dict[str, tuple[bytes, bool]]:
         options = "-I" if name == "speedtest-archive" else "-IS"
         files[f"bin/{name}"] = (LAUNCHER.format(module=module, options=options).encode(), True)
     for name in CONTAINER_FILES:
-        files[f"docker/{name}"] = ((RECIPES / name).read_bytes(), False)
+        files[name] = ((CHECKOUT / name).read_bytes(), False)
     for file in sorted(path for path in SHARE.rglob("*") if path.is_file()):
         files[f"share/{file.relative_to(SHARE).as_posix()}"] = (file.read_bytes(), False)
     return files

@@ -365,6 +365,7 @@ def account_state(name: str) -> dict[str, Any] | None:
         return None
     return {
         "uid": found.pw_uid,
+        "gid": found.pw_gid,
         "home": found.pw_dir,
         "shell": found.pw_shell,
         "group": name_of(grp.getgrgid, found.pw_gid),

@@ -98,7 +98,8 @@ def test_an_image_is_built_from_a_checkout():
             [*login(NODE), "sudo tar --extract --directory /root/standalone"], stdin=packed.stdout, check=True
         )
     on(NODE, "cd /root/standalone/docker && cp .env.example .env && docker compose build --quiet")
-    on(NODE, "apt-get -qq -y --no-install-recommends install make && make -C /root/standalone image VERSION=9.9.9")
+    make = "make -C /root/standalone image-logger VERSION=9.9.9"
+    on(NODE, f"apt-get -qq -y --no-install-recommends install make && {make}")
     assert "0.1.0" in on(NODE, "docker run --rm speedtest-logger:local --version")
     assert "manifest.json" in on(NODE, "tar --list --file /root/standalone/dist/speedtest-logger-9.9.9.image.tar.gz")
     on(NODE, "docker image rm speedtest-logger:local speedtest-logger:9.9.9")

@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"speedtest-dashboard {__version__}")
     made = add_verbs(top, VERBS)
-    for verb in ("serve", "check"):
+    for verb in ("serve", "check", "health"):
         add_settings(made[verb])
     made["check"].add_argument("--json", action="store_true", help="print one JSON object for each finding")
     made["new-key"].add_argument("--name", required=True, type=key_name, help="what uses it")
@@ -123,15 +123,8 @@ def day(text: str) -> str:
 
 
 def settings_of(args: argparse.Namespace, environment: Mapping[str, str]) -> Settings:
-    """The settings: options above the environment, that above the file. Raises ConfigError."""
-    try:
-        below = env_file.read(args.env_file) if args.env_file else {}
-    except PermissionError as error:
-        raise NoAccessError(args.env_file, "read") from error
-    except (OSError, ValueError) as error:
-        raise ConfigError([f"{args.env_file}: {getattr(error, 'strerror', None) or error}"]) from error
-    said = {PREFIX + variable: getattr(args, name) for name, variable in OPTIONS.items()}
-    variables = {**below, **environment, **{name: value for name, value in said.items() if value is not None}}
+    """The settings, as the account that may use them. Raises ConfigError."""
+    variables = variables_of(args, environment)
     found = settings_.load(variables)
     if args.root:
         found = replace(found, archive_dir=args.root.absolute())
@@ -140,6 +133,18 @@ def settings_of(args: argparse.Namespace, environment: Mapping[str, str]) -> Set
     become_account(found)
     chosen = args.state_dir or variables.get(PREFIX + "DIR")
     return found if chosen else settings_.with_usable_state_dir(found, environment)
+
+
+def variables_of(args: argparse.Namespace, environment: Mapping[str, str]) -> dict[str, str]:
+    """Options above the environment, that above the file. Raises ConfigError."""
+    try:
+        below = env_file.read(args.env_file) if args.env_file else {}
+    except PermissionError as error:
+        raise NoAccessError(args.env_file, "read") from error
+    except (OSError, ValueError) as error:
+        raise ConfigError([f"{args.env_file}: {getattr(error, 'strerror', None) or error}"]) from error
+    said = {PREFIX + variable: getattr(args, name) for name, variable in OPTIONS.items()}
+    return {**below, **environment, **{name: value for name, value in said.items() if value is not None}}
 
 
 def become_account(settings: Settings) -> None:
@@ -187,11 +192,11 @@ def check(args: argparse.Namespace, environment: Mapping[str, str]) -> int:
     return EXIT_OK if all(finding.passed for finding in findings) else EXIT_UNHEALTHY
 
 
-def health(_: argparse.Namespace, environment: Mapping[str, str]) -> int:
+def health(args: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """What /health answers, as one JSON object."""
     from speedtest_logger.dashboard import health as asking
 
-    said = asking.ask(settings_.load(environment))
+    said = asking.ask(settings_.load(variables_of(args, environment)))
     print(json.dumps(said))
     return EXIT_OK if said["status"] == "healthy" else EXIT_UNHEALTHY
 

@@ -10,8 +10,10 @@ import sys
 from collections.abc import Callable
 
 import uvicorn
+from fastapi import FastAPI
 
 from speedtest_logger.dashboard import bounds
+from speedtest_logger.dashboard import settings as settings_
 from speedtest_logger.dashboard.app import create_app
 from speedtest_logger.dashboard.events import JsonLines, ServerLog
 from speedtest_logger.dashboard.settings import PREFIX, Settings
@@ -36,7 +38,7 @@ def serve(settings: Settings, tell: Callable[[str], None]) -> None:
         access_log=False,
         server_header=False,
         proxy_headers=bool(settings.front),  # nobody else may say whom they ask for
-        forwarded_allow_ips=["127.0.0.1", "::1"],
+        forwarded_allow_ips=list(settings.front_addresses or ("127.0.0.1", "::1")),
         http=bounds.Bounded,
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS,
@@ -53,6 +55,16 @@ def serve(settings: Settings, tell: Callable[[str], None]) -> None:
             bounds.Server(config).run(sockets=[listening])
         finally:
             log.event("info", "stopped")
+
+
+def for_work() -> FastAPI:
+    """The application as the environment says, for a server that starts it anew whenever its source changes.
+
+    uvicorn --reload --factory speedtest_logger.dashboard.server:for_work
+    """
+    settings = settings_.load(os.environ)
+    settings_.make_state_dir(settings.state_dir)
+    return create_app(settings, JsonLines("debug" if settings.debug else settings.log_level))
 
 
 def listen(host: str, port: int) -> socket.socket:

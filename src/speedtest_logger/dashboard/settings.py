@@ -21,8 +21,13 @@ from speedtest_logger.errors import ConfigError
 ENV_FILE = Path("/etc/speedtest-dashboard/dashboard.env")
 PREFIX = "SPEEDTEST_DASHBOARD_"
 LEVELS = ("debug", "info", "warning", "error")
+NO_DATABASE = "the dashboard has no database of its own: it reads the archive, SPEEDTEST_ARCHIVE_DIR"
+# What other dashboards are set up with, and why it has no effect here: whoever sets it expects one.
 NOT_OURS = {
-    "DATABASE_URL": "the dashboard has no database of its own: it reads the archive, SPEEDTEST_ARCHIVE_DIR",
+    **dict.fromkeys(("DATABASE_URL", "DB_HOST", "DB_PASS"), NO_DATABASE),
+    "REDIS_URL": "nothing waits in a queue or a cache of another program: one process does all",
+    "ELASTIC_URL": "it sends its log nowhere: its standard output has it, one JSON object a line",
+    "API_KEY_SECRET": "keys are random, and only their hashes are kept: `speedtest-dashboard new-key` makes one",
     "JWT_SECRET_KEY": "sessions are random and kept by the server, so that they can be ended: nothing is signed",
     "ENCRYPTION_KEY": "nothing is kept that would have to be decrypted: of passwords and keys there are only hashes",
 }
@@ -106,6 +111,13 @@ class Settings:
         "Where it is set, what comes over loopback is believed about whom it is asked for (X-Forwarded-For, "
         "X-Forwarded-Proto), no other names are answered but those of SPEEDTEST_DASHBOARD_HOSTS, and users are needed.",
     )
+    front_addresses: tuple[str, ...] = _option(
+        PREFIX + "FRONT_ADDRESSES",
+        Listed(domains.ADDRESS),
+        (),
+        "Where the front is on another machine or in another container: its addresses, with commas between them. "
+        "They are believed instead of loopback.",
+    )
     ingest_interval_seconds: int = _option(
         PREFIX + "INGEST_INTERVAL",
         Interval(),
@@ -162,6 +174,8 @@ def contradictions(settings: Settings) -> list[str]:
             f"{PREFIX}BIND={settings.bind}: without users everybody who can reach this address could read everything: "
             f"name users in {PREFIX}USERS_FILE, or listen on 127.0.0.1"
         )
+    if settings.front_addresses and not settings.front:
+        found.append(f"{PREFIX}FRONT_ADDRESSES: a front has a name: set {PREFIX}FRONT, or leave its addresses out")
     if settings.front and settings.users_file is None:
         found.append(
             f"{PREFIX}FRONT={settings.front}: without users everybody who reaches this name could read everything: "

@@ -18,7 +18,7 @@ DASHBOARD, FRONT = "speedtest_dashboard", "speedtest_front"
 ROLES_OF_GROUP = {
     NODES: ("speedtest_logger", "docker_host", "managed_host"),
     ARCHIVE: ("speedtest_archive", "managed_host"),
-    DASHBOARD: ("speedtest_dashboard", "managed_host"),
+    DASHBOARD: ("speedtest_dashboard", "docker_host", "managed_host"),
     FRONT: ("speedtest_front", "managed_host"),
     TARGETS: ("speedtest_target", "managed_host"),
 }

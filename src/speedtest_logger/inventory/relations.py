@@ -21,6 +21,8 @@ from speedtest_logger.node import config
 LOGGER, BACKUP, LIMIT = "speedtest_logger_", "speedtest_archive_backup_", "speedtest_archive_limit_"
 DASHBOARD, FRONT = "speedtest_dashboard_", "speedtest_front_"
 ROLES = ("speedtest_logger", "speedtest_archive", "speedtest_dashboard", "speedtest_target")
+CONTAINED = ("speedtest_logger", "speedtest_dashboard")  # roles that can run in a container
+Relation = Callable[[View], Iterator[Problem]]
 ACCOUNTS = {role: f"{role}_user" for role in ROLES}
 DIRECTORIES = {
     "speedtest_logger": ("install_dir", "config_dir", "state_dir", "log_dir"),
@@ -152,19 +154,24 @@ def licence(view: View) -> Iterator[Problem]:
             yield problem(view, LOGGER + licence_of.setting, words)
 
 
-def image(view: View) -> Iterator[Problem]:
+def image_of(role: str) -> Relation:
     """An image to pull has a name, with its digest."""
-    if view[LOGGER + "image_source"] == "pull" and not view[LOGGER + "image"]:
-        words = (
-            "speedtest_logger_image_source is pull: name the image with its digest, such as "
-            "registry.example.org/speedtest-logger@sha256:…"
-        )
-        yield problem(view, LOGGER + "image", words)
+
+    def image(view: View) -> Iterator[Problem]:
+        if view[f"{role}_image_source"] == "pull" and not view[f"{role}_image"]:
+            words = (
+                f"{role}_image_source is pull: name the image with its digest, such as "
+                f"registry.example.org/{role.replace('_', '-')}@sha256:…"
+            )
+            yield problem(view, f"{role}_image", words)
+
+    return image
 
 
 def docker_key(view: View) -> Iterator[Problem]:
     """Docker's own packages need the key that they are signed with."""
-    wanted = view[LOGGER + "runtime"] == "compose" and view["docker_host_source"] == "repository"
+    runtimes = [view[f"{role}_runtime"] for role in CONTAINED if role in view.roles]
+    wanted = "compose" in runtimes and view["docker_host_source"] == "repository"
     if wanted and not view["docker_host_repository_key"]:
         words = (
             "docker_host_source is repository: set the key that its packages are signed with, nothing is trusted unseen"
@@ -206,12 +213,10 @@ def ports(view: View) -> Iterator[Problem]:
 
 
 def dashboard(view: View) -> Iterator[Problem]:
-    """What shows the archive is where the archive is, and runs as its role can have it."""
+    """What shows the archive is where the archive is."""
     if view[DASHBOARD + "state"] == "present" and view["speedtest_archive_state"] == "absent":
         words = "speedtest_archive_state is absent, and it shows what lies there: set absent here too"
         yield problem(view, DASHBOARD + "state", words)
-    if view[DASHBOARD + "runtime"] == "compose":
-        yield problem(view, DASHBOARD + "runtime", "the dashboard runs by systemd only so far: set systemd")
 
 
 def dashboard_access(view: View) -> Iterator[Problem]:
@@ -337,12 +342,11 @@ def release(view: View, variable: str, directory: str, checkout: Path) -> Iterat
         yield problem(view, variable, words)
 
 
-Relation = Callable[[View], Iterator[Problem]]
 RELATIONS: dict[str, tuple[Relation, ...]] = {
-    "": (accounts, directories),
-    "speedtest_logger": (node_settings, own_server, licence, image, docker_key),
+    "": (accounts, directories, docker_key),
+    "speedtest_logger": (node_settings, own_server, licence, image_of("speedtest_logger")),
     "speedtest_archive": (backups, limits),
-    "speedtest_dashboard": (dashboard, dashboard_access, dashboard_port, front_named),
+    "speedtest_dashboard": (dashboard, dashboard_access, dashboard_port, front_named, image_of("speedtest_dashboard")),
     "speedtest_front": (front, front_certificate, front_ports),
     "speedtest_target": (ports,),
 }

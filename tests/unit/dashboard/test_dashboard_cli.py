@@ -114,6 +114,26 @@ def test_systemd_hears_when_the_address_can_be_used(serve, tmp_path, abstract):
         assert httpx.get(f"{address}/health", timeout=SECONDS).status_code == 200
 
 
+def test_a_container_asks_whether_it_is_well(serve, root, write, tmp_path, capsys, monkeypatch):
+    """By the same settings file, wherever it listens; one that shows an archive nobody fills any more is not."""
+    users = write("users.json", [{"name": "ada", "password": HASH}])
+    monkeypatch.setenv("SPEEDTEST_DASHBOARD_USERS_FILE", users)
+    _, address, _ = serve("--bind", "0.0.0.0")  # noqa: S104
+    file = tmp_path / "dashboard.env"
+    port = address.rpartition(":")[2]
+    file.write_text(f'SPEEDTEST_DASHBOARD_PORT="{port}"\nSPEEDTEST_DASHBOARD_BIND="0.0.0.0"\n')
+    assert cli.main(["health", "--env-file", str(file)]) == 0
+    assert json.loads(capsys.readouterr().out) == {"status": "healthy", "scheduler": "none"}
+    (root / "fleet").mkdir(exist_ok=True)
+    (root / "fleet/schedule.json").write_text("{}")
+    assert cli.main(["health", "--env-file", str(file)]) == 1
+    assert json.loads(capsys.readouterr().out)["why"] == "nothing was ingested yet"
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        free = str(other.getsockname()[1])
+    assert cli.main(["health", "--port", free, "--bind", "127.0.0.1"]) == 1
+    assert json.loads(capsys.readouterr().out)["status"] == "unreachable"
+
+
 def test_ctrl_c_is_no_failure(serve):
     process, _, _ = serve()
     process.send_signal(signal.SIGINT)
@@ -173,6 +193,25 @@ def test_without_a_front_nobody_says_whom_they_ask_for(log_in, tmp_path):
     assert cookie.startswith("speedtest_session=")
     assert "; Secure" not in cookie
     assert '"address": "127.0.0.1"' in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize(("addresses", "believed"), [("127.0.0.3,127.0.0.2", True), ("127.0.0.3", False)])
+def test_a_front_that_is_elsewhere_is_believed_by_its_address(serve, write, tmp_path, addresses, believed):
+    users = {"SPEEDTEST_DASHBOARD_USERS_FILE": write("users.json", [{"name": "eva", "password": HASH}])}
+    front = {"SPEEDTEST_DASHBOARD_FRONT": FRONT, "SPEEDTEST_DASHBOARD_FRONT_ADDRESSES": addresses}
+    _, address, _ = serve(**users, **front)
+    headers = {
+        "Host": FRONT,
+        "Origin": f"https://{FRONT}",
+        "X-Forwarded-For": "192.0.2.9",
+        "X-Forwarded-Proto": "https",
+    }
+    form = {"name": "eva", "password": PASSWORD}
+    with httpx.Client(transport=httpx.HTTPTransport(local_address="127.0.0.2"), timeout=SECONDS) as asking:
+        done = asking.post(f"{address}/login", data=form, headers=headers)
+    assert done.headers["set-cookie"].startswith("__Host-speedtest_session=") is believed
+    seen = "192.0.2.9" if believed else "127.0.0.2"
+    assert f'"address": "{seen}"' in (tmp_path / "log").read_text()
 
 
 def test_behind_a_front_only_its_name_is_answered(log_in):

@@ -38,7 +38,19 @@ def test_every_problem_is_named_at_once_with_variable_and_value():
     assert "one of debug, info, warning, error" in found[2]
 
 
-@pytest.mark.parametrize("name", ["DATABASE_URL", "JWT_SECRET_KEY", "ENCRYPTION_KEY"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "DATABASE_URL",
+        "DB_HOST",
+        "DB_PASS",
+        "REDIS_URL",
+        "ELASTIC_URL",
+        "API_KEY_SECRET",
+        "JWT_SECRET_KEY",
+        "ENCRYPTION_KEY",
+    ],
+)
 def test_what_means_nothing_here_is_refused_and_its_value_not_repeated(name):
     (said,) = problems(**{name: "postgresql://secret"})
     assert said.startswith(f"{name} means nothing here: ")
@@ -77,6 +89,14 @@ def test_an_origin_is_scheme_and_host_and_nothing_more(text):
 def test_lists_have_commas():
     found = settings.load({"CORS_ORIGINS": "https://a.example, http://b.example:8080"})
     assert found.cors_origins == ("https://a.example", "http://b.example:8080")
+
+
+def test_a_front_elsewhere_has_addresses_and_a_name():
+    known = {"SPEEDTEST_DASHBOARD_USERS_FILE": "/x", "SPEEDTEST_DASHBOARD_FRONT": "speed.example.org"}
+    addresses = {"SPEEDTEST_DASHBOARD_FRONT_ADDRESSES": "192.0.2.1,2001:db8::1"}
+    assert settings.load({**known, **addresses}).front_addresses == ("192.0.2.1", "2001:db8::1")
+    assert problems(**{**known, "SPEEDTEST_DASHBOARD_FRONT_ADDRESSES": "*"}) != []
+    assert problems(**addresses) != []
 
 
 def test_debug_is_for_developers_only():

@@ -161,7 +161,8 @@ def test_a_number_with_its_unit_is_refused_in_plain_words():
         ({D + "port": 5301, T + "iperf3_ports": [5201, 5301]}, [D + "port: seen 5301", T + "iperf3_ports has it too"]),
         ({D + "bind": "0.0.0.0"}, [D + "bind: seen '0.0.0.0'", D + "users names nobody", "127.0.0.1"]),  # noqa: S104
         ({D + "bind": "192.0.2.10"}, [D + "bind", D + "users names nobody"]),
-        ({D + "runtime": "compose"}, [D + "runtime: seen 'compose'", "set systemd"]),
+        ({D + "image_source": "pull"}, [D + "image: seen nothing", "@sha256:"]),
+        ({D + "runtime": "compose", "docker_host_source": "repository"}, ["docker_host_repository_key: seen nothing"]),
         ({A + "state": "absent"}, [D + "state: seen 'present'", "set absent here too"]),
         ({D + "user": "speedtest-archive"}, [D + "user", "account of its own"]),
         ({D + "dir": "/srv/speedtest-archive/dashboard"}, [D + "dir", "none inside another"]),
@@ -178,6 +179,7 @@ def test_what_contradicts_is_refused(values, words):
     [
         {D + "bind": "192.0.2.10", D + "users": [ADA, {**ADA, "name": "bob@example.org"}]},
         {D + "bind": "127.0.0.2"},
+        {D + "runtime": "compose"},
         {D + "bind": "::1"},
         {D + "keys": [KEY, {**KEY, "name": "b", "id": "bcdefghi", "sha256": "1" * 64, "expires": date(2027, 1, 31)}]},
         {D + "shares": [SHARE, {**SHARE, "sha256": "1" * 64}]},

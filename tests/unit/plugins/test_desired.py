@@ -40,6 +40,7 @@ DATA = {
 }
 USERS = [{"name": "ada", "password": "scrypt$16384$8$1$c2FsdA==$aGFzaA=="}]
 KEYS = [{"name": "grafana", "id": "abcdefgh", "sha256": "0" * 64, "scopes": ["read"], "expires": None}]
+RUNTIMES = ("systemd", "compose")
 SHARES = [{"location": "home", "sha256": "1" * 64, "expires": date(2027, 1, 31)}]
 NAME = "speed.example.org"
 OWN = {("ingest_interval", "speedtest_archive")}  # what a role does not take from another one
@@ -83,6 +84,8 @@ VARIANTS = {
     "speedtest_dashboard": [
         {},
         {"users": USERS, "keys": KEYS, "shares": SHARES, "bind": "192.0.2.1"},
+        {"runtime": "compose"},
+        {"runtime": "compose", "users": USERS, "image_source": "pull", "image": "example.org/dashboard@sha256:0"},
     ],
     "speedtest_front": [{"tls": "internal"}, {"tls": "acme"}, {"tls": "files"}],
     "speedtest_target": [
@@ -138,6 +141,81 @@ def test_a_change_of_runtime_takes_off_what_only_the_other_one_has(here):
     assert [item["name"] for item in systemd["absent_projects"]] == ["speedtest"]
     assert systemd["absent_images"] == ["speedtest-logger"]
     assert "absent_images" not in compose
+
+
+COMPOSE = "/etc/speedtest-dashboard/compose.yml"
+
+
+def test_a_dashboards_other_runtime_takes_off_all_but_what_is_people_s(here):
+    """Users, keys and shares, notes and rollups stay where they are."""
+    who = {"users": USERS, "keys": KEYS, "shares": SHARES}
+    systemd = wanted("speedtest_dashboard", here, **who).desired
+    compose = wanted("speedtest_dashboard", here, **who, runtime="compose").desired
+    for old, new in ((systemd, compose), (compose, systemd)):
+        for path in paths_of(old) - paths_of(new):
+            assert is_gone(path, new), path
+        for name in (*(f"/etc/speedtest-dashboard/{part}.json" for part in who), "/var/lib/speedtest-dashboard"):
+            assert name in paths_of(new)
+            assert not is_gone(name, new)
+    assert compose["absent_units"] == ["speedtest-dashboard.service"]
+    assert {"/opt/speedtest-dashboard/venv", "/opt/speedtest-dashboard/venvs"} <= set(compose["absent_paths"])
+    assert not {"units", "venvs"} & set(compose)
+    assert [item["container"] for item in systemd["absent_projects"]] == ["speedtest-dashboard"]
+    assert systemd["absent_images"] == ["speedtest-dashboard"]
+    assert not {"projects", "images"} & set(systemd)
+    assert not {"absent_projects", "absent_images"} & set(compose)
+
+
+def test_a_dashboard_in_a_container_has_the_settings_of_the_unit_and_less_rights(here):
+    systemd, compose = (files_of("speedtest_dashboard", here, users=USERS, runtime=name) for name in RUNTIMES)
+    env, users = "/etc/speedtest-dashboard/dashboard.env", "/etc/speedtest-dashboard/users.json"
+    assert systemd[env] == compose[env]
+    assert systemd[users]["content"] == compose[users]["content"]
+    owner = [compose[users][part] for part in ("owner", "group", "mode", "secret")]
+    assert owner == ["root", "speedtest-dashboard", "0640", True]
+    service = yaml.safe_load(compose[COMPOSE]["content"])["services"]["dashboard"]
+    assert (service["read_only"], service["cap_drop"], service["security_opt"]) == (
+        True, ["ALL"], ["no-new-privileges:true"],
+    )  # fmt: skip
+    assert service["environment"] == {"SPEEDTEST_DASHBOARD_USERS_FILE": users}
+    mounts = {mount["target"]: mount.get("read_only", False) for mount in service["volumes"]}
+    assert mounts == {
+        "/etc/speedtest-dashboard": True, "/srv/speedtest-archive": True, "/var/lib/speedtest-dashboard": False,
+    }  # fmt: skip
+    assert (
+        "environment"
+        not in yaml.safe_load(files_of("speedtest_dashboard", here, runtime="compose")[COMPOSE]["content"])["services"][
+            "dashboard"
+        ]
+    )
+
+
+def test_a_container_runs_by_the_numbers_that_the_host_has_given(here):
+    role = wanted("speedtest_dashboard", here, runtime="compose")
+    assert {"speedtest-dashboard", "speedtest-archive"} <= set(planning.request(role.desired, role.besides)["accounts"])
+    numbers = {"speedtest-dashboard": {"uid": 998, "gid": 997}, "speedtest-archive": {"uid": 996, "gid": 995}}
+
+    def planned(accounts):
+        accounts = {name: {"home": "/", "shell": "/", "groups": [], **found} for name, found in accounts.items()}
+        made = planning.plan(role.desired, seen(accounts=accounts, docker=None))
+        (compose,) = [item["content"] for item in made["files"] if item["path"] == COMPOSE]
+        return yaml.safe_load(compose)["services"]["dashboard"], made["projects"][0]["digest"]
+
+    service, digest = planned(numbers)
+    assert (service["user"], service["group_add"]) == ("998:997", ["995"])
+    assert service["labels"]["speedtest.config"] == digest
+    assert digest.endswith(" 998 997 995")
+    assert planned({**numbers, "speedtest-archive": {"uid": 996, "gid": 1}})[1] == digest.replace("995", "1")
+    assert planned({})[0]["user"] == "<uid of speedtest-dashboard>:<gid of speedtest-dashboard>"
+
+
+@pytest.mark.parametrize("change", [{"title": "Lines"}, {"users": USERS}, {"keys": KEYS}, {"dir": "/srv/dashboard"}])
+def test_a_dashboards_container_is_made_anew_when_what_it_reads_is_another(here, change):
+    before, after = (
+        wanted("speedtest_dashboard", here, runtime="compose", **values).desired["projects"][0]["digest"]
+        for values in ({}, change)
+    )
+    assert before != after
 
 
 def test_what_goes_when():

@@ -313,6 +313,13 @@ def test_the_status_table_tells_of_backups(backup, cell, problem):
             "arc: differs from the inventory: unit x: not active",
         ),
         ({"speedtest_dashboard_state": "absent"}, {"drift": []}, None, "absent", None),
+        (
+            {"speedtest_dashboard_runtime": "compose"},
+            {"drift": ["container x is missing"], "projects": [{}]},
+            None,
+            "NOT RUNNING",
+            "arc: differs from the inventory: container x is missing",
+        ),
     ],
 )
 def test_the_status_says_where_the_dashboard_listens_and_how_it_is(variables, plan, health, cell, problem):

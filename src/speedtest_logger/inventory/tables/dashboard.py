@@ -48,7 +48,8 @@ INPUTS = (
     Input(
         "speedtest_dashboard_requirements_file",
         "{{ role_path | dirname | dirname }}/requirements/dashboard.txt",
-        "The hashed lock of the Python packages that the dashboard needs.",
+        "With the runtime systemd: the hashed lock of the Python packages that the dashboard needs. An image is built "
+        "with the lock of its release.",
         kinds.CONTROL_PATH,
     ),
     Input(
@@ -152,6 +153,31 @@ INPUTS = (
         "{{ speedtest_archive_ingest_interval | default('1min') }}",
         "How often the archive ingests; /health says so where it does not any more.",
         domains.Interval(),
+    ),
+    Input(
+        "speedtest_dashboard_image_source",
+        "build",
+        "With the runtime compose: how the image gets onto the host. build: made there. pull: from a registry, by "
+        "digest. load: from a file on the control machine that `make image` wrote.",
+        Choice("build", "pull", "load"),
+    ),
+    Input(
+        "speedtest_dashboard_base_image",
+        "debian:trixie-slim",
+        "With build: the image to start from.",
+        kinds.BASE_IMAGE,
+    ),
+    Input(
+        "speedtest_dashboard_image",
+        "",
+        "With pull: the image, with its digest, such as registry.example.org/speedtest-dashboard@sha256:….",
+        OrEmpty(kinds.IMAGE),
+    ),
+    Input(
+        "speedtest_dashboard_image_archive",
+        "{{ speedtest_dashboard_artifact_dir }}/speedtest-dashboard-{{ speedtest_dashboard_version }}.image.tar.gz",
+        "With load: the file on the control machine.",
+        kinds.CONTROL_PATH,
     ),
 )
 

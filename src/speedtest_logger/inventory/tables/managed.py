@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from speedtest_logger.domains import File, ListOf, Whole
+from speedtest_logger.domains import WORD, File, ListOf, Whole
 from speedtest_logger.inventory import kinds
 from speedtest_logger.inventory.inputs import EntryPoint, Input, Role
 
@@ -47,6 +47,15 @@ ENTRY_POINTS = (
             Input("managed_host_prune_keep", ..., "The paths of those that stay.", ListOf(File())),
         ),
     ),
+    EntryPoint(
+        "prune_images",
+        "Of the images in a repository only some stay",
+        (
+            Input("managed_host_prune_repository", ..., "The repository, such as speedtest-logger.", WORD),
+            Input("managed_host_prune_tags", ..., "The tags of those that stay.", ListOf(kinds.VERSION)),
+        ),
+    ),
+    EntryPoint("install", "Only install what a plan misses: accounts and the like", (replace(PLAN, default=...),)),
     EntryPoint("refuse", "Fail with what stands where something else belongs", (replace(PLAN, default=...),)),
 )
 
