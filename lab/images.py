@@ -25,7 +25,9 @@ CACHED = {
 }
 # The base image that a container image is built from, and what is installed in it: here no registry can be reached.
 CONTAINER_SUITE = "trixie"
-CONTAINER_CACHED = "python3 openssh-client iperf3 speedtest-cli librespeed-cli iproute2 ca-certificates tzdata"
+CONTAINER_CACHED = (
+    "python3 python3-venv openssh-client iperf3 speedtest-cli librespeed-cli iproute2 ca-certificates tzdata"
+)
 CONTAINER_SETUP = r"""
 set -eu
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
@@ -33,7 +35,11 @@ apt-get clean
 apt-get -qq update
 apt-get -qq -y --download-only --no-install-recommends -o APT::Keep-Downloaded-Packages=true install {cached}
 printf 'APT::Keep-Downloaded-Packages "true";\nAcquire::Retries "0";\n' > /etc/apt/apt.conf.d/90lab
+printf '[global]\nno-index = true\nfind-links = {wheels}\n' > /etc/pip.conf
 """
+# Python packages for images, which are built on the node's own network: the node itself has them there.
+WHEELS_PORT = 3141
+WHEELS = f"http://127.0.0.1:{WHEELS_PORT}/"
 SETUP = r"""
 set -eu
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
@@ -101,7 +107,8 @@ def build(suite: str) -> Path:
 
 def build_container_base() -> Path:
     """A tar file of a minimal Debian for `docker import`, for debian:trixie-slim; packages in apt's cache."""
-    recipe = hashlib.sha256(f"{CONTAINER_SUITE} {CONTAINER_CACHED} {CONTAINER_SETUP}".encode()).hexdigest()[:12]
+    setup = CONTAINER_SETUP.format(cached=CONTAINER_CACHED, wheels=WHEELS)
+    recipe = hashlib.sha256(f"{CONTAINER_SUITE} {setup}".encode()).hexdigest()[:12]
     final = HOME / "images" / f"container-{CONTAINER_SUITE}-{recipe}.tar"
     if final.exists():
         return final
@@ -109,7 +116,7 @@ def build_container_base() -> Path:
         root, partial = final.with_suffix(".partial"), final.with_suffix(".partial.tar")
         shutil.rmtree(root, ignore_errors=True)
         root.mkdir(parents=True)
-        bootstrap(CONTAINER_SUITE, root, "", CONTAINER_SETUP.format(cached=CONTAINER_CACHED))
+        bootstrap(CONTAINER_SUITE, root, "", setup)
         run("tar", "--directory", str(root), "--create", "--file", str(partial), "--numeric-owner", ".")
         partial.rename(final)
         shutil.rmtree(root)

@@ -27,6 +27,10 @@ BASE_IMAGE = "debian:trixie-slim"
 BASE_IMAGE_DROP_IN = f"""[Service]
 ExecStartPost=-/bin/sh -c 'docker image inspect {BASE_IMAGE} || docker image import {CONTAINER_BASE} {BASE_IMAGE}'
 """
+# Images are built on the node's network: there they find the Python packages that they would download.
+WHEELS_UNIT = f"""[Service]
+ExecStart=/usr/bin/python3 -m http.server --bind 127.0.0.1 --directory /opt/lab-wheels {images.WHEELS_PORT}
+"""
 
 PYTHON_PACKAGES = "usr/lib/python3/dist-packages"
 START_MODULE_CACHE = "import sys; len(sys.orig_argv) == 1 and __import__('module_cache')\n"
@@ -74,6 +78,9 @@ def personalize(lab: Lab, node: Node) -> None:
         drop_in = top / "etc/systemd/system/docker.service.d/lab.conf"
         drop_in.parent.mkdir(parents=True)
         drop_in.write_text(BASE_IMAGE_DROP_IN, encoding="utf-8")
+        unit = top / "etc/systemd/system/lab-wheels.service"
+        unit.write_text(WHEELS_UNIT, encoding="utf-8")
+        (unit.parent / "multi-user.target.wants" / unit.name).symlink_to(unit.name)
     (top / "etc/pip.conf").write_text("[global]\nno-index = true\nfind-links = /opt/lab-wheels\n", encoding="utf-8")
 
 

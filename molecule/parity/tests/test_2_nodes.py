@@ -12,7 +12,7 @@ from fleet import attempt, between_slots, measure_by_hand, on, query, wait_until
 
 TIMER, CONTAINER = "timer", "container"
 NODES = (TIMER, CONTAINER)
-HUB = "hub"
+ARCHIVE = "container"
 SLOTS, BY_HAND = 2, 3
 # what tells one record from another, and what no two measurements have in common
 OWN = {"run_id", "node", "runtime", "scheduled_at", "started_at", "finished_at", "raw_sha256"}
@@ -48,14 +48,14 @@ def _some_measurements():
     sql = f"SELECT min(n) AS n, count(*) AS nodes FROM ({by_node})"
 
     def enough() -> bool:
-        row = query(sql, HUB)[0]
+        row = query(sql, ARCHIVE)[0]
         return row["nodes"] == 2 and row["n"] >= SLOTS
 
     wait_until(f"both nodes have {SLOTS} slots in the archive", enough, 420, CONTAINER)
 
 
 def rows(node: str):
-    return query(f"SELECT * FROM records WHERE node = '{node}' AND status = 'ok'", HUB)
+    return query(f"SELECT * FROM records WHERE node = '{node}' AND status = 'ok'", ARCHIVE)
 
 
 def files(node: str) -> set[str]:
