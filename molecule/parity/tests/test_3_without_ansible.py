@@ -55,7 +55,7 @@ def test_the_dashboard_serves_on_a_network_that_leads_nowhere():
     found = json.loads(on(HOST, f"docker container inspect {identity}"))[0]
     (network,) = found["NetworkSettings"]["Networks"].values()
     address = network["IPAddress"]
-    page = f"curl --silent --include http://{address}:8000"
+    page = f"curl --silent --include --header 'Host: localhost' http://{address}:8000"
     wait_until("it answers", lambda: "HTTP/1.1" in attempt(HOST, f"{page}/health").stdout, 60, HOST, every=0.5)
     assert re.match(r"HTTP/1.1 (303|401) ", on(HOST, f"{page}/"))
     assert found["HostConfig"]["PortBindings"] in ({}, None)
@@ -65,7 +65,7 @@ def test_the_dashboard_serves_on_a_network_that_leads_nowhere():
     tried = attempt(HOST, f"{inside} 'import socket; socket.create_connection((\"{where}\", 5201), 3)'").stdout
     assert "unreachable" in tried
     assert "Read-only" in attempt(HOST, f'{inside} \'open("/srv/speedtest-archive/archive/x", "w")\'').stdout
-    assert "healthy" in on(HOST, f"docker exec {identity} speedtest-dashboard healthcheck")
+    assert "healthy" in on(HOST, f"docker exec {identity} speedtest-dashboard health")
 
 
 def test_what_means_nothing_here_is_refused_in_words():

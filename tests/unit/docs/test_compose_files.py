@@ -1,0 +1,54 @@
+"""What is there for people without Ansible: Compose files, the .env that they read, and the front's Caddyfile."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+
+import pytest
+import yaml
+from builders import ROOT
+
+from speedtest_logger.dashboard.settings import NOT_OURS
+
+DOCKER = ROOT / "docker"
+PROD, DEV = DOCKER / "compose.dashboard.yml", DOCKER / "compose.dashboard.dev.yml"
+EXAMPLE = (DOCKER / ".env.example").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("tls", ["internal", "you@example.org"])
+def test_the_fronts_configuration_is_one(tls, tmp_path):
+    done = subprocess.run(
+        ["caddy", "validate", "--adapter", "caddyfile", "--config", str(DOCKER / "Caddyfile")],
+        env={**os.environ, "HOME": str(tmp_path), "DASHBOARD_SITE": "speed.example.org", "DASHBOARD_TLS": tls},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("file", [PROD, DEV])
+def test_what_a_compose_file_asks_for_can_be_read_about(file):
+    asked = set(re.findall(r"\$\{(\w+)", file.read_text(encoding="utf-8")))
+    named = set(re.findall(r"^#?(\w+)=", EXAMPLE, re.MULTILINE))
+    known_to_few = {
+        "DASHBOARD_BASE_IMAGE",
+        "DASHBOARD_SUBNET",
+        "DASHBOARD_FRONT_ADDRESS",
+        "DASHBOARD_DEV_PORT",
+        "FRONT_IMAGE",
+    }
+    assert asked - known_to_few <= named
+    assert known_to_few & named == set()
+
+
+def test_what_is_refused_is_named_where_somebody_would_set_it():
+    assert [name for name in NOT_OURS if name not in EXAMPLE] == []
+
+
+def test_the_two_projects_share_no_data():
+    prod, dev = (yaml.safe_load(file.read_text(encoding="utf-8")) for file in (PROD, DEV))
+    assert prod["name"] != dev["name"]
+    assert dev["services"]["dashboard"]["environment"]["ENV"] == "dev"
+    assert [name for name, service in prod["services"].items() if "ports" in service] == ["front"]
+    assert prod["services"]["dashboard"]["restart"] == prod["services"]["front"]["restart"] == "unless-stopped"
