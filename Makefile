@@ -83,6 +83,7 @@ benchmark: .venv-benchmark/complete .venv/complete peers ## ratios against named
 	$(PYTHON) benchmarks/archive_import.py
 	$(PYTHON) benchmarks/archive_query.py
 	$(PYTHON) benchmarks/archive_receive.py
+	$(PYTHON) benchmarks/dashboard.py
 
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/speedtest_logger/__init__.py)
 PLATFORM ?= linux/$(shell uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')
@@ -115,7 +116,7 @@ clean: ## remove environments and what was built
 # programs that tests and benchmarks drive for real; installed where they are missing
 TEST_PROGRAMS := iperf3:iperf3 speedtest-cli:speedtest-cli ssh:openssh-client systemd-analyze:systemd gpg:gnupg restic:restic \
   Rscript:r-base-core chromium-headless-shell:chromium-headless-shell caddy:caddy
-PEERS := /usr/sbin/sshd:openssh-server psql:postgresql
+PEERS := /usr/sbin/sshd:openssh-server psql:postgresql npm:npm chromium-headless-shell:chromium-headless-shell
 .PHONY: tools peers
 tools: PROGRAMS = $(TEST_PROGRAMS)
 peers: PROGRAMS = $(PEERS)

@@ -34,7 +34,7 @@ from speedtest_logger.files import Identity, identity
 
 FORMAT = "2"  # of the tables: another one has them made again
 RECENT_DAYS = 8  # of which the records themselves are kept
-BATCH_ROWS = 500_000  # that are worked on at once
+BATCH_BYTES = 16_000_000  # of files that are worked on at once: some 400,000 records, for which MEMORY is enough
 MEMORY = "400MB"
 # Name of a figure: its column in a record.
 VALUES = {
@@ -233,18 +233,22 @@ class Rollups:
         """Parts that are made again at once: never two of one location, and a bounded number."""
         ordered = sorted(parts, key=lambda part: (part.start // (28 * 86_400), part.location))
         waiting: list[Part] = []
-        days = 0
+        size = 0
         for part in ordered:
-            length = (part.end - part.start) // 86_400
-            if waiting and (
-                days + length > BATCH_ROWS // 288 or any(part.location == other.location for other in waiting)
-            ):
+            own = self._size(part)
+            if waiting and (size + own > BATCH_BYTES or any(part.location == other.location for other in waiting)):
                 yield waiting
-                waiting, days = [], 0
+                waiting, size = [], 0
             waiting.append(part)
-            days += length
+            size += own
         if waiting:
             yield waiting
+
+    def _size(self, part: Part) -> int:
+        """About how many bytes of files a part's records are."""
+        share = min(1.0, (part.end - part.start) / (28 * 86_400))
+        sizes = (identity(file) for file in _months(self.layout, part.location, part.start, part.end))
+        return int(share * sum(found.size for found in sizes if found))
 
     def _part(self, name: str, days: set[str] | None) -> Part:
         location, year, month = month_of(name)

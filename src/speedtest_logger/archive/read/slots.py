@@ -177,13 +177,14 @@ def rows_of(
     if scope.nodes is not None:
         narrowed += " AND list_contains($nodes, node)"
         given["nodes"] = list(scope.nodes)
-    within = []
-    for number, (begin, until) in enumerate(parts):
-        within.append(f"moment >= $begin{number} AND moment < $until{number}")
+    selected = []
+    for number, (begin, until) in enumerate(parts):  # each by itself: a condition with OR would have all rows looked at
+        selected.append(f"""
+            SELECT node, location, moment, run, status, reason, started FROM slot
+            WHERE moment >= $begin{number} AND moment < $until{number} AND started >= $first AND started < $last
+            {narrowed}""")
         given |= {f"begin{number}": begin, f"until{number}": until}
-    sql = f"""
-        SELECT node, location, moment, run, status, reason, started FROM slot
-        WHERE ({" OR ".join(within)}) AND started >= $first AND started < $last {narrowed}"""
+    sql = " UNION ALL ".join(selected)
     return connection.sql(sql, params=given).to_arrow_table()
 
 
