@@ -219,12 +219,15 @@ def dashboard_cell(host: str, variables: Any, seen: dict[str, Any], problems: li
         return "absent"
     if seen["plan"].get("units") or seen["plan"].get("projects"):
         return "NOT RUNNING"
+    address = f"{f'[{bind}]' if ':' in str(bind) else bind}:{port}"
     health = program(seen, "/usr/local/bin/speedtest-dashboard")
-    said = str(health.get("status", "does not answer"))
+    if not health:  # of a version that does not say it
+        return address
+    said = "does not answer" if health.get("status") == "unreachable" else str(health.get("status"))
     if said != "healthy":
-        problems.append(f"{host}: the dashboard {said}".replace("dashboard degraded", "dashboard is degraded"))
-        problems[-1] += f": {health['why']}" if health.get("why") else ""
-    return f"{f'[{bind}]' if ':' in str(bind) else bind}:{port} {said}"
+        words = said if said == "does not answer" else f"is {said}"
+        problems.append(f"{host}: the dashboard {words}: {health.get('why', 'it does not say why')}")
+    return f"{address} {said}"
 
 
 def front_cell(variables: Any, seen: dict[str, Any]) -> str:

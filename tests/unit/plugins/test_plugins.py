@@ -304,7 +304,14 @@ def test_the_status_table_tells_of_backups(backup, cell, problem):
             "[::1]:8080 degraded",
             "arc: the dashboard is degraded: the last ingest was 9 min ago",
         ),
-        ({}, {"drift": []}, None, "127.0.0.1:8000 does not answer", "arc: the dashboard does not answer"),
+        ({}, {"drift": []}, None, "127.0.0.1:8000 ", None),
+        (
+            {},
+            {"drift": []},
+            {"status": "unreachable", "why": "http://127.0.0.1:8000/health: refused"},
+            "127.0.0.1:8000 does not answer",
+            "arc: the dashboard does not answer: http://127.0.0.1:8000/health: refused",
+        ),
         (
             {},
             {"drift": ["unit x: not active"], "units": [{"name": "x"}]},
