@@ -104,14 +104,18 @@ docs: .venv/complete ## write docs/reference and the roles' README, defaults and
 pictures: .venv/complete tools ## draw docs/pictures again, from a sample line
 	$(PYTHON) docs/picture.py
 
+.PHONY: workbench
+workbench: .venv-workbench/complete ## test the workbench, which needs Streamlit (570 MB, once)
+	PYTHONPATH=src:tests:. .venv-workbench/bin/python tests/workbench.py
+
 lock: .venv/complete ## compile requirements/*.txt from pyproject.toml
-	for set in "archive --extra archive" "dashboard --extra dashboard" "control --group control" "benchmark --group benchmark" \
+	for set in "archive --extra archive" "dashboard --extra dashboard" "workbench --extra workbench" "control --group control" "benchmark --group benchmark" \
 	  "dev --group control --group dev --extra archive --extra dashboard"; do read -r name what <<<"$$set"; \
 	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $$what \
 	    pyproject.toml --output-file requirements/$$name.txt || exit 1; done
 
 clean: ## remove environments and what was built
-	rm -rf .venv .venv-benchmark .cache dist
+	rm -rf .venv .venv-benchmark .venv-workbench .cache dist
 
 # programs that tests and benchmarks drive for real; installed where they are missing
 TEST_PROGRAMS := iperf3:iperf3 speedtest-cli:speedtest-cli ssh:openssh-client systemd-analyze:systemd gpg:gnupg restic:restic \
@@ -138,4 +142,9 @@ ensurepip:
 .venv-benchmark/complete: requirements/benchmark.txt | ensurepip
 	python3 -m venv .venv-benchmark
 	.venv-benchmark/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/benchmark.txt
+	touch $@
+
+.venv-workbench/complete: requirements/workbench.txt | ensurepip
+	python3 -m venv .venv-workbench
+	.venv-workbench/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/workbench.txt
 	touch $@

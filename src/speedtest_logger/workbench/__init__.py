@@ -1,0 +1,1 @@
+"""The workbench: free questions to an archive in a browser. An option, on this machine only; it needs Streamlit."""
