@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from speedtest_logger.archive.format.schema import numbered
 from speedtest_logger.archive.read import slots, tally
-from speedtest_logger.archive.read.coverage import GRACE_SECONDS, Cover
+from speedtest_logger.archive.read.coverage import GRACE_SECONDS, Cover, ended
 from speedtest_logger.archive.read.rollup import COUNTS, Rollups
 from speedtest_logger.archive.read.slots import DAY, IS_DOWN, IS_MEASURED, Numbers, Records, Scope, Strip
 from speedtest_logger.archive.read.tally import Histories
@@ -218,6 +218,7 @@ def _strips_of(found: Found) -> Iterator[Strip]:
             np.concatenate([edges.unscheduled_at, moments[of_extra]]),
             np.concatenate([edges.unscheduled_status, extra[of_extra]]),
             texts,
+            ended(history, question.period[1]),
         )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import duckdb
@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from speedtest_logger import registry
 from speedtest_logger.archive.format.schema import numbered
-from speedtest_logger.archive.read.coverage import DOWN, GRACE_SECONDS, MEASURED, OUTCOMES, Cover, Outage, Slot
+from speedtest_logger.archive.read.coverage import DOWN, GRACE_SECONDS, MEASURED, OUTCOMES, Cover, Outage, Slot, ended
 from speedtest_logger.archive.read.rollup import Rollups
 from speedtest_logger.record import UNKNOWN_LOCATION, unix_time
 from speedtest_logger.schedule import Schedule
@@ -35,6 +35,7 @@ class Strip:
     """A node's slots of a period in order, and the records that belong to none of them.
 
     `at` in Unix time (s), `status` as numbers of OUTCOMES, `reason` as numbers of `reasons`, -1 where there is none.
+    `ended` as `coverage.ended` has it.
     """
 
     node: str
@@ -45,6 +46,7 @@ class Strip:
     unscheduled_at: Numbers
     unscheduled_status: Numbers
     reasons: list[str]
+    ended: int | None = None
 
     def slot(self, place: int) -> Slot:
         """The slot at a place."""
@@ -147,7 +149,8 @@ def strips_of(
         own = records.of_node(name)
         place = place_of(history, records.places[records.place[own[0]]] if len(own) else None)
         if scope.covers(name, place):
-            found.append(strip_of(name, place, expected(history, *period), own, late, records))
+            strip = strip_of(name, place, expected(history, *period), own, late, records)
+            found.append(replace(strip, ended=ended(history, period[1])))
     return found
 
 
@@ -284,7 +287,9 @@ def outages_of(strip: Strip, shortest: int) -> list[Outage]:
     made = []
     for first, end, measured in zip(firsts[long].tolist(), ends[long].tolist(), until, strict=True):
         slots = [strip.slot(place) for place in places[first:end].tolist()]
-        made.append(Outage(strip.node, strip.location, slots[0].at, measured if end < len(places) else None, slots))
+        made.append(
+            Outage(strip.node, strip.location, slots[0].at, measured if end < len(places) else strip.ended, slots)
+        )
     return made
 
 

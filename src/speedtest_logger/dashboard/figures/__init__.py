@@ -150,8 +150,7 @@ class Figures:
         self, start: float, end: float, *, location: str | None = None, node: str | None = None, shortest: int = 1
     ) -> list[Outage]:
         """Outages of at least so many slots, oldest first."""
-        found = of_spans.outages(self.source, (start, end), time.time(), shortest, (location, node))
-        return [replace(o, until=self.source.ended(o.node, end)) if o.until is None else o for o in found]
+        return of_spans.outages(self.source, (start, end), time.time(), shortest, (location, node))
 
     def records(self, wanted: Wanted) -> tuple[list[dict[str, Any]], str | None]:
         """A page of records, newest first, and the next page's cursor."""
