@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 from dashboard_fleet import Goals, Served, best
 
-AT_ONCE, ROUNDS = 20, 30
+AT_ONCE, ROUNDS = 20, 15
 LINE_LIMIT, P99_LIMIT_MS = 2, 100
 LINE = "/line/loc-0003?range=30d"
 PATHS = (
     "/", "/fleet?range=30d", "/fleet?range=1y", LINE, "/line/loc-0003?range=24h", "/line/loc-0003?range=1y",
-    "/outages?range=30d", "/system", "/year/loc-0003", "/api/v1/nodes", "/api/v1/locations", "/api/status",
+    "/outages?range=30d", "/system", f"/line/loc-0003/year/{time.gmtime().tm_year}", "/api/v1/nodes", "/api/v1/locations", "/api/status",
     "/api/v1/locations/loc-0003", "/api/v1/series?range=30d&location=loc-0003",
     "/api/v1/series?range=1y&location=loc-0003",
     "/api/v1/coverage?range=1y", "/api/v1/cells?range=30d&location=loc-0003", "/api/v1/week?range=1y&location=loc-0003",
