@@ -71,6 +71,6 @@ def entries(lock: str, python: str) -> Iterator[str]:
     versions = {"python_version": python, "python_full_version": f"{python}.0"}
     for entry in re.findall(r"^\S.*\n(?:[ \t]+.*\n)*", lock, re.MULTILINE):
         first, newline, hashes = entry.partition("\n")
-        wanted, _, marker = first.removesuffix("\\").partition(" ; ")
+        wanted, _, marker = first.removesuffix("\\").rstrip().partition(" ; ")
         if not marker or Marker(marker).evaluate(versions):
             yield f"{wanted} \\{newline}{hashes}"

@@ -173,3 +173,11 @@ def test_no_free_port_is_said(monkeypatch):
     monkeypatch.setattr("lab.forward.TRIED", 1)
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(LabError, match="--to"):
         free_port(taken.getsockname()[1])
+
+
+def test_wheels_are_those_that_a_lock_means_for_a_version():
+    lock = "a==1 \\\n    --hash=sha256:0\nb==2 ; python_full_version < '3.12' \\\n    --hash=sha256:1\n"
+    lock += "b==3 ; python_full_version >= '3.12' \\\n    --hash=sha256:2 \\\n    --hash=sha256:3\n"
+    one = "a==1 \\\n    --hash=sha256:0\n"
+    assert "".join(wheels.entries(lock, "3.11")) == one + "b==2 \\\n    --hash=sha256:1\n"
+    assert "".join(wheels.entries(lock, "3.13")) == one + "b==3 \\\n    --hash=sha256:2 \\\n    --hash=sha256:3\n"
