@@ -15,11 +15,12 @@ LINE_LIMIT, P99_LIMIT_MS = 2, 100
 LINE = "/line/loc-0003?range=30d"
 PATHS = (
     "/", "/fleet?range=30d", "/fleet?range=1y", LINE, "/line/loc-0003?range=24h", "/line/loc-0003?range=1y",
-    "/outages?range=30d", "/system", f"/line/loc-0003/year/{time.gmtime().tm_year}", "/api/v1/nodes", "/api/v1/locations", "/api/status",
+    "/outages?range=30d", "/system",
+    f"/line/loc-0003/year/{time.gmtime().tm_year}", "/api/v1/nodes", "/api/v1/locations", "/api/status",
     "/api/v1/locations/loc-0003", "/api/v1/series?range=30d&location=loc-0003",
     "/api/v1/series?range=1y&location=loc-0003",
     "/api/v1/coverage?range=1y", "/api/v1/cells?range=30d&location=loc-0003", "/api/v1/week?range=1y&location=loc-0003",
-    "/api/v1/outages?range=30d&shortest=2", "/api/v1/records?range=24h&location=loc-0003", "/health",
+    "/api/v1/outages?range=30d&shortest=2", "/api/v1/records?range=24h&location=loc-0003",
 )  # fmt: skip
 
 
