@@ -25,6 +25,7 @@ from speedtest_logger.dashboard.guard import ANYONE, Guard, may
 from speedtest_logger.dashboard.health import health
 from speedtest_logger.dashboard.keeper import Keeper
 from speedtest_logger.dashboard.notes import Notes
+from speedtest_logger.dashboard.remembered import Remembered
 from speedtest_logger.dashboard.settings import Settings
 from speedtest_logger.log import Log
 
@@ -63,6 +64,7 @@ def create_app(settings: Settings, log: Log | None = None) -> FastAPI:
     problems.add_to(app)
     guard.check_routes(app)
     app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=6)
+    app.add_middleware(Remembered, state=app.state)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Hashable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -55,6 +56,11 @@ class Figures:
         self.source.rollups.refresh()
         cursor = self.source.rollups.cursor() or "0"
         return f"{cursor[:24]}-{int(time.time()) // 60}"
+
+    def version(self) -> Hashable:
+        """Another value whenever a figure may be another one, or what makes them doubtful. Raises as `etag`."""
+        wrong = tuple((part.name, part.sentence) for part in self.troubles())
+        return (self.etag(), self.source.registry_version(), wrong)
 
     def lines(self) -> list[Line]:
         """All lines as they stand, those that need somebody first."""

@@ -79,6 +79,11 @@ class Source:
             self._known = (time.monotonic(), now, known)
         return known
 
+    def registry_version(self) -> tuple[Identity | None, ...]:
+        """Another value once a changed registry has been read."""
+        self.known()
+        return self._known[1]
+
     def schedules(self) -> dict[str, registry.History]:
         """Each node's schedules, oldest first."""
         return self.known().schedules
