@@ -80,7 +80,7 @@ def personalize(lab: Lab, node: Node) -> None:
         drop_in.write_text(BASE_IMAGE_DROP_IN, encoding="utf-8")
         unit = top / "etc/systemd/system/lab-wheels.service"
         unit.write_text(WHEELS_UNIT, encoding="utf-8")
-        (unit.parent / "multi-user.target.wants" / unit.name).symlink_to(unit.name)
+        (unit.parent / "multi-user.target.wants" / unit.name).symlink_to(f"../{unit.name}")
     (top / "etc/pip.conf").write_text("[global]\nno-index = true\nfind-links = /opt/lab-wheels\n", encoding="utf-8")
 
 
