@@ -245,6 +245,18 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("lab", nargs="?")
     verb.add_argument("--json", action="store_true")
     verb.set_defaults(action_function=list_labs)
+    verb = verbs.add_parser("images", help="the images that nodes start from")
+    verb.add_argument("action", choices=["build", "list", "remove"])
+    verb.set_defaults(action_function=manage_images)
+    verb = verbs.add_parser("wheels", help="download the packages of hashed locks for nodes without a way out")
+    verb.add_argument("requirements", type=Path, nargs="+")
+    verb.set_defaults(action_function=fetch_wheels)
+    add_verbs_of_nodes(verbs)
+    return top
+
+
+def add_verbs_of_nodes(verbs: Any) -> None:
+    """How to reach nodes, and what happens to them."""
     verb = verbs.add_parser("inventory", help="print how Ansible reaches a lab's nodes")
     verb.add_argument("lab")
     verb.set_defaults(action_function=inventory)
@@ -260,12 +272,6 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--to", type=int, metavar="PORT", help="here; the same number, or the next that is free")
     verb.add_argument("--background", action="store_true", help="print where it is, and go on until the node goes")
     verb.set_defaults(action_function=forward_port)
-    verb = verbs.add_parser("images", help="the images that nodes start from")
-    verb.add_argument("action", choices=["build", "list", "remove"])
-    verb.set_defaults(action_function=manage_images)
-    verb = verbs.add_parser("wheels", help="download the packages of hashed locks for nodes without a way out")
-    verb.add_argument("requirements", type=Path, nargs="+")
-    verb.set_defaults(action_function=fetch_wheels)
     for name, text in (
         ("cut", "pull a node's cable"),
         ("restore", "plug it in again"),
@@ -282,7 +288,6 @@ def parser() -> argparse.ArgumentParser:
             verb.add_argument("down_mbit", type=float)
             verb.add_argument("up_mbit", type=float)
         verb.set_defaults(action_function=on_node)
-    return top
 
 
 def main() -> int:
