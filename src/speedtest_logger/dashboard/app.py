@@ -114,6 +114,7 @@ def add_routes(app: FastAPI) -> None:
         return openapi(app)
 
     app.include_router(login.router)
+    app.include_router(login.asked)
     app.include_router(pages.router)
     api.add_to(app)
     app.include_router(live.router)

@@ -47,6 +47,7 @@ class Caller:
 
     name: str | None
     scopes: frozenset[str]
+    is_user: bool = False  # somebody who has logged in
 
 
 NOBODY = Caller(None, frozenset())
@@ -75,7 +76,7 @@ class Guard:
         if not self.users:
             return EVERYBODY
         user = self.sessions.user_of(connection.cookies.get(cookie_name(connection), ""))
-        return Caller(user.name, OF_USERS) if user else NOBODY
+        return Caller(user.name, OF_USERS, is_user=True) if user else NOBODY
 
     async def log_in(self, address: str, name: str, password: str) -> User | float | None:
         """The user of a name and a password, None where they are wrong, or how long to wait before another try (s)."""
@@ -97,8 +98,9 @@ class Guard:
 class May(SecurityBase):
     """A FastAPI dependency: the caller, when they have a scope. Raises HTTPException 401 or 403."""
 
-    def __init__(self, scope: str) -> None:
+    def __init__(self, scope: str, *, users_only: bool = False) -> None:
         self.scope = scope
+        self.users_only = users_only
         self.model = HTTPBearer(description="A key that `speedtest-dashboard new-key` printed.")
         self.scheme_name = "key"
 
@@ -115,15 +117,17 @@ class May(SecurityBase):
             if caller == NOBODY:
                 raise unauthorized("log in, or send a key as Authorization: Bearer")
             raise HTTPException(403, f"{caller.name or 'you'} may not do this: it needs the scope {self.scope}")
+        if self.users_only and not caller.is_user:
+            raise HTTPException(403, "only who has logged in may do this, and no key")
         connection.state.caller = caller
         return caller
 
 
-def may(scope: str) -> May:
-    """The dependency of a route that needs a scope: Depends(may("read"))."""
+def may(scope: str, *, users_only: bool = False) -> May:
+    """The dependency of a route that needs a scope: Depends(may("read")); `users_only`: no key has it."""
     if scope not in (ANYONE, *SCOPES):
         raise ValueError(f"{scope!r} is no scope: one of {', '.join(SCOPES)}")
-    return May(scope)
+    return May(scope, users_only=users_only)
 
 
 def unauthorized(detail: str) -> HTTPException:
@@ -148,27 +152,32 @@ class Guarded:
     path: str
     methods: tuple[str, ...]  # none: a WebSocket, or a folder
     scopes: frozenset[str] | None
+    users_only: bool = False
 
 
 def routes_of(app: FastAPI) -> Iterator[Guarded]:
     """Every route of an application, in included routers too."""
     for route in iter_route_contexts(app.routes):
-        said = set(_scopes_of(getattr(route, "dependant", None)))
+        asked = list(_asked_of(getattr(route, "dependant", None)))
+        said = {each.scope for each in asked}
         if isinstance(route.original_route, Mount) and route.path in OPEN_MOUNTS:
             said.add(ANYONE)
         yield Guarded(
-            route.path or "", tuple(sorted(route.methods or ())), frozenset(said - {ANYONE}) if said else None
+            route.path or "",
+            tuple(sorted(route.methods or ())),
+            frozenset(said - {ANYONE}) if said else None,
+            any(each.users_only for each in asked),
         )
 
 
-def _scopes_of(dependant: Dependant | None) -> Iterator[str]:
+def _asked_of(dependant: Dependant | None) -> Iterator[May]:
     """What a route asks for by itself, by its routers, and by what else it depends on."""
     if dependant is None:
         return
     if isinstance(dependant.call, May):
-        yield dependant.call.scope
+        yield dependant.call
     for each in dependant.dependencies:
-        yield from _scopes_of(each)
+        yield from _asked_of(each)
 
 
 def check_routes(app: FastAPI) -> None:

@@ -16,6 +16,7 @@ from speedtest_logger.dashboard.sessions import LONGEST_SECONDS
 from speedtest_logger.dashboard.users import User
 
 router = APIRouter(dependencies=[Depends(may(ANYONE))], include_in_schema=False)
+asked = APIRouter(dependencies=[Depends(may("read", users_only=True))], include_in_schema=False)
 FORM = "application/x-www-form-urlencoded"
 MOST_FIELDS = 10
 
@@ -62,6 +63,11 @@ async def log_in(request: Request) -> Response:
     problem = f"There were too many attempts: try again in {seconds} s."
     headers = {"Retry-After": str(seconds)}
     return render.page(request, "login.html.j2", 429, headers, place=place, name=name, problem=problem)
+
+
+@asked.get("/auth", status_code=204)
+async def show_auth() -> None:
+    """Whether somebody has logged in: a front asks before it leads them to what has no login of its own."""
 
 
 @router.post("/logout")

@@ -20,7 +20,7 @@ from speedtest_logger.errors import NotReadyError, SpeedtestError, StorageError,
 
 MEDIA_TYPE = "application/problem+json"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-OF_PROGRAMS = ("/api/", "/ws", "/health", "/metrics", "/static/")
+OF_PROGRAMS = ("/api/", "/ws", "/health", "/metrics", "/static/", "/auth")
 SCHEMA = {
     "title": "Problem",
     "description": "What went wrong (RFC 9457).",

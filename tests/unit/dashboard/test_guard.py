@@ -90,10 +90,12 @@ def test_each_route_refuses_whoever_lacks_its_scope(guarded, client, entry_of):
         for who, (headers, status) in expected.items():
             if (got := asked(program, route, method, **headers)) != status:
                 wrong.append((route.path, method, who, got))
-        if (got := asked(program, route, method, **bearer(all_scopes))) in (401, 403) or got >= 500:
+        got = asked(program, route, method, **bearer(all_scopes))
+        if got != 403 if route.users_only else got in (401, 403) or got >= 500:
             wrong.append((route.path, method, "the right key", got))
     assert wrong == []
     assert {("/in/api/planted/{node}", "POST"), ("/in/planted", "WEBSOCKET"), ("/api/openapi.json", "GET")} <= {*walked}
+    assert {route.path for route in routes_of(app) if route.users_only} == {"/auth"}
 
 
 def test_a_route_that_says_no_scope_keeps_the_application_from_starting(load):

@@ -10,7 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from speedtest_logger.dashboard import guard as guard_
+from speedtest_logger.dashboard import keys
 from speedtest_logger.dashboard.app import create_app
+from speedtest_logger.dashboard.keys import SCOPES
 from speedtest_logger.dashboard.login import local_path
 
 READ = "/api/openapi.json"
@@ -80,6 +82,28 @@ def test_logging_out_ends_the_session_even_for_who_has_copied_the_cookie(browser
     assert (out.status_code, out.headers["location"]) == (303, "/login")
     assert "speedtest_session" not in browser.cookies
     assert browser.get(READ, headers=copied).status_code == 401
+
+
+def test_a_front_learns_whether_somebody_has_logged_in_and_a_key_or_a_share_is_nobody(
+    guarded, client, entry_of, write, load
+):
+    key, token = entry_of(*SCOPES), keys.new_token()
+    entry = {"location": "home", "sha256": keys.sha256(token), "expires": None}
+    shares = write("shares.json", [entry])
+    browser = client(create_app(guarded(key, SPEEDTEST_DASHBOARD_SHARES_FILE=shares)), Origin=HOME, **HTML)
+    assert browser.get("/auth").status_code == 401  # and leads nowhere: the front does
+    bearer = {"Authorization": f"Bearer {key['key']}"}
+    assert browser.get("/auth", headers=bearer).status_code == 403
+    assert browser.get("/auth", headers={"Cookie": f"speedtest_session={token}"}).status_code == 401
+    assert browser.get(f"/auth?token={token}").status_code == 401
+    log_in(browser)
+    answer = browser.get("/auth")
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert browser.get("/auth", headers=bearer).status_code == 403
+    copied = {"Cookie": f"speedtest_session={browser.cookies['speedtest_session']}"}
+    browser.post("/logout")
+    assert browser.get("/auth", headers=copied).status_code == 401
+    assert client(load()).get("/auth").status_code == 403  # without users nobody logs in
 
 
 def test_no_other_page_can_log_anybody_in_or_out(browser):
