@@ -15,6 +15,7 @@ from speedtest_logger.errors import EXIT_OK, EXIT_USAGE
 
 PROGRAM = "python3 -m speedtest_logger.workbench"
 PAGE = Path(__file__).with_name("page.py")
+LOOPBACK = ("localhost", "127.0.0.1")
 # Whatever a file of Streamlit's or the environment says.
 FIXED = {
     "server.address": "127.0.0.1",
@@ -40,16 +41,20 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"speedtest-workbench {__version__}")
     top.add_argument("--root", type=Path, metavar="FOLDER", help="the archive; default $SPEEDTEST_ARCHIVE_DIR")
     top.add_argument("--port", type=int, default=8501, help="default 8501")
+    top.add_argument("--host", default="", help="the name under which a front serves it; default localhost, 127.0.0.1")
     top.add_argument("--path", default="", help="under which a front serves it, such as /workbench; default /")
     return top
 
 
 def command(args: argparse.Namespace) -> list[str]:
     """The program that takes this one's place."""
-    options = {**FIXED, "server.port": str(args.port), "server.baseUrlPath": args.path.strip("/")}
+    hosts = [args.host] if args.host else list(LOOPBACK)
+    own = {"server.port": str(args.port), "server.baseUrlPath": args.path.strip("/"), "browser.serverAddress": hosts[0]}
     return [
         *(sys.executable, "-m", "streamlit", "run", str(PAGE)),
-        *(f"--{name}={value}" for name, value in options.items()),
+        *(f"--{name}={value}" for name, value in {**FIXED, **own}.items()),
+        # a page that has its own name lead here could ask, and be told, whatever it likes
+        *(f"--server.allowedHosts={name}" for name in hosts),
     ]
 
 

@@ -94,6 +94,13 @@ def test_it_listens_on_this_machine_only_and_tells_nobody(monkeypatch, archive):
     assert environment["SPEEDTEST_ARCHIVE_DIR"] == str(archive.layout.root)
 
 
+def test_it_answers_to_its_own_names_only():
+    for given, names in (([], ["localhost", "127.0.0.1"]), (["--host", "speed.example.org"], ["speed.example.org"])):
+        argv = cli.command(cli.parser().parse_args(given))
+        assert [word for word in argv if "allowedHosts" in word] == [f"--server.allowedHosts={name}" for name in names]
+        assert f"--browser.serverAddress={names[0]}" in argv
+
+
 def test_what_is_missing_is_said_in_words(monkeypatch, tmp_path, archive, capsys):
     assert cli.main(["--root", str(tmp_path)]) == EXIT_USAGE
     assert f"{tmp_path} is not an archive" in capsys.readouterr().err
