@@ -16,13 +16,18 @@ Values = dict[str, Any]
 def names(v: Values) -> Values:
     """Where it lies. `v`: a role's inputs, less their prefix."""
     install = v["install_dir"]
-    requirements = Path(v["requirements_file"]).read_text(encoding="utf-8").rstrip()
     return {
         "release_dir": f"{install}/releases/{v['version']}",
         "current": f"{install}/current",
         "venv": f"{install}/venv",
-        "venv_dir": f"{install}/venvs/{hashlib.sha256(requirements.encode()).hexdigest()[:12]}",
+        "venv_dir": venv_dir(f"{install}/venvs", v["requirements_file"]),
     }
+
+
+def venv_dir(place: str, requirements: str) -> str:
+    """Where the Python packages of a lock lie."""
+    lock = Path(requirements).read_text(encoding="utf-8").rstrip()
+    return f"{place}/{hashlib.sha256(lock.encode()).hexdigest()[:12]}"
 
 
 def replaced(v: Values, observed: Values) -> list[Values]:

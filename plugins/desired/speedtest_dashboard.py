@@ -14,11 +14,13 @@ from plugins.desired.things import (
     account,
     directory,
     file,
+    folder,
     image,
     leftover,
     project,
     repository,
     unit,
+    venv,
 )
 from speedtest_logger.domains import is_loopback
 from speedtest_logger.inventory.kinds import as_written
@@ -27,6 +29,8 @@ ROLE = "speedtest_dashboard"
 IMPORTS = ("duckdb", "fastapi", "jinja2", "numpy", "pyarrow.parquet", "uvicorn", "websockets")
 CONFIG = "/etc/speedtest-dashboard"
 UNIT = "speedtest-dashboard.service"
+WORKBENCH = "speedtest-workbench.service"
+WORKBENCH_IMPORTS = ("duckdb", "pandas", "pyarrow.parquet", "streamlit")
 PROGRAM = "/usr/local/bin/speedtest-dashboard"
 PROJECT = {"name": "speedtest-dashboard", "container": "speedtest-dashboard"}
 REPOSITORY = "speedtest-dashboard"
@@ -43,20 +47,33 @@ def names(v: Values) -> Values:
         "config_dir": CONFIG,
         "unit": UNIT,
         "program": PROGRAM,
-        "health_url": health_url(v),
+        "services": services(v),
         "project": PROJECT,
         "repository": REPOSITORY,
         "image": f"{REPOSITORY}:{v['version']}",
         "image_file": f"{v['install_dir']}/image.tar.gz",
-        "said": said(v),
     }
 
 
+def services(v: Values) -> list[Values]:
+    """What has to answer: where it is asked, and the command line that shows what it said."""
+    found = [{"name": "the dashboard", "url": health_url(v), "said": said(v)}]
+    if has_workbench(v):
+        url = f"http://127.0.0.1:{v['workbench_port']}/workbench/_stcore/health"
+        found.append({"name": "the workbench", "url": url, "said": journal(WORKBENCH)})
+    return found
+
+
 def said(v: Values) -> list[str]:
-    """The command line that shows what it said."""
+    """The command line that shows what the dashboard said."""
     if v["runtime"] == "compose":
         return ["docker", "container", "logs", "--tail", "20", PROJECT["container"]]
-    return ["journalctl", "--unit", UNIT, "--lines", "20", "--no-pager", "--output", "cat"]
+    return journal(UNIT)
+
+
+def journal(unit_name: str) -> list[str]:
+    """The command line that shows what a unit said."""
+    return ["journalctl", "--unit", unit_name, "--lines", "20", "--no-pager", "--output", "cat"]
 
 
 def besides(v: Values) -> Values:
@@ -76,13 +93,40 @@ def things(v: Values) -> list[Thing]:
         account(v["user"], home=v["dir"], login="/usr/sbin/nologin", groups=[v["archive_user"]]),
         directory(v["dir"], v["user"], mode="0700", goes=Goes.PURGE),
         directory(CONFIG),
-        *software.things(v, IMPORTS, restarts=[UNIT], packages=systemd, images=REPOSITORY if compose else ""),
+        *software.things(v, IMPORTS, restarts=readers(v), packages=systemd, images=REPOSITORY if compose else ""),
         file(PROGRAM, text(v, "usr/local/bin/speedtest-dashboard"), mode="0755"),
         file(f"{CONFIG}/dashboard.env", environment(v), restarts=[UNIT]),
         *[secret_file(v, name) for name in SECRETS],
         file(f"{UNIT_DIRECTORY}{UNIT}", text(v, f"etc/systemd/system/{UNIT}"), when=systemd, restarts=[UNIT]),
         unit(UNIT, when=systemd),
         *container(v, compose=compose),
+        *workbench(v),
+    ]
+
+
+def readers(v: Values) -> list[str]:
+    """The units that run a release."""
+    return [UNIT, WORKBENCH] if has_workbench(v) else [UNIT]
+
+
+def has_workbench(v: Values) -> bool:
+    """Whether there is a workbench; preflight refuses one where it could not be."""
+    return bool(v["workbench_enabled"]) and v["runtime"] == "systemd" and v["state"] == "present"
+
+
+def workbench(v: Values) -> list[Thing]:
+    """Free questions in a browser, with Python packages of their own: another lock is another folder."""
+    when, place = has_workbench(v), f"{v['install_dir']}/workbench"
+    path, made = f"{UNIT_DIRECTORY}{WORKBENCH}", []
+    if when:
+        python = software.venv_dir(place, v["workbench_requirements_file"])
+        made = [venv(python, v["workbench_requirements_file"], WORKBENCH_IMPORTS), folder(place, [python], [])]
+    content = text(v, f"etc/systemd/system/{WORKBENCH}", python=f"{python}/bin/python") if when else ""
+    return [
+        directory(place, when=when),
+        *made,
+        file(path, content, when=when, restarts=[WORKBENCH]),
+        unit(WORKBENCH, when=when),
     ]
 
 

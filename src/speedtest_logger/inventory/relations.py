@@ -230,13 +230,34 @@ def dashboard_access(view: View) -> Iterator[Problem]:
 
 
 def dashboard_port(view: View) -> Iterator[Problem]:
-    """No server of a target has the dashboard's port."""
-    if "speedtest_target" not in view.roles:
+    """Nobody else has a port of the dashboard's."""
+    ports = dashboard_ports(view)
+    targets = "speedtest_target_librespeed_port", "speedtest_target_iperf3_ports"
+    for place, variable in enumerate(ports):
+        for other in (*ports[:place], *(targets if "speedtest_target" in view.roles else ())):
+            if other not in view.bad and view[variable] in (view[other], *as_list(view[other])):
+                yield problem(view, variable, f"{other} has it too: give each server a port of its own")
+
+
+def workbench(view: View) -> Iterator[Problem]:
+    """A workbench has no login of its own, so that a front is before it; and it runs as a service."""
+    variable = DASHBOARD + "workbench_enabled"
+    if not view[variable] or view[DASHBOARD + "state"] == "absent":
         return
-    port = view[DASHBOARD + "port"]
-    for other in ("speedtest_target_librespeed_port", "speedtest_target_iperf3_ports"):
-        if other not in view.bad and port in (view[other], *as_list(view[other])):
-            yield problem(view, DASHBOARD + "port", f"{other} has it too: give each server a port of its own")
+    if view[DASHBOARD + "runtime"] == "compose":
+        words = f"{DASHBOARD}runtime is compose, and the image has no workbench: set the runtime systemd, or false here"
+        yield problem(view, variable, words)
+    if "speedtest_front" not in view.roles or view[FRONT + "state"] == "absent":
+        words = (
+            "it has no login of its own, and the front lets in only who has logged in at the dashboard: put the host "
+            "into group speedtest_front, or set false"
+        )
+        yield problem(view, variable, words)
+
+
+def dashboard_ports(view: View) -> list[str]:
+    """The variables of the ports that the dashboard and its workbench listen on."""
+    return [DASHBOARD + "port", *([DASHBOARD + "workbench_port"] if view[DASHBOARD + "workbench_enabled"] else [])]
 
 
 def front(view: View) -> Iterator[Problem]:
@@ -300,7 +321,7 @@ def front_ports(view: View) -> Iterator[Problem]:
         return
     if view[http] == view[https]:
         yield problem(view, https, f"{http} is the same: give each a port of its own")
-    others = [DASHBOARD + "port"]
+    others = dashboard_ports(view)
     if "speedtest_target" in view.roles:
         others += ["speedtest_target_librespeed_port", "speedtest_target_iperf3_ports"]
         if view["speedtest_target_stock_nginx_enabled"] and 80 in (view[http], view[https]):
@@ -346,7 +367,10 @@ RELATIONS: dict[str, tuple[Relation, ...]] = {
     "": (accounts, directories, docker_key),
     "speedtest_logger": (node_settings, own_server, licence, image_of("speedtest_logger")),
     "speedtest_archive": (backups, limits),
-    "speedtest_dashboard": (dashboard, dashboard_access, dashboard_port, front_named, image_of("speedtest_dashboard")),
+    "speedtest_dashboard": (
+        *(dashboard, dashboard_access, dashboard_port, workbench),
+        *(front_named, image_of("speedtest_dashboard")),
+    ),
     "speedtest_front": (front, front_certificate, front_ports),
     "speedtest_target": (ports,),
 }

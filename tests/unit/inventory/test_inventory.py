@@ -161,6 +161,7 @@ def test_a_number_with_its_unit_is_refused_in_plain_words():
         ({D + "port": 5301, T + "iperf3_ports": [5201, 5301]}, [D + "port: seen 5301", T + "iperf3_ports has it too"]),
         ({D + "bind": "0.0.0.0"}, [D + "bind: seen '0.0.0.0'", D + "users names nobody", "127.0.0.1"]),  # noqa: S104
         ({D + "bind": "192.0.2.10"}, [D + "bind", D + "users names nobody"]),
+        ({D + "workbench_enabled": True}, [D + "workbench_enabled: seen True on h", "into group speedtest_front"]),
         ({D + "image_source": "pull"}, [D + "image: seen nothing", "@sha256:"]),
         ({D + "runtime": "compose", "docker_host_source": "repository"}, ["docker_host_repository_key: seen nothing"]),
         ({A + "state": "absent"}, [D + "state: seen 'present'", "set absent here too"]),
@@ -222,6 +223,9 @@ def pems(tmp_path_factory):
         {F + "tls": "acme", F + "name": "nas.home.arpa", F + "acme_directory": "https://ca.home.arpa/acme/directory"},
         {F + "name": "nas", F + "hsts_seconds": 0, F + "https_port": 8443, F + "http_port": 8080},
         {F + "state": "absent", F + "name": "", D + "users": []},
+        {D + "workbench_enabled": True},
+        {D + "workbench_enabled": False, D + "workbench_port": 8000, D + "runtime": "compose"},
+        {D + "workbench_enabled": True, **{role + "state": "absent" for role in (D, F, A)}},
     ],
 )
 def test_a_front_with_a_name_and_users_is_well(values):
@@ -231,6 +235,12 @@ def test_a_front_with_a_name_and_users_is_well(values):
 @pytest.mark.parametrize(
     ("values", "variable", "words"),
     [
+        ({D + "workbench_enabled": True, D + "runtime": "compose"}, D + "workbench_enabled", "has no workbench"),
+        ({D + "workbench_enabled": True, F + "state": "absent"}, D + "workbench_enabled", "no login of its own"),
+        ({D + "workbench_enabled": True, D + "port": 8501}, D + "workbench_port", D + "port has it too"),
+        ({D + "workbench_enabled": True, T + "librespeed_port": 8501}, D + "workbench_port", "port has it too"),
+        ({D + "workbench_enabled": True, F + "https_port": 8501}, F + "https_port", D + "workbench_port has it too"),
+        ({D + "workbench_enabled": "yes"}, D + "workbench_enabled", "true or false"),
         ({F + "name": ""}, F + "name", "browsers reach the dashboard under it"),
         ({F + "name": "192.0.2.1"}, F + "name", "a host's name in lower case"),
         ({F + "name": "Speed.example.org"}, F + "name", "a host's name in lower case"),

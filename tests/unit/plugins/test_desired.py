@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import subprocess
 from datetime import date
 
 import pytest
@@ -28,6 +29,7 @@ from plugins.desired.things import (
     unit,
 )
 from speedtest_logger.inventory.roles import known
+from speedtest_logger.workbench import cli as workbench
 
 UNITS = "/etc/systemd/system/"
 SLOTS = {"interval_seconds": 3600, "offset_seconds": 7, "on_calendar": ["*-*-* *:00:07"]}
@@ -43,7 +45,10 @@ KEYS = [{"name": "grafana", "id": "abcdefgh", "sha256": "0" * 64, "scopes": ["re
 RUNTIMES = ("systemd", "compose")
 SHARES = [{"location": "home", "sha256": "1" * 64, "expires": date(2027, 1, 31)}]
 NAME = "speed.example.org"
-OWN = {("ingest_interval", "speedtest_archive")}  # what a role does not take from another one
+OWN = {
+    ("ingest_interval", "speedtest_archive"),
+    ("workbench_port", "speedtest_dashboard"),
+}  # what a role does not take from another one
 # What stays when all is taken off, since it is others' too, or was there before.
 OTHERS = {"/mnt/usb/restic"}
 
@@ -58,6 +63,7 @@ def here(tmp_path_factory):
     for name in ("certificate", "key", "ca"):
         (folder / f"{name}.pem").write_text(f"{name}\n")
     files = {f"{name}_file": str(folder / f"{name}.pem") for name in ("certificate", "key")}
+    control |= {"workbench_requirements_file": str(folder / "requirements.txt"), "workbench_port": 0}
     front = {**files, "name": NAME, "dashboard_bind": "127.0.0.1", "dashboard_port": 8000, "front": ""}
     return {**control, **archive, **front, "acme_ca_file": str(folder / "ca.pem"), "slots": SLOTS}
 
@@ -84,10 +90,11 @@ VARIANTS = {
     "speedtest_dashboard": [
         {},
         {"users": USERS, "keys": KEYS, "shares": SHARES, "bind": "192.0.2.1"},
+        {"users": USERS, "front": NAME, "workbench_enabled": True},
         {"runtime": "compose"},
         {"runtime": "compose", "users": USERS, "image_source": "pull", "image": "example.org/dashboard@sha256:0"},
     ],
-    "speedtest_front": [{"tls": "internal"}, {"tls": "acme"}, {"tls": "files"}],
+    "speedtest_front": [{"tls": "internal"}, {"tls": "acme"}, {"tls": "files", "workbench_port": 8501}],
     "speedtest_target": [
         {"librespeed_port": port, "iperf3_ports": ports} for port, ports in itertools.product((0, 8989), ([], [5201]))
     ],
@@ -157,7 +164,7 @@ def test_a_dashboards_other_runtime_takes_off_all_but_what_is_people_s(here):
         for name in (*(f"/etc/speedtest-dashboard/{part}.json" for part in who), "/var/lib/speedtest-dashboard"):
             assert name in paths_of(new)
             assert not is_gone(name, new)
-    assert compose["absent_units"] == ["speedtest-dashboard.service"]
+    assert compose["absent_units"] == ["speedtest-dashboard.service", WORKBENCH]
     assert {"/opt/speedtest-dashboard/venv", "/opt/speedtest-dashboard/venvs"} <= set(compose["absent_paths"])
     assert not {"units", "venvs"} & set(compose)
     assert [item["container"] for item in systemd["absent_projects"]] == ["speedtest-dashboard"]
@@ -293,7 +300,7 @@ def test_who_may_see_the_dashboard_is_in_files_that_only_the_service_is_handed(h
 )
 def test_a_dashboard_on_loopback_has_no_network(here, bind, url, closed):
     role = wanted("speedtest_dashboard", here, bind=bind, users=USERS)
-    assert role.names["health_url"] == url
+    assert role.names["services"][0]["url"] == url
     (service,) = [item for item in role.desired["files"] if item["path"].endswith(".service")]
     assert ("IPAddressDeny=any\nIPAddressAllow=localhost\n" in service["content"]) is closed
 
@@ -362,6 +369,59 @@ def test_the_dashboard_is_told_of_its_front(here):
     told = files_of("speedtest_dashboard", here, front=NAME)[path]["content"]
     assert f'SPEEDTEST_DASHBOARD_FRONT="{NAME}"' in told
     assert "FRONT" not in files_of("speedtest_dashboard", here)[path]["content"]
+
+
+WORKBENCH = "speedtest-workbench.service"
+
+
+def test_a_workbench_goes_whole_when_it_is_switched_off(here):
+    without, on = (wanted("speedtest_dashboard", here, workbench_enabled=wish).desired for wish in (False, True))
+    assert paths_of(on) - paths_of(without) == {"/opt/speedtest-dashboard/workbench", UNITS + WORKBENCH}
+    for off in (without, wanted("speedtest_dashboard", here, workbench_enabled=True, runtime="compose").desired):
+        assert {"/opt/speedtest-dashboard/workbench", UNITS + WORKBENCH} <= set(off["absent_paths"])
+        assert WORKBENCH in off["absent_units"]
+        assert "workbench" not in json.dumps([off.get(name) for name in ("venvs", "units", "files", "folders")])
+    assert WORKBENCH in {item["name"] for item in on["units"]}
+
+
+def test_a_workbench_has_python_packages_of_its_own_and_starts_again_with_its_release(here, tmp_path):
+    (tmp_path / "other.txt").write_text("streamlit==2\n")
+    first, second = (
+        wanted("speedtest_dashboard", here, workbench_enabled=True, workbench_requirements_file=str(file)).desired
+        for file in (here["requirements_file"], tmp_path / "other.txt")
+    )
+    (one, other) = (made["venvs"][1] for made in (first, second))
+    assert one["path"] != other["path"]
+    assert other["path"].startswith("/opt/speedtest-dashboard/workbench/")
+    place = "/opt/speedtest-dashboard/workbench"
+    assert {"path": place, "keep": [other["path"]], "keep_links": []} in second["folders"]
+    readers = [item["path"] for name in READ for item in second[name] if WORKBENCH in item.get("restarts", [])]
+    assert [path.rpartition("/")[2] for path in readers] == [WORKBENCH, "current", "venv", "0.1.0"]
+
+
+def test_a_workbench_listens_on_loopback_and_reads_nothing_of_the_dashboard_s_own(here):
+    changes = {"workbench_enabled": True, "front": NAME, "workbench_port": 8600, "users": USERS, "dir": "/srv/own"}
+    service = files_of("speedtest_dashboard", here, **changes)[UNITS + WORKBENCH]["content"]
+    lines = service.splitlines()
+    assert "IPAddressDeny=any" in lines
+    assert "InaccessiblePaths=-/srv/own -/run/credentials" in lines
+    assert [line for line in lines if line.startswith(("ReadWritePaths", "LoadCredential", "EnvironmentFile"))] == []
+    (start,) = (line for line in lines if line.startswith("ExecStart="))
+    assert start.endswith(f"/bin/python -m speedtest_logger.workbench --port 8600 --path workbench --host {NAME}")
+    workbench.parser().parse_args(start.split()[3:])
+    services = wanted("speedtest_dashboard", here, **changes).names["services"]
+    assert services[1]["url"] == "http://127.0.0.1:8600/workbench/_stcore/health"
+    assert WORKBENCH in services[1]["said"]
+
+
+@pytest.mark.parametrize("name", ["speedtest-dashboard.service", WORKBENCH])
+def test_systemd_itself_finds_a_service_s_sandbox_tight(here, tmp_path, name):
+    content = files_of("speedtest_dashboard", here, workbench_enabled=True, users=USERS)[UNITS + name]["content"]
+    (tmp_path / name).write_text(re.sub("(?m)^ExecStart=.*", "ExecStart=/bin/true", content))
+    argv = ["systemd-analyze", "security", "--no-pager", "--offline=true", "--threshold=20", str(tmp_path / name)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "exposure level" in done.stdout
 
 
 def test_python_packages_are_missed_until_all_are_there(here):

@@ -155,6 +155,25 @@ INPUTS = (
         domains.Interval(),
     ),
     Input(
+        "speedtest_dashboard_workbench_enabled",
+        False,
+        "true: free questions in SQL, by Streamlit (570 MB), under /workbench/ for who has logged in. It needs the "
+        "group speedtest_front and the runtime systemd. Who has an account on the host can ask it without a login.",
+        domains.BOOLEAN,
+    ),
+    Input(
+        "speedtest_dashboard_workbench_port",
+        8501,
+        "The port of 127.0.0.1 that the workbench listens on.",
+        Whole(1024, 65_535),
+    ),
+    Input(
+        "speedtest_dashboard_workbench_requirements_file",
+        "{{ role_path | dirname | dirname }}/requirements/workbench.txt",
+        "The hashed lock of the Python packages that the workbench needs.",
+        kinds.CONTROL_PATH,
+    ),
+    Input(
         "speedtest_dashboard_image_source",
         "build",
         "With the runtime compose: how the image gets onto the host. build: made there. pull: from a registry, by "

@@ -102,6 +102,13 @@ INPUTS = (
         "The port on which the dashboard listens.",
         Whole(1024, 65_535),
     ),
+    Input(
+        "speedtest_front_workbench_port",
+        "{{ speedtest_dashboard_workbench_port | default(8501) "
+        "if speedtest_dashboard_workbench_enabled | default(false) else 0 }}",
+        "The port on which the workbench listens: it is under /workbench/ for who has logged in. 0: there is none.",
+        Whole(0, 65_535),
+    ),
 )
 
 ROLE = Role("speedtest_front", "TLS in front of the dashboard, by Caddy", INPUTS)
