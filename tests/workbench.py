@@ -1,9 +1,13 @@
-"""The workbench's page as Streamlit runs it: `make workbench`, in an environment of its own, which is 566 MB."""
+"""The workbench as Streamlit runs it: `make workbench`, in an environment of its own, which is 566 MB."""
 
 from __future__ import annotations
 
+import http.client
 import os
+import socket
+import subprocess
 import tempfile
+import time
 import unittest
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -13,10 +17,11 @@ from streamlit.testing.v1 import AppTest
 
 from speedtest_logger.archive.format import json_lines, layout
 from speedtest_logger.archive.write import store
-from speedtest_logger.workbench.cli import PAGE
+from speedtest_logger.workbench.cli import PAGE, command, parser
 
 YESTERDAY = datetime.now(timezone.utc) - timedelta(days=1)
 SECONDS = 60
+NAME = "speed.example.org"
 
 
 class TestPage(unittest.TestCase):
@@ -60,6 +65,59 @@ class TestPage(unittest.TestCase):
         self.app.text_area[0].set_value("SELECT DISTINCT node FROM records").run()
         assert len(self.app.dataframe[0].value) == 2
         assert not self.app.selectbox
+
+
+class TestServer(unittest.TestCase):
+    """Streamlit as a front reaches it, which leaves the browser's Host as it is."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            cls.port = probe.getsockname()[1]
+        options = ["--port", str(cls.port), "--path", "workbench", "--host", NAME]
+        home = cls.enterClassContext(tempfile.TemporaryDirectory())
+        server = subprocess.Popen(command(parser().parse_args(options)), env={**os.environ, "HOME": home})
+        cls.addClassCleanup(server.wait, SECONDS)
+        cls.addClassCleanup(server.terminate)
+        deadline = time.monotonic() + SECONDS
+        while not cls.is_well():
+            assert time.monotonic() < deadline, server.poll()
+            time.sleep(0.2)
+
+    @classmethod
+    def asked(cls, path: str, **headers: str) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", cls.port, timeout=SECONDS)
+        try:
+            connection.request("GET", path, headers=headers)
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+    @classmethod
+    def is_well(cls) -> bool:
+        try:
+            return cls.asked("/workbench/_stcore/health") == 200
+        except OSError:
+            return False
+
+    def handshake(self, host: str, origin: str) -> int:
+        key = {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version": "13"}
+        wish = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Protocol": "streamlit", **key}
+        return self.asked("/workbench/_stcore/stream", Host=host, Origin=origin, **wish)
+
+    def test_a_page_of_the_front_s_may_ask_and_no_other(self) -> None:
+        assert self.handshake(NAME, f"https://{NAME}") == 101
+        assert self.handshake(f"{NAME}:8443", f"https://{NAME}:8443") == 101
+        assert self.handshake(NAME, "https://elsewhere.example") == 403
+        assert self.handshake("elsewhere.example", "http://elsewhere.example") == 403
+        assert self.handshake(f"127.0.0.1:{self.port}", f"http://127.0.0.1:{self.port}") == 403
+
+    def test_it_listens_on_loopback_only_and_under_its_path(self) -> None:
+        assert self.asked("/workbench/") == 200
+        assert self.asked("/_stcore/health") == 404
+        with socket.socket() as other:
+            assert other.connect_ex(("127.0.0.2", self.port)) != 0
 
 
 if __name__ == "__main__":
