@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Any
 
+import duckdb
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import State
 from starlette.exceptions import HTTPException
@@ -22,6 +23,7 @@ from speedtest_logger.files import identity
 
 LARGEST, TOGETHER = 1_000_000, 32_000_000  # bytes of one answer, and of all
 PATHS = ("/line/", "/fleet", "/compare", "/outages", "/kiosk", "/badge/", "/api/v1/")  # and the first page
+REPORT = "/report"  # is large, and asked for once
 OF_THE_ANSWER = ("host", "accept", "accept-encoding")  # headers that make it another one
 
 
@@ -60,12 +62,13 @@ class Remembered:
             return None
         connection = HTTPConnection(scope)
         path = connection.url.path
-        if (path != "/" and not path.startswith(PATHS)) or "if-none-match" in connection.headers:
+        kept = path == "/" or (path.startswith(PATHS) and not path.endswith(REPORT))
+        if not kept or "if-none-match" in connection.headers:
             return None
         try:
             caller = self.state.guard.caller(connection)
             version = await run_in_threadpool(self.version)
-        except (HTTPException, SpeedtestError, OSError):  # the route says it
+        except (HTTPException, SpeedtestError, OSError, duckdb.Error):  # the route says it
             return None
         if version != self._version:
             self._version = version

@@ -32,8 +32,16 @@ def rows(node, location, offset, speed):
         yield slot(node, at, location, download_bps=speed + at % 7e6, upload_bps=speed / 2, latency_ms=20.0)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def stopped_clock():
+    """Whenever these tests run: the time is that of their rows."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("time.time", lambda: NOW)
+        yield
+
+
 @pytest.fixture(scope="module")
-def app(tmp_path_factory):
+def app(tmp_path_factory, stopped_clock):
     """The application over two locations with a node each, three days old."""
     layout = fresh(tmp_path_factory)
     nodes = {"attic": ("home", 0), "barn": ("farm", 60)}

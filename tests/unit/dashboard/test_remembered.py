@@ -139,7 +139,7 @@ def test_many_at_once_wait_for_one(app, client, monkeypatch):
         all_asked.wait(20)
         return real()
 
-    client.get("/health")
+    client.get("/fleet")  # the rollups are there
     monkeypatch.setattr(app.state.figures, "lines", held_up)
 
     async def many():
