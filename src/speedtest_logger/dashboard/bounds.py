@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import socket
+from collections.abc import Callable
 from typing import Any
 
 import h11
@@ -84,7 +86,17 @@ class Bounded(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """uvicorn's, which looks each second at who keeps it waiting."""
+    """uvicorn's, which looks each second at who keeps it waiting; `begun` hears when it answers and heeds signals."""
+
+    def __init__(self, config: uvicorn.Config, begun: Callable[[], None] | None = None) -> None:
+        super().__init__(config)
+        self.begun = begun
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn."""
+        await super().startup(sockets=sockets)
+        if self.begun and not self.should_exit:
+            self.begun()
 
     async def on_tick(self, counter: int) -> bool:
         """See uvicorn."""

@@ -48,11 +48,14 @@ def serve(settings: Settings, tell: Callable[[str], None]) -> None:
     )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_OK))  # raised by the server again when all is done
     log.event("info", "started", address=address(listening), archive=str(settings.archive_dir))
-    with listening:
+
+    def begun() -> None:
         tell(address(listening))
         tell_systemd()
+
+    with listening:
         try:
-            bounds.Server(config).run(sockets=[listening])
+            bounds.Server(config, begun).run(sockets=[listening])
         finally:
             log.event("info", "stopped")
 
