@@ -2,8 +2,9 @@
 
 ask.py PORT OTHER_PORT <questions      (JSON: [[method, path, headers, body]])
 
-Each line is JSON: what is wrong, the question, both answers. Time goes on meanwhile, and with it what a page tells
-("3 min ago"): the first is asked before and after the second, and again where its own answer has become another one.
+Each line is JSON: what is wrong, the question, both answers; of bodies that differ, the first lines that do. Time goes
+on meanwhile, and records arrive, and each dashboard takes note of both at a moment of its own: the first is asked
+before and after the second, and both again, a little later, where the three are not alike.
 Left out is what never is the same: the header Date, and of /api/status the moment that it was asked at and the bytes
 that are free on a disk that others write to.
 """
@@ -12,34 +13,42 @@ import http.client
 import json
 import re
 import sys
+import time
 
-TRIES = 8
+WAITS = (0.1, 0.5, 1, 2, 2, 5)  # s
 MOVING = re.compile(rb'(?<=^\{"ok":true,"at":)"[^"]+"|(?<=^\{"ok":false,"at":)"[^"]+"|(?<="free_bytes":)\d+')
 OF_THE_SERVER = ("date",)  # by the clock's second
 
 
-def ask(port, method, path, headers, body):
+def ask(port, method, path, sent, body):
     line = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    line.request(method, path, body, {"Host": "127.0.0.1:8000", **headers})
+    line.request(method, path, body, {"Host": "127.0.0.1:8000", **sent})
     answer = line.getresponse()
-    told = sorted((name.lower(), value) for name, value in answer.getheaders() if name.lower() not in OF_THE_SERVER)
-    found = [answer.status, told, MOVING.sub(b"null", answer.read()).hex()]
+    headers = sorted((name.lower(), value) for name, value in answer.getheaders() if name.lower() not in OF_THE_SERVER)
+    found = [answer.status, headers, MOVING.sub(b"null", answer.read())]
     line.close()
     return found
 
 
 def both(one, other, question):
-    for _ in range(TRIES):
+    for wait in WAITS:
         before, there, after = ask(one, *question), ask(other, *question), ask(one, *question)
-        if before == after:
-            return before, there
-    return "never the same twice", None
+        if before == there == after:
+            break
+        time.sleep(wait)
+    return after, there
+
+
+def told(answer, other):
+    """Status, headers, and the lines of a body that the other's has not."""
+    lines, others = answer[2].split(b"\n"), set(other[2].split(b"\n"))
+    return [answer[0], answer[1], [line.decode("utf-8", "replace")[:300] for line in lines if line not in others][:5]]
 
 
 one, other = int(sys.argv[1]), int(sys.argv[2])
 for question in json.load(sys.stdin):
     here, there = both(one, other, question)
     if here != there:
-        print(json.dumps(["differs", question, here, there]))
+        print(json.dumps(["differs", question, told(here, there), told(there, here)]))
     elif here[0] >= 400:
-        print(json.dumps(["refused", question, here, there]))
+        print(json.dumps(["refused", question, here[0], there[0]]))

@@ -158,11 +158,16 @@ def test_slots_of_nodes_on_one_uplink_are_never_at_the_same_time():
 
 @pytest.mark.usefixtures("measured")
 def test_coverage_adds_up():
-    for cover in coverage("--last", "30min", "--grace", "1min").values():
-        assert cover["expected"] == sum(
-            cover[name] for name in ("ok", "partial", "failed", "skipped", "missed", "pending")
-        )
-        assert cover["missed"] == 0
+    """A slot that fell while a machine had no python3 is told by the run after it: until then it is missed."""
+
+    def every_slot_is_told() -> bool:
+        covers = coverage("--last", "30min", "--grace", "1min").values()
+        for cover in covers:
+            parts = ("ok", "partial", "failed", "skipped", "missed", "pending")
+            assert cover["expected"] == sum(cover[name] for name in parts)
+        return all(cover["missed"] == 0 for cover in covers)
+
+    wait_until("no slot is missed", every_slot_is_told, 150, "porch")
 
 
 @pytest.mark.parametrize("node", ["target", "archive", "attic", "porch"])
