@@ -25,8 +25,12 @@ from speedtest_logger.node import config, measure
 from speedtest_logger.node.spool import Spool, record_from_csv
 
 KILLER = Path(__file__).with_name("killer.py")
-LOADED = ("care.backup", "write.importing.run", "write.ingest", "care.repair", "care.prune", "care.verify")
-PARTS = [f"speedtest_logger.archive.{name}" for name in LOADED]
+PARTS = [
+    ".".join(file.relative_to(ROOT / "src").with_suffix("").parts)
+    for package in ("archive", "engines", "node")
+    for file in sorted((ROOT / "src/speedtest_logger" / package).rglob("*.py"))
+    if not file.stem.startswith("__")
+]
 LOGGER, RECEIVE, ARCHIVE = (
     "speedtest_logger.node.cli",
     "speedtest_logger.archive.arrive.receive",
@@ -131,10 +135,10 @@ class Stage:
 
 @pytest.fixture(scope="module", autouse=True)
 def imported_once():
-    """Hundreds of processes are started here: none imports pyarrow and DuckDB anew."""
+    """Hundreds of processes are started here: none imports pyarrow, DuckDB or a module of this project anew."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(ROOT / "src"))
-        FORKS.set_forkserver_preload([LOGGER, ARCHIVE, *PARTS])
+        patch.setenv("PYTHONPATH", f"{ROOT / 'src'}:{KILLER.parent}")
+        FORKS.set_forkserver_preload([LOGGER, ARCHIVE, *PARTS, killer.__name__])
         forkserver.ensure_running()
 
 
