@@ -25,7 +25,7 @@ def printable(value: Any) -> str:
     if value is None:
         return ""
     text = f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(plain(value))
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 def as_table(names: list[str], rows: list[tuple[Any, ...]]) -> str:

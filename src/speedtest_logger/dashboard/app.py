@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from anyio.to_thread import current_default_thread_limiter
 from fastapi import Depends, FastAPI
 from fastapi.responses import JSONResponse
 from fastapi.telemetry import TelemetryConfig
@@ -30,6 +31,7 @@ from speedtest_logger.dashboard.settings import Settings
 from speedtest_logger.log import Log
 
 HERE = Path(__file__).parent
+ANSWERED_AT_ONCE = 8  # questions; the others wait for them, and not in memory of their own
 MOST_BODY = 64_000  # bytes of a form or a note
 # nothing that is measured here goes anywhere else, whatever the environment says
 NO_TELEMETRY: TelemetryConfig = {
@@ -63,7 +65,7 @@ def create_app(settings: Settings, log: Log | None = None) -> FastAPI:
     add_routes(app)
     problems.add_to(app)
     guard.check_routes(app)
-    app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=6)
+    app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=3)
     app.add_middleware(Remembered, state=app.state)
     if settings.cors_origins:
         app.add_middleware(
@@ -87,6 +89,7 @@ def figures_of(settings: Settings) -> Figures:
 @asynccontextmanager
 async def at_work(app: FastAPI) -> AsyncIterator[None]:
     """What goes on while the application serves."""
+    current_default_thread_limiter().total_tokens = ANSWERED_AT_ONCE
     source = app.state.figures.source
     keeper = Keeper(source, app.state.log)
     keeper.start()

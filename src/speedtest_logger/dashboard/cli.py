@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from speedtest_logger import __version__, accounts, domains, env_file
+from speedtest_logger import __version__, accounts, domains, env_file, light
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.dashboard import keys, listed, users
 from speedtest_logger.dashboard import settings as settings_
@@ -255,6 +255,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     args = parser().parse_args(argv)
     os.umask(0o077)
+    if argv is None:  # a process of its own
+        light.start()
     try:
         return ACTIONS[args.verb](args, os.environ)
     except KeyboardInterrupt:

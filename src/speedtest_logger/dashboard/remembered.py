@@ -2,11 +2,15 @@
 
 One is kept for whom it was made, and for as long as all is the same that it was made from: the archive, the registry,
 what was delivered since, the notes, what is wrong with them, and the minute. Who asks while one is made waits for it.
+Who says `Cache-Control: no-cache`, as browsers do where a page is loaded anew by force, is answered anew (RFC 9111,
+5.2.1.4).
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Any
@@ -18,6 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from speedtest_logger.dashboard import figures as figures_
 from speedtest_logger.errors import SpeedtestError
 from speedtest_logger.files import identity
 
@@ -35,6 +40,7 @@ class Remembered:
         self.kept: OrderedDict[Hashable, list[Message]] = OrderedDict()
         self.size = 0
         self._version: Hashable = None
+        self._figures: tuple[float, Hashable] = (-math.inf, None)  # when their version was asked for, and it
         self._making: dict[Hashable, asyncio.Event] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,11 +69,12 @@ class Remembered:
         connection = HTTPConnection(scope)
         path = connection.url.path
         kept = path == "/" or (path.startswith(PATHS) and not path.endswith(REPORT))
-        if not kept or "if-none-match" in connection.headers:
+        anew = "no-cache" in connection.headers.get("cache-control", "").lower()
+        if not kept or anew or "if-none-match" in connection.headers:
             return None
         try:
             caller = self.state.guard.caller(connection)
-            version = await run_in_threadpool(self.version)
+            version = await self.version()
         except (HTTPException, SpeedtestError, OSError, duckdb.Error):  # the route says it
             return None
         if version != self._version:
@@ -77,9 +84,18 @@ class Remembered:
         headers = tuple(connection.headers.get(name) for name in OF_THE_ANSWER)
         return (version, caller, connection.url.scheme, scope.get("raw_path"), path, connection.url.query, headers)
 
-    def version(self) -> Hashable:
-        """Another value whenever an answer may be another one. Raises as the figures do."""
-        return (self.state.figures.version(), self.state.live.cursor, identity(self.state.notes.file))
+    async def version(self) -> Hashable:
+        """Another value whenever an answer may be another one. Raises as the figures do.
+
+        For FRESH_SECONDS only the archive is looked at, and neither the registry nor what is wrong.
+        """
+        asked, found = self._figures
+        figures = self.state.figures
+        if time.monotonic() - asked > figures_.FRESH_SECONDS or not figures.is_current():
+            now = time.monotonic()
+            found = await run_in_threadpool(figures.version)
+            self._figures = now, found
+        return (found, self.state.live.cursor, identity(self.state.notes.file))
 
     def keep(self, key: Hashable, messages: list[Message], size: int) -> None:
         """Keep an answer, and let the one go that was not asked for the longest."""

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from types import SimpleNamespace
 
+from speedtest_logger.archive.format import json_lines
 from speedtest_logger.archive.read.coverage import Cover
 from speedtest_logger.dashboard.figures import (
     Cells,
@@ -74,6 +75,9 @@ class SampleFigures:
 
     def etag(self) -> str:
         return f"sample-{self.at // 60}"
+
+    def is_current(self) -> bool:
+        return False
 
     def version(self) -> object:
         return object()  # tests change the sample as they like: no answer is kept
@@ -246,7 +250,7 @@ class SampleFigures:
             row for row in self._rows()
             if location in (None, row["location"]) and node in (None, row["node"]) and status in (None, row["status"])
         ]  # fmt: skip
-        return rows[:limit], None
+        return json_lines.to_table(rows[:limit]), None
 
     def _rows(self) -> list[dict]:
         rows = []

@@ -202,7 +202,8 @@ def test_pages_of_records_have_each_of_them_once(figures, days):
     wanted = {"start": NOW - days * DAY, "end": NOW, "node": "attic", "limit": 100}
     seen, cursor = [], None
     while True:
-        rows, cursor = figures.records(Wanted(**wanted, cursor=cursor))
+        found, cursor = figures.records(Wanted(**wanted, cursor=cursor))
+        rows = found.to_pylist()
         seen += [row["run_id"] for row in rows]
         if cursor is None:
             break

@@ -13,6 +13,7 @@ from parsed import parsed
 from sample import HOSTILE, LONG, SCRIPT, SampleFigures
 
 from speedtest_logger.archive import open_archive
+from speedtest_logger.dashboard.pages import line
 from speedtest_logger.dashboard.pages.shown import iso, part
 from speedtest_logger.record import utc_text
 
@@ -203,3 +204,13 @@ def test_a_single_test_that_failed_is_an_outage_of_short_periods_only(show, name
     page = show("home", f"?range={name}", Figures(int(time.time())))
     assert set(asked) == {fewest}
     assert ("single ones are crosses" in page.text) == (fewest > 1)
+
+
+def test_what_was_not_measured_is_bounded_and_says_so(show, monkeypatch):
+    page = show("home", "?range=30d")
+    every = page.one("details", id="slots-table").all("tr")[1:]
+    assert len(every) > 3
+    monkeypatch.setattr(line, "MOST_LISTED", 3)
+    page = show("home", "?range=30d")
+    assert [row.text for row in page.one("details", id="slots-table").all("tr")[1:]] == [row.text for row in every[:3]]
+    assert f"newest 3 of {len(every)}" in page.one("details", id="slots-table").text

@@ -87,7 +87,7 @@ def a_note(app, client):
 
 def another_plan(app, client):
     registry(app.state.layout, 500)
-    app.state.figures.source._known = (0.0, *app.state.figures.source._known[1:])  # it is looked at each second
+    app.state.figures.source._known = (0.0, *app.state.figures.source._known[1:])  # as a second later
 
 
 def a_delivery(app, client):
@@ -95,8 +95,10 @@ def a_delivery(app, client):
 
 
 @pytest.mark.parametrize("change", [a_record, a_note, another_plan, a_delivery])
-def test_it_is_made_again_after_a_change(app, client, change):
+def test_it_is_made_again_after_a_change(app, client, monkeypatch, change):
     client.get("/line/home")
+    if change is another_plan:
+        monkeypatch.setattr("speedtest_logger.dashboard.figures.FRESH_SECONDS", -1.0)
     change(app, client)
     client.get("/line/home")
     assert app.state.made["/line/home"] == 2
@@ -105,8 +107,15 @@ def test_it_is_made_again_after_a_change(app, client, change):
 def test_it_is_made_again_each_minute(app, client, monkeypatch):
     client.get("/")
     later = time.time() + 60
+    monkeypatch.setattr("speedtest_logger.dashboard.figures.FRESH_SECONDS", -1.0)
     monkeypatch.setattr("speedtest_logger.dashboard.figures.time.time", lambda: later)
     client.get("/")
+    assert app.state.made["/"] == 2
+
+
+def test_whoever_wants_it_made_anew_has_it_made_anew(app, client):
+    for _ in range(2):
+        assert client.get("/", headers={"Cache-Control": "No-Cache"}).status_code == 200
     assert app.state.made["/"] == 2
 
 

@@ -7,16 +7,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
-from speedtest_logger import __version__
+from speedtest_logger import __version__, light
 from speedtest_logger.archive.cli import ask, bring, keep, prove, rights
 from speedtest_logger.archive.format.layout import default_root
 from speedtest_logger.errors import EXIT_NO_ACCESS, EXIT_OK, EXIT_STORAGE, NoAccessError, SpeedtestError
 from speedtest_logger.usage import add_verbs
-
-if TYPE_CHECKING:
-    from importlib.abc import MetaPathFinder
 
 EXIT_CODES = """exit codes:
   0  done
@@ -62,29 +58,13 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-class WithoutPandas:
-    """Have pyarrow do without pandas: it would import it to convert its first text, 0.2 s of CPU every minute."""
-
-    @staticmethod
-    def find_spec(name: str, *_: object) -> None:
-        """An import hook (importlib.abc.MetaPathFinder)."""
-        if name == "pandas":
-            raise ModuleNotFoundError(name)
-
-
-def start_light() -> None:
-    """Have a process start without pandas, and without OpenBLAS's threads, which wait busily: 60 ms of CPU."""
-    sys.meta_path.insert(0, cast("MetaPathFinder", WithoutPandas))
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     args = parser().parse_args(argv)
     try:
         os.umask(0o027)
         if argv is None and args.verb in LIGHT:  # a process of its own
-            start_light()
+            light.start()
         return rights.act(args, args.run)
     except SpeedtestError as error:
         print(f"speedtest-archive: {error}", file=sys.stderr)

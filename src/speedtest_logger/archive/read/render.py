@@ -8,10 +8,12 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from speedtest_logger import files
@@ -71,8 +73,19 @@ def rows_of(table: pa.Table) -> list[tuple[Any, ...]]:
 
 def objects(table: pa.Table) -> Iterator[dict[str, Any]]:
     """A table's rows as JSON knows them."""
-    for row in rows_of(table):
-        yield dict(zip(table.column_names, map(plain, row), strict=True))
+    for row in zip(*map(_plain, table.columns), strict=True):
+        yield dict(zip(table.column_names, row, strict=True))
+
+
+def _plain(column: pa.ChunkedArray) -> list[Any]:
+    """`plain` of a column's values; of times it takes a tenth as long."""
+    if pa.types.is_timestamp(column.type):
+        with suppress(pa.ArrowInvalid):  # milliseconds are not all of it
+            moments = column.cast(pa.timestamp("ms", column.type.tz or "UTC")).cast(pa.timestamp("ms", "UTC"))
+            return list(pc.strftime(moments, "%Y-%m-%dT%H:%M:%SZ").to_pylist())
+    values = column.to_pylist()
+    known = pa.types.is_string(column.type) or pa.types.is_floating(column.type) or pa.types.is_integer(column.type)
+    return list(values) if known else [plain(value) for value in values]
 
 
 def csv_lines(rows: Sequence[Sequence[Any]]) -> bytes:

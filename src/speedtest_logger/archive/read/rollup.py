@@ -10,6 +10,7 @@ A location that several nodes measure has rows of its own, under the node '': pe
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -32,10 +33,11 @@ from speedtest_logger.archive.read.local_time import Zone
 from speedtest_logger.errors import NotReadyError, StorageError, UsageError
 from speedtest_logger.files import Identity, identity
 
-FORMAT = "2"  # of the tables: another one has them made again
+FORMAT = "3"  # of the tables: another one has them made again
 RECENT_DAYS = 8  # of which the records themselves are kept
 BATCH_BYTES = 16_000_000  # of files that are worked on at once: some 400,000 records, for which MEMORY is enough
 MEMORY = "400MB"
+THREADS = 1  # for a question: there are others at the same time
 # Name of a figure: its column in a record.
 VALUES = {
     "download": "download_bps",
@@ -66,8 +68,9 @@ TABLES = f"""
     CREATE TABLE about (name VARCHAR PRIMARY KEY, value VARCHAR);
     CREATE TABLE slot (node VARCHAR, location VARCHAR, moment BIGINT, run UBIGINT, status VARCHAR, reason VARCHAR,
                        started BIGINT); -- moment in s, started in ms since 1970
-    CREATE TABLE hour (node VARCHAR, location VARCHAR, start BIGINT, {BAND_COLUMNS});
-    CREATE TABLE day (node VARCHAR, location VARCHAR, start BIGINT, {BAND_COLUMNS});
+    -- a row of each node, and one with an empty name of all nodes where there are several: `whole` is the location's
+    CREATE TABLE hour (node VARCHAR, location VARCHAR, start BIGINT, {BAND_COLUMNS}, whole BOOLEAN);
+    CREATE TABLE day (node VARCHAR, location VARCHAR, start BIGINT, {BAND_COLUMNS}, whole BOOLEAN);
     CREATE TABLE recent AS FROM nothing;
     CREATE TABLE stale (node VARCHAR, day INTEGER); -- days since 1970 (UTC) whose tally is to be made
     CREATE TABLE scheduled (node VARCHAR, history VARCHAR); -- by which the tallies were made
@@ -104,12 +107,13 @@ class Rollups:
         self._seen: tuple[Identity | None, ...] | None = None
         self._made: tuple[int, int, str] | None = None  # done, of how many of what, while all of it is being made
         self._database = self._open()
+        self._cursor = self._kept_cursor()
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         """The file as it is; anew where it cannot be read, or is of another format, zone or archive."""
         for _ in range(2):
             try:
-                database = duckdb.connect(self.file, config={"memory_limit": MEMORY})
+                database = duckdb.connect(self.file, config={"memory_limit": MEMORY, "threads": THREADS})
             except duckdb.IOException as error:
                 if "lock" in str(error):
                     raise StorageError(f"another process has {self.file} open: one dashboard is enough") from error
@@ -153,6 +157,9 @@ class Rollups:
 
     def cursor(self) -> str | None:
         """Where the archive's manifest had got to when the rollups were made; None before its first change."""
+        return self._cursor
+
+    def _kept_cursor(self) -> str | None:
         row = self._database.cursor().execute("SELECT value FROM about WHERE name = 'cursor'").fetchone()
         return str(row[0]) if row else None
 
@@ -170,6 +177,13 @@ class Rollups:
         found: list[dict[str, Any]] = self.ask(sql, parameters).to_pylist()
         return found
 
+    def is_current(self) -> bool:
+        """Whether the archive is what it was when the rollups were looked at last; for what may not wait."""
+        return self._manifest() == self._seen
+
+    def _manifest(self) -> tuple[Identity | None, ...]:
+        return tuple(identity(self.layout.manifest / name) for name in ("chain.jsonl", "open.jsonl"))
+
     def refresh(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Make again what changed in the archive since; `progress` hears how many files of how many are done.
 
@@ -177,7 +191,7 @@ class Rollups:
         thread makes the rollups of all of it: that can take minutes, where a change takes milliseconds.
         """
         with self.changing():
-            seen = tuple(identity(self.layout.manifest / name) for name in ("chain.jsonl", "open.jsonl"))
+            seen = self._manifest()
             if seen == self._seen:
                 return
             found = self._changes()
@@ -211,6 +225,7 @@ class Rollups:
             return list(changes.since(self.layout, self.cursor()))
         except UsageError:  # it was restored to an earlier state
             self._make(self._database)
+            self._cursor = None
             return list(changes.since(self.layout))
 
     def _take(self, found: list[changes.Change], progress: Callable[[int, int], None] | None) -> None:
@@ -220,14 +235,24 @@ class Rollups:
         parts = [self._part(name, days) for name, days in touched.items()]
         done, is_first = 0, self.cursor() is None
         batches = list(self._batches(parts))
-        for number, batch in enumerate(batches):
-            if is_first:
-                self.tell(done, len(parts), "files")
-            last = number == len(batches) - 1
-            self._make_again(batch, found[-1].cursor if last else None)
-            done += len(batch)
-            if progress:
-                progress(done, len(parts))
+        with self._threads(os.cpu_count() or 1 if is_first else THREADS):
+            for number, batch in enumerate(batches):
+                if is_first:
+                    self.tell(done, len(parts), "files")
+                last = number == len(batches) - 1
+                self._make_again(batch, found[-1].cursor if last else None)
+                done += len(batch)
+                if progress:
+                    progress(done, len(parts))
+
+    @contextmanager
+    def _threads(self, count: int) -> Iterator[None]:
+        """So many threads for a statement, meanwhile."""
+        self._database.cursor().execute(f"SET threads = {count}")
+        try:
+            yield
+        finally:
+            self._database.cursor().execute(f"SET threads = {THREADS}")
 
     def _batches(self, parts: list[Part]) -> Iterator[list[Part]]:
         """Parts that are made again at once: never two of one location, and a bounded number."""
@@ -278,6 +303,8 @@ class Rollups:
             self._replace(connection)
             if cursor:
                 connection.execute("INSERT OR REPLACE INTO about VALUES ('cursor', ?)", [cursor])
+        if cursor:
+            self._cursor = cursor
 
     @contextmanager
     def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -323,7 +350,8 @@ class Rollups:
     def _bands(connection: duckdb.DuckDBPyConnection, table: str, rows: str, at: str) -> None:
         """Each node's row of an hour or day, and one of the location's where several nodes measured it."""
         connection.execute(f"""
-            INSERT INTO {table} SELECT coalesce(node, ''), location, {at} AS start, {BANDS} FROM {rows}
+            INSERT INTO {table} SELECT coalesce(node, ''), location, {at} AS start, {BANDS},
+              count(*) OVER (PARTITION BY location, start) = 1 OR grouping(node) = 1 FROM {rows}
             GROUP BY GROUPING SETS ((node, location, start), (location, start))
             HAVING grouping(node) = 0 OR count(DISTINCT node) > 1 ORDER BY 1, 2, 3""")
 

@@ -54,6 +54,13 @@ class Strip:
         text = "missed" if status == "missed" else None
         return Slot(int(self.at[place]), status, self.reasons[reason] if reason >= 0 else text)
 
+    def reasons_at(self, places: Numbers) -> list[str | None]:
+        """The reasons of the slots at some places."""
+        texts = [*self.reasons, "missed", None]
+        without = np.where(self.status[places] == MISSED, len(self.reasons), len(self.reasons) + 1)
+        numbers = np.where(self.reason[places] >= 0, self.reason[places], without)
+        return [texts[number] for number in numbers.tolist()]
+
 
 @dataclass(frozen=True)
 class Records:

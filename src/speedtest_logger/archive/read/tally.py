@@ -47,10 +47,10 @@ def refresh(rollups: Rollups, schedules: Histories, now: float) -> None:
 def is_fresh(connection: duckdb.DuckDBPyConnection, schedules: Histories, now: float) -> bool:
     """Whether each day that is over is counted, by just these schedules."""
     over = _over(now)
-    sql = """SELECT (SELECT value FROM about WHERE name = 'schedules'),
-                    (SELECT value FROM about WHERE name = 'tallied'), EXISTS (FROM stale WHERE day < ?)"""
-    ((by, until, stale),) = connection.execute(sql, [over]).fetchall()
-    return by == fingerprint(schedules) and int(until) >= over and not stale
+    sql = "FROM about UNION ALL (SELECT 'stale', node FROM stale WHERE day < ? LIMIT 1)"
+    about = dict(connection.execute(sql, [over]).fetchall())
+    counted = about.get("schedules") == fingerprint(schedules) and int(about["tallied"]) >= over
+    return counted and "stale" not in about
 
 
 def _over(now: float) -> int:

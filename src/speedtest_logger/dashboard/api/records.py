@@ -100,10 +100,10 @@ def records(
         kept = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
         headers["Link"] = f'<{request.url.path}?{urlencode([*kept, ("cursor", following)])}>; rel="next"'
     if wanted == "json":
-        return JSONResponse({"records": [as_json(row) for row in rows], "next": following}, headers=headers)
+        return JSONResponse({"records": list(render.objects(rows)), "next": following}, headers=headers)
     headers["Content-Disposition"] = f'attachment; filename="records.{wanted}"'
-    table = pa.Table.from_pylist(rows, schema=SCHEMA)
-    return Response(b"".join(render.encoded(table, wanted)), headers=headers, media_type=TYPES[wanted])
+    content = b"".join(render.encoded(rows.select(SCHEMA.names).cast(SCHEMA), wanted))
+    return Response(content, headers=headers, media_type=TYPES[wanted])
 
 
 def as_json(row: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+import pyarrow as pa
+
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.read import slots
 from speedtest_logger.archive.read.local_time import Zone
@@ -61,6 +63,10 @@ class Figures:
         """Another value whenever a figure may be another one, or what makes them doubtful. Raises as `etag`."""
         wrong = tuple((part.name, part.sentence) for part in self.troubles())
         return (self.etag(), self.source.registry_version(), wrong)
+
+    def is_current(self) -> bool:
+        """Whether the archive is what it was when a version was asked for last; for what may not wait."""
+        return self.source.rollups.is_current()
 
     def lines(self) -> list[Line]:
         """All lines as they stand, those that need somebody first."""
@@ -158,7 +164,7 @@ class Figures:
         """Outages of at least so many slots, oldest first."""
         return of_spans.outages(self.source, (start, end), time.time(), shortest, (location, node))
 
-    def records(self, wanted: Wanted) -> tuple[list[dict[str, Any]], str | None]:
+    def records(self, wanted: Wanted) -> tuple[pa.Table, str | None]:
         """A page of records, newest first, and the next page's cursor."""
         return of_records.page(self.source, wanted)
 

@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+
 from speedtest_logger.archive.read.dataset import Archive, literal
 from speedtest_logger.dashboard.figures.source import Source
 from speedtest_logger.errors import UsageError
@@ -29,8 +31,8 @@ class Wanted:
     limit: int = 500
 
 
-def page(source: Source, wanted: Wanted) -> tuple[list[dict[str, Any]], str | None]:
-    """Records, newest first, and the cursor of the next page, None after the last one.
+def page(source: Source, wanted: Wanted) -> tuple[pa.Table, str | None]:
+    """Records, newest first, with the columns of COLUMNS, and the cursor of the next page, None after the last one.
 
     Raises UsageError for a cursor that is none.
     """
@@ -49,12 +51,12 @@ def page(source: Source, wanted: Wanted) -> tuple[list[dict[str, Any]], str | No
         narrowed, given = source.where(wanted.location, wanted.node)
         sql = f"""SELECT {columns} FROM recent WHERE {" AND ".join(conditions)} AND started_at >= to_timestamp($start)
                   AND started_at < to_timestamp($end) {narrowed} {order}"""
-        rows = source.rollups.rows(sql, {**given, "start": wanted.start, "end": end})
+        rows = source.rollups.ask(sql, {**given, "start": wanted.start, "end": end})
     else:
         archive = source.archive.only(wanted.node, wanted.location, wanted.start, end)
-        rows = archive.query(f"SELECT {columns} FROM records WHERE {' AND '.join(conditions)} {order}").to_pylist()
-    more = len(rows) > limit
-    return rows[:limit], cursor_of(rows[limit - 1]) if more else None
+        rows = archive.query(f"SELECT {columns} FROM records WHERE {' AND '.join(conditions)} {order}")
+    following = cursor_of(rows.slice(limit - 1, 1).to_pylist()[0]) if rows.num_rows > limit else None
+    return rows.slice(0, limit), following
 
 
 def cursor_of(row: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from speedtest_logger.archive.read import slots
+from speedtest_logger.archive.read.coverage import OUTCOMES
 from speedtest_logger.archive.read.dataset import literal
 from speedtest_logger.archive.read.local_time import Zone
 from speedtest_logger.archive.read.rollup import VALUES
@@ -66,10 +67,9 @@ def bands(
     """The 10th percentile, median and 90th percentile of each hour or day, those without tests as gaps."""
     starts = beginnings(source.zone, period, grain)
     columns = [f"{name}{end}" for name in names for end in ("_low", "", "_high")]
-    narrowed, given = source.where(*scope)
+    narrowed, given = source.of_rollup(*scope)
     sql = f"""SELECT start, ok + partial + failed + skipped AS tests, failed, {", ".join(columns)} FROM {grain}
-              WHERE start >= $first AND start <= $last {narrowed}
-              QUALIFY row_number() OVER (PARTITION BY start ORDER BY node) = 1 ORDER BY start"""
+              WHERE start >= $first AND start <= $last {narrowed} ORDER BY location"""
     rows = source.rollups.ask(sql, {**given, "first": int(starts[0]), "last": int(starts[-1])})
     places = np.searchsorted(starts, rows["start"].to_numpy())
     ends = np.append(starts[1:], starts[-1] + (HOUR if grain == "hour" else DAY))
@@ -117,13 +117,13 @@ def cells(source: Source, period: tuple[float, float], scope: dict[str, str | No
 
 
 def _each(strip: slots.Strip) -> Cells:
-    found = [strip.slot(place) for place in range(len(strip.at))]
+    at, outcomes = strip.at.tolist(), [OUTCOMES[status] for status in strip.status.tolist()]
     runs = [
-        None if slot.status in ("missed", "pending") else run_id_of_slot(strip.node, utc_text(slot.at))
-        for slot in found
+        None if outcome in ("missed", "pending") else run_id_of_slot(strip.node, utc_text(moment))
+        for moment, outcome in zip(at, outcomes, strict=True)
     ]
-    outcomes, reasons = [slot.status for slot in found], [slot.reason for slot in found]
-    return Cells(strip.node, "test", strip.at.tolist(), outcomes, reasons, [1] * len(found), runs)
+    reasons = strip.reasons_at(np.arange(len(at)))
+    return Cells(strip.node, "test", at, outcomes, reasons, [1] * len(at), runs)
 
 
 def _merged(strip: slots.Strip, starts: np.ndarray[Any, Any], grain: Grain) -> Cells:
@@ -136,30 +136,29 @@ def _merged(strip: slots.Strip, starts: np.ndarray[Any, Any], grain: Grain) -> C
     outcomes = [WORST[rank] for rank in worst.tolist()]
     firsts = _firsts(ranks == np.repeat(worst, counts[there]), bounds[there])
     reasons = [
-        None if outcome in ("ok", "partial", "pending") else strip.slot(place).reason
-        for outcome, place in zip(outcomes, firsts, strict=True)
+        None if outcome in ("ok", "partial", "pending") else reason
+        for outcome, reason in zip(outcomes, strip.reasons_at(firsts), strict=True)
     ]
     return Cells(
         strip.node, grain, starts[there].tolist(), outcomes, reasons, counts[there].tolist(), [None] * len(there)
     )
 
 
-def _firsts(which: np.ndarray[Any, Any], begins: np.ndarray[Any, Any]) -> list[int]:
+def _firsts(which: np.ndarray[Any, Any], begins: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Of each part the first place of some."""
     places = np.flatnonzero(which)
-    found: list[int] = places[np.searchsorted(places, begins)].tolist()
+    found: np.ndarray[Any, Any] = places[np.searchsorted(places, begins)]
     return found
 
 
 def week(source: Source, period: tuple[float, float], scope: tuple[str | None, str | None], zone: Zone) -> Week:
     """The median of the hours' medians by hour of the week."""
-    narrowed, given = source.where(*scope)
+    narrowed, given = source.of_rollup(*scope)
     clock = f"timezone({literal(zone.name)}, to_timestamp(start))"
     rows = source.rollups.rows(
         f"""SELECT isodow({clock}) - 1 AS weekday, hour({clock}) AS hour, quantile_cont(download, 0.5) AS middle,
                    sum(download_tests)::BIGINT AS tests
-            FROM (FROM hour WHERE start >= $start AND start < $end {narrowed}
-                  QUALIFY row_number() OVER (PARTITION BY start ORDER BY node) = 1) GROUP BY 1, 2""",
+            FROM hour WHERE start >= $start AND start < $end {narrowed} GROUP BY 1, 2""",
         {**given, "start": period[0] // HOUR * HOUR, "end": period[1]},
     )
     found = Week(zone.name, [[None] * 24 for _ in range(7)], [[0] * 24 for _ in range(7)])

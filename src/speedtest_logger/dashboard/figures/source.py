@@ -148,7 +148,12 @@ class Source:
         return content if isinstance(content, dict) else {}
 
     def where(self, location: str | None, node: str | None) -> tuple[str, dict[str, str]]:
-        """SQL and its values that narrow `hour` or `day` to one row a beginning: of a node, or of a location's all."""
+        """SQL and its values that narrow a table to a location and a node."""
         texts = {"location": location, "node": node}
         given = {name: value for name, value in texts.items() if value is not None}
         return "".join(f" AND {name} = ${name}" for name in given), given
+
+    def of_rollup(self, location: str | None, node: str | None) -> tuple[str, dict[str, str]]:
+        """The same for `hour` or `day`, to one row a beginning: of a node, or of all nodes of a location."""
+        narrowed, given = self.where(location, node)
+        return narrowed if node else f"{narrowed} AND whole", given

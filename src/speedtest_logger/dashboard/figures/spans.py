@@ -49,12 +49,11 @@ def _medians(
                   GROUP BY 1, 2"""
     else:
         columns = ", ".join(f"quantile_cont({name}, 0.5) AS {name}" for name in SPEEDS)
-        which = "node <> ''" if by_node else "true"
-        only = "" if by_node else "QUALIFY row_number() OVER (PARTITION BY location, start ORDER BY node) = 1"
+        which = "node <> ''" if by_node else "whole"
         given["start"] = int(given["start"]) - 86_400 + 1  # days that the period touches
         sql = f"""SELECT location, {node} AS node, {columns}, sum(ok + partial + failed + skipped)::BIGINT AS tests,
                   sum(coalesce(bytes_received, 0) + coalesce(bytes_sent, 0))::BIGINT AS bytes
-                  FROM (FROM day WHERE {which} AND start >= $start AND start < $end {narrowed} {only}) GROUP BY 1, 2"""
+                  FROM day WHERE {which} AND start >= $start AND start < $end {narrowed} GROUP BY 1, 2"""
     return {(row["location"], row["node"]): row for row in source.rollups.rows(sql, given)}
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
 
+from speedtest_logger.archive.format.schema import numbered
 from speedtest_logger.archive.read import coverage, slots
 from speedtest_logger.archive.read.coverage import OUTCOMES, Cover
+from speedtest_logger.archive.read.slots import Numbers
 from speedtest_logger.dashboard.figures.source import Source
 from speedtest_logger.dashboard.figures.types import Line, Measured, Node, Plan, State
 
@@ -29,6 +31,15 @@ MEDIANS = ("download", "upload", "latency", "download_latency", "upload_latency"
 
 
 @dataclass(frozen=True)
+class Tests:
+    """A line's tests that measured a speed, newest first: when (Unix time, s), and bit/s, NaN where there is none."""
+
+    at: Numbers
+    download: Numbers
+    upload: Numbers
+
+
+@dataclass(frozen=True)
 class Day:
     """What is asked once of the last 24 h for all lines."""
 
@@ -38,7 +49,7 @@ class Day:
     runtimes: dict[str, str]
     medians: dict[str, dict[str, float | None]]
     speeds: dict[str, dict[int, float | None]]
-    tests: dict[str, list[dict[str, Any]]]
+    tests: dict[str, Tests]
 
 
 def lines(source: Source, now: float, location: str | None = None) -> list[Line]:
@@ -68,18 +79,9 @@ def _ask(source: Source, now: float, location: str | None) -> Day:
         since,
     )
     speeds: dict[str, dict[int, float | None]] = {}
-    hours = f"""SELECT location, start, download FROM hour WHERE start > $since {narrowed}
-                QUALIFY row_number() OVER (PARTITION BY location, start ORDER BY node) = 1"""
+    hours = f"SELECT location, start, download FROM hour WHERE start > $since AND whole {narrowed}"
     for row in source.rollups.rows(hours, {**given, "since": start - HOUR}):
         speeds.setdefault(row["location"], {})[row["start"]] = row["download"]
-    tests: dict[str, list[dict[str, Any]]] = {}
-    of_day = f"""SELECT location, CAST(floor(epoch(started_at)) AS BIGINT) AS "at", download_bps AS download,
-                 upload_bps AS upload FROM recent WHERE started_at >= to_timestamp($since) {narrowed}
-                 AND (download_bps IS NOT NULL OR upload_bps IS NOT NULL)
-                 QUALIFY row_number() OVER (PARTITION BY location ORDER BY started_at DESC) <= 300
-                 ORDER BY started_at DESC"""
-    for row in source.rollups.rows(of_day, since):
-        tests.setdefault(row["location"], []).append(row)
     return Day(
         now,
         strips,
@@ -87,8 +89,24 @@ def _ask(source: Source, now: float, location: str | None) -> Day:
         runtimes,
         {row.pop("location"): row for row in medians},
         speeds,
-        tests,
+        _tests(source, start, narrowed, given),
     )
+
+
+def _tests(source: Source, start: float, narrowed: str, given: dict[str, str]) -> dict[str, Tests]:
+    """Each line's tests since a time (Unix time, s)."""
+    sql = f"""SELECT location, CAST(floor(epoch(started_at)) AS BIGINT) AS "at", download_bps, upload_bps FROM recent
+              WHERE started_at >= to_timestamp($since) AND (download_bps IS NOT NULL OR upload_bps IS NOT NULL)
+              {narrowed}"""
+    rows = source.rollups.ask(sql, {**given, "since": start})
+    places, names = numbered(rows["location"])
+    columns = [rows[name].to_numpy() for name in ("at", "download_bps", "upload_bps")]
+    order = np.lexsort((-columns[0], places))
+    ends = np.searchsorted(places[order], np.arange(len(names) + 1)).tolist()
+    return {
+        name: Tests(*(column[order[ends[number] : ends[number + 1]]] for column in columns))
+        for number, name in enumerate(names)
+    }
 
 
 def _column(name: str) -> str:
@@ -173,7 +191,7 @@ def judge(source: Source, day: Day, location: str, plan: Plan) -> tuple[State, i
     lasting = [outage for outage in slots.outages(strips, FEWEST_SLOTS) if outage.end is None]
     if lasting and len(lasting) == sum(len(strip.at) > 0 for strip in strips):
         return _all_out(source, day, location, lasting)
-    found = _slow(day.tests.get(location, []), plan)
+    found = _slow(day.tests.get(location), plan)
     if found:
         return found
     if lasting:
@@ -208,19 +226,13 @@ def _began_within(outage: coverage.Outage, strips: list[slots.Strip]) -> bool:
     return any(bool(slots.IS_MEASURED[strip.status[strip.at < outage.start]].any()) for strip in own)
 
 
-def _slow(tests: list[dict[str, Any]], plan: Plan) -> tuple[State, int, str] | None:
-    """Whether the last tests, newest first, were all far below the plan."""
-    below = list(_below(tests, plan))
-    if len(below) < SLOW_TESTS:
+def _slow(tests: Tests | None, plan: Plan) -> tuple[State, int, str] | None:
+    """Whether the last tests were all far below the plan."""
+    if tests is None:
         return None
-    shares = sorted(share for _, share in below)
-    return "slow", below[-1][0], f"{shares[len(shares) // 2]:.0%} of the plan for {len(below)} tests"
-
-
-def _below(tests: list[dict[str, Any]], plan: Plan) -> Iterator[tuple[int, float]]:
-    for test in tests:
-        pairs = ((test["download"], plan.download), (test["upload"], plan.upload))
-        shares = [value / promised for value, promised in pairs if value is not None and promised]
-        if not shares or min(shares) >= SLOW_SHARE:
-            return
-        yield test["at"], min(shares)
+    shares = np.fmin(tests.download / (plan.download or np.nan), tests.upload / (plan.upload or np.nan))
+    count = int(np.argmin(np.append(shares < SLOW_SHARE, False)))
+    if count < SLOW_TESTS:
+        return None
+    middle = float(np.sort(shares[:count])[count // 2])
+    return "slow", int(tests.at[count - 1]), f"{middle:.0%} of the plan for {count} tests"

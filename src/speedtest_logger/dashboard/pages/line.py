@@ -19,13 +19,14 @@ from speedtest_logger.dashboard.figures import Cells, Grain, Line, Outage, Serie
 from speedtest_logger.dashboard.figures.standing import FEWEST_SLOTS
 from speedtest_logger.dashboard.pages import drawn
 from speedtest_logger.dashboard.pages.asked import asked_period
-from speedtest_logger.dashboard.pages.shown import part, why
+from speedtest_logger.dashboard.pages.shown import HOURS, OUTCOMES, cell_name, part, why
 from speedtest_logger.dashboard.period import DAY, RANGES, Period, iso
 from speedtest_logger.errors import StorageError
 
 router = APIRouter()
 HOUR = 3_600
 MONTH = 30 * DAY
+MOST_LISTED = 200  # rows of what was not measured, and of outages
 FEWEST_IN_HOUR = 4  # slots, so that a strip's groups are hours and not days
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 SPEEDS = ("download", "upload")
@@ -74,7 +75,9 @@ def facts_of(request: Request, location: str) -> dict[str, Any]:
         "names": tuple(RANGES),
         "month": month,
         "spans": figures.spans(*within, by="node", location=location),
-        "strips": [strip(cells, zone) for cells in figures.cells(*within, location=location)],
+        "strips": (strips := [strip(cells, zone) for cells in figures.cells(*within, location=location)]),
+        "unmeasured": unmeasured(strips),
+        "most": MOST_LISTED,
         "outages": found[::-1],
         "single": single,
         "rows": list(rows(table, zone)),
@@ -109,12 +112,16 @@ def chart_data(line: Line, period: Period, outages: list[Outage]) -> dict[str, A
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a strip: its beginning (Unix time, s), what became of it, why, and the record's run, if it is one."""
+    """A cell of a strip: its beginning (Unix time, s), what became of it, why, and the record's run, if it is one.
+
+    `words` say all of it.
+    """
 
     at: int
     outcome: str
     reason: str | None
     run: str | None
+    words: str
 
 
 @dataclass(frozen=True)
@@ -130,10 +137,30 @@ class Strip:
 def strip(cells: Cells, zone: Zone) -> Strip:
     """The cells as a page shows them: slots by hour or day, hours by day, days by month."""
     form, key = _groups(cells, zone)
-    each = map(Cell, cells.at, cells.outcome, cells.reason, cells.runs)
+    names = OUTCOMES if form == "hour" else HOURS
+    each = (
+        Cell(at, outcome, reason, run, f"{cell_name(at, form, zone)}: {names[outcome]}{_because(reason)}")
+        for at, outcome, reason, run in zip(cells.at, cells.outcome, cells.reason, cells.runs, strict=True)
+    )
     return Strip(
         cells.node, form, cells.outcome, [list(group) for _, group in groupby(each, lambda cell: key(cell.at))]
     )
+
+
+def _because(reason: str | None) -> str:
+    return f", {why(reason)}" if reason and reason != "missed" else ""
+
+
+def unmeasured(strips: list[Strip]) -> list[tuple[str, Cell]]:
+    """The cells that were not measured, each with its node, newest first."""
+    found = [
+        (each.node, cell)
+        for each in strips
+        for group in each.groups
+        for cell in group
+        if cell.outcome not in ("ok", "pending")
+    ]
+    return sorted(found, key=lambda pair: pair[1].at, reverse=True)
 
 
 def _groups(cells: Cells, zone: Zone) -> tuple[str, Callable[[int], Any]]:

@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from speedtest_logger.dashboard import render
 from speedtest_logger.dashboard.pages.asked import asked_period
 from speedtest_logger.dashboard.pages.badge import badge
-from speedtest_logger.dashboard.pages.line import DELAYS, SPEEDS, facts_of, line_of
+from speedtest_logger.dashboard.pages.line import DELAYS, SPEEDS, facts_of, line_of, unmeasured
 
 router = APIRouter()
 HEADERS = {"Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex, nofollow"}  # the address is the secret
@@ -34,7 +34,7 @@ def show_share(request: Request, token: str) -> HTMLResponse:
     ]
     path = f"/share/{token}"
     data = {**facts["data"], "series": f"{path}/series"}
-    values = {**facts, "strips": strips, "data": data}
+    values = {**facts, "strips": strips, "unmeasured": unmeasured(strips), "data": data}
     return render.page(request, "share.html.j2", headers=HEADERS, path=path, shared=True, **values)
 
 

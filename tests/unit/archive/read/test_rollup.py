@@ -33,6 +33,9 @@ def figures(archive, at):
         for who, by, having in (("node", "ALL", "true"), ("''", "location, 3", "count(DISTINCT node) > 1"))
     )
     found = archive.query(" UNION ALL ".join(parts)).to_pylist()
+    shared = {(row["location"], row["start"]) for row in found if not row["node"]}
+    for row in found:
+        row["whole"] = not row["node"] or (row["location"], row["start"]) not in shared
     return sorted(found, key=lambda row: (row["node"], row["location"], row["start"]))
 
 

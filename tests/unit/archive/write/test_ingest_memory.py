@@ -19,8 +19,8 @@ MOST_MB = 600
 PROGRAM = """
 import json, resource, sys
 from pathlib import Path
-from speedtest_logger.archive import cli
-cli.start_light()
+from speedtest_logger import light
+light.start()
 from speedtest_logger.archive.care import verify
 from speedtest_logger.archive.write import ingest
 from speedtest_logger.archive.format.layout import Layout

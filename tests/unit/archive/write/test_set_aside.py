@@ -139,8 +139,8 @@ def test_a_file_that_kills_ingest_is_alone_at_last_and_then_set_aside(layout):
 LITTLE_MEMORY = """
 import resource, sys
 sys.path[:0] = [{source!r}]
-from speedtest_logger.archive import cli
-cli.start_light()
+from speedtest_logger import light
+light.start()
 from pathlib import Path
 from speedtest_logger.archive.format import json_lines
 from speedtest_logger.archive.write import ingest
