@@ -3,8 +3,8 @@
 ask.py PORT OTHER_PORT <questions      (JSON: [[method, path, headers, body]])
 
 Each line is JSON: what is wrong, the question, both answers; of bodies that differ, the first lines that do. Time goes
-on meanwhile, and records arrive, and each dashboard takes note of both at a moment of its own: the first is asked
-before and after the second, and both again, a little later, where the three are not alike.
+on meanwhile, and records arrive, and each dashboard takes note of both at a moment of its own: both are asked for
+answers made anew, and again in the next second where these are not alike.
 Left out is what never is the same: the header Date, and of /api/status the moment that it was asked at and the bytes
 that are free on a disk that others write to.
 """
@@ -15,14 +15,14 @@ import re
 import sys
 import time
 
-WAITS = (0.1, 0.5, 1, 2, 2, 5)  # s
+TRIES = 10
 MOVING = re.compile(rb'(?<=^\{"ok":true,"at":)"[^"]+"|(?<=^\{"ok":false,"at":)"[^"]+"|(?<="free_bytes":)\d+')
 OF_THE_SERVER = ("date",)  # by the clock's second
 
 
 def ask(port, method, path, sent, body):
     line = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    line.request(method, path, body, {"Host": "127.0.0.1:8000", **sent})
+    line.request(method, path, body, {"Host": "127.0.0.1:8000", "Cache-Control": "no-cache", **sent})
     answer = line.getresponse()
     headers = sorted((name.lower(), value) for name, value in answer.getheaders() if name.lower() not in OF_THE_SERVER)
     found = [answer.status, headers, MOVING.sub(b"null", answer.read())]
@@ -31,12 +31,12 @@ def ask(port, method, path, sent, body):
 
 
 def both(one, other, question):
-    for wait in WAITS:
-        before, there, after = ask(one, *question), ask(other, *question), ask(one, *question)
-        if before == there == after:
+    for _ in range(TRIES):
+        here, there = ask(one, *question), ask(other, *question)
+        if here == there:
             break
-        time.sleep(wait)
-    return after, there
+        time.sleep(1 - time.time() % 1)  # what ends now is told to the second
+    return here, there
 
 
 def told(answer, other):
