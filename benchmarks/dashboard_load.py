@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from dashboard_fleet import Goals, Served, best
 
-AT_ONCE, ROUNDS = 20, 15
+AT_ONCE, SECONDS = 20, 60  # a minute: each answer is made once at least
 LINE_LIMIT, P99_LIMIT_MS = 2, 100
 LINE = "/line/loc-0003?range=30d"
 PATHS = (
@@ -60,12 +60,13 @@ def lines(large: Served, small: Served, goals: Goals) -> None:
 
 
 def at_once(server: Served, goals: Goals) -> None:
-    """Twenty who ask all the time, each for another path."""
+    """Twenty who ask all the time, each for another path; answers are made anew each minute, as always."""
+    until = time.monotonic() + SECONDS
 
     def ask(number: int) -> list[tuple[float, str]]:
         connection, taken = connected(server), []
-        for step in range(ROUNDS):
-            path = PATHS[(number + step) % len(PATHS)]
+        while time.monotonic() < until:
+            path = PATHS[(number + len(taken)) % len(PATHS)]
             began = time.perf_counter()
             get(connection, path)
             taken.append((1000 * (time.perf_counter() - began), path))
@@ -78,7 +79,8 @@ def at_once(server: Served, goals: Goals) -> None:
     times = [milliseconds for milliseconds, _ in found]
     p99, path = found[int(len(found) * 0.99)]
     print(
-        f"\n{AT_ONCE} at once: {len(found) / wall:.0f} answers/s, {1000 * cpu / len(found):.1f} ms CPU each; "
-        f"p50 {statistics.median(times):.0f} ms, p90 {times[int(len(times) * 0.9)]:.0f}, p99 {p99:.0f} ({path})"
+        f"\n{AT_ONCE} at once, {wall:.0f} s: {len(found) / wall:.0f} answers/s, "
+        f"{1000 * cpu / len(found):.1f} ms CPU each; p50 {statistics.median(times):.0f} ms, "
+        f"p90 {times[int(len(times) * 0.9)]:.0f}, p99 {p99:.0f} ({path}), slowest {times[-1]:.0f}"
     )
     goals.say(f"p99 of any GET, {AT_ONCE} at once", p99, P99_LIMIT_MS, "ms")

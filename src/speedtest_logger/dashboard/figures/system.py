@@ -72,9 +72,13 @@ def _archive(source: Source) -> Iterator[Part]:
     for folder in (source.layout.archive, source.layout.manifest, source.layout.state):
         os.scandir(folder).close()
     source.rollups.refresh()
-    row = source.rollups.rows("SELECT count(*) AS records, max(started) AS last FROM slot")[0]
-    figures = {"records": row["records"], "last_record": row["last"] // 1000 if row["last"] else None}
-    yield Part("archive", ok=True, sentence=f"{row['records']:,} records", figures=figures)
+    ((records,),) = source.rollups.reading().execute("SELECT count(*) FROM slot").fetchall()
+    of_recent, of_all = "SELECT epoch_ms(max(started_at)) FROM recent", "SELECT max(started) FROM slot"
+    last = next(
+        (at for sql in (of_recent, of_all) for (at,) in source.rollups.reading().execute(sql).fetchall() if at), 0
+    )
+    figures = {"records": records, "last_record": last // 1000 if last else None}
+    yield Part("archive", ok=True, sentence=f"{records:,} records", figures=figures)
 
 
 def _registry(source: Source) -> Iterator[Part]:
