@@ -288,6 +288,28 @@ def fleet_differences(read: Vars, files: Vars, wanted: Vars, known: Vars, group:
     return found
 
 
+def fleet_compared(
+    hostvars: Any, hosts: list[str], held: Vars, brought: list[str] | None = None, now: str | None = None
+) -> Vars:
+    """`wanted`: what the archive's two fleet files shall hold after this run; `differs`: what of them does not.
+
+    `held`: files that were `read` of the archive host, which `files` they are, what is `known` of the fleet, and the
+    service's `group`. `hosts` are those that the run has reached, `brought` those that have the slots of this run.
+    """
+    known = held["known"]
+    keys = fleet_keys(hostvars, hosts, known["authorized"], known["names"], held["files"]["command"])
+    deployed_now = fleet_deployed(hostvars, hosts if brought is None else brought, known["slots"])
+    now = now or record.utc_text(int(time.time()))
+    wanted = {
+        "authorized": keys,
+        "schedule": schedule_registry(known["schedule"], deployed_now, known["names"], now),
+    }
+    return {
+        "wanted": wanted,
+        "differs": fleet_differences(held["read"], held["files"], wanted, known, held["group"]),
+    }
+
+
 def owned(read: Vars, path: str, group: str) -> bool:
     """Whether a file of the archive is root's, for the service to read."""
     seen = read["files"].get(path) or {}
@@ -350,11 +372,8 @@ class FilterModule:
         return {
             "fleet_nodes": fleet_nodes,
             "fleet_known": fleet_known,
-            "fleet_keys": fleet_keys,
-            "fleet_deployed": fleet_deployed,
-            "fleet_differences": fleet_differences,
+            "fleet_compared": fleet_compared,
             "fleet_slots": fleet_slots,
-            "schedule_registry": schedule_registry,
             "line_free_in": line_free_in,
             "due_hosts": due_hosts,
             "silent_hosts": silent_hosts,

@@ -10,10 +10,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ansible.errors import AnsibleError
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
 sys.path.insert(0, str(ROOT))
 
+from plugins.filter.fleet import fleet_compared
 from plugins.filter.fleet import observed as seen_of
 from speedtest_logger.inventory import roles
 from speedtest_logger.inventory.found import default_node_name
@@ -260,9 +263,16 @@ def drift_cell(host: str, seen: dict[str, Any], problems: list[str]) -> str:
 
 
 def fleet_status(
-    hostvars: Any, groups: dict[str, list[str]], hosts: list[str], now: float | None = None
+    hostvars: Any,
+    groups: dict[str, list[str]],
+    hosts: list[str],
+    now: float | None = None,
+    archive: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """{"table", "problems", "said": all of it} as lines for a person, for those hosts that the run is about."""
+    """{"table", "problems", "said": all of it} as lines for a person, for those hosts that the run is about.
+
+    `archive`: the archive's fleet `files`, and the `group` that reads them.
+    """
     now = time.time() if now is None else now
     problems: list[str] = []
     rows: list[Row] = []
@@ -285,7 +295,7 @@ def fleet_status(
                 archived = archive_state(hostvars[host], host, seen, rows[-1], problems)
     nodes = [host for host in groups.get("speedtest_nodes", []) if host in hosts]
     rows = [node_row(hostvars, host, archived, problems, now) for host in nodes] + rows
-    problems += access_problems(hostvars, groups, hosts)
+    problems += access_problems(hostvars, groups, hosts, archive or {})
     table = aligned(rows)
     ending = [f"- {words}" for words in problems] or [first_slots(hostvars, nodes) or WELL]
     return {"table": table, "problems": problems, "said": ["", *table, "", LEGEND, "", *ending]}
@@ -317,26 +327,30 @@ def archive_state(
     return nodes
 
 
-# What site.yml would write on the archive host, as compare.yml names it.
+# What site.yml would write on the archive host, as fleet_compared names it.
 DIFFERENCES = {"inventory": "schedule.json: what nodes may deliver, its place, owner or mode"}
 
 
-def access_problems(hostvars: Any, groups: dict[str, list[str]], hosts: list[str]) -> list[str]:
+def access_problems(hostvars: Any, groups: dict[str, list[str]], hosts: list[str], its: dict[str, Any]) -> list[str]:
     """Where the archive's fleet files differ from what site.yml would write, why that is unknown, and who runs now."""
-    nodes = [hostvars[host] for host in groups.get("speedtest_nodes", []) if host in hosts]
+    nodes = [host for host in groups.get("speedtest_nodes", []) if host in hosts]
     archive = (groups.get("speedtest_archive") or ["the archive host"])[0]
 
     def first(name: str) -> Any:
-        return next((values[name] for values in nodes if name in values), None)
+        return next((hostvars[host][name] for host in nodes if name in hostvars[host]), None) or {}
 
-    found = [f"{archive}: differs from the inventory: {DIFFERENCES.get(n, n)}" for n in first("fleet_differs") or []]
-    if unread := first("fleet_unread"):
-        found.append(f"{archive}: what it holds of the nodes cannot be compared with the inventory: {why(unread)}")
-    looked = first("fleet_look") or {}
-    if "unknown" in looked and archive not in looked["problems"]:
-        words = why({"msg": looked["unknown"]})
+    looked, read = first("fleet_look"), first("fleet_read_before")
+    found, unknown = [], looked.get("unknown") if archive not in looked.get("problems", {}) else None
+    if "state" in looked:
+        try:
+            compared = fleet_compared(hostvars, nodes, {**its, "read": read, "known": looked["state"]})
+            found = [f"{archive}: differs from the inventory: {DIFFERENCES.get(n, n)}" for n in compared["differs"]]
+        except (AnsibleError, LookupError, TypeError, ValueError) as error:  # the table comes all the same
+            unknown = str(error)
+    if unknown:
+        words = why({"msg": unknown})
         found.append(f"{archive}: what it holds of the nodes cannot be compared with the inventory: {words}")
-    if lock := ((first("fleet_read_before") or first("fleet_read") or {}).get("lock") or {}).get("before"):
+    if lock := (read.get("lock") or {}).get("before"):
         found.append(
             f"{archive}: a run is under way since {lock['since']}: {lock['who']} (process {lock['pid']}), "
             f"{lock['what']}, last sign of life {lock['renewed_at']}"

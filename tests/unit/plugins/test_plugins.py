@@ -364,6 +364,48 @@ def test_the_status_names_what_is_wrong_with_the_archive():
     assert found["problems"] == ["arc: a month cannot be read any more"]
 
 
+FLEET_FILES = {
+    "authorized": "/home/.ssh/authorized_keys",
+    "schedule": "/srv/a/fleet/schedule.json",
+    "command": "/opt/receive",
+}
+NOT_COMPARED = "arc: what it holds of the nodes cannot be compared with the inventory: "
+
+
+def compared(known, texts, key="ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43):
+    """The problems with what the archive host holds of a node, and the node's slot in the registry."""
+    file = {"kind": "file", "owner": "root", "group": "service", "mode": "0640"}
+    read = {"files": {path: {**file, "text": text} for path, text in texts.items()}}
+    looked = {"problems": {}, **({"state": known} if isinstance(known, dict) else {"unknown": known})}
+    seen = {**said_by({"node": "a", "last_record": {"status": "ok"}}), "texts": {"/etc/x/id_ed25519.pub": key}}
+    hostvars = {"a": {"speedtest_logger_observed": seen, "fleet_look": looked, "fleet_read_before": read}}
+    groups = {"speedtest_nodes": ["a"], "speedtest_archive": ["arc"]}
+    archive = {"files": FLEET_FILES, "group": "service"}
+    return status.fleet_status(hostvars, groups, ["a"], archive=archive)["problems"]
+
+
+def test_the_status_compares_what_the_archive_host_holds_of_the_nodes():
+    slot = {"interval_seconds": 600, "offset_seconds": 60}
+    entry = {**slot, "location": "unknown-location", "uplink": "", "plan_download_mbps": 0, "plan_upload_mbps": 0}
+    nodes = {"a": [{**entry, "valid_from": NOW, "valid_to": None}]}
+    known = {"schedule": {"nodes": nodes}, "slots": {"a": slot}, "names": ["a"], "authorized": "", "earlier": []}
+    line = f'restrict,command="/opt/receive --node a" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{"A" * 43} a'
+    keys = f"# managed by Ansible: speedtest_archive\n{line}\n"
+    right = {FLEET_FILES["authorized"]: keys, FLEET_FILES["schedule"]: json.dumps(known["schedule"])}
+    assert compared(known, right) == []
+    assert compared(known, {**right, FLEET_FILES["authorized"]: "by hand"}) == [
+        "arc: differs from the inventory: authorized_keys"
+    ]
+    assert compared(known, {**right, FLEET_FILES["schedule"]: json.dumps({"nodes": {}})}) == [
+        "arc: differs from the inventory: schedule.json: what nodes may deliver, its place, owner or mode"
+    ]
+    moved = {**known, "slots": {"a": {**slot, "offset_seconds": 120}}}
+    assert compared(moved, right) == ["arc: differs from the inventory: schedule"]
+    (problem,) = compared(known, right, "none")
+    assert problem.startswith(f"{NOT_COMPARED}a: /etc/x/id_ed25519.pub: seen 'none', which is no ed25519 public key")
+    assert compared("arc: no route to host", right) == [f"{NOT_COMPARED}arc: no route to host"]
+
+
 def test_status_of_a_limited_run_shows_those_hosts_only():
     groups = {"speedtest_nodes": ["a", "b"], "speedtest_archive": ["arc"]}
     found = status.fleet_status({"a": {}, "b": {}, "arc": {}}, groups, ["a"])
