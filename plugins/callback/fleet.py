@@ -19,6 +19,7 @@ from typing import Any
 
 from ansible import constants as C  # noqa: N812  (Ansible's own name for it)
 from ansible.plugins.callback.default import CallbackModule as Default
+from ansible.plugins.loader import filter_loader
 
 PROBLEM = "- "  # what a line about a problem begins with
 TALK = ("display", "banner", "warning", "_warning", "_error", "_deprecated")
@@ -63,6 +64,9 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core has no type
         self.untold = True  # nothing was said yet, or not why something failed
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
+        # Of a name such as this one any filter plugin may be, and all are loaded: here once, not in each of the first
+        # tasks' workers anew, which are copies of this process.
+        filter_loader.get("difference")
         quiet = any(play.vars.get("fleet_quiet") for play in playbook.get_plays())
         if quiet and not self._display.verbosity:
             self.kept = Kept(self._display)
