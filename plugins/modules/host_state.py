@@ -37,10 +37,8 @@ import grp
 import hashlib
 import json
 import os
-import platform
 import pwd
 import select
-import shutil
 import signal
 import stat
 import subprocess
@@ -49,7 +47,11 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timezone
 from functools import cache, partial
-from typing import Any
+
+# Every module that is imported here costs each host its time: no typing, and no shutil with its compressors.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 LARGEST_DIGESTED = 16_000_000  # a larger file is known by its size
 LARGEST_READ = 64_000_000
@@ -67,6 +69,12 @@ KINDS = {
 }
 PATIENCE = 20  # seconds for one program
 NOTES: list[str] = []  # what could not be found out, and why
+
+
+def which(program: str, path: str) -> str | None:
+    """The file that a program's name stands for, as shutil.which has it."""
+    names = [program] if "/" in program else [os.path.join(folder, program) for folder in path.split(os.pathsep)]
+    return next((name for name in names if os.path.isfile(name) and os.access(name, os.X_OK)), None)
 
 
 def name_of(lookup: Callable[[int], Any], number: int) -> str:
@@ -272,7 +280,7 @@ def be_script(file: str, argv: list[str], environment: dict[str, str]) -> None:
 def begun(argv: list[str]) -> subprocess.Popen[bytes] | None:
     """A program that runs and prints on both streams; None where it is not installed."""
     environment = dict(os.environ, LC_ALL="C", PATH=os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/local/bin")
-    file = shutil.which(argv[0], path=environment["PATH"])
+    file = which(argv[0], environment["PATH"])
     if file is None:
         return None
     return subprocess.Popen(
@@ -410,7 +418,7 @@ def docker(*words: str) -> tuple[str, str]:
 
 def docker_state(images: list[str], repositories: list[str], containers: list[str]) -> dict[str, Any] | None:
     """Versions, images and containers; None where Docker is not installed; `error` where its daemon does not answer."""
-    if shutil.which("docker") is None:
+    if which("docker", os.environ.get("PATH", os.defpath)) is None:
         return None
     printed, complaint = docker("version", "--format", "{{json .}}")
     versions = json.loads(printed) if printed.startswith("{") else {}
@@ -454,9 +462,9 @@ def os_state() -> dict[str, Any]:
         "id": release.get("ID", "").strip('"'),
         "codename": release.get("VERSION_CODENAME", "").strip('"'),
         "version_id": release.get("VERSION_ID", "").strip('"'),
-        "architecture": platform.machine(),
+        "architecture": os.uname().machine,
         "dpkg": output_of(["dpkg", "--print-architecture"]) or "",
-        "python": platform.python_version(),
+        "python": sys.version.split()[0],
         "systemd": int(systemd) if systemd.isdigit() else 0,
         "python_apt": os.path.isdir("/usr/lib/python3/dist-packages/apt"),
     }
