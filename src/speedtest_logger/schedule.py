@@ -5,7 +5,6 @@ A schedule divides the UTC day: slots are the moments whose Unix time is offset 
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections.abc import Iterable, Iterator
@@ -100,6 +99,8 @@ class Claim:
 
 def stable_hash(text: str) -> int:
     """A number that is the same on every machine and in every run."""
+    import hashlib  # OpenSSL with it: not for every start of a program
+
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 

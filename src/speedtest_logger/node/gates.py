@@ -34,9 +34,11 @@ def quiet_window(settings: Settings, now: float) -> str | None:
     """The quiet window that `now` lies in, in the owner's time zone."""
     if not settings.quiet_hours:
         return None
-    from zoneinfo import ZoneInfo
+    local = datetime.fromtimestamp(now, tz=timezone.utc)
+    if settings.timezone != "UTC":
+        from zoneinfo import ZoneInfo
 
-    local = datetime.fromtimestamp(now, tz=timezone.utc).astimezone(ZoneInfo(settings.timezone))
+        local = local.astimezone(ZoneInfo(settings.timezone))
     minute = local.hour * 60 + local.minute
     for start, end in settings.quiet_hours:
         inside = start <= minute < end if start < end else minute >= start or minute < end
