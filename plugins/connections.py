@@ -46,7 +46,7 @@ def _command_line(action: Any, host: str, variables: Mapping[str, Any], templar:
         return None
     keys = {"timeout": context.timeout}
     link.set_options(task_keys=keys, var_options=link._resolve_option_variables(variables, templar))
-    command = f"{shlex.quote(interpreter_of(variables))} -I -"
+    command = f"{shlex.quote(interpreter_of(variables))} -IS -"
     if become_of(task, variables, templar):
         method = str(templar.template(variables.get("ansible_become_method") or task.become_method or "sudo"))
         become = become_loader.get(method)

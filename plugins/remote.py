@@ -61,7 +61,7 @@ class RemoteProgram(ActionBase):  # type: ignore[misc]  # ansible-core has no ty
         """Run plugins/modules/<name>.py there: its answer, or `failed` and `msg`. Connection errors are Ansible's."""
         interpreter = interpreter_of(task_vars or {})
         done = self._low_level_execute_command(
-            f"{shlex.quote(interpreter)} -I -",  # isolated: nothing that lies in an account's home is imported
+            f"{shlex.quote(interpreter)} -IS -",  # isolated: nothing that lies in an account's home is imported
             in_data=with_arguments(source_of(name), arguments),
         )
         return answer_of(interpreter, done["rc"], done["stdout"], done.get("stderr", ""))

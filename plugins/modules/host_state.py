@@ -248,7 +248,8 @@ def is_for_this_python(file: str) -> bool:
     except OSError:
         return False
     here = os.path.realpath(sys.executable)
-    return words[1:] in (["-I"], ["-IS"]) and os.path.realpath(words[0][2:]) == here and bool(sys.flags.isolated)
+    alike = sys.flags.isolated and words[1:] == ["-IS" if sys.flags.no_site else "-I"]
+    return bool(alike) and os.path.realpath(words[0][2:]) == here
 
 
 def be_script(file: str, argv: list[str], environment: dict[str, str]) -> None:

@@ -19,7 +19,7 @@ def shell(command):
 
 
 def test_each_host_has_its_own_answer():
-    lines = {name: shell("python3 -I -") for name in ("a", "b", "c")}
+    lines = {name: shell("python3 -IS -") for name in ("a", "b", "c")}
     programs = {name: f"import json\nprint(json.dumps({{'msg': {name!r}}}))\n".encode() for name in lines}
     assert connections.ask_all(lines, programs, 60) == {name: {"msg": name} for name in lines}
     assert connections.ask_all({}, {}, 60) == {}
@@ -28,7 +28,7 @@ def test_each_host_has_its_own_answer():
 def test_a_host_that_does_not_end_is_left_alone_in_time():
     began = time.monotonic()
     answers = connections.ask_all(
-        {"slow": shell("cat >/dev/null; exec sleep 98765"), "well": shell("python3 -I -")},
+        {"slow": shell("cat >/dev/null; exec sleep 98765"), "well": shell("python3 -IS -")},
         {"slow": ANSWER, "well": ANSWER},
         3,
     )

@@ -22,7 +22,7 @@ ARGUMENTS = {"text": 'it\'s \\ "so"\n\u2028 \N{GRINNING FACE} \udcff', "number":
 
 def run(source: str, arguments: dict) -> dict:
     done = subprocess.run(
-        [sys.executable, "-I", "-"], input=remote.with_arguments(source, arguments), capture_output=True, check=False
+        [sys.executable, "-IS", "-"], input=remote.with_arguments(source, arguments), capture_output=True, check=False
     )
     return remote.answer_of("python3", done.returncode, done.stdout.decode(), done.stderr.decode())
 
@@ -56,7 +56,7 @@ os.write(2, b"on the other stream\\n")
 """
 
 
-@pytest.mark.parametrize(("options", "started"), [("-I", False), ("-IS", False), ("-s", True)])
+@pytest.mark.parametrize(("options", "started"), [("-IS", False), ("-I", True), ("-s", True)])
 @pytest.mark.parametrize("end", ["sys.exit(3)", "sys.exit('words')", "raise ValueError('words')", ""])
 def test_a_script_for_this_python_runs_in_a_copy_of_it_and_says_the_same(tmp_path, options, started, end):
     file = tmp_path / "script"
@@ -75,7 +75,7 @@ def test_a_script_for_this_python_runs_in_a_copy_of_it_and_says_the_same(tmp_pat
 
 def test_a_script_in_a_copy_that_does_not_end_is_ended(tmp_path):
     file = tmp_path / "script"
-    file.write_text(f"#!{sys.executable} -I\nimport time\ntime.sleep(98764)\n")
+    file.write_text(f"#!{sys.executable} -IS\nimport time\ntime.sleep(98764)\n")
     file.chmod(0o755)
     seen = run(remote.source_of("host_state"), {"programs": [[str(file)]], "patience": 1})
     assert seen["programs"] == {str(file): None}
