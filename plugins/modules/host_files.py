@@ -10,6 +10,7 @@ description:
   - Each item names its C(path); all but links have an C(owner), a C(group) and a C(mode). What is right is not touched.
   - A new file is complete, has its owner and mode, and its checker C(validate) has seen it, before it replaces the old.
 options:
+  absent: {type: list, elements: str, default: [], description: "What must not be there, with all that lies in it."}
   directories: {type: list, elements: dict, default: [], description: "Directories; missing parents are root's."}
   files: {type: list, elements: dict, default: [], description: "Files with C(content), and C(validate), its checker."}
   attributes: {type: list, elements: dict, default: [], description: Files that something else makes.}
@@ -168,7 +169,27 @@ def point_link(item: Item, check: bool) -> bool:
     return True
 
 
+def remove(item: Item, check: bool) -> bool:
+    """A link is removed itself, never what it leads to; nor does anything below a directory lead out of it."""
+    try:
+        seen = os.lstat(item["path"])
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    if check:
+        return True
+    if not stat.S_ISDIR(seen.st_mode):
+        os.unlink(item["path"])
+        return True
+    for _, folders, names, folder in os.fwalk(item["path"], topdown=False):
+        for name in [*names, *folders]:
+            found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            (os.rmdir if stat.S_ISDIR(found.st_mode) else os.unlink)(name, dir_fd=folder)
+    os.rmdir(item["path"])
+    return True
+
+
 MAKERS: dict[str, Callable[[Item, bool], bool]] = {
+    "absent": remove,
     "directories": make_directory,
     "files": write_file,
     "attributes": give_attributes,
@@ -186,6 +207,7 @@ def difference(item: Item) -> dict[str, str]:
 def main(wanted: dict[str, Any]) -> None:
     """Make them in the order of MAKERS; print what was done, as a line of JSON."""
     check = wanted["check"]
+    wanted = {**wanted, "absent": [{"path": path} for path in wanted.get("absent", [])]}
     done: list[str] = []
     shown: list[dict[str, str]] = []
     for name, maker in MAKERS.items():
@@ -199,6 +221,6 @@ def main(wanted: dict[str, Any]) -> None:
                 print(json.dumps(failed))
                 return
             if changed:
-                done.append(item["path"])
+                done += [item["path"]] if item["path"] not in done else []
                 shown += [before] if before else []
     print(json.dumps({"done": done, "shown": shown}))

@@ -134,3 +134,37 @@ def test_its_documentation_names_all_that_it_makes():
     documented = yaml.safe_load(host_files.DOCUMENTATION)["options"]
     assert list(documented) == list(host_files.MAKERS)
     assert json.dumps(documented)
+
+
+def test_what_must_not_be_there_is_removed_in_one_call_and_no_link_is_followed(tmp_path):
+    outside, tree = tmp_path / "outside", tmp_path / "tree"
+    for folder in (outside, tree / "below"):
+        folder.mkdir(parents=True)
+        (folder / "text").write_text("text", encoding="utf-8")
+    (tree / "below/link").symlink_to(outside)
+    link, file, never = tmp_path / "link", tmp_path / "file", tmp_path / "file/below"
+    link.symlink_to(outside)
+    file.write_text("text", encoding="utf-8")
+    paths = [str(path) for path in (tree, link, never, file, tmp_path / "nothing")]
+    gone = [str(path) for path in (tree, link, file)]
+    assert made(check=True, absent=paths)["done"] == gone
+    assert all(path.exists() for path in (tree / "below/text", link, file))
+    assert made(absent=paths)["done"] == gone
+    assert sorted(tmp_path.iterdir()) == [outside]
+    assert (outside / "text").exists()
+    assert made(absent=paths)["done"] == []
+
+
+def test_a_directory_is_made_anew_in_the_place_of_what_was_there(tmp_path):
+    place = tmp_path / "release"
+    place.mkdir()
+    (place / "damaged").write_text("", encoding="utf-8")
+    answer = made(absent=[str(place)], directories=[item(place, "0755")])
+    assert answer["done"] == [str(place)]
+    assert list(place.iterdir()) == []
+
+
+def test_what_cannot_be_removed_is_named(tmp_path):
+    answer = made(absent=[str(tmp_path / "gone"), "/proc/self/status"])
+    assert answer["failed"]
+    assert answer["msg"].startswith("/proc/self/status: ")
