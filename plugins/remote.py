@@ -16,13 +16,13 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-from plugins.modules import fleet_run, host_files, host_state
+from plugins.modules import fleet_run, host_files, host_state, host_units
 
 MODULES = Path(__file__).resolve().parent / "modules"
 SHELL_FOUND_NOTHING = 127
 # All that the programs answer. A host may be somebody else's by now: what Ansible itself acts upon in a result, such as
 # facts or new hosts, is not for it to say.
-ANSWERS = frozenset([*host_state.ANSWERS, *host_files.ANSWERS, *fleet_run.ANSWERS])
+ANSWERS = frozenset([*host_state.ANSWERS, *host_files.ANSWERS, *host_units.ANSWERS, *fleet_run.ANSWERS])
 
 
 @functools.cache
@@ -65,3 +65,18 @@ class RemoteProgram(ActionBase):  # type: ignore[misc]  # ansible-core has no ty
             in_data=with_arguments(source_of(name), arguments),
         )
         return answer_of(interpreter, done["rc"], done["stdout"], done.get("stderr", ""))
+
+
+class ChangingProgram(RemoteProgram):
+    """An action whose program changes the host: `done` says what, and `shown` is a difference to show."""
+
+    program: str
+    _supports_check_mode = True
+    _supports_diff = True
+
+    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        asked = {**self._task.args, "check": bool(self._task.check_mode), "diff": bool(self._task.diff)}
+        made = self.ask_host(self.program, asked, task_vars)
+        shown = made.pop("shown", [])
+        return {**result, **made, "changed": bool(made.get("done")), **({"diff": shown} if shown else {})}

@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
 sys.path.insert(0, str(ROOT))
 
-from plugins.remote import RemoteProgram
+from plugins.remote import ChangingProgram
 
 
-class ActionModule(RemoteProgram):
+class ActionModule(ChangingProgram):
     """`done` names what was changed, or would be in check mode."""
 
-    _supports_check_mode = True
-    _supports_diff = True
-
-    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        asked = {**self._task.args, "check": bool(self._task.check_mode), "diff": bool(self._task.diff)}
-        made = self.ask_host("host_files", asked, task_vars)
-        shown = made.pop("shown", [])
-        return {**result, **made, "changed": bool(made.get("done")), **({"diff": shown} if shown else {})}
+    program = "host_files"

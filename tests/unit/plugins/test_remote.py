@@ -31,7 +31,7 @@ def test_arguments_arrive_as_they_are():
     assert run(SOURCE, ARGUMENTS) == {"lock": ARGUMENTS}
 
 
-@pytest.mark.parametrize("name", ["host_state", "fleet_run"])
+@pytest.mark.parametrize("name", ["host_state", "host_files", "host_units", "fleet_run"])
 def test_the_programs_need_nothing_but_the_standard_library(name):
     source = (
         remote.source_of(name).replace("def main(wanted", "def unused(wanted") + "\ndef main(wanted): print('{}')\n"
