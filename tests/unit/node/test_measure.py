@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -238,6 +239,11 @@ def test_gates_leave_a_record(hourly, variables, reason):
 def test_quiet_hours_follow_the_owners_clock(hourly, window, zone, inside):
     eight = 1_800_000_000 - 1_800_000_000 % 86_400 + 8 * 3600  # 08:00 UTC in January, 09:00 in Berlin
     assert bool(gates.quiet_window(hourly(quiet_hours=window, timezone=zone), eight)) == inside
+
+
+def test_utc_needs_no_table_of_zones(hourly, monkeypatch):
+    monkeypatch.setitem(sys.modules, "zoneinfo", None)  # importing it fails
+    assert gates.quiet_window(hourly(quiet_hours="07:00-09:00", timezone="UTC"), 8 * 3600) == "07:00-09:00"
 
 
 def test_the_budget_counts_this_months_bytes(hourly, program, clock):
