@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Hashable
 from dataclasses import replace
@@ -41,7 +42,7 @@ __all__ = [
     "Wanted", "Week",
 ]  # fmt: skip
 DOUBTFUL = ("archive", "rollups", "registry", "ingest")  # parts without which figures are not those of now
-FRESH_SECONDS = 1.0  # for so long the state of the fleet is not judged again
+FRESH_SECONDS = 1.0  # for so long neither the fleet nor the archive is judged again
 
 
 class Figures:
@@ -50,7 +51,7 @@ class Figures:
     def __init__(self, layout: Layout, rollups: Rollups, zone: Zone) -> None:
         self.source = Source(layout, rollups, zone)
         self._lines: tuple[float, list[Line]] = (0.0, [])
-        self._wrong: tuple[float, list[Part]] = (-FRESH_SECONDS, [])
+        self._parts: tuple[float, list[Part]] = (-math.inf, [])
         self._noticed: dict[str, int] = {}
 
     def etag(self) -> str:
@@ -178,15 +179,15 @@ class Figures:
 
     def system(self) -> list[Part]:
         """How the archive is, what is wrong first; since when at least, where nothing else tells."""
-        now, found = time.time(), system.parts(self.source, time.time())
-        wrong = {part.name for part in found if not part.ok}
-        self._noticed = {name: self._noticed.get(name, int(now)) for name in wrong}
-        return [replace(part, since=part.since or self._noticed.get(part.name)) for part in found]
+        at, parts = self._parts
+        if time.monotonic() - at > FRESH_SECONDS:
+            now, found = time.time(), system.parts(self.source, time.time())
+            wrong = {part.name for part in found if not part.ok}
+            self._noticed = {name: self._noticed.get(name, int(now)) for name in wrong}
+            parts = [replace(part, since=part.since or self._noticed.get(part.name)) for part in found]
+            self._parts = (time.monotonic(), parts)
+        return parts
 
     def troubles(self) -> list[Part]:
         """What makes figures doubtful that are shown just now."""
-        at, found = self._wrong
-        if time.monotonic() - at > FRESH_SECONDS:
-            found = [part for part in self.system() if not part.ok and part.name in DOUBTFUL]
-            self._wrong = (time.monotonic(), found)
-        return found
+        return [part for part in self.system() if not part.ok and part.name in DOUBTFUL]
