@@ -31,7 +31,7 @@ from speedtest_logger.dashboard.settings import Settings
 from speedtest_logger.log import Log
 
 HERE = Path(__file__).parent
-ANSWERED_AT_ONCE = 8  # questions; the others wait for them, and not in memory of their own
+ANSWERED_AT_ONCE = 16  # questions: twice as many as may read the archive's own files; others wait, and take no memory
 MOST_BODY = 64_000  # bytes of a form or a note
 # nothing that is measured here goes anywhere else, whatever the environment says
 NO_TELEMETRY: TelemetryConfig = {

@@ -12,8 +12,9 @@ from speedtest_logger.errors import NotReadyError, UsageError
 
 MOST_SLOTS = 6_000_000  # that one question may be about: a year of 50 nodes at 5 minutes
 AT_ONCE = 2  # questions that read the archive's own files, with a database of their own each
+MOST_WAITING = 6  # others that wait for them: each holds a thread that pages need as well
 PATIENCE = 10.0  # s
-_reading = BoundedSemaphore(AT_ONCE)
+_asking, _reading = BoundedSemaphore(AT_ONCE + MOST_WAITING), BoundedSemaphore(AT_ONCE)
 
 
 def check_slots(
@@ -35,13 +36,19 @@ def check_slots(
 
 @contextmanager
 def in_turn(*, needed: bool = True) -> Iterator[None]:
-    """For what reads the archive's own files: few at once. Raises NotReadyError where it takes too long."""
+    """For what reads the archive's own files: few at once. Raises NotReadyError where many wait, or for too long."""
     if not needed:  # the rollups have it
         yield
         return
-    if not _reading.acquire(timeout=PATIENCE):
-        raise NotReadyError("others are reading the archive just now: ask again")
+    busy = NotReadyError("others are reading the archive just now: ask again")
+    if not _asking.acquire(blocking=False):
+        raise busy
     try:
-        yield
+        if not _reading.acquire(timeout=PATIENCE):
+            raise busy
+        try:
+            yield
+        finally:
+            _reading.release()
     finally:
-        _reading.release()
+        _asking.release()

@@ -54,9 +54,7 @@ class Period:
         return f"the last {WORDS[self.name]}" if self.name in WORDS else ""
 
 
-def period_of(
-    query: Mapping[str, str], now: float, zone: Zone, default: str = "24h", longest_years: int = LONGEST_YEARS
-) -> Period:
+def period_of(query: Mapping[str, str], now: float, zone: Zone, default: str = "24h") -> Period:
     """The period that an address asks for: `range=7d`, or `start` and perhaps `end`. Raises UsageError.
 
     A day is one of the zone's, and `end=` a day includes it; a time is exact, in the zone where it names none.
@@ -72,8 +70,8 @@ def period_of(
     period = Period("custom", moment_of(start, zone), moment_of(end, zone, last=True) if end else now, zone)
     if period.end <= period.start:
         raise UsageError("start has to lie before end")
-    if period.end - period.start > longest_years * 366 * DAY:
-        raise UsageError(f"a period has {longest_years} years at most")
+    if period.end - period.start > LONGEST_YEARS * 366 * DAY:
+        raise UsageError(f"a period has {LONGEST_YEARS} years at most")
     return period
 
 

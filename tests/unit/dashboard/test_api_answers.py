@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import threading
 import time
 from dataclasses import asdict
 from hashlib import sha256
@@ -20,6 +21,7 @@ from speedtest_logger import wire
 from speedtest_logger.archive.write import ingest
 from speedtest_logger.dashboard import limits, period, reported, settings
 from speedtest_logger.dashboard.app import create_app, openapi
+from speedtest_logger.errors import NotReadyError
 from speedtest_logger.record import COLUMNS, run_id_of_slot, utc_text
 
 STEP, HOUR, DAY = 600, 3600, 86_400
@@ -238,7 +240,7 @@ def test_who_has_an_answer_is_told_so(ask, monkeypatch):
         ({"end": "2026-01-01"}, "end without start"),
         ({"start": "2026-01-02", "end": "2026-01-01"}, "start has to lie before end"),
         ({"start": "2026-01-01", "range": "7d"}, "exclude each other"),
-        ({"start": "2019-01-01", "end": "2026-01-01"}, "5 years at most"),
+        ({"start": "2012-01-01", "end": "2026-01-01"}, "10 years at most"),
         ({"start": "yesterday"}, "'yesterday' is not a time"),
         ({"start": "0001-01-01"}, "is not a time"),
         ({"start": "9999-12-31", "end": "9999-12-31"}, "is not a time"),
@@ -290,3 +292,26 @@ def test_the_description_has_every_answer(app):
             [good] = {"200", "201", "204"} & set(operation["responses"])
             assert good == "204" or operation["responses"][good].get("content"), path
     assert list(schema["components"]["schemas"]["Record"]["properties"]) == list(COLUMNS)
+
+
+def test_only_some_wait_for_the_archive_s_files(monkeypatch):
+    """The others are told at once, and not when the patience of those that wait is at its end."""
+    monkeypatch.setattr(limits, "PATIENCE", 20)
+    served = []
+
+    def wait() -> None:
+        with limits.in_turn():
+            served.append(threading.get_ident())
+
+    waiting = [threading.Thread(target=wait) for _ in range(limits.MOST_WAITING)]
+    with limits.in_turn(), limits.in_turn():
+        for thread in waiting:
+            thread.start()
+        while limits._asking._value:
+            time.sleep(0.001)
+        with pytest.raises(NotReadyError, match="ask again"), limits.in_turn():
+            pass
+        assert not served
+    for thread in waiting:
+        thread.join()
+    assert len(served) == limits.MOST_WAITING

@@ -17,7 +17,6 @@ from speedtest_logger.dashboard.period import Period, period_of
 from speedtest_logger.errors import UsageError
 from speedtest_logger.record import ID_PATTERN
 
-LONGEST_YEARS = 5
 NAME = f"^(?:{ID_PATTERN.pattern})$"
 
 Range = Literal["24h", "7d", "30d", "90d", "1y"]
@@ -32,7 +31,7 @@ def figures_of(connection: HTTPConnection) -> Figures:
     return found
 
 
-def period(
+async def period(
     request: Request,
     range: Annotated[  # noqa: A002  # the parameter's name is its name in the address
         Range | None, Query(description="The time up to now. Default 24h.")
@@ -59,7 +58,7 @@ def period(
         raise UsageError("range and start exclude each other: give one of them")
     given = {"range": range, "start": start, "end": end}
     query = {name: text for name, text in given.items() if text is not None}
-    return period_of(query, time.time(), figures_of(request).source.zone, longest_years=LONGEST_YEARS)
+    return period_of(query, time.time(), figures_of(request).source.zone)
 
 
 Asked = Annotated[Period, Depends(period)]
@@ -101,7 +100,7 @@ class Question:
             raise UsageError("name a location or a node")
 
 
-def question(request: Request, asked: Asked, location: LocationName = None, node: NodeName = None) -> Question:
+async def question(request: Request, asked: Asked, location: LocationName = None, node: NodeName = None) -> Question:
     """What is asked."""
     return Question(figures_of(request), asked, location, node)
 

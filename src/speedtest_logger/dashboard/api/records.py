@@ -35,7 +35,7 @@ Hint = Annotated[str | None, Query(pattern=NAME, description="The record's node:
 Near = Annotated[float | None, Query(ge=FIRST, le=LAST, description="Its slot or start (Unix time, s): as `node`.")]
 
 
-def form(
+async def form(
     request: Request,
     format: Annotated[  # noqa: A002  # the parameter's name is its name in the address
         Form | None, Query(description="Instead of the header Accept.")
@@ -77,7 +77,7 @@ PAGE: dict[str, Any] = {
 }
 
 
-def selection(
+async def selection(
     about: About,
     status: Status | None = None,
     cursor: Annotated[str | None, Query(max_length=400, description="`next` of the page before.")] = None,
