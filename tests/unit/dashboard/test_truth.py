@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import json
 import random
 import re
 import shutil
 from datetime import datetime, timezone
+from hashlib import sha256
 
 import pytest
 from builders import by_hand, fresh, put_in_inbox, slot, write_schedule
@@ -93,6 +96,11 @@ def deliver(layout, rows):
     ingest.ingest(layout)
 
 
+def token(place):
+    """A shared link's, of 32 bytes."""
+    return base64.urlsafe_b64encode(place.encode().ljust(32)).decode().rstrip("=")
+
+
 @pytest.fixture
 def clock(monkeypatch):
     monkeypatch.setattr("time.time", lambda: NOW)
@@ -105,7 +113,11 @@ def test_every_figure_is_that_of_the_records(tmp_path_factory, seed, pruned):
     layout = fresh(tmp_path_factory)
     own = tmp_path_factory.mktemp("own")
     first, second = fleet(random.Random(seed), layout)  # noqa: S311  the same fleet each time
-    variables = {"ARCHIVE_DIR": str(layout.root), "DASHBOARD_DIR": str(own), "DASHBOARD_TIME_ZONE": ZONE}
+    shares = own / "shares.json"
+    hashes = {place: sha256(token(place).encode()).hexdigest() for place in PLACES}
+    shares.write_text(json.dumps([{"location": p, "sha256": hashes[p], "expires": None} for p in PLACES]))
+    variables = {"ARCHIVE_DIR": str(layout.root), "DASHBOARD_DIR": str(own), "DASHBOARD_TIME_ZONE": ZONE,
+                 "DASHBOARD_SHARES_FILE": str(shares)}  # fmt: skip
     app = create_app(settings.load({f"SPEEDTEST_{name}": value for name, value in variables.items()}))
     asking = TestClient(app, base_url=HOME)
     try:
@@ -182,12 +194,11 @@ def compare(truth, asking):
     ]
     counted = ask("locations").json()["locations"]
     assert counted
-    now, table = page("/"), page("/fleet", range="24h")
+    boards, table = [page("/"), page("/kiosk")], page("/fleet", range="24h")
     assert {line["location"] for line in counted} <= set(PLACES)
-    assert len(now.one("table", kind="lines").all("tr", data_location="home")) <= 1
     of_day = truth.outages(1, 2)
     for line in counted:
-        line_shown(truth, line, now, table, of_day)
+        line_shown(truth, line, boards, table, of_day)
         line_page(truth, line, page, asking)
 
 
@@ -195,8 +206,8 @@ MEDIANS = """SELECT median(download_bps) AS download, median(upload_bps) AS uplo
     count(*) AS tests FROM records"""
 
 
-def line_shown(truth, line, now, table, of_day):
-    """A line in the API, on Now and Fleet."""
+def line_shown(truth, line, boards, table, of_day):
+    """A line in the API, on Now, the kiosk and Fleet."""
     place = line["location"]
     wanted, cover = truth.row(place, MEDIANS), truth.cover(place, 1)
     assert {name: line["median"][name] for name in ("download", "upload", "latency")} == {
@@ -206,10 +217,11 @@ def line_shown(truth, line, now, table, of_day):
     plan = line["plan"]["download"]
     share = 100 * wanted["download"] / plan if plan and wanted["download"] is not None else None
     assert line["plan_pct"] == share
-    row = now.one("table", kind="lines").one("tr", data_location=place)
-    for label, name in (("Download", "download"), ("Upload", "upload")):
-        assert row.one("td", data_label=label).one("span", kind="figure").text == shown.mbit(wanted[name])
-    assert row.one("td", data_label="Latency").text.startswith(shown.number(wanted["latency"]))
+    for board in boards:
+        row = board.one("table", kind="lines").one("tr", data_location=place)
+        for label, name in (("Download", "download"), ("Upload", "upload")):
+            assert row.one("td", data_label=label).one("span", kind="figure").text == shown.mbit(wanted[name])
+        assert row.one("td", data_label="Latency").text.startswith(shown.number(wanted["latency"]))
     row = table.one(id="fleet-table").one("tr", data_location=place)
     figure = {cell["data-label"]: cell.text for cell in row.all("td")}
     outages = sum(outage.location == place for outage in of_day)
@@ -224,13 +236,14 @@ def line_shown(truth, line, now, table, of_day):
 
 
 def line_page(truth, line, page, asking):
-    """A line's page, its badge, its year, its report."""
+    """A line's page, for all and shared, its badge, its year, its report."""
     place = line["location"]
     wanted = truth.row(place, MEDIANS)
-    head = page(f"/line/{place}", range="24h").one(id="head")
-    tiles = {tile.one("dt").text: tile.one("dd", kind="big").text for tile in head.all("div", kind="tile")}
     pair = f"{shown.mbit(wanted['download'])} / {shown.mbit(wanted['upload'])}"
-    assert tiles["Median of 24 h Mbit/s"] == pair
+    for path in (f"/line/{place}", f"/share/{token(place)}"):
+        head = page(path, range="24h").one(id="head")
+        tiles = {tile.one("dt").text: tile.one("dd", kind="big").text for tile in head.all("div", kind="tile")}
+        assert tiles["Median of 24 h Mbit/s"] == pair
     badge = asking.get(f"/badge/{place}.svg").text
     assert line["state"] in ("down", "silent", "new") or f"{shown.mbit(wanted['download'])} " in badge
     days = truth.days(place)
