@@ -31,7 +31,7 @@ lint: .venv/complete ## ruff, yamllint, ansible-lint, shellcheck, hadolint
 	yamllint --strict .
 	ANSIBLE_INVENTORY=inventory/homelab ansible-lint --offline
 	shellcheck .ci/run
-	hadolint docker/Dockerfile.logger docker/Dockerfile.dashboard
+	hadolint docker/Dockerfile.logger docker/Dockerfile.dashboard docker/Dockerfile.workbench
 
 types: .venv/complete ## mypy, strict
 	mypy

@@ -117,10 +117,10 @@ class Served:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def rss(self) -> float:
-        """Memory (MB) that it holds."""
+    def rss(self, which: str = "VmRSS") -> float:
+        """Memory (MB) that it holds; RssFile: of that, pages of programs and libraries, which others share."""
         status = Path(f"/proc/{self.pid}/status").read_text()
-        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+        return int(status.partition(f"{which}:")[2].split()[0]) / 1024
 
 
 def free_port() -> int:

@@ -23,9 +23,9 @@ PATHS = (
 )  # fmt: skip
 
 
-def get(connection: http.client.HTTPConnection, path: str) -> bytes:
+def get(connection: http.client.HTTPConnection, path: str, **headers: str) -> bytes:
     """What is answered, as browsers get it: compressed."""
-    connection.request("GET", path, headers={"Accept-Encoding": "gzip"})
+    connection.request("GET", path, headers={"Accept-Encoding": "gzip", **headers})
     answer = connection.getresponse()
     content = answer.read()
     assert answer.status == 200, (path, answer.status, content[:300])
@@ -36,24 +36,29 @@ def connected(server: Served) -> http.client.HTTPConnection:
     return http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
 
 
+def made(connection: http.client.HTTPConnection, path: str) -> bytes:
+    """The same made anew, and not one that was kept."""
+    return get(connection, path, **{"Cache-Control": "no-cache"})
+
+
 def alone(server: Served, nodes: int) -> None:
-    """Each path by itself."""
+    """Each path by itself, made anew and kept."""
     connection = connected(server)
-    print(f"\nGET one at a time, {nodes} nodes (ms, best of some):")
+    print(f"\nGET one at a time, {nodes} nodes (ms, best of some): made anew, kept")
     for path in PATHS:
         if nodes * (365 if "1y" in path else 30) > 40_000 and path.startswith(
             ("/fleet", "/api/v1/coverage", "/outages")
         ):
             continue
         size = len(get(connection, path))
-        (seconds,) = best(lambda path=path: get(connection, path))
-        print(f"  {path:<48}{1000 * seconds:8.1f}{size / 1000:9.0f} kB", flush=True)
+        anew, kept = best(lambda path=path: made(connection, path), lambda path=path: get(connection, path))
+        print(f"  {path:<48}{1000 * anew:8.1f}{1000 * kept:8.1f}{size / 1000:9.0f} kB", flush=True)
 
 
 def lines(large: Served, small: Served, goals: Goals) -> None:
     """A line's page where there are many others, and where there are few."""
     many, few = connected(large), connected(small)
-    seconds = best(lambda: get(many, LINE), lambda: get(few, LINE), runs=15)
+    seconds = best(lambda: made(many, LINE), lambda: made(few, LINE), runs=15)
     print(f"\na line's page, 30 days: {1000 * seconds[0]:.0f} ms at 1,000 nodes, {1000 * seconds[1]:.0f} ms at 50")
     goals.say("a line's page at 1,000 nodes against 50", seconds[0] / seconds[1], LINE_LIMIT)
 

@@ -78,7 +78,7 @@ def measure(shown: Fleet, server: Served, goals: Goals) -> None:
             at = time.time()
             sent[deliver(shown, number)] = at
             time.sleep(max(0.0, 1.5 - (time.time() - at)))
-        used, rss = server.cpu() - began - idle, server.rss()
+        used, rss, shared = server.cpu() - began - idle, server.rss(), server.rss("RssFile")
         browsers.stdin.write("\n")
         browsers.stdin.flush()
         waits = []
@@ -96,6 +96,7 @@ def measure(shown: Fleet, server: Served, goals: Goals) -> None:
     assert len(waits) == SOCKETS * MESSAGES
     goals.say("CPU per client and message", 1e6 * used / len(waits), CPU_LIMIT_US, "µs")
     goals.say("receipt to browser, p99", waits[int(len(waits) * 0.99)], P99_LIMIT_S, "s")
+    print(f"memory: {shared:.0f} of {rss:.0f} MB are pages of programs and libraries")
     goals.say(f"memory with {SOCKETS} sockets", rss, RSS_LIMIT_MB, "MB")
 
 

@@ -43,8 +43,11 @@ def test_all_compose_files_are_valid():
     for file in ("compose.yml", "compose.dashboard.yml", "compose.dashboard.dev.yml"):
         assert on(HOST, f"cd {FOLDER}/docker && docker compose --file {file} config --quiet") == "", file
     wanted = json.loads(on(HOST, f"{PROD} config --format json"))
+    assert set(wanted["services"]) == {"dashboard", "front"}
+    wanted = json.loads(on(HOST, f"{PROD} --profile workbench config --format json"))
     published = {name: "ports" in service for name, service in wanted["services"].items()}
-    assert published == {"dashboard": False, "front": True}
+    assert published == {"dashboard": False, "front": True, "workbench": False}
+    assert list(wanted["services"]["workbench"]["networks"]) == ["inside"]
     assert wanted["networks"]["inside"]["internal"] is True
     assert list(wanted["services"]["dashboard"]["networks"]) == ["inside"]
 

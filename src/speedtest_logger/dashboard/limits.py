@@ -10,7 +10,7 @@ from speedtest_logger.dashboard.figures import Figures
 from speedtest_logger.dashboard.period import Period
 from speedtest_logger.errors import NotReadyError, UsageError
 
-MOST_SLOTS = 6_000_000  # that one question may be about: a year of 50 nodes at 5 minutes
+MOST_SLOTS = 9_000_000  # that one question may be about: 31 days of 1,000 nodes at 5 minutes, or a year of 85
 AT_ONCE = 2  # questions that read the archive's own files, with a database of their own each
 MOST_WAITING = 6  # others that wait for them: each holds a thread that pages need as well
 PATIENCE = 10.0  # s

@@ -101,6 +101,18 @@ def test_it_answers_to_its_own_names_only():
         assert f"--browser.serverAddress={names[0]}" in argv
 
 
+def test_for_others_than_this_machine_it_wants_a_front(monkeypatch, archive, capsys):
+    monkeypatch.setattr(cli, "find_spec", lambda _: object())
+    started = []
+    monkeypatch.setattr(cli.os, "execve", lambda *given: started.append(given))
+    asked = ["--root", str(archive.layout.root), "--bind", "192.0.2.7"]
+    assert cli.main(asked) == EXIT_USAGE
+    assert "--bind 192.0.2.7 needs --host NAME" in capsys.readouterr().err
+    assert not started
+    cli.main([*asked, "--host", "speed.example.org"])
+    assert "--server.address=192.0.2.7" in started[0][1]
+
+
 def test_what_is_missing_is_said_in_words(monkeypatch, tmp_path, archive, capsys):
     assert cli.main(["--root", str(tmp_path)]) == EXIT_USAGE
     assert f"{tmp_path} is not an archive" in capsys.readouterr().err
