@@ -1,10 +1,12 @@
-"""The dashboard's Compose projects for people without Ansible, for real; of the front there is no image here."""
+"""The dashboard's Compose projects for people without Ansible, for real; the front's image is made here."""
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from fleet import ROOT, attempt, login, on, wait_until
@@ -69,6 +71,35 @@ def test_the_dashboard_serves_on_a_network_that_leads_nowhere():
     assert "unreachable" in tried
     assert "Read-only" in attempt(HOST, f'{inside} \'open("/srv/speedtest-archive/archive/x", "w")\'').stdout
     assert "healthy" in on(HOST, f"docker exec {identity} speedtest-dashboard health")
+
+
+def test_the_front_is_the_way_in():
+    """No registry has `caddy:2` for us: Debian's Caddy, which this machine has, in an image that is made here."""
+    program = shutil.which("caddy")
+    assert program
+    recipe = (
+        "FROM debian:trixie-slim\\nCOPY caddy /usr/bin/caddy\\nENV XDG_DATA_HOME=/data XDG_CONFIG_HOME=/config\\n"
+        'CMD ["caddy", "run", "--config", "/etc/caddy/Caddyfile"]'
+    )
+    with Path(program).open("rb") as content:
+        put = f"sudo sh -c 'mkdir {FOLDER}/front && cat >{FOLDER}/front/caddy'"
+        subprocess.run([*login(HOST), put], stdin=content, check=True)
+    on(HOST, f"chmod 755 {FOLDER}/front/caddy; printf '{recipe}' | tee {FOLDER}/front/Dockerfile")
+    on(HOST, f"docker build --quiet --tag front:1 {FOLDER}/front")
+    on(HOST, PROD.replace("docker compose", "FRONT_IMAGE=front:1 docker compose") + " up --detach --no-build front")
+    ask = "curl --silent --insecure --include --max-time 20"
+    wait_until(
+        "it answers", lambda: attempt(HOST, f"{ask} https://localhost/health").returncode == 0, 60, HOST, every=0.5
+    )
+    assert re.match(r"HTTP/1.1 308 ", on(HOST, f"{ask} http://localhost/"))
+    assert re.match(r"HTTP/2 303 ", on(HOST, f"{ask} --header 'Accept: text/html' https://localhost/"))
+    form = "--header 'Origin: https://localhost' --data 'name=ada&password=a good password'"
+    said = on(HOST, f"{ask} {form} https://localhost/login")
+    (cookie,) = re.findall(r"(?i)^set-cookie: ([^;]+)", said, re.MULTILINE)
+    assert re.match(r"HTTP/2 200 ", on(HOST, f"{ask} --cookie '{cookie}' https://localhost/"))
+    workbench = f"{ask} https://localhost/workbench/"
+    assert re.match(r"HTTP/2 401 ", on(HOST, workbench))
+    assert re.match(r"HTTP/2 502 ", on(HOST, f"{workbench} --cookie '{cookie}'"))  # it is not there
 
 
 def test_what_means_nothing_here_is_refused_in_words():

@@ -31,13 +31,7 @@ def test_the_fronts_configuration_is_one(tls, tmp_path):
 def test_what_a_compose_file_asks_for_can_be_read_about(file):
     asked = set(re.findall(r"\$\{(\w+)", file.read_text(encoding="utf-8")))
     named = set(re.findall(r"^#?(\w+)=", EXAMPLE, re.MULTILINE))
-    known_to_few = {
-        "DASHBOARD_BASE_IMAGE",
-        "DASHBOARD_SUBNET",
-        "DASHBOARD_FRONT_ADDRESS",
-        "DASHBOARD_DEV_PORT",
-        "FRONT_IMAGE",
-    }
+    known_to_few = {"DASHBOARD_BASE_IMAGE", "DASHBOARD_DEV_PORT", "FRONT_IMAGE"}
     assert asked - known_to_few <= named
     assert known_to_few & named == set()
 
