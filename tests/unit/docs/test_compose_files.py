@@ -27,6 +27,16 @@ def test_the_fronts_configuration_is_one(tls, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def test_both_fronts_let_the_same_into_the_workbench():
+    """What asks who somebody is stands in two files: here, and in the role's template."""
+    role = (ROOT / "roles/speedtest_front/templates/etc/speedtest-front/Caddyfile.j2").read_text(encoding="utf-8")
+    block = role[role.index("\t@workbench path") : role.index("{% endif %}", role.index("\t@workbench path"))]
+    here = block.replace("{{ dashboard }}", "dashboard:8000")
+    here = here.replace("127.0.0.1:{{ speedtest_front_workbench_port }}", "workbench:8501")
+    assert "forward_auth" in here
+    assert here in (DOCKER / "Caddyfile").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("file", [PROD, DEV])
 def test_what_a_compose_file_asks_for_can_be_read_about(file):
     asked = set(re.findall(r"\$\{(\w+)", file.read_text(encoding="utf-8")))

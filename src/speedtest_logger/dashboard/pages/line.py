@@ -68,6 +68,7 @@ def facts_of(request: Request, location: str) -> dict[str, Any]:
     found = figures.outages(*within, location=location, shortest=1 if single else FEWEST_SLOTS)
     grain: Grain = "hour" if period.end - period.start <= 2 * DAY else "day"
     table = figures.series(*within, location=location, grain=grain, values=SPEEDS + DELAYS)
+    strips = [strip(cells, zone) for cells in figures.cells(*within, location=location)]
     return {
         "now": now,
         "line": line,
@@ -75,7 +76,7 @@ def facts_of(request: Request, location: str) -> dict[str, Any]:
         "names": tuple(RANGES),
         "month": month,
         "spans": figures.spans(*within, by="node", location=location),
-        "strips": (strips := [strip(cells, zone) for cells in figures.cells(*within, location=location)]),
+        "strips": strips,
         "unmeasured": unmeasured(strips),
         "most": MOST_LISTED,
         "outages": found[::-1],
