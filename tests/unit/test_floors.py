@@ -37,7 +37,9 @@ ROOMS: dict[str, set[str]] = {
     "archive.cli": CARE | {"archive.report", "archive.write.importing"},
     "dashboard": READ | {"archive.report"},
     "workbench": READ | {"archive"},
-    "inventory": GROUND | {"engines", "node.config", "archive.arrive.limits", "dashboard.users", "dashboard.keys"},
+    "alerts": READ,
+    "inventory": GROUND
+    | {"engines", "node.config", "archive.arrive.limits", "alerts.rules", "dashboard.users", "dashboard.keys"},
     # doors: what `python3 -m speedtest_logger` starts, and `from speedtest_logger.archive import open_archive`
     "__main__": {"node"},
     "archive": {"archive.read"},

@@ -22,14 +22,13 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from speedtest_logger.archive.format.layout import Layout, month_of
-from speedtest_logger.archive.format.parquet import ParquetFile
 from speedtest_logger.archive.format.schema import BATCH_SCHEMA
 from speedtest_logger.archive.read import changes
 from speedtest_logger.archive.read.dataset import literal
 from speedtest_logger.archive.read.local_time import Zone
+from speedtest_logger.archive.read.moments import months, rows_of
 from speedtest_logger.errors import NotReadyError, StorageError, UsageError
 from speedtest_logger.files import Identity, identity
 
@@ -272,7 +271,7 @@ class Rollups:
     def _size(self, part: Part) -> int:
         """About how many bytes of files a part's records are."""
         share = min(1.0, (part.end - part.start) / (28 * 86_400))
-        sizes = (identity(file) for file in _months(self.layout, part.location, part.start, part.end))
+        sizes = (identity(file) for file in months(self.layout, part.location, part.start, part.end))
         return int(share * sum(found.size for found in sizes if found))
 
     def _part(self, name: str, days: set[str] | None) -> Part:
@@ -372,35 +371,10 @@ def records_of(layout: Layout, location: str, start: int, end: int) -> pa.Table:
     Raises DamagedFileError for a month that cannot be read.
     """
     found = [BATCH_SCHEMA.empty_table()]
-    for file in _months(layout, location, start, end):
+    for file in months(layout, location, start, end):
         with suppress(FileNotFoundError):
-            found += [_as_batch(rows, location) for rows in _rows(file, start * 1000, end * 1000)]
+            found += [_as_batch(rows, location) for rows in rows_of(file, start * 1000, end * 1000)]
     return pa.concat_tables(found)
-
-
-def _months(layout: Layout, location: str, start: int, end: int) -> list[Path]:
-    first, last = (datetime.fromtimestamp(moment, timezone.utc) for moment in (start, end - 1))
-    numbers = range(first.year * 12 + first.month - 1, last.year * 12 + last.month)
-    files = [layout.month_file(location, number // 12, number % 12 + 1) for number in numbers]
-    return [file for file in files if file.is_file()]
-
-
-def _rows(file: Path, start: int, end: int) -> Iterator[pa.Table]:
-    """A month's rows that started in a period (Unix time, ms), of the row groups that can have some."""
-    with ParquetFile(file) as source:
-        place = source.schema_arrow.get_field_index("started_at")
-        for group in range(source.num_row_groups):
-            known = source.metadata.row_group(group).column(place).statistics
-            if known and known.has_min_max and not (_ms(known.max) >= start and _ms(known.min) < end):
-                continue
-            rows = source.read_row_group(group, use_threads=False)
-            at = rows["started_at"].cast(pa.int64())
-            inside = pc.and_(pc.greater_equal(at, start), pc.less(at, end))
-            yield rows if pc.all(inside).as_py() else rows.filter(inside)
-
-
-def _ms(moment: datetime) -> int:
-    return int(moment.timestamp() * 1000)
 
 
 def _as_batch(rows: pa.Table, location: str) -> pa.Table:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.read import slots
 from speedtest_logger.archive.read.local_time import Zone
+from speedtest_logger.archive.read.parts import Part
 from speedtest_logger.archive.read.rollup import VALUES, Rollups
 from speedtest_logger.dashboard.figures import records as of_records
 from speedtest_logger.dashboard.figures import series as of_series
@@ -29,7 +30,6 @@ from speedtest_logger.dashboard.figures.types import (
     Node,
     Now,
     Outage,
-    Part,
     Plan,
     Series,
     Span,

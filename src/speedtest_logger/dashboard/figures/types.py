@@ -174,14 +174,3 @@ class Outage:
     slots: int
     reason: str
     blame: str  # line, node, some nodes, unknown
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of the system and whether it is well, with a sentence and since when."""
-
-    name: str
-    ok: bool
-    sentence: str
-    since: int | None = None
-    figures: dict[str, Any] = field(default_factory=dict)
