@@ -38,14 +38,16 @@ class Test(NamedTuple):
 
 @dataclass
 class Run:
-    """How a node's tests stand against a limit: in a row beyond it, not beyond it, and well within it."""
+    """How a node's tests stand against a limit: in a row beyond it, and well within it.
+
+    `against`: how many tests in a row of each other node of the line were not beyond it, since this one's are.
+    """
 
     bad: int = 0
-    fine: int = 0
     well: int = 0
     is_bad: bool = False
     since: int = 0
-    fine_since: int = 0
+    against: dict[str, int] = field(default_factory=dict)
     last: int = 0
     worst: float = 0
     count: int = 0
@@ -55,6 +57,7 @@ class Run:
 class Node:
     """What is remembered of a node: its slots in a row without a measurement, of each kind, and since when."""
 
+    last: int = 0  # its last slot
     measured: int = 0  # its last slot that measured
     down: int = 0  # since anybody of the line measured
     neutral: int = 0
@@ -127,6 +130,7 @@ class Line:
             self._gone(test)
             return
         node = self.nodes.setdefault(test.node, Node())
+        node.last = test.at
         self._count(test, node)
         if test.outcome == MEASURED:
             self._measured(test, node)
@@ -228,17 +232,19 @@ class Line:
         run.last = test.at
         if beyond:
             if not run.bad and not run.is_bad:
-                run.since, run.worst, run.count = test.at, value, 0
+                run.since, run.worst, run.count, run.against = test.at, value, 0, {}
             run.worst = min(run.worst, value) if is_low else max(run.worst, value)
-            run.bad, run.fine, run.well, run.count = run.bad + 1, 0, 0, run.count + 1
+            run.bad, run.well, run.count = run.bad + 1, 0, run.count + 1
             run.is_bad = run.is_bad or run.bad >= limit["tests"]
         else:
-            run.fine_since = run.fine_since if run.fine else test.at
-            run.bad, run.fine, run.well = 0, run.fine + 1, run.well + 1 if within else 0
+            run.bad, run.well = 0, run.well + 1 if within else 0
             if run.is_bad and run.well >= limit["clear"]:
                 run.is_bad = False
                 self._end(rule, test.node, test.at)
                 self._end(rule, None, test.at)
+        for other in self.nodes.values():
+            if (theirs := other.runs.get(rule)) and theirs is not run:
+                theirs.against[test.node] = 0 if beyond else theirs.against.get(test.node, 0) + 1
         self._judge_together(test.at, rule, is_low=is_low)
 
     def _judge_together(self, at: int, rule: str, *, is_low: bool) -> None:
@@ -250,7 +256,7 @@ class Line:
                 self._bear_out(self._begin(rule, None, min(r.since for r in bad.values()), at), bad, is_low=is_low)
                 return
             tests = (self._limit(rule, name) or {}).get("tests", 1)
-            if any(other.fine >= tests and other.fine_since > run.since for other in others):
+            if any(count >= tests for count in run.against.values()):
                 self._bear_out(self._begin(rule, name, run.since, at), {name: run}, is_low=is_low)
 
     @staticmethod
@@ -344,7 +350,7 @@ def copy(line: Line) -> Line:
     """A line that can be judged on without the first one's changing."""
     made = Line(line.location, line.limits)
     made.nodes = {
-        name: replace(node, runs={rule: replace(run) for rule, run in node.runs.items()})
+        name: replace(node, runs={rule: replace(run, against=dict(run.against)) for rule, run in node.runs.items()})
         for name, node in line.nodes.items()
     }
     made.down_since, made.reason, made.changes = line.down_since, line.reason, list(line.changes)

@@ -89,8 +89,8 @@ def quarantine(layout: Layout) -> Iterator[Part]:
     yield Part("quarantine", ok=not found, sentence="; ".join(found) or "empty", figures={"problems": len(found)})
 
 
-def backup(layout: Layout, now: float) -> Iterator[Part]:
-    """Whether there is a backup that is young enough, where any is made."""
+def backup(layout: Layout, now: float, oldest: float = BACKUP_LATE) -> Iterator[Part]:
+    """Whether there is a backup that is young enough (`oldest` in s), where any is made."""
     if not layout.backups.is_dir():
         yield Part("backup", ok=True, sentence="none is made: the inventory names no repository")
         return
@@ -101,7 +101,7 @@ def backup(layout: Layout, now: float) -> Iterator[Part]:
     elif at is None:
         yield Part("backup", ok=False, sentence="none was made yet")
     else:
-        late = now - at > BACKUP_LATE
+        late = now - at > oldest
         yield Part("backup", ok=not late, sentence="the last one is too old" if late else "made", since=at)
 
 

@@ -95,6 +95,13 @@ def last_of_each(archive: Archive, recent: float) -> list[dict[str, Any]]:
     return [{**row, "last_finished_at": utc_text(row["last_finished_at"].timestamp())} for row in rows]
 
 
+def medians(archive: Archive) -> dict[str, dict[str, float | None]]:
+    """Each location's medians of download and upload, bit/s, by these names."""
+    sql = """SELECT location, median(download_bps) AS download, median(upload_bps) AS upload
+             FROM records GROUP BY location"""
+    return {row.pop("location"): row for row in archive.query(sql).to_pylist()}
+
+
 def records_by_node(archive: Archive, condition: str = "true") -> dict[str, int]:
     """How many records each node has that satisfy an SQL condition."""
     sql = f"SELECT node, count(*) AS n FROM records WHERE {condition} GROUP BY node ORDER BY node"

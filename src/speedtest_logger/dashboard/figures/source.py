@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,16 +12,15 @@ import duckdb
 
 from speedtest_logger import registry
 from speedtest_logger.archive.format.layout import Layout
-from speedtest_logger.archive.read import days, slots, tally
+from speedtest_logger.archive.read import days, hellos, slots, tally
 from speedtest_logger.archive.read.coverage import Cover, ended, read_schedules
 from speedtest_logger.archive.read.dataset import Archive
 from speedtest_logger.archive.read.local_time import Zone
 from speedtest_logger.archive.read.rollup import RECENT_DAYS, Rollups
 from speedtest_logger.dashboard.figures.types import Plan
-from speedtest_logger.files import Identity, identity, read_bounded
+from speedtest_logger.files import Identity, identity
 from speedtest_logger.schedule import Schedule
 
-HELLO_BYTES = 16_000
 LOOK_SECONDS = 1.0
 
 
@@ -141,11 +139,7 @@ class Source:
 
     def hello(self, node: str) -> dict[str, Any]:
         """What a node said of itself with its last delivery, and when; empty where it never did."""
-        try:
-            content = json.loads(read_bounded(self.layout.state / "nodes" / f"{node}.json", HELLO_BYTES))
-        except (OSError, ValueError, RecursionError):
-            return {}
-        return content if isinstance(content, dict) else {}
+        return hellos.of(self.layout, node)
 
     def where(self, location: str | None, node: str | None) -> tuple[str, dict[str, str]]:
         """SQL and its values that narrow a table to a location and a node."""

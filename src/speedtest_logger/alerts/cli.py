@@ -1,0 +1,361 @@
+"""speedtest-alerts' command line: what the timer runs, and how people look, try and tune."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from speedtest_logger import __version__, accounts, light, registry
+from speedtest_logger.alerts import rules as rules_
+from speedtest_logger.alerts import settings as settings_
+from speedtest_logger.alerts.rules import RULES
+from speedtest_logger.alerts.settings import Settings
+from speedtest_logger.archive.format.layout import Layout, default_root
+from speedtest_logger.errors import (
+    EXIT_DELIVERY,
+    EXIT_NO_ACCESS,
+    EXIT_OK,
+    EXIT_STORAGE,
+    EXIT_UNHEALTHY,
+    ConfigError,
+    DeliveryError,
+    NoAccessError,
+    SpeedtestError,
+    UsageError,
+)
+from speedtest_logger.log import Log
+from speedtest_logger.record import utc_text
+from speedtest_logger.schedule import parse_duration
+from speedtest_logger.text import as_table
+from speedtest_logger.usage import add_verbs
+
+EXIT_CODES = """exit codes:
+  0  done
+  1  run: something could not be judged
+  2  the command line or the settings are wrong
+  4  test: a destination did not take the message
+  5  the archive or what is remembered cannot be read or written
+  7  a file may not be opened by this account: use sudo
+"""
+VERBS = {
+    "run": ("judge what is new, and send what is due (what the timer does)", "speedtest-alerts run"),
+    "list": ("what lasts, what waits to be sent, and what was lately", "speedtest-alerts list"),
+    "explain": ("why a finding was made: the slots around it", "speedtest-alerts explain 1f0c22ab"),
+    "replay": (
+        "what the rules would have found, with other limits too",
+        "speedtest-alerts replay --last 90d --set below_plan.percent=60",
+    ),
+    "test": ("send every destination a message", "speedtest-alerts test --to phone"),
+    "rules": ("each rule: when it fires, when it ends, its limits", "speedtest-alerts rules"),
+}
+OLDEST_DEFAULT = 90 * 86_400
+SHOWN = 20  # findings that have ended
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    raw = argparse.RawDescriptionHelpFormatter
+    top = argparse.ArgumentParser(
+        prog="speedtest-alerts", description="Tells what is wrong.", epilog=EXIT_CODES, formatter_class=raw
+    )
+    top.add_argument("--version", action="version", version=f"speedtest-alerts {__version__}")
+    top.add_argument("--root", type=Path, default=default_root(), help="the archive; default %(default)s")
+    top.add_argument("--settings", type=Path, metavar="FILE", help=f"default {settings_.FILE}")
+    made = add_verbs(top, VERBS)
+    made["explain"].add_argument("finding", metavar="FINDING", help="the name at the end of a message's line")
+    made["replay"].add_argument("--last", type=_duration, default=OLDEST_DEFAULT, help="such as 90d (default), 12h")
+    made["replay"].add_argument("--location", help="this line only")
+    made["replay"].add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="RULE[.PARAMETER]=VALUE",
+        help="another limit, or a rule on or off (true, false), as often as wanted",
+    )
+    made["test"].add_argument("--to", metavar="NAME", help="this destination only")
+    for name in ("list", "explain", "replay", "rules"):
+        made[name].add_argument("--format", choices=("table", "json"), default="table")
+    return top
+
+
+def _duration(text: str) -> float:
+    try:
+        return float(parse_duration(text))
+    except (ValueError, SpeedtestError) as error:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a duration: write it like 90d or 12h") from error
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a verb works on."""
+
+    args: argparse.Namespace
+    layout: Layout
+    settings: Settings
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    args = parser().parse_args(argv)
+    try:
+        os.umask(0o027)
+        if argv is None:
+            light.start()
+        settings = _settings(args)
+        _become(args)
+        return RUN[args.verb](Asked(args, Layout(args.root), settings))
+    except SpeedtestError as error:
+        print(f"speedtest-alerts: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        return EXIT_OK
+    except PermissionError as error:
+        print(f"speedtest-alerts: {NoAccessError(error.filename)}", file=sys.stderr)
+        return EXIT_NO_ACCESS
+    except OSError as error:
+        print(f"speedtest-alerts: {error.filename or 'the disk'}: {error.strerror or error}", file=sys.stderr)
+        return EXIT_STORAGE
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    """What the inventory says; what only looks does without, where there is none."""
+    place = args.settings or settings_.place()
+    try:
+        return settings_.load(place)
+    except (ConfigError, NoAccessError):
+        if args.settings or args.verb in ("run", "test") or place.exists():
+            raise
+        return Settings()
+
+
+def _become(args: argparse.Namespace) -> None:
+    """As root, go on as who owns the alerts' folder: the archive is only read."""
+    if args.verb == "rules":
+        return
+    folder = args.root / "alerts"
+    try:
+        accounts.become(accounts.owner_of(folder if folder.is_dir() else args.root / "archive"))
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise UsageError(
+            f"{args.root} is not an archive: give its directory with --root or SPEEDTEST_ARCHIVE_DIR"
+        ) from error
+
+
+def run(asked: Asked) -> int:
+    """What the timer does."""
+    from speedtest_logger.alerts import heartbeat, post, state, watch
+
+    log, stopping = Log(None), []
+    signal.signal(signal.SIGTERM, lambda *_: stopping.append(True))
+    layout, settings = asked.layout, asked.settings
+    (layout.root / state.FOLDER).mkdir(mode=0o750, exist_ok=True)
+    with state.alone(layout):
+        outcome = watch.evaluate(layout, settings, time.time())
+        known = state.load(layout)
+        digested = _digests(layout, settings, known)
+        sent = post.deliver(
+            known, settings, time.time(), lambda: state.save(layout, known), post.by_apprise, lambda: bool(stopping)
+        )
+    if settings.heartbeat_url and not outcome.problems and not stopping:
+        heartbeat.beat(settings.heartbeat_url, log)
+    for problem in outcome.problems:
+        log.event("warning", "not_judged", why=problem)
+    for name, one in known.posts.items():
+        if one.failing_since is not None:
+            log.event("warning", "not_delivered", to=name, since=utc_text(one.failing_since), why=one.why)
+    log.event(
+        "info",
+        "evaluated",
+        lines=outcome.lines,
+        lasting=outcome.lasting,
+        made=outcome.made + digested,
+        sent=sent,
+        waiting=len(known.waiting),
+        listening=outcome.is_listening,
+    )
+    return EXIT_UNHEALTHY if outcome.problems else EXIT_OK
+
+
+def _digests(layout: Layout, settings: Settings, known: Any) -> int:
+    from speedtest_logger.alerts import digest
+
+    made = 0
+    for destination in settings.destinations:
+        if digest.is_due(known.post(destination.name), destination, time.time()):
+            made += digest.add(layout, known, destination, time.time(), settings.link)
+    return made
+
+
+def show_list(asked: Asked) -> int:
+    """What lasts, what waits, and what was."""
+    from speedtest_logger.alerts import replay, state
+
+    known = state.load(asked.layout)
+    lasting = [entry.finding for entry in known.book.open()]
+    rows = {
+        "open": [
+            replay.row(f, told=not any(other.holds_back(f) for other in lasting))
+            for f in sorted(lasting, key=lambda f: f.began)
+        ],
+        "waiting": [{"to": m.destination, "since": utc_text(m.at)[:16] + "Z", "title": m.title} for m in known.waiting],
+        "destinations": [
+            {
+                "name": name,
+                "sent": one.sent,
+                "last": "" if one.last_sent is None else utc_text(one.last_sent)[:16] + "Z",
+                "failing since": "" if one.failing_since is None else utc_text(one.failing_since)[:16] + "Z",
+                "why": one.why,
+            }
+            for name, one in sorted(known.posts.items())
+        ],
+        "lately": [
+            replay.row(entry.finding, told=entry.told_end and not entry.withdrawn)
+            for entry in known.book.entries
+            if entry.finding.ended is not None
+        ][-SHOWN:],
+    }
+    if asked.args.format == "json":
+        print(json.dumps({"evaluated": known.evaluated, **rows}, indent=2))
+        return EXIT_OK
+    nothing = {"open": "nothing is wrong", "waiting": "nothing waits", "destinations": "nothing was sent yet"}
+    for title, listed in rows.items():
+        print(f"{title}:" if listed else f"{title}: {nothing.get(title, 'nothing')}")
+        if listed:
+            _table(listed)
+        print()
+    at = "never yet" if known.evaluated is None else utc_text(known.evaluated)
+    print(f"last evaluation: {at}")
+    return EXIT_OK
+
+
+def _table(rows: list[dict[str, Any]]) -> None:
+    print(as_table(list(rows[0]), [tuple(row.values()) for row in rows]))
+
+
+def explain(asked: Asked) -> int:
+    """Why a finding was made."""
+    from speedtest_logger.alerts import explain as explain_
+    from speedtest_logger.alerts import reading, state
+
+    wanted = asked.args.finding
+    entries = [entry for entry in state.load(asked.layout).book.entries if entry.id.startswith(wanted)]
+    if len({entry.id for entry in entries}) != 1:
+        listed = "it is the beginning of several" if entries else "there is none of that name"
+        raise UsageError(f"finding {wanted!r:.40}: {listed}: speedtest-alerts list shows those that are known")
+    finding, now = entries[0].finding, time.time()
+    found = registry.read(asked.layout.root)
+    known = reading.known_of(found, asked.settings.rules).get(finding.location) if found else None
+    limits = _limits(known.limits if known else {}, finding.rule, finding.node, asked.settings)
+    rows = []
+    if known and finding.rule not in ("clock", "ingest_stopped", "disk", "backup", "verify"):
+        rows = explain_.slots(asked.layout, known, finding, now, now - asked.settings.grace_seconds)
+    if asked.args.format == "json":
+        print(json.dumps({"finding": replace(finding).to_json(), "limits": limits, "slots": rows}, indent=2))
+        return EXIT_OK
+    print(explain_.words(finding, limits))
+    if rows:
+        print()
+        _table(rows)
+    return EXIT_OK
+
+
+def _limits(
+    of_nodes: Mapping[str, rules_.Limited], rule: str, node: str | None, settings: Settings
+) -> dict[str, float] | None:
+    own = of_nodes.get(node) if node else next(iter(of_nodes.values()), None)
+    return (rules_.effective(settings.rules) if own is None else own).get(rule)
+
+
+def replay(asked: Asked) -> int:
+    """What the rules would have found."""
+    from speedtest_logger.alerts import replay as replay_
+    from speedtest_logger.alerts import tune
+
+    args, now = asked.args, time.time()
+    found = registry.read(asked.layout.root)
+    if not found:
+        raise UsageError(f"{asked.layout.root} has no schedules: only what site.yml deployed can be judged by slots")
+    known = tune.lines(found, asked.settings.rules, args.set)
+    if args.location and args.location not in known:
+        raise UsageError(f"no node measures {args.location!r:.80}: {', '.join(sorted(known))}")
+    made = []
+    wanted = [known[name] for name in sorted(known) if args.location in (None, name)]
+    for number, line in enumerate(wanted, 1):
+        if sys.stderr.isatty():
+            print(f"\r{number}/{len(wanted)} {line.location:<60.60}", end="", file=sys.stderr, flush=True)
+        made.append(replay_.replay(asked.layout, line, now - args.last, now, now - asked.settings.grace_seconds))
+    if sys.stderr.isatty():
+        print("\r" + " " * 72 + "\r", end="", file=sys.stderr)
+    rows = [
+        replay_.row(finding, told=finding.id not in each.silent)
+        for each in made
+        for finding in sorted(each.findings, key=lambda f: f.began)
+    ]
+    if args.format == "json":
+        print(json.dumps(rows, indent=2))
+    elif rows:
+        _table(rows)
+    print(replay_.summary(made, args.last), file=sys.stderr)
+    return EXIT_OK
+
+
+def test(asked: Asked) -> int:
+    """Send every destination a message, and say what became of it."""
+    from speedtest_logger.alerts import post
+    from speedtest_logger.alerts.messages import Message
+
+    wanted = [d for d in asked.settings.destinations if asked.args.to in (None, d.name)]
+    if not wanted:
+        names = ", ".join(d.name for d in asked.settings.destinations) or "there are none"
+        raise UsageError(f"no such destination: {names} (speedtest_archive_alerts_destinations)")
+    failed = 0
+    for destination in wanted:
+        now = time.time()
+        message = Message(
+            f"test-{int(now)}",
+            destination.name,
+            now,
+            "info",
+            "speedtest: a test",
+            ["This is how alerts will reach you."],
+        )
+        try:
+            post.by_apprise(destination, message)
+            print(f"{destination.name}: sent")
+        except DeliveryError as error:
+            failed += 1
+            print(f"{destination.name}: {error}")
+    return EXIT_DELIVERY if failed else EXIT_OK
+
+
+def show_rules(asked: Asked) -> int:
+    """Each rule, with the fleet's limits."""
+    limits = rules_.effective(asked.settings.rules)
+    if asked.args.format == "json":
+        print(json.dumps({name: limits.get(name) for name in RULES}, indent=2))
+        return EXIT_OK
+    for rule in RULES.values():
+        shown = ", ".join(f"{key} {value:g}" for key, value in limits.get(rule.name, {}).items())
+        state = f"on{': ' if shown else ''}{shown}" if rule.name in limits else "off"
+        print(f"{rule.name} ({rule.severity}, {state})\n  fires: {rule.fires}\n  ends: {rule.ends}\n")
+    return EXIT_OK
+
+
+RUN: dict[str, Callable[[Asked], int]] = {
+    "run": run,
+    "list": show_list,
+    "explain": explain,
+    "replay": replay,
+    "test": test,
+    "rules": show_rules,
+}

@@ -1,0 +1,115 @@
+"""What became of findings since they were last looked at: begun, ended, or not so after all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from speedtest_logger.alerts.findings import Finding, of_json
+
+NOT_JUDGED = ("clock", "ingest_stopped", "disk", "backup", "verify")  # by slots
+LATE = 3600  # s: what was over for so long when it came to light is kept, and nobody is woken for it
+
+
+@dataclass
+class Watched:
+    """A finding, and what was told of it. `since_told`: when (Unix time, s) it was last told, None: never.
+
+    `withdrawn`: later records showed that it was not so.
+    """
+
+    finding: Finding
+    id: str
+    told_begin: bool = False
+    told_end: bool = False
+    since_told: float | None = None
+    withdrawn: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """As `watched_of` reads it."""
+        return asdict(self)
+
+
+def watched_of(content: dict[str, Any]) -> Watched:
+    """As it was kept. Raises TypeError, KeyError for what is none."""
+    return Watched(**{**content, "finding": of_json(content["finding"])})
+
+
+@dataclass
+class Book:
+    """All findings that are known, oldest first."""
+
+    entries: list[Watched] = field(default_factory=list)
+
+    def open(self) -> list[Watched]:
+        """Those that last."""
+        return [entry for entry in self.entries if entry.finding.ended is None]
+
+    def take(self, location: str, found: Iterable[Finding], since: float, now: float) -> None:
+        """Findings of a location as they are judged now, all that lasted at a time (Unix time, s) or began later.
+
+        The same finding seen again keeps its name and what was told of it. One that is not seen any more never was:
+        it ends now.
+        """
+        known = [
+            entry
+            for entry in self.entries
+            if entry.finding.location == location
+            and entry.finding.rule not in NOT_JUDGED
+            and (entry.finding.ended is None or entry.finding.ended >= since)
+        ]
+        for finding in sorted(found, key=lambda each: each.began):
+            same = next((entry for entry in known if entry.finding.meets(finding) and not entry.withdrawn), None)
+            if same is None:
+                self.entries.append(Watched(finding, finding.id))
+                continue
+            known.remove(same)
+            if finding.ended is None and same.told_end:  # it was over too early
+                same.told_begin = same.told_end = False
+            same.finding = finding
+        for entry in known:
+            if entry.finding.ended is None:
+                entry.finding.ended, entry.withdrawn = int(now), True
+
+    def forget(self, before: float, most: int) -> None:
+        """Leave out what ended before a time (Unix time, s), and the oldest beyond so many."""
+        kept = [entry for entry in self.entries if entry.finding.ended is None or entry.finding.ended >= before]
+        over = [entry for entry in kept if entry.finding.ended is not None]
+        gone = set(map(id, over[: max(0, len(kept) - most)]))
+        self.entries = [entry for entry in kept if id(entry) not in gone]
+
+
+def due(book: Book, now: float) -> tuple[list[Watched], list[Watched]]:
+    """What is to be told: what began and has not been told, and what was told and has ended.
+
+    What follows from something else that lasts is not told while it does. What was over before anybody could be told is
+    told as a whole, where that was not long ago.
+    """
+    lasting = [entry.finding for entry in book.open()]
+    begun, ended = [], []
+    for entry in book.entries:
+        finding = entry.finding
+        if finding.ended is None:
+            if not entry.told_begin and not any(other.holds_back(finding) for other in lasting):
+                begun.append(entry)
+        elif entry.told_begin and not entry.told_end:
+            ended.append(entry)
+        elif not entry.told_begin and not entry.told_end and not entry.withdrawn:
+            if now - finding.ended <= LATE and not _followed(finding, book):
+                begun.append(entry)
+            else:
+                entry.told_begin = entry.told_end = True
+    return begun, ended
+
+
+def _followed(finding: Finding, book: Book) -> bool:
+    """Whether, while it lasted, it followed from something else."""
+    for entry in book.entries:
+        other = entry.finding
+        if other is finding or not (other.ended is None or other.ended >= finding.began) or other.began > finding.last:
+            continue
+        was_open = Finding(**{**asdict(other), "ended": None})
+        if was_open.holds_back(finding):
+            return True
+    return False

@@ -1,0 +1,248 @@
+"""One evaluation: what is new in the archive, what that means, and what is to be told of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from speedtest_logger import registry
+from speedtest_logger.alerts import follow, messages, progress, reading, state
+from speedtest_logger.alerts.findings import FLEET, Finding
+from speedtest_logger.alerts.follow import Watched
+from speedtest_logger.alerts.progress import Progress
+from speedtest_logger.alerts.reading import Known
+from speedtest_logger.alerts.rules import Limited, effective
+from speedtest_logger.alerts.settings import Settings
+from speedtest_logger.alerts.state import State
+from speedtest_logger.archive.format.layout import Layout
+from speedtest_logger.archive.read import changes, hellos, parts
+from speedtest_logger.archive.read.parts import Part
+from speedtest_logger.errors import DamagedFileError, SpeedtestError, UsageError
+
+BREAK = 300  # s between two evaluations, after which nobody knows what was missed meanwhile
+TWICE = 2  # evaluations in a row that see something, until it fires: disks and clocks waver
+RECENT = 7200  # s that a node's word of its clock is worth something
+AT_ONCE = ("ingest_stopped", "backup", "verify")  # of the archive: they have waited already
+
+
+@dataclass
+class Outcome:
+    """What an evaluation did: lines judged, findings that last, messages made, and what could not be judged."""
+
+    lines: int = 0
+    lasting: int = 0
+    made: int = 0
+    is_listening: bool = False
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Evaluation:
+    """All that one of them is made of; `now` in Unix time (s)."""
+
+    layout: Layout
+    settings: Settings
+    now: float
+    state: State
+    progress: Progress
+    known: dict[str, Known]
+    outcome: Outcome = field(default_factory=Outcome)
+
+    @property
+    def late(self) -> float:
+        """The slots before it that have no record are missed ones (Unix time, s)."""
+        return self.now - self.settings.grace_seconds
+
+
+def evaluate(layout: Layout, settings: Settings, now: float) -> Outcome:
+    """Judge what is new, and put down what is to be told of it.
+
+    Raises StorageError, ConfigError. What was put down is on disk when this returns.
+    """
+    found = registry.read(layout.root)
+    known = reading.known_of(found, settings.rules) if found else {}
+    one = Evaluation(layout, settings, now, state.load(layout), progress.load(layout), known)
+    one.state.began = one.state.began or now
+    _judge_archive(one)
+    one.outcome.is_listening = _is_listening(one.state, settings, now)
+    if one.outcome.is_listening:
+        _judge_lines(one)
+        _judge_clocks(one)
+    one.outcome.made = len(tell(one.state, settings, now))
+    one.state.evaluated = now
+    one.state.book.forget(now - state.KEPT_SECONDS, state.MOST_FINDINGS)
+    one.outcome.lasting = len(one.state.book.open())
+    state.save(layout, one.state)
+    if one.progress.is_new:
+        progress.save(layout, one.progress, now)
+    return one.outcome
+
+
+def tell(known: State, settings: Settings, now: float) -> list[messages.Message]:
+    """Messages of what is to be told now; each destination's wait behind what waits already."""
+    begun, ended = follow.due(known.book, now)
+    told = [*messages.begun(begun), *messages.ended(ended)]
+    made: list[messages.Message] = []
+    for destination in settings.destinations:
+        reminded = messages.reminders(known.book.open(), destination.reminder_hours, known.evaluated or now, now)
+        made += messages.compose([*told, *reminded], destination, now, settings.link)
+    for entry in begun:
+        entry.told_begin, entry.told_end, entry.since_told = True, entry.finding.ended is not None, now
+    for entry in ended:
+        entry.told_end = True
+    known.waiting += made
+    return made
+
+
+def _is_listening(known: State, settings: Settings, now: float) -> bool:
+    """Whether what is missing is missing: the archive was filled and watched for as long as a record may take."""
+    if any(entry.finding.rule == "ingest_stopped" for entry in known.book.open()):
+        known.listening_since = None
+        return False
+    is_new = known.evaluated is None or not 0 <= now - known.evaluated <= BREAK
+    if known.listening_since is None or is_new or known.listening_since > now:
+        known.listening_since = now
+    return now - known.listening_since >= settings.grace_seconds
+
+
+# lines
+
+
+def _judge_lines(one: Evaluation) -> None:
+    wanted = _touched(one)
+    rules = _fingerprint(one.known)
+    if rules != one.state.rules:
+        one.state.rules, wanted = rules, set(one.known)
+    for location, line in sorted(one.known.items()):
+        is_due = one.state.due.get(location, 0) <= one.now
+        if location in wanted or is_due or one.progress.wants_to_move(location, one.now):
+            _judge_line(one, line)
+    for location in set(one.state.due) - set(one.known):
+        del one.state.due[location]
+        one.state.book.take(location, [], 0, one.now)
+
+
+def _judge_line(one: Evaluation, line: Known) -> None:
+    try:
+        judged, since = one.progress.judge(one.layout, line, one.now, one.late)
+    except DamagedFileError as error:
+        one.outcome.problems.append(str(error))
+        return
+    one.outcome.lines += 1
+    one.state.book.take(line.location, judged.found, since, one.now)
+    last = {name: node.last for name, node in judged.nodes.items()}
+    ahead = progress.next_slots(line, last, one.late)
+    one.state.due[line.location] = min(ahead, default=one.now + progress.DAY) + one.settings.grace_seconds
+
+
+def _touched(one: Evaluation) -> set[str]:
+    """The locations that the archive's changes since the last evaluation touched."""
+    touched: set[str] = set()
+    try:
+        for change in changes.since(one.layout, one.state.cursor):
+            if changes.is_under_way(one.layout, change):
+                break
+            touched |= one.progress.touch(change)
+            one.state.cursor = change.cursor
+    except UsageError:  # of an archive that was restored: all is judged anew
+        if one.state.cursor is None:
+            raise
+        one.state.cursor, one.progress = None, Progress(is_new=True)
+        return _touched(one)
+    return touched
+
+
+def _fingerprint(known: dict[str, Known]) -> str:
+    """Another one where rules, schedules or budgets changed: then all lines are judged again."""
+    content = json.dumps([[k.location, k.entries, k.limits, k.budgets] for k in known.values()], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+# the archive and clocks: what is so now, seen again and again
+
+
+def _judge_archive(one: Evaluation) -> None:
+    limits, now = effective(one.settings.rules), int(one.now)
+    for rule, look in ARCHIVE.items():
+        finding = None
+        if rule in limits:
+            try:
+                finding = look(one.layout, limits[rule], bool(one.known), one.now)
+            except (OSError, SpeedtestError) as error:
+                finding = Finding(rule, FLEET, None, now, now, reason=str(error))
+        _see(one.state, finding or Finding(rule, FLEET, None, now, now), wrong=finding is not None, now=one.now)
+
+
+def _see(known: State, finding: Finding, *, wrong: bool, now: float) -> None:
+    """Something that is judged by looking; it fires where it was seen often enough, and ends where it is not."""
+    name = "/".join((finding.rule, finding.location, finding.node or ""))
+    lasting = next((entry for entry in known.book.open() if entry.finding.key == finding.key), None)
+    if not wrong:
+        known.seen.pop(name, None)
+        if lasting:
+            lasting.finding.ended = int(now)
+        return
+    if lasting:
+        lasting.finding.last, lasting.finding.reason, lasting.finding.worst = int(now), finding.reason, finding.worst
+        return
+    known.seen[name] = known.seen.get(name, 0) + 1
+    if known.seen[name] >= TWICE or finding.rule in AT_ONCE:
+        known.seen.pop(name)
+        finding.last = int(now)
+        known.book.entries.append(Watched(finding, finding.id))
+
+
+def _of_part(rule: str, part: Part, now: float) -> Finding:
+    since = min(part.since or int(now), int(now))
+    return Finding(rule, FLEET, None, since, int(now), reason=part.sentence)
+
+
+def _ingest(layout: Layout, _: dict[str, float], expected: bool, now: float) -> Finding | None:
+    found = [*parts.ingest(layout, now, expected=expected), *parts.inbox(layout, now)]
+    wrong = [part for part in found if not part.ok]
+    return _of_part("ingest_stopped", wrong[0], now) if wrong else None
+
+
+def _disk(layout: Layout, limit: dict[str, float], _: bool, now: float) -> Finding | None:
+    (part,) = parts.disk(layout)
+    if not part.figures:
+        return _of_part("disk", part, now)
+    share = 100 * float(part.figures["free_bytes"]) / float(part.figures["total_bytes"])
+    if share >= limit["percent"]:
+        return None
+    return Finding("disk", FLEET, None, int(now), int(now), worst=share)
+
+
+def _backup(layout: Layout, limit: dict[str, float], _: bool, now: float) -> Finding | None:
+    wrong = [part for part in parts.backup(layout, now, limit["hours"] * 3600) if not part.ok]
+    return _of_part("backup", wrong[0], now) if wrong else None
+
+
+def _verify(layout: Layout, _: dict[str, float], __: bool, now: float) -> Finding | None:
+    wrong = [part for part in parts.verify(layout) if not part.ok]
+    return _of_part("verify", wrong[0], now) if wrong else None
+
+
+Look = Callable[[Layout, dict[str, float], bool, float], Finding | None]
+ARCHIVE: dict[str, Look] = {"ingest_stopped": _ingest, "disk": _disk, "backup": _backup, "verify": _verify}
+
+
+def _judge_clocks(one: Evaluation) -> None:
+    now = int(one.now)
+    for location, line in one.known.items():
+        for node, limits in line.limits.items():
+            if not line.entries[node][-1].get("valid_to"):
+                offset = _offset(hellos.of(one.layout, node), limits, one.now)
+                finding = Finding("clock", location, node, now, now, worst=offset)
+                _see(one.state, finding, wrong=offset is not None, now=one.now)
+
+
+def _offset(hello: dict[str, Any], limits: Limited, now: float) -> float | None:
+    """By how much a node's clock is off (s), where that is too much; None where it is not, or nobody knows."""
+    limit, offset, seen = limits.get("clock"), hello.get("clock_offset"), hello.get("last_seen")
+    if limit is None or not isinstance(offset, (int, float)) or not isinstance(seen, (int, float)):
+        return None
+    return float(offset) if abs(offset) > limit["seconds"] and now - seen < RECENT else None
