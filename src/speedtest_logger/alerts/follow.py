@@ -69,8 +69,8 @@ class Book:
                 same.told_begin = same.told_end = False
             same.finding = finding
         for entry in known:
-            if entry.finding.ended is None:
-                entry.finding.ended, entry.withdrawn = int(now), True
+            entry.withdrawn = True
+            entry.finding.ended = int(now) if entry.finding.ended is None else entry.finding.ended
 
     def forget(self, before: float, most: int) -> None:
         """Leave out what ended before a time (Unix time, s), and the oldest beyond so many."""
