@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from typing import Any
 
@@ -19,19 +20,22 @@ from plugins.desired.things import (
     unit,
 )
 from speedtest_logger import schedule
+from speedtest_logger.inventory.kinds import plain
 
 ROLE = "speedtest_archive"
 # What the account owns in its archive.
 CHILDREN = ("inbox", "raw-inbox", "archive", "raw", "manifest", "quarantine", "state", "gathered", "work")
-IMPORTS = ("duckdb", "pandas", "pyarrow.parquet")
+IMPORTS = ("apprise", "duckdb", "pandas", "pyarrow.parquet")
 SSHD_FILE = "/etc/ssh/sshd_config.d/50-speedtest-archive.conf"
 # What sshd must say that it would do with a connection of the account.
 SSHD_HEEDS = ["disableforwarding yes", "permittty no", "clientaliveinterval 15", "maxsessions 2"]
 # Holds repository and password, which the account that nodes log into must not: it could delete the backups.
 BACKUP_ACCOUNT = "speedtest-backup"
 BACKUP_HOME = "/var/lib/speedtest-backup"
-BACKUP_CONFIG = "/etc/speedtest-archive"
+CONFIG = "/etc/speedtest-archive"
 BACKUP_CACHE = "/var/cache/speedtest-backup"
+# Knows where messages go, and reaches the network; it only reads the archive.
+ALERTS_ACCOUNT = "speedtest-alerts"
 LIMIT = "limit_"
 Values = dict[str, Any]
 
@@ -47,7 +51,10 @@ def names(v: Values) -> Values:
         "sshd_heeds": SSHD_HEEDS,
         "backup_account": BACKUP_ACCOUNT,
         "backup_home": BACKUP_HOME,
-        "backup_config_dir": BACKUP_CONFIG,
+        "backup_config_dir": CONFIG,
+        "alerts_account": ALERTS_ACCOUNT,
+        "alerts_dir": f"{v['dir']}/alerts",
+        "alerts_file": f"{CONFIG}/alerts.json",
     }
 
 
@@ -67,13 +74,15 @@ def things(v: Values) -> list[Thing]:
     return [
         package("openssh-server"),
         account(v["user"], home=v["home_dir"], login="/bin/sh"),
-        *backup_accounts(v),
+        *other_accounts(v),
         *directories(v, n),
         *software.things(v, IMPORTS),
         file("/usr/local/bin/speedtest-archive", text(v, n, "usr/local/bin/speedtest-archive"), mode="0755"),
         *connections(v, n),
         *units(v, n),
+        directory(CONFIG, mode="0700", when=enabled(v) or alerts_enabled(v)),
         *backups(v, n),
+        *alerts(v, n),
     ]
 
 
@@ -128,16 +137,17 @@ def units(v: Values, n: Values) -> list[Thing]:
     ]
 
 
-def backup_accounts(v: Values) -> list[Thing]:
-    """The account that holds the backups; it stays where none are made any more, for what it owns does."""
+def other_accounts(v: Values) -> list[Thing]:
+    """Those that hold the backups and send messages; they stay where they are not wanted any more, as what they own."""
     return [
+        account(ALERTS_ACCOUNT, when=alerts_enabled(v), login="/usr/sbin/nologin", groups=[v["user"]]),
         account(
             BACKUP_ACCOUNT,
             when=enabled(v),
             home=BACKUP_HOME,
             login="/usr/sbin/nologin",
             groups=[v["user"]],  # reads what is to be saved
-        )
+        ),
     ]
 
 
@@ -150,12 +160,11 @@ def backups(v: Values, n: Values) -> list[Thing]:
     local = repository.startswith("/")
     return [
         package("restic", when=on),
-        directory(BACKUP_CONFIG, mode="0700", when=on),
         directory(BACKUP_HOME, BACKUP_ACCOUNT, mode="0700", when=on, goes=Goes.ABSENT),
         directory(n["backups_dir"], BACKUP_ACCOUNT, v["user"], "2750", when=on, goes=Goes.PURGE),
         *([directory(repository, BACKUP_ACCOUNT, mode="0700", goes=Goes.NEVER)] if local else []),
         leftover(BACKUP_CACHE, goes=Goes.ABSENT),
-        file(f"{BACKUP_CONFIG}/backup.env", backup_env(v), when=on, mode="0600", secret=True),
+        file(f"{CONFIG}/backup.env", backup_env(v), when=on, mode="0600", secret=True),
         *[
             file(
                 f"{UNIT_DIRECTORY}{name}",
@@ -172,6 +181,46 @@ def backups(v: Values, n: Values) -> list[Thing]:
 def enabled(v: Values) -> bool:
     """Whether backups are made."""
     return bool(v["backup_repository"])
+
+
+def alerts(v: Values, n: Values) -> list[Thing]:
+    """What judges the archive's slots each minute and sends messages, where the inventory says to whom.
+
+    alerts/ is the archive's group's to read: so the dashboard knows what lasts. Addresses are in a file of root's.
+    """
+    on = alerts_enabled(v)
+    return [
+        directory(n["alerts_dir"], ALERTS_ACCOUNT, v["user"], "2750", when=on, goes=Goes.PURGE),
+        file("/usr/local/bin/speedtest-alerts", text(v, n, "usr/local/bin/speedtest-alerts"), when=on, mode="0755"),
+        file(n["alerts_file"], alerts_json(v), when=on, mode="0600", secret=True),
+        *[
+            file(
+                f"{UNIT_DIRECTORY}{name}",
+                text(v, n, f"etc/systemd/system/{name}"),
+                when=on,
+                restarts=[name] if name.endswith(".timer") else [],
+            )
+            for name in ("speedtest-alerts.service", "speedtest-alerts.timer")
+        ],
+        unit("speedtest-alerts.timer", when=on),
+    ]
+
+
+def alerts_enabled(v: Values) -> bool:
+    """Whether anybody is to be told."""
+    return bool(v["alerts_destinations"] or v["alerts_heartbeat_url"])
+
+
+def alerts_json(v: Values) -> str:
+    """What speedtest_logger.alerts.settings reads."""
+    content = {
+        "rules": plain(v["alerts_rules"]),
+        "grace_seconds": int(v["alerts_grace_seconds"]),
+        "heartbeat_url": str(v["alerts_heartbeat_url"]),
+        "link": str(v["alerts_link"]),
+        "destinations": plain(v["alerts_destinations"]),
+    }
+    return json.dumps(content, indent=2) + "\n"
 
 
 def backup_env(v: Values) -> str:

@@ -19,6 +19,7 @@ sys.path.insert(0, str(ROOT / "src"))
 from speedtest_logger import record, schedule
 from speedtest_logger.inventory import roles
 from speedtest_logger.inventory.found import default_node_name
+from speedtest_logger.inventory.kinds import plain
 from speedtest_logger.inventory.relations import WAYS_OUT, claim_of_node
 
 Vars = dict[str, Any]
@@ -135,6 +136,8 @@ def fleet_inventory(nodes: list[Vars]) -> Vars:
             "location": str(values["location"]),
             "archive_raw": boolean(values["archive_raw"], strict=False),
             "timezone": str(values["timezone"]),
+            **({"alerts": plain(values["alerts"])} if values["alerts"] else {}),
+            **({"data_budget_gb": float(values["data_budget_gb"])} if float(values["data_budget_gb"]) else {}),
         }
         for values in nodes
     }

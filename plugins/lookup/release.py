@@ -40,9 +40,11 @@ PROGRAMS = {
     "speedtest-logger": "speedtest_logger.node.cli",
     "speedtest-receive": "speedtest_logger.archive.arrive.receive",
     "speedtest-archive": "speedtest_logger.archive.cli",
+    "speedtest-alerts": "speedtest_logger.alerts.cli",
     "speedtest-dashboard": "speedtest_logger.dashboard.cli",
 }
-# -S: what distributions add to Python's start is for others; speedtest-archive needs it, for its packages
+WITH_PACKAGES = ("speedtest-archive", "speedtest-alerts")
+# -S: what distributions add to Python's start is for others; these need it, for their packages
 LAUNCHER = """#!/usr/bin/python3 {options}
 import os
 import sys
@@ -70,7 +72,7 @@ def contents() -> dict[str, tuple[bytes, bool]]:
         if file.is_file() and file.suffix != ".pyc" and not file.name.startswith(".")
     }
     for name, module in PROGRAMS.items():
-        options = "-I" if name == "speedtest-archive" else "-IS"
+        options = "-I" if name in WITH_PACKAGES else "-IS"
         files[f"bin/{name}"] = (LAUNCHER.format(module=module, options=options).encode(), True)
     for name in CONTAINER_FILES:
         files[name] = ((CHECKOUT / name).read_bytes(), False)

@@ -39,7 +39,15 @@ ROOMS: dict[str, set[str]] = {
     "workbench": READ | {"archive"},
     "alerts": READ,
     "inventory": GROUND
-    | {"engines", "node.config", "archive.arrive.limits", "alerts.rules", "dashboard.users", "dashboard.keys"},
+    | {
+        "engines",
+        "node.config",
+        "archive.arrive.limits",
+        "alerts.rules",
+        "alerts.destinations",
+        "dashboard.users",
+        "dashboard.keys",
+    },
     # doors: what `python3 -m speedtest_logger` starts, and `from speedtest_logger.archive import open_archive`
     "__main__": {"node"},
     "archive": {"archive.read"},

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from speedtest_logger import calendars
+from speedtest_logger.alerts import rules
 from speedtest_logger.domains import ABSOLUTE, LONGEST_TEXT, URL, AnyOf, Domain, ListOf, Text, Whole
 
 # Directories of the system, in which and above which nothing of ours may lie: they would change hands, or be removed.
@@ -147,6 +148,24 @@ def as_written(entry: Mapping[str, Any]) -> dict[str, Any]:
         plain = [*value] if isinstance(value, (list, tuple)) else value
         made[str(name)] = plain.isoformat() if isinstance(plain, datetime.date) else plain
     return made
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it, however deep; Ansible's own kinds of text and numbers are those of Python."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value if value is None or isinstance(value, (bool, int, float)) else str(value)
+
+
+class AlertRules(Domain):
+    """Rules of alerts with their limits, as `alerts.rules` has them."""
+
+    kind = "dict"
+
+    def problem(self, value: object) -> str | None:
+        return "; ".join(rules.problems(value)) or None
 
 
 class Download(Entry):

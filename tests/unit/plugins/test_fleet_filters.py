@@ -65,6 +65,8 @@ def node(name: str, **changes):
         "location": "home",
         "archive_raw": False,
         "timezone": "UTC",
+        "alerts": {},
+        "data_budget_gb": 0.0,
         "plan_download_mbps": 0,
         "plan_upload_mbps": 0,
     }

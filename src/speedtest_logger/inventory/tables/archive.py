@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 from speedtest_logger import domains
+from speedtest_logger.alerts import destinations
 from speedtest_logger.archive.arrive.limits import Limits
 from speedtest_logger.domains import ACCOUNT, ListOf, OrEmpty, Whole
 from speedtest_logger.inventory import kinds
@@ -150,6 +151,40 @@ INPUTS = (
         24,
         "See speedtest_archive_backup_keep_daily.",
         KEEP,
+    ),
+    Input(
+        "speedtest_archive_alerts_destinations",
+        [],
+        "Who is told what is wrong: a list, each item with name and url (Apprise's, from a vault), and if wanted "
+        "severity, locations, nodes, rules, quiet, passes, timezone, digest, reminder_hours. []: nobody is.",
+        kinds.Entries("a mapping with name, url and what it wants to hear", destinations.read, "name"),
+        secret=True,
+    ),
+    Input(
+        "speedtest_archive_alerts_rules",
+        {},
+        "What differs from the rules' defaults for the whole fleet, such as {below_plan: {percent: 60}, loss: true}; "
+        "speedtest_logger_alerts changes it for nodes.",
+        kinds.AlertRules("a mapping of rules"),
+    ),
+    Input(
+        "speedtest_archive_alerts_grace_seconds",
+        300,
+        "How long after a slot its record may arrive until the slot counts as missed.",
+        Whole(60, 86_400),
+    ),
+    Input(
+        "speedtest_archive_alerts_heartbeat_url",
+        "",
+        "Asked for after each good evaluation: where it stays away, an outside watcher shouts. From a vault.",
+        OrEmpty(domains.URL),
+        secret=True,
+    ),
+    Input(
+        "speedtest_archive_alerts_link",
+        "",
+        "Where the dashboard is reached, such as https://speed.example.org: messages link there.",
+        OrEmpty(domains.URL),
     ),
 )
 

@@ -48,6 +48,13 @@ BEFORE = (
         kinds.CONTROL_PATH,
     ),
     Input(
+        "speedtest_logger_alerts",
+        {},
+        "What differs from speedtest_archive_alerts_rules for this node (or, in a group's variables, its location), "
+        "such as {below_plan: {percent: 50}, silent_node: false}.",
+        kinds.AlertRules("a mapping of rules"),
+    ),
+    Input(
         "speedtest_logger_upgrade_proved",
         True,
         "true: a release that replaces another one must measure once, or the other one is put back.",
