@@ -33,6 +33,8 @@ def deliver(
     left = 0
     for destination in settings.destinations:
         while not stop() and (message := _next(state, destination, now)):
+            if message.sending and MAYBE not in message.lines:  # somebody was killed while it left
+                message.lines.append(MAYBE)
             message.sending = True
             save()
             is_out = _send(state, destination, message, now, send)

@@ -66,10 +66,9 @@ class Known:
     limits: dict[str, Limited]
     budgets: dict[str, float]
 
-    def ends(self) -> int | None:
-        """When nothing is expected of any of its nodes any more (Unix time, s); None where something is."""
-        ends = [entry.get("valid_to") for history in self.entries.values() for entry in history[-1:]]
-        return None if None in ends else int(max((unix_time(str(end)) for end in ends), default=0))
+    def expected(self) -> list[str]:
+        """Its nodes of which records are expected now."""
+        return [node for node, history in self.entries.items() if not history[-1].get("valid_to")]
 
 
 def known_of(found: registry.Registry, rules: Mapping[str, Any]) -> dict[str, Known]:

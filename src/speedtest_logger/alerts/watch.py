@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +49,7 @@ class Evaluation:
     state: State
     progress: Progress
     known: dict[str, Known]
+    said: dict[str, dict[str, Any]]  # by nodes that are expected, with their last deliveries
     outcome: Outcome = field(default_factory=Outcome)
 
     @property
@@ -64,7 +65,8 @@ def evaluate(layout: Layout, settings: Settings, now: float) -> Outcome:
     """
     found = registry.read(layout.root)
     known = reading.known_of(found, settings.rules) if found else {}
-    one = Evaluation(layout, settings, now, state.load(layout), progress.load(layout), known)
+    said = {node: hellos.of(layout, node) for line in known.values() for node in line.expected()}
+    one = Evaluation(layout, settings, now, state.load(layout), progress.load(layout), known, said)
     one.state.began = one.state.began or now
     _judge_archive(one)
     one.outcome.is_listening = _is_listening(one.state, settings, now)
@@ -170,7 +172,7 @@ def _judge_archive(one: Evaluation) -> None:
         finding = None
         if rule in limits:
             try:
-                finding = look(one.layout, limits[rule], bool(one.known), one.now)
+                finding = look(one, limits[rule])
             except (OSError, SpeedtestError) as error:
                 finding = Finding(rule, FLEET, None, now, now, reason=str(error))
         _see(one.state, finding or Finding(rule, FLEET, None, now, now), wrong=finding is not None, now=one.now)
@@ -200,44 +202,58 @@ def _of_part(rule: str, part: Part, now: float) -> Finding:
     return Finding(rule, FLEET, None, since, int(now), reason=part.sentence)
 
 
-def _ingest(layout: Layout, _: dict[str, float], expected: bool, now: float) -> Finding | None:
-    found = [*parts.ingest(layout, now, expected=expected), *parts.inbox(layout, now)]
-    wrong = [part for part in found if not part.ok]
-    return _of_part("ingest_stopped", wrong[0], now) if wrong else None
+def _ingest(one: Evaluation, _: dict[str, float]) -> Finding | None:
+    found = [*parts.ingest(one.layout, one.now, expected=bool(one.known)), *parts.inbox(one.layout, one.now)]
+    wrong = [part for part in [*found, *_contact(one)] if not part.ok]
+    return _of_part("ingest_stopped", wrong[0], one.now) if wrong else None
 
 
-def _disk(layout: Layout, limit: dict[str, float], _: bool, now: float) -> Finding | None:
-    (part,) = parts.disk(layout)
+def _contact(one: Evaluation) -> Iterator[Part]:
+    """Whether anybody at all is heard: several lines that fall silent at once are hardly all down.
+
+    It is known before any of them would be called down, which takes two slots.
+    """
+    places = [line for line in one.known.values() if line.expected()]
+    seen = [float(said["last_seen"]) for said in one.said.values() if isinstance(said.get("last_seen"), (int, float))]
+    if len(places) < 2 or not seen:
+        return
+    shortest = min(line.entries[node][-1]["interval_seconds"] for line in places for node in line.expected())
+    if one.now - max(seen) > shortest + one.settings.grace_seconds:
+        sentence = f"nothing arrives from any of {len(one.said)} nodes: the archive's network, or all lines"
+        yield Part("contact", ok=False, sentence=sentence, since=int(max(seen)))
+
+
+def _disk(one: Evaluation, limit: dict[str, float]) -> Finding | None:
+    (part,) = parts.disk(one.layout)
     if not part.figures:
-        return _of_part("disk", part, now)
+        return _of_part("disk", part, one.now)
     share = 100 * float(part.figures["free_bytes"]) / float(part.figures["total_bytes"])
     if share >= limit["percent"]:
         return None
-    return Finding("disk", FLEET, None, int(now), int(now), worst=share)
+    return Finding("disk", FLEET, None, int(one.now), int(one.now), worst=share)
 
 
-def _backup(layout: Layout, limit: dict[str, float], _: bool, now: float) -> Finding | None:
-    wrong = [part for part in parts.backup(layout, now, limit["hours"] * 3600) if not part.ok]
-    return _of_part("backup", wrong[0], now) if wrong else None
+def _backup(one: Evaluation, limit: dict[str, float]) -> Finding | None:
+    wrong = [part for part in parts.backup(one.layout, one.now, limit["hours"] * 3600) if not part.ok]
+    return _of_part("backup", wrong[0], one.now) if wrong else None
 
 
-def _verify(layout: Layout, _: dict[str, float], __: bool, now: float) -> Finding | None:
-    wrong = [part for part in parts.verify(layout) if not part.ok]
-    return _of_part("verify", wrong[0], now) if wrong else None
+def _verify(one: Evaluation, _: dict[str, float]) -> Finding | None:
+    wrong = [part for part in parts.verify(one.layout) if not part.ok]
+    return _of_part("verify", wrong[0], one.now) if wrong else None
 
 
-Look = Callable[[Layout, dict[str, float], bool, float], Finding | None]
+Look = Callable[[Evaluation, dict[str, float]], Finding | None]
 ARCHIVE: dict[str, Look] = {"ingest_stopped": _ingest, "disk": _disk, "backup": _backup, "verify": _verify}
 
 
 def _judge_clocks(one: Evaluation) -> None:
     now = int(one.now)
     for location, line in one.known.items():
-        for node, limits in line.limits.items():
-            if not line.entries[node][-1].get("valid_to"):
-                offset = _offset(hellos.of(one.layout, node), limits, one.now)
-                finding = Finding("clock", location, node, now, now, worst=offset)
-                _see(one.state, finding, wrong=offset is not None, now=one.now)
+        for node in line.expected():
+            offset = _offset(one.said[node], line.limits[node], one.now)
+            finding = Finding("clock", location, node, now, now, worst=offset)
+            _see(one.state, finding, wrong=offset is not None, now=one.now)
 
 
 def _offset(hello: dict[str, Any], limits: Limited, now: float) -> float | None:
