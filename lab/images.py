@@ -20,7 +20,7 @@ INCLUDE = (
 # Nodes have no way out: these packages and all they need lie in apt's own cache, so `apt-get install` is real.
 CACHED = {
     "bookworm": "iperf3 speedtest-cli nginx-light python3-venv rsync restic docker-registry caddy pebble",
-    "trixie": "iperf3 speedtest-cli nginx-light python3-venv rsync librespeed-cli make"
+    "trixie": "iperf3 speedtest-cli nginx-light python3-venv rsync librespeed-cli make ntfy python3-aiosmtpd"
     " docker.io docker-cli docker-buildx docker-compose",
 }
 # The base image that a container image is built from, and what is installed in it: here no registry can be reached.

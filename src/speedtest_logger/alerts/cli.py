@@ -70,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--root", type=Path, default=default_root(), help="the archive; default %(default)s")
     top.add_argument("--settings", type=Path, metavar="FILE", help=f"default {settings_.FILE}")
     made = add_verbs(top, VERBS)
+    made["run"].add_argument("--now", action="store_true", help="try destinations that failed without waiting longer")
     made["explain"].add_argument("finding", metavar="FINDING", help="the name at the end of a message's line")
     made["replay"].add_argument("--last", type=_duration, default=OLDEST_DEFAULT, help="such as 90d (default), 12h")
     made["replay"].add_argument("--location", help="this line only")
@@ -163,6 +164,8 @@ def run(asked: Asked) -> int:
         outcome = watch.evaluate(layout, settings, time.time())
         known = state.load(layout)
         digested = _digests(layout, settings, known)
+        if asked.args.now:
+            post.try_now(known)
         sent = post.deliver(
             known, settings, time.time(), lambda: state.save(layout, known), post.by_apprise, lambda: bool(stopping)
         )

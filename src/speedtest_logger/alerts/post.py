@@ -45,6 +45,12 @@ def deliver(
     return left
 
 
+def try_now(state: State) -> None:
+    """Have destinations that failed tried again at once."""
+    for post in state.posts.values():
+        post.next = 0
+
+
 def forget_strangers(state: State, settings: Settings) -> None:
     """Leave out what waits for destinations that the inventory no longer has."""
     names = {destination.name for destination in settings.destinations}

@@ -1,0 +1,148 @@
+"""What goes wrong is told once, by ntfy, by mail and to a webhook, and once more when it is over."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+
+import pytest
+from fleet import LAB, ROOT, attempt, lab, on, wait_until
+
+BOX, HOOK = "/var/tmp/alerts.mails", "/var/tmp/alerts.jsonl"
+NTFY = "http://127.0.0.1:2586/speed/json?poll=1&since=all"
+STOPPED = 600  # s: as old as ingest's last run is made
+
+
+def start(unit: str, command: str) -> None:
+    on("target", f"systemctl is-active -q {unit} || systemd-run --quiet --unit={unit} --collect {command}")
+
+
+def start_webhook() -> None:
+    start("hear-hook", f"python3 /var/tmp/hook.py 8900 {HOOK}")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def services():
+    """Nobody has listened so far; now ntfy and a mail server do, and the webhook not yet."""
+    on("target", "DEBIAN_FRONTEND=noninteractive apt-get -qq -y install ntfy python3-aiosmtpd >/dev/null")
+    start("hear-ntfy", "ntfy serve --listen-http :2586 --cache-file /var/tmp/alerts.db --auth-file ''")
+    start("hear-mail", f"python3 -m aiosmtpd -n -l 0.0.0.0:2525 -c aiosmtpd.handlers.Mailbox {BOX}")
+    program = base64.b64encode((ROOT / "molecule/shared/programs/hook.py").read_bytes()).decode()
+    on("target", f"base64 -d >/var/tmp/hook.py <<<{program} || echo {program} | base64 -d >/var/tmp/hook.py")
+    wait_until("ntfy answers", lambda: attempt("target", f"curl -sf '{NTFY}'").returncode == 0, 30, every=1)
+    on(
+        "archive",
+        "systemctl stop speedtest-alerts.timer; speedtest-alerts run --now; systemctl start speedtest-alerts.timer",
+    )
+
+
+def by_ntfy() -> list[dict]:
+    lines = on("target", f"curl -sf '{NTFY}'").splitlines()
+    return [message for message in map(json.loads, filter(None, lines)) if message["event"] == "message"]
+
+
+def titles() -> list[str]:
+    return [message.get("title", "") for message in by_ntfy()]
+
+
+def told(line: str) -> bool:
+    return any(line in f"{message.get('title')}\n{message.get('message')}" for message in by_ntfy())
+
+
+def mails() -> str:
+    return on("target", f"cat {BOX}/new/* 2>/dev/null", check=False)
+
+
+def names(text: str) -> list[str]:
+    """The findings' names in messages, begun and ended, in order."""
+    return re.findall(r"\(([0-9a-f]{8})\)", text)
+
+
+def all_text() -> str:
+    return "\n".join(message.get("message", "") for message in by_ntfy())
+
+
+def evaluate() -> None:
+    on("archive", "systemctl start speedtest-ingest.service; systemctl start speedtest-alerts.service")
+
+
+def test_a_cut_line_and_a_node_that_died_are_told_once_and_once_when_they_are_back():
+    before = len(titles())
+    lab("cut", LAB, "shed")  # alone on its line
+    lab("cut", LAB, "attic")  # porch measures the same line
+    down, silent = "garden: line down since", "attic (home): silent node since"
+    wait_until("both are told", lambda: told(down) and told(silent), 420, "archive")
+    lab("restore", LAB, "shed")
+    lab("restore", LAB, "attic")
+    for node in ("shed", "attic"):
+        on(node, "speedtest-logger push --force", check=False)
+    over = ("garden: line down is over", "attic (home): silent node is over")
+    wait_until("both are over", lambda: all(map(told, over)), 240, "archive")
+    evaluate()
+    new = "\n".join(message.get("message", "") for message in by_ntfy()[before:])
+    for line in (down, silent, *over):
+        assert new.count(line) == 1, new
+    assert re.search(r"garden: line down is over: \S+ \S+ UTC to \S+ \S+ UTC, \d+ min: the line is down: no_route", new)
+
+
+def test_mail_says_the_same_and_a_webhook_that_was_dead_hears_it_later_in_order():
+    text = mails()
+    assert "Subject: garden: line down" in text or "garden: line down since" in text
+    assert set(names(all_text())) <= set(names(text)), "what ntfy was told, mail was told"
+    listed = json.loads(on("archive", "speedtest-alerts list --format json"))
+    hook = next(each for each in listed["destinations"] if each["name"] == "hook")
+    assert hook["failing since"]
+    start_webhook()
+    on("archive", "speedtest-alerts run --now")
+    heard = [json.loads(line) for line in on("target", f"cat {HOOK}").splitlines()]
+    assert len(heard) == 1
+    assert heard[0]["title"].partition(" ")[2].startswith("messages since")
+    text = heard[0]["message"]
+    began = [text.index("garden: line down since"), text.index("garden: line down is over")]
+    assert began == sorted(began)
+    assert not json.loads(on("archive", "speedtest-alerts list --format json"))["waiting"]
+
+
+def test_an_archive_that_is_not_filled_is_one_message_and_no_flood():
+    before = len(titles())
+    on("archive", "systemctl stop speedtest-ingest.timer")
+    old = f"d = json.load(open(f)); d['at'] = time.strftime('%Y-%m-%dT%H:%M:%S.000Z', time.gmtime(time.time() - {STOPPED}))"
+    program = f"import json, time; f = '/srv/speedtest-archive/state/ingest.json'; {old}; json.dump(d, open(f, 'w'))"
+    on("archive", f'sudo -u speedtest-archive python3 -c "{program}"')
+    on("archive", "systemctl start speedtest-alerts.service; systemctl start speedtest-alerts.service")
+    assert titles()[before:] == ["archive: archive is not filled"]
+    on("archive", "systemctl start speedtest-ingest.timer speedtest-ingest.service speedtest-alerts.service")
+    on("archive", "systemctl start speedtest-alerts.service")
+    assert titles()[before:] == ["archive: archive is not filled", "archive: archive is not filled is over"]
+
+
+def test_a_rebooted_archive_tells_nothing_twice():
+    before = titles()
+    lab("reboot", LAB, "archive")
+    wait_until(
+        "its timer runs",
+        lambda: "active" in on("archive", "systemctl is-active speedtest-alerts.timer", check=False),
+        60,
+    )
+    evaluate()
+    assert titles() == before
+    ended = names(all_text())
+    assert all(ended.count(name) <= 2 for name in ended), "begun and over"
+
+
+def test_why_it_was_told_and_that_nobody_else_can_read_the_addresses():
+    text = all_text()
+    name = re.search(r"garden: line down since [^\n]*\(([0-9a-f]{8})\)", text)[1]
+    explained = on("archive", f"speedtest-alerts explain {name}")
+    assert "no_route" in explained
+    assert "fires" in explained
+    assert "line_down" in on("archive", "speedtest-alerts replay --last 1h")
+    places = on(
+        "archive", "grep -rl 'ntfy://' /etc /srv/speedtest-archive /var/lib/speedtest-archive 2>/dev/null || true"
+    )
+    assert places.split() == ["/etc/speedtest-archive/alerts.json"]
+    assert on("archive", "stat -c '%U %a' /etc/speedtest-archive/alerts.json").split() == ["root", "600"]
+    for account in ("speedtest-archive", "speedtest-alerts"):
+        assert attempt("archive", f"sudo -u {account} cat /etc/speedtest-archive/alerts.json").returncode != 0
+    assert attempt("archive", "sudo -u speedtest-alerts touch /srv/speedtest-archive/archive/x").returncode != 0
