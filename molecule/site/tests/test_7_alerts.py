@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import re
+import time
 
 import pytest
-from fleet import LAB, ROOT, attempt, lab, on, wait_until
+from fleet import LAB, ROOT, attempt, lab, on, quoted, wait_until
+
+from speedtest_logger.record import utc_text
 
 BOX, HOOK = "/var/tmp/alerts.mails", "/var/tmp/alerts.jsonl"
 NTFY = "http://127.0.0.1:2586/speed/json?poll=1&since=all"
@@ -29,12 +32,10 @@ def services():
     start("hear-ntfy", "ntfy serve --listen-http :2586 --cache-file /var/tmp/alerts.db --auth-file ''")
     start("hear-mail", f"python3 -m aiosmtpd -n -l 0.0.0.0:2525 -c aiosmtpd.handlers.Mailbox {BOX}")
     program = base64.b64encode((ROOT / "molecule/shared/programs/hook.py").read_bytes()).decode()
-    on("target", f"base64 -d >/var/tmp/hook.py <<<{program} || echo {program} | base64 -d >/var/tmp/hook.py")
+    on("target", f"echo {program} | base64 -d >/var/tmp/hook.py")
     wait_until("ntfy answers", lambda: attempt("target", f"curl -sf '{NTFY}'").returncode == 0, 30, every=1)
-    on(
-        "archive",
-        "systemctl stop speedtest-alerts.timer; speedtest-alerts run --now; systemctl start speedtest-alerts.timer",
-    )
+    on("archive", "systemctl stop speedtest-alerts.timer speedtest-alerts.service")
+    on("archive", "speedtest-alerts run --now; systemctl start speedtest-alerts.timer")
 
 
 def by_ntfy() -> list[dict]:
@@ -107,9 +108,10 @@ def test_mail_says_the_same_and_a_webhook_that_was_dead_hears_it_later_in_order(
 def test_an_archive_that_is_not_filled_is_one_message_and_no_flood():
     before = len(titles())
     on("archive", "systemctl stop speedtest-ingest.timer")
-    old = f"d = json.load(open(f)); d['at'] = time.strftime('%Y-%m-%dT%H:%M:%S.000Z', time.gmtime(time.time() - {STOPPED}))"
-    program = f"import json, time; f = '/srv/speedtest-archive/state/ingest.json'; {old}; json.dump(d, open(f, 'w'))"
-    on("archive", f'sudo -u speedtest-archive python3 -c "{program}"')
+    ingested = json.loads(on("archive", "cat /srv/speedtest-archive/state/ingest.json"))
+    ingested["at"] = utc_text(time.time() - STOPPED)
+    as_archive = "sudo -u speedtest-archive tee /srv/speedtest-archive/state/ingest.json"
+    on("archive", f"echo {quoted(json.dumps(ingested))} | {as_archive}")
     on("archive", "systemctl start speedtest-alerts.service; systemctl start speedtest-alerts.service")
     assert titles()[before:] == ["archive: archive is not filled"]
     on("archive", "systemctl start speedtest-ingest.timer speedtest-ingest.service speedtest-alerts.service")
@@ -120,11 +122,8 @@ def test_an_archive_that_is_not_filled_is_one_message_and_no_flood():
 def test_a_rebooted_archive_tells_nothing_twice():
     before = titles()
     lab("reboot", LAB, "archive")
-    wait_until(
-        "its timer runs",
-        lambda: "active" in on("archive", "systemctl is-active speedtest-alerts.timer", check=False),
-        60,
-    )
+    running = "systemctl is-active -q speedtest-alerts.timer"
+    wait_until("its timer runs", lambda: attempt("archive", running).returncode == 0, 60)
     evaluate()
     assert titles() == before
     ended = names(all_text())
@@ -138,9 +137,8 @@ def test_why_it_was_told_and_that_nobody_else_can_read_the_addresses():
     assert "no_route" in explained
     assert "fires" in explained
     assert "line_down" in on("archive", "speedtest-alerts replay --last 1h")
-    places = on(
-        "archive", "grep -rl 'ntfy://' /etc /srv/speedtest-archive /var/lib/speedtest-archive 2>/dev/null || true"
-    )
+    folders = "/etc /srv/speedtest-archive /var/lib/speedtest-archive"
+    places = on("archive", f"grep -rl 'ntfy://' {folders}", check=False)
     assert places.split() == ["/etc/speedtest-archive/alerts.json"]
     assert on("archive", "stat -c '%U %a' /etc/speedtest-archive/alerts.json").split() == ["root", "600"]
     for account in ("speedtest-archive", "speedtest-alerts"):
