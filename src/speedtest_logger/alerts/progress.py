@@ -110,7 +110,7 @@ def next_slots(known: Known, last: dict[str, int], late: float) -> list[int]:
         entry = history[-1]
         if not entry.get("valid_to"):
             schedule = Schedule(entry["interval_seconds"], entry["offset_seconds"])
-            found.append(schedule.next_after(max(last.get(node, 0), late, unix_time(entry["valid_from"]) - 1)))
+            found.append(schedule.next_after(max(last.get(node, 0), late - 1, unix_time(entry["valid_from"]) - 1)))
     return found
 
 

@@ -137,7 +137,7 @@ def _judge_line(one: Evaluation, line: Known) -> None:
     one.state.book.take(line.location, judged.found, since, one.now)
     last = {name: node.last for name, node in judged.nodes.items()}
     ahead = progress.next_slots(line, last, one.late)
-    one.state.due[line.location] = min(ahead, default=one.now + progress.DAY) + one.settings.grace_seconds
+    one.state.due[line.location] = min(ahead, default=one.now + progress.DAY) + one.settings.grace_seconds + 1
 
 
 def _touched(one: Evaluation) -> set[str]:
