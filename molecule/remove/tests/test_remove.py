@@ -15,6 +15,7 @@ PROGRAMS = [
     "/usr/local/bin/speedtest-logger",
     "/opt/speedtest-archive",
     "/usr/local/bin/speedtest-archive",
+    "/usr/local/bin/speedtest-alerts",
     "/var/lib/speedtest-archive",
     "/var/lib/speedtest-backup",
     "/etc/speedtest-archive",
@@ -32,6 +33,7 @@ DATA = [
     "/var/lib/speedtest-telemetry/results",
     "/var/log/speedtest-telemetry",
     "/srv/speedtest-archive/archive",
+    "/srv/speedtest-archive/alerts/state.json",
     "/var/lib/speedtest-dashboard",
     "/var/lib/speedtest-front/caddy/pki/authorities/local/root.crt",
 ]
@@ -51,6 +53,7 @@ def units() -> str:
 
 def test_1_everything_goes_but_the_data():
     measure_by_hand(NODE)
+    on(NODE, "systemctl start speedtest-alerts.service")
     assert query("SELECT count(*) AS n FROM records", NODE)[0]["n"] > 0
     done = playbook("playbooks/remove.yml")
     assert done.returncode == 0, done.stdout[-3000:]
