@@ -34,6 +34,7 @@ from speedtest_logger.engines.catalogue import ENGINES, Package
 from speedtest_logger.inventory import environment
 from speedtest_logger.inventory.found import View
 from speedtest_logger.inventory.settings import in_variables, variable_of
+from speedtest_logger.metrics import TEXTFILE_DIR
 from speedtest_logger.node import config
 
 ROLE = "speedtest_logger"
@@ -68,6 +69,7 @@ def names(v: Values) -> Values:
         "key_file": f"{config}/id_ed25519",
         "receipt": f"{v['state_dir']}/state/last_receipt.json",
         "state_paths": [f"{v['state_dir']}/{name}" for name in STATE_FOLDERS],
+        "metrics_paths": [TEXTFILE_DIR] if v["metrics_enabled"] else [],
         "project": PROJECT,
         "image": f"speedtest-logger:{wanted}",
         "image_file": f"{install}/image.tar.gz",
@@ -141,6 +143,7 @@ def directories(v: Values, n: Values) -> list[Thing]:
         directory(v["log_dir"], user, mode="0750", goes=Goes.PURGE),
         directory(v["state_dir"], "root", user, "0750", goes=Goes.PURGE),
         *[directory(path, user, mode="0750", goes=Goes.PURGE) for path in n["state_paths"]],
+        directory(TEXTFILE_DIR, user, when=bool(n["metrics_paths"])),
     ]
 
 
@@ -224,7 +227,7 @@ def containers(v: Values, n: Values, *, compose: bool) -> list[Thing]:
     variables = {**compose_environment(v, n), "LOGGER_CONFIG_DIGEST": digest}
     pulled = v["image_source"] == "pull"
     return [
-        file(f"{folder_of}/compose.yml", COMPOSE_FILE.read_text(encoding="utf-8"), when=compose),
+        file(f"{folder_of}/compose.yml", compose_file(n), when=compose),
         file(f"{folder_of}/.env", templates.env_file(ROLE, variables), when=compose),
         file(COMMAND, text(v, n, "usr/local/bin/speedtest-logger"), when=compose, mode="0755"),
         *([image(image_of(v, n))] if compose and v["state"] == "present" else []),
@@ -254,6 +257,8 @@ def image_of(v: Values, n: Values) -> Values:
 def compose_environment(v: Values, n: Values) -> Values:
     """The variables of docker/compose.yml; inside the container paths are as on the node."""
     places = {"CONFIG": v["config_dir"], "STATE": v["state_dir"], "LOG": v["log_dir"], "ENGINES": n["program_dir"]}
+    if n["metrics_paths"]:
+        places["METRICS"] = TEXTFILE_DIR
     return {
         "LOGGER_IMAGE": n["image"],
         "LOGGER_UID": v["uid"],
@@ -264,9 +269,15 @@ def compose_environment(v: Values, n: Values) -> Values:
     }
 
 
+def compose_file(n: Values) -> str:
+    """docker/compose.yml; without the metrics' directory where the node has none, for Docker would make it."""
+    lines = COMPOSE_FILE.read_text(encoding="utf-8").splitlines(keepends=True)
+    return "".join(line for line in lines if n["metrics_paths"] or "metrics" not in line.lower())
+
+
 def compose_digest(v: Values, n: Values) -> str:
     """SHA-256 of all that the container is made from."""
-    made_from = COMPOSE_FILE.read_text(encoding="utf-8") + json.dumps(compose_environment(v, n)) + logger_env(v)
+    made_from = compose_file(n) + json.dumps(compose_environment(v, n)) + logger_env(v)
     return hashlib.sha256(made_from.encode()).hexdigest()
 
 

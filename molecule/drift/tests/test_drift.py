@@ -13,6 +13,7 @@ DIRECTORIES = [
     "/var/lib/speedtest-telemetry",
     "/var/lib/speedtest-telemetry/outbox",
     "/var/log/speedtest-telemetry",
+    "/var/lib/speedtest-metrics",
     "/srv/speedtest-archive",
     "/srv/speedtest-archive/inbox",
     "/srv/speedtest-archive/fleet",

@@ -12,6 +12,7 @@ NODE = "homelab"
 PROGRAMS = [
     "/opt/speedtest-telemetry",
     "/etc/speedtest-telemetry",
+    "/var/lib/speedtest-metrics",
     "/usr/local/bin/speedtest-logger",
     "/opt/speedtest-archive",
     "/usr/local/bin/speedtest-archive",

@@ -47,6 +47,8 @@ def value_of(name: str, view: View) -> object:
         has = isinstance(downloads, Mapping) and engine in downloads
         return f"{view[settings.PREFIX + 'install_dir']}/engines/{engine}" if has else ""
     value = view[settings.variable(name)]
+    if name in settings.SWITCHED:
+        return settings.SWITCHED[name] if value else ""
     if name in settings.FILES:
         return f"{value}/{settings.FILES[name]}"
     return Interval().parse(str(value)) if name.endswith("interval_seconds") else value

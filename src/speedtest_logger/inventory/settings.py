@@ -11,9 +11,11 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
+from speedtest_logger import domains
 from speedtest_logger.domains import OrEmpty
 from speedtest_logger.engines.catalogue import ENGINES
 from speedtest_logger.inventory.inputs import DIRECTORY, Input
+from speedtest_logger.metrics import TEXTFILE, TEXTFILE_DIR
 from speedtest_logger.node import config
 
 PREFIX = "speedtest_logger_"
@@ -32,6 +34,12 @@ OTHERWISE: dict[str, dict[str, Any]] = {
         "text": "The diagnostics log; /var/log/speedtest-diag.log points to it.",
         "domain": DIRECTORY,
     },
+    "metrics_dir": {
+        "name": "metrics_enabled",
+        "default": True,
+        "text": f"true: after each run the node writes {TEXTFILE_DIR}/{TEXTFILE}, for Prometheus's node-exporter.",
+        "domain": domains.BOOLEAN,
+    },
     "archive_host": {
         "name": "archive_address",
         "text": "Where nodes reach the archive host; nodes.yml takes it from the inventory. Empty: records stay on the "
@@ -49,6 +57,8 @@ OTHERWISE: dict[str, dict[str, Any]] = {
 OTHERWISE["known_hosts_file"] = OTHERWISE["key_file"]
 # Files in a directory that the inventory names.
 FILES = {"log_file": "speedtest-diag.log", "key_file": "id_ed25519", "known_hosts_file": "known_hosts"}
+# Directories that the inventory only has or has not.
+SWITCHED = {"metrics_dir": TEXTFILE_DIR}
 PLANNED = ("interval_seconds", "offset_seconds")  # the fleet's plan gives them: speedtest_logger_slots
 # Settings that an inventory has no variable for.
 UNSET = ("offset_seconds", "push_timeout_seconds", "push_batch_records")

@@ -24,7 +24,14 @@ from speedtest_logger.errors import RecordError
 from speedtest_logger.log import Log
 from speedtest_logger.node import outbox
 from speedtest_logger.node.config import Settings
-from speedtest_logger.node.spool import Spool, read_record, record_to_csv, sync_directory, write_durably
+from speedtest_logger.node.spool import (
+    DROPPED_BEFORE,
+    Spool,
+    read_record,
+    record_to_csv,
+    sync_directory,
+    write_durably,
+)
 from speedtest_logger.record import Record, utc_text, validate
 
 DROPPED = "outbox_dropped"
@@ -154,6 +161,7 @@ def drop(settings: Settings, spool: Spool, journal: Journal | None, victims: lis
     """Count, say so, remove: in this order."""
     now = time.time()
     if journal is None or journal.sent:
+        add_up(spool)
         journal = Journal(blank(settings, now).to_row())
     journal.add(victims, now)
     spool.write_state("dropped", asdict(journal))
@@ -204,6 +212,12 @@ def read(spool: Spool) -> Journal | None:
     except (TypeError, RecordError):
         return None
     return journal
+
+
+def add_up(spool: Spool) -> None:
+    """Remember what the journal counts, which is about to go; a crash between the two does not count it twice."""
+    if journal := read(spool):
+        spool.write_state(DROPPED_BEFORE, {"records": spool.dropped(), "run_id": journal.record["run_id"]})
 
 
 def freeze(spool: Spool) -> bool:

@@ -104,8 +104,11 @@ def run_measure(args: argparse.Namespace, settings: config.Settings, environment
     """Measure."""
     from speedtest_logger.node import measure
 
-    timer = args.scheduled or started_by_timer(environment)
-    record = measure.measure(settings, Log(settings.log_file), environment, timer=timer, wait=args.wait)
+    timer, log = args.scheduled or started_by_timer(environment), Log(settings.log_file)
+    try:
+        record = measure.measure(settings, log, environment, timer=timer, wait=args.wait)
+    finally:
+        write_metrics(settings, log)
     if record is None:
         return errors.EXIT_OK
     if args.json:
@@ -115,6 +118,14 @@ def run_measure(args: argparse.Namespace, settings: config.Settings, environment
 
         print(status.in_words(settings, record.to_row()))
     return errors.EXIT_OK if record.status in ("ok", "skipped") else errors.EXIT_FAILED_MEASUREMENT
+
+
+def write_metrics(settings: config.Settings, log: Log) -> None:
+    """Write the textfile for Prometheus, where one is wanted."""
+    if settings.metrics_dir is not None:
+        from speedtest_logger.node import metrics
+
+        metrics.write(settings, settings.metrics_dir, log)
 
 
 def started_by_timer(environment: Mapping[str, str]) -> bool:
@@ -147,7 +158,10 @@ def run_push(args: argparse.Namespace, settings: config.Settings, _: Mapping[str
         said = push.hello(settings, log)
         print(json.dumps({"hello": said}) if args.json else said)
         return errors.EXIT_OK
-    delivery = push.push(settings, log, force=args.force or args.rejected, rejected=args.rejected)
+    try:
+        delivery = push.push(settings, log, force=args.force or args.rejected, rejected=args.rejected)
+    finally:
+        write_metrics(settings, log)
     if args.json:
         print(json.dumps(vars(delivery)))
     return errors.EXIT_OK

@@ -130,6 +130,11 @@ class Settings:
     log_file: Path = _option(
         domains.PATH, Path("/var/log/speedtest-telemetry/speedtest-diag.log"), "The diagnostics log."
     )
+    metrics_dir: Path | None = _option(
+        domains.PATH,
+        None,
+        "After each run speedtest.prom is written here, for Prometheus's node-exporter. Empty: none is.",
+    )
     outbox_max_mb: float = _option(
         Number(0.01, 1_000_000),
         128.0,

@@ -32,6 +32,11 @@ def names(folder: Path) -> Iterator[str]:
                 yield entry.name
 
 
+def count(folder: Path) -> int:
+    """How many there are by their names; what has such a name and is no file counts too, until a push moves it."""
+    return sum(name.endswith(ENDING) for name in os.listdir(folder))
+
+
 def is_empty(folder: Path) -> bool:
     """Whether nothing waits; costs the same however much does."""
     with os.scandir(folder) as entries:

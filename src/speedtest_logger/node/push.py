@@ -310,6 +310,7 @@ def deliver_counts(course: Course) -> None:
     if run_id in receipt.later and first_time:
         cap.thaw(course.spool)
     elif run_id in receipt.accepted or run_id in receipt.rejected:
+        cap.add_up(course.spool)
         course.spool.clear_state("dropped")
 
 

@@ -25,6 +25,7 @@ from speedtest_logger.record import COLUMNS, Record, from_text, validate, withou
 
 DAY_SECONDS = 86_400
 sync_directory, write_durably = files.sync_directory, files.write_durably
+DROPPED_BEFORE = "dropped_total"  # the state that has what the cap's earlier journals counted
 FOLDERS = ("outbox", "results", "raw", "rejected", "state")
 RECORD_BYTES = 200_000  # most that a record's file may have
 RAW_BYTES = 16_000_000  # most that one run's engine may have said
@@ -141,6 +142,13 @@ class Spool:
         """What a record will take on the disk, and what the smallest file does."""
         block = os.statvfs(self.outbox).f_frsize
         return -(-len(record_to_csv(coming)) // block) * block, block
+
+    def dropped(self) -> int:
+        """How many undelivered records ever had to go: those of the cap's journal, and of the journals before it."""
+        journal, before = self.read_state("dropped") or {}, self.read_state(DROPPED_BEFORE) or {}
+        record = journal.get("record")
+        counted = not isinstance(record, dict) or record.get("run_id") == before.get("run_id")
+        return int(before.get("records", 0)) + (0 if counted else int(journal.get("records", 0)))
 
     def release(self, run_id: str) -> None:
         """Forget a record that the archive holds."""
