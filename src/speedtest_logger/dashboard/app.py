@@ -19,7 +19,8 @@ from speedtest_logger import __version__
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.read.local_time import Zone
 from speedtest_logger.archive.read.rollup import Rollups
-from speedtest_logger.dashboard import api, guard, live, login, pages, problems
+from speedtest_logger.dashboard import api, guard, live, login, metrics, pages, problems
+from speedtest_logger.dashboard.counters import Counters
 from speedtest_logger.dashboard.figures import Figures
 from speedtest_logger.dashboard.gate import Gate, hosts_of
 from speedtest_logger.dashboard.guard import ANYONE, Guard, may
@@ -27,6 +28,7 @@ from speedtest_logger.dashboard.health import health
 from speedtest_logger.dashboard.keeper import Keeper
 from speedtest_logger.dashboard.notes import Notes
 from speedtest_logger.dashboard.remembered import Remembered
+from speedtest_logger.dashboard.requests import Counted, Requests
 from speedtest_logger.dashboard.settings import Settings
 from speedtest_logger.log import Log
 
@@ -62,7 +64,11 @@ def create_app(settings: Settings, log: Log | None = None) -> FastAPI:
     app.state.notes = Notes(settings.state_dir / "notes.jsonl")
     app.state.figures = figures_of(settings)
     app.state.live = live.Live(app.state.figures, app.state.log)
+    app.state.requests = Requests()
+    counters = Counters(settings.state_dir / "counters.json")
+    app.state.metrics = metrics.Metrics(app.state.figures, app.state.live, app.state.requests, counters, app.state.log)
     add_routes(app)
+    app.state.requests.know(app)
     problems.add_to(app)
     guard.check_routes(app)
     app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=3)
@@ -75,7 +81,8 @@ def create_app(settings: Settings, log: Log | None = None) -> FastAPI:
             allow_headers=["Authorization", "Content-Type"],
         )
     hosts = hosts_of(settings, users=bool(app.state.guard.users))
-    app.add_middleware(Gate, settings=settings, log=app.state.log, hosts=hosts)  # the last one is the outermost
+    app.add_middleware(Gate, settings=settings, log=app.state.log, hosts=hosts)
+    app.add_middleware(Counted, requests=app.state.requests)  # the last one is the outermost
     return app
 
 
@@ -91,7 +98,7 @@ async def at_work(app: FastAPI) -> AsyncIterator[None]:
     """What goes on while the application serves."""
     current_default_thread_limiter().total_tokens = ANSWERED_AT_ONCE
     source = app.state.figures.source
-    keeper = Keeper(source, app.state.log)
+    keeper = Keeper(source, app.state.log, app.state.metrics.count_ahead)
     keeper.start()
     app.state.live.start()
     try:
@@ -99,6 +106,7 @@ async def at_work(app: FastAPI) -> AsyncIterator[None]:
     finally:
         await app.state.live.stop()
         keeper.stop()
+        app.state.metrics.keep(now=True)
         source.rollups.close()
 
 
@@ -121,6 +129,7 @@ def add_routes(app: FastAPI) -> None:
     app.include_router(pages.router)
     api.add_to(app)
     app.include_router(live.router)
+    app.include_router(metrics.router)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
 
 

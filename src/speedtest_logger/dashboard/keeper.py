@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
 import duckdb
@@ -17,8 +18,9 @@ LOOK_SECONDS = 1.0
 class Keeper:
     """A thread that has the rollups made again soon after the archive has changed."""
 
-    def __init__(self, source: Source, log: Log) -> None:
+    def __init__(self, source: Source, log: Log, afterwards: Callable[[], None] = lambda: None) -> None:
         self.source, self.log = source, log
+        self.afterwards = afterwards  # what else is made before somebody asks for it
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
         self._said: str | None = None
@@ -40,6 +42,7 @@ class Keeper:
     def _once(self) -> None:
         try:
             self.source.refresh(self._progress)
+            self.afterwards()
         except NotReadyError:
             return
         except duckdb.Error as error:  # the disk is full, or the file damaged

@@ -27,7 +27,7 @@ def write(settings: Settings, directory: Path, log: Log) -> None:
     try:
         publish(directory, text(settings, spool, time.time()).encode())
     except Exception as error:  # whatever it is: a measurement that was made must not fail for it
-        complain(spool, log, f"{directory}/{TEXTFILE}: {error}")
+        complain(spool, log, f"{directory}/{TEXTFILE}: {getattr(error, 'strerror', None) or error}")
     else:
         with suppress(OSError):
             spool.clear_state(STATE)

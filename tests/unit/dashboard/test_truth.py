@@ -182,6 +182,13 @@ def compare(truth, asking):
         rows = ask("coverage", range="30d", by_day=by_day).json()["coverage"]
         covers = coverage.coverage(truth.archive, NOW - 30 * DAY, NOW, by_day=by_day)
         assert [{k: v for k, v in row.items() if k != "day" or v} for row in rows] == [c.to_row() for c in covers]
+    covers = {cover.node: cover for cover in coverage.coverage(truth.archive, 0, NOW)}
+    totals = asking.app.state.figures.totals()
+    for node in asking.app.state.figures.source.known().current:
+        counted = {name: covers[node].outcomes[name] for name in ("ok", "partial", "failed", "skipped", "missed")}
+        assert counted | {"unscheduled": covers[node].unscheduled} == {
+            name: count for name, count in totals[node].items() if name not in ("received", "sent")
+        }
     wanted = truth.outages(30, 1)
     assert ask("outages", range="30d").json()["outages"] == [
         {"node": o.node, "location": o.location, "start": o.start, "until": o.end, "slots": len(o.slots),

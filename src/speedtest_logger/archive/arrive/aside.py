@@ -136,6 +136,13 @@ def _look(folder: Path) -> Aside:
     return Aside(len(different), different[-1] if different else None, failed, _counted(folder) or None)
 
 
+def count_files(layout: Layout) -> int:
+    """How many files lie in quarantine that nobody has looked at; their reasons are none. Raises OSError."""
+    folders = (folder for folder in layout.quarantine.iterdir() if folder.is_dir())
+    names = (file.name for folder in folders for file in folder.iterdir())
+    return sum(not name.endswith(REASON) and name != OVERFLOW for name in names)
+
+
 def problems(layout: Layout) -> list[str]:
     """What lies in quarantine, in words."""
     found = []

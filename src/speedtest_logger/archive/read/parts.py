@@ -96,13 +96,16 @@ def backup(layout: Layout, now: float, oldest: float = BACKUP_LATE) -> Iterator[
         return
     last, failure = (_read(layout.backups / f"{name}.json") for name in ("last", "failure"))
     at, failed = _time(last.get("at")), _time(failure.get("at"))
+    figures = {"last": at} if at else {}
     if failed and (at is None or failed > at):
-        yield Part("backup", ok=False, sentence=f"the last one failed: {failure.get('message', '')}", since=failed)
+        sentence = f"the last one failed: {failure.get('message', '')}"
+        yield Part("backup", ok=False, sentence=sentence, since=failed, figures=figures)
     elif at is None:
         yield Part("backup", ok=False, sentence="none was made yet")
     else:
         late = now - at > oldest
-        yield Part("backup", ok=not late, sentence="the last one is too old" if late else "made", since=at)
+        sentence = "the last one is too old" if late else "made"
+        yield Part("backup", ok=not late, sentence=sentence, since=at, figures=figures)
 
 
 def verify(layout: Layout) -> Iterator[Part]:

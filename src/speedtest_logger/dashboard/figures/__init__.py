@@ -16,10 +16,12 @@ from speedtest_logger.archive.read import slots
 from speedtest_logger.archive.read.local_time import Zone
 from speedtest_logger.archive.read.parts import Part
 from speedtest_logger.archive.read.rollup import VALUES, Rollups
+from speedtest_logger.dashboard.figures import exported as of_exported
 from speedtest_logger.dashboard.figures import records as of_records
 from speedtest_logger.dashboard.figures import series as of_series
 from speedtest_logger.dashboard.figures import spans as of_spans
 from speedtest_logger.dashboard.figures import standing, system
+from speedtest_logger.dashboard.figures.exported import Exported, Totals
 from speedtest_logger.dashboard.figures.records import Wanted
 from speedtest_logger.dashboard.figures.source import Source
 from speedtest_logger.dashboard.figures.types import (
@@ -38,8 +40,8 @@ from speedtest_logger.dashboard.figures.types import (
 )
 
 __all__ = [
-    "Cells", "Figures", "Grain", "Line", "Measured", "Node", "Now", "Outage", "Part", "Plan", "Series", "Span", "State",
-    "Wanted", "Week",
+    "Cells", "Exported", "Figures", "Grain", "Line", "Measured", "Node", "Now", "Outage", "Part", "Plan", "Series",
+    "Span", "State", "Totals", "Wanted", "Week",
 ]  # fmt: skip
 DOUBTFUL = ("archive", "rollups", "registry", "ingest")  # parts without which figures are not those of now
 FRESH_SECONDS = 1.0  # for so long neither the fleet nor the archive is judged again
@@ -53,6 +55,7 @@ class Figures:
         self._lines: tuple[float, list[Line]] = (0.0, [])
         self._parts: tuple[float, list[Part]] = (-math.inf, [])
         self._noticed: dict[str, int] = {}
+        self._silent = of_exported.Silent()
 
     def etag(self) -> str:
         """Another text whenever a figure may be another one: the manifest's place and the minute."""
@@ -116,6 +119,14 @@ class Figures:
         problems = [f"{part.name}: {part.sentence}" for part in parts if part.name not in DOUBTFUL]
         last = max((line.last.at for line in lines if line.last), default=None)
         return Now(int(time.time()), sentence, lines, last, problems)
+
+    def exported(self) -> list[Exported]:
+        """All nodes as Prometheus is told of them, by name."""
+        return of_exported.nodes(self.source, self._silent, time.time())
+
+    def totals(self) -> Totals:
+        """What was counted of each node since the beginning."""
+        return of_exported.totals(self.source, time.time())
 
     def series(
         self,

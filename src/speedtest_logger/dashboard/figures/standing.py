@@ -140,7 +140,6 @@ def _line(source: Source, day: Day, location: str) -> Line:
 def node_of(source: Source, day: Day, name: str, location: str) -> Node:
     """A node with what it said of itself."""
     hello, last = source.hello(name), day.last.get(name)
-    seen = [moment for moment in (_whole(hello.get("last_seen")), last.at if last else None) if moment]
     entry = source.current(name)
     outbox = hello.get("outbox")
     return Node(
@@ -150,12 +149,17 @@ def node_of(source: Source, day: Day, name: str, location: str) -> Node:
         hello.get("version"),
         entry.get("interval_seconds"),
         source.next_slot(name, day.now),
-        max(seen, default=None),
+        last_seen(hello, last.at if last else None),
         last,
         _whole(outbox.get("records")) if isinstance(outbox, dict) else None,
         hello.get("clock_offset"),
         _whole(hello.get("disk_free")),
     )
+
+
+def last_seen(hello: dict[str, Any], last: float | None) -> int | None:
+    """When a node was heard of (Unix time, s): by its own word, or by its last record."""
+    return max((moment for moment in (_whole(hello.get("last_seen")), _whole(last)) if moment), default=None)
 
 
 def _whole(value: object) -> int | None:

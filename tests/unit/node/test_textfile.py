@@ -7,8 +7,8 @@ import os
 import re
 import stat
 
+import promtool
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from speedtest_logger import __version__, metrics
 from speedtest_logger.log import Log
@@ -37,7 +37,8 @@ def log(here):
 def shown(directory):
     """The samples of a directory's file, by name; labels are left out."""
     text = (directory / "speedtest.prom").read_text("utf-8")
-    return {s.name: s.value for family in text_string_to_metric_families(text) for s in family.samples}
+    promtool.check(text)
+    return {name: value for name, own in promtool.samples(text).items() for value in own.values()}
 
 
 def record(settings, now, **values):
@@ -126,22 +127,26 @@ def test_whoever_reads_sees_a_whole_file(here, log):
         assert os.fstat(reading.fileno()).st_ino != (here.metrics_dir / "speedtest.prom").stat().st_ino
 
 
-def test_what_goes_wrong_is_said_once_and_again_after_it_was_right(here, log):
+def test_what_goes_wrong_is_said_once_and_again_after_it_was_right(here, log, monkeypatch):
     def complaints():
         lines = here.log_file.read_text().splitlines() if here.log_file.exists() else []
         return [line for line in map(json.loads, lines) if line["event"] == "metrics_not_written"]
 
     here.metrics_dir.rmdir()
-    for _ in range(3):
+    for number in range(3):
+        monkeypatch.setattr(os, "getpid", lambda number=number: number)  # each run is a process of its own
         own.write(here, here.metrics_dir, log)
     assert [(line["level"], str(here.metrics_dir) in line["message"]) for line in complaints()] == [("warning", True)]
     here.metrics_dir.mkdir()
     own.write(here, here.metrics_dir, log)
     assert "speedtest_build_info" in shown(here.metrics_dir)
     (here.metrics_dir / "speedtest.prom").unlink()
-    here.metrics_dir.rmdir()
-    own.write(here, here.metrics_dir, log)
+    (here.metrics_dir / "speedtest.prom").mkdir()
+    for number in range(3):
+        monkeypatch.setattr(os, "getpid", lambda number=number: number)
+        own.write(here, here.metrics_dir, log)
     assert len(complaints()) == 2
+    assert [entry.name for entry in here.metrics_dir.iterdir()] == ["speedtest.prom"]
 
 
 @pytest.mark.parametrize(
