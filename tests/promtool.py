@@ -32,5 +32,6 @@ def blocks(file: Path, folder: Path) -> int:
     made = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stdout + made.stderr
     listed = subprocess.run(["promtool", "tsdb", "list", str(folder)], capture_output=True, text=True, check=True)
-    head, *rows = (line.split() for line in listed.stdout.splitlines())
-    return sum(int(row[head.index("NUM") + 3]) if "NUM" in head else 0 for row in rows)
+    head, *rows = listed.stdout.splitlines()
+    assert head.split()[:9] == ["BLOCK", "ULID", "MIN", "TIME", "MAX", "TIME", "DURATION", "NUM", "SAMPLES"]
+    return sum(int(row.split()[4]) for row in rows)

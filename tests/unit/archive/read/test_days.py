@@ -94,6 +94,11 @@ def check(rollups, period, now, scope):
         outages = [(outage.to_row(now), outage.slots) for outage in coverage.outages(accounts, shortest)]
         assert [(outage.to_row(now), outage.slots) for outage in slots.outages(found, shortest)] == outages
     assert [cover.to_row() for cover in slots.covers(found, slots.utc_days)] == wanted
+    if not scope:
+        ever = coverage.covers_of(list(coverage.accounts(Archive(rollups.layout), 0, now)))
+        counted = days.totals(rollups, schedules, now)
+        wanted = {cover.node: (cover.expected, cover.outcomes, cover.unscheduled) for cover in ever}
+        assert {n: (c.expected, c.outcomes, c.unscheduled) for n, c in counted.items()} == wanted
     if "node" not in scope:
         covers, counts = days.spans(*within, location=scope.get("location"), now=now)
         assert [cover.to_row() for cover in covers] == [c.to_row() for c in coverage.covers_of(accounts)]
