@@ -116,6 +116,15 @@ def test_slots_are_measured_delivered_and_archived():
     assert cover["expected"] == sum(cover[name] for name in ("ok", "partial", "failed", "skipped", "missed", "pending"))
 
 
+def test_the_container_writes_metrics_that_all_may_read():
+    told = on(NODE, "runuser -u nobody -- cat /var/lib/speedtest-metrics/speedtest.prom")
+    assert re.findall(r"^speedtest_logger_last_run_success 1$", told, re.MULTILINE)
+    assert re.findall(r"^speedtest_logger_delivery_last_success_timestamp_seconds \d", told, re.MULTILINE)
+    assert "nobody" not in on(NODE, "ls -l /var/lib/speedtest-metrics")
+    mounts = {each["Destination"]: each["Source"] for each in inspect(NODE)["Mounts"]}
+    assert mounts["/var/lib/speedtest-metrics"] == "/var/lib/speedtest-metrics"
+
+
 def test_the_container_is_healthy_and_says_why():
     wait_until("the container is healthy", lambda: health(NODE) == "healthy", 60)
     assert "accounted for" in on(NODE, "speedtest-logger healthcheck")

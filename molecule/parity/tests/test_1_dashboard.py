@@ -84,6 +84,9 @@ def assert_all_is_there(cookie: str, note: str) -> None:
     assert [each["id"] for each in notes()] == [note]
     assert json.loads(ask("/api/v1/locations", "-H", f"'Authorization: Bearer {KEY}'"))
     assert "<html" in ask(f"/share/{TOKEN}")
+    told = ask("/metrics", "-H", f"'Authorization: Bearer {KEY}'")
+    assert re.findall(r'^speedtest_slots_total\{node="(\w+)",location="home",outcome="ok"\} [1-9]', told, re.MULTILINE)
+    assert re.findall(r"^speedtest_archive_rows [1-9]", told, re.MULTILINE)
     form = urlencode({"name": NAME, "password": PASSWORD})
     said = ask("/login", "--include", "--data", f"'{form}'", "-H", f"'Origin: {ORIGIN}'")
     assert re.match(r"HTTP/1.1 303", said), said
@@ -165,8 +168,8 @@ def test_both_answer_alike_byte_for_byte(twin, cookie, tmp_path):
     print(f"{len(asked)} questions, {sum(each[0] == 'differs' for each in found)} answered differently")
     assert [each for each in found if each[0] == "differs"] == []
     refused = [question[1].partition("?")[0] for _, question, _, _ in found if question[2]]
-    # there is one line only, and raw output is not delivered; where nobody asks, most is refused
-    assert {path.rpartition("/")[2] for path in refused} <= {"compare", "raw"}, refused
+    # there is one line only, raw output is not delivered, and metrics are for keys; where nobody asks, most is refused
+    assert {path.rpartition("/")[2] for path in refused} <= {"compare", "raw", "metrics"}, refused
     assert len([question for _, question, _, _ in found if not question[2]]) > len(refused)
 
 

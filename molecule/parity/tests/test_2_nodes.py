@@ -6,9 +6,12 @@ import json
 import re
 import statistics
 import subprocess
+from collections.abc import Callable
 
 import pytest
 from fleet import attempt, between_slots, measure_by_hand, on, query, wait_until
+
+from speedtest_logger.record import unix_time
 
 TIMER, CONTAINER = "timer", "container"
 NODES = (TIMER, CONTAINER)
@@ -63,7 +66,8 @@ def files(node: str) -> set[str]:
     found = on(
         node,
         "cd / && find etc/speedtest-telemetry var/lib/speedtest-telemetry var/log/speedtest-telemetry"
-        " opt/speedtest-telemetry -not -name '*.pyc' -not -name __pycache__ -printf '%y %m %u:%g /%p\n'",
+        " var/lib/speedtest-metrics opt/speedtest-telemetry"
+        " -not -name '*.pyc' -not -name __pycache__ -printf '%y %m %u:%g /%p\n'",
     )
     text = RUN_ID.sub("RUN", found)
     text = re.sub(r"(year|month|day)=\d+", r"\1=N", text)
@@ -106,6 +110,31 @@ def test_the_same_columns_and_nothing_but_the_runtime_differs():
     assert {row["runtime"] for row in there} == {"compose"}
     for name in MEASURED:
         assert {row[name] is None for row in here} == {row[name] is None for row in there}, name
+
+
+def test_the_same_metrics_which_are_right_and_for_all_to_read():
+    names = {}
+    for node in NODES:
+
+        def told(node: str = node) -> dict[str, float]:
+            text = on(node, "runuser -u nobody -- cat /var/lib/speedtest-metrics/speedtest.prom")
+            lines = (line.split() for line in text.splitlines() if not line.startswith("#"))
+            return {words[0].partition("{")[0]: float(words[-1]) for words in lines}
+
+        def agrees(node: str = node, told: Callable[[], dict[str, float]] = told) -> bool:
+            last = json.loads(attempt(node, "speedtest-logger status --json").stdout)["last_record"]
+            return told()["speedtest_logger_last_run_timestamp_seconds"] == unix_time(last["finished_at"])
+
+        wait_until(f"{node} tells of its last run", agrees, 60, node)
+        found = told()
+        names[node] = set(found)
+        assert found["speedtest_logger_last_run_success"] == 1
+        assert 0 < found["speedtest_logger_last_run_duration_seconds"] < 60
+        assert found["speedtest_logger_outbox_records"] <= 1
+        assert found["speedtest_logger_budget_used_bytes"] > 1_000_000
+        assert found["speedtest_logger_log_bytes"] > 0
+    assert names[TIMER] == names[CONTAINER]
+    assert "speedtest_logger_delivery_last_success_timestamp_seconds" in names[TIMER]
 
 
 def test_the_same_lines_in_the_log():

@@ -49,6 +49,20 @@ def test_it_runs_and_answers_on_loopback():
     assert json.loads(body)["status"] in ("healthy", "degraded")
 
 
+def test_it_tells_prometheus_of_every_node():
+    program = (
+        "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8000/metrics', timeout=20).read().decode())"
+    )
+    told = on(HOST, f'python3 -c "{program}"')
+    for name in ("slots_total", "last_seen_timestamp_seconds", "expected_interval_seconds", "transferred_bytes_total"):
+        found = set(re.findall(rf'^speedtest_{name}\{{node="(\w+)"', told, re.MULTILINE))
+        assert found >= {"attic", "porch", "shed"}, name
+    ok = re.findall(r'^speedtest_slots_total\{node="attic",location="[^"]+",outcome="ok"\} (\d+)$', told, re.MULTILINE)
+    assert int(ok[0]) > 0
+    assert re.findall(r"^speedtest_archive_rows [1-9]", told, re.MULTILINE)
+    assert not re.findall(r"nan|inf$", told, re.IGNORECASE | re.MULTILINE)
+
+
 def test_nothing_of_it_listens_on_another_address():
     listening = re.findall(r"(\S+):8000\s", on(HOST, "ss --listening --tcp --numeric --no-header"))
     assert listening == ["127.0.0.1"]
