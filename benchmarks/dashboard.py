@@ -82,6 +82,7 @@ def main() -> int:
             dashboard_load.at_once(few, goals)
             with served(large) as many:
                 dashboard_load.alone(many, large.nodes)
+                dashboard_load.scrapes(many, large.nodes, goals)
                 dashboard_load.lines(many, few, goals)
     if "sockets" in chosen:
         with served(small) as server:

@@ -1,4 +1,4 @@
-"""Pages and answers over HTTP: each path alone, a line's page at 1,000 nodes and at 50, and 20 requests at once."""
+"""Pages and answers over HTTP: each path alone, at 1,000 nodes and at 50, Prometheus's scrapes, 20 requests at once."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dashboard_fleet import Goals, Served, best
 
 AT_ONCE, SECONDS, TIMES = 20, 60, 200  # times each path, by one curl
 LINE_LIMIT, P99_LIMIT_MS = 2, 100
+SCRAPES, SCRAPE_LIMIT_MS = 12, 100
 LINE = "/line/loc-0003?range=30d"
 PATHS = (
     "/", "/fleet?range=30d", "/fleet?range=1y", LINE, "/line/loc-0003?range=24h", "/line/loc-0003?range=1y",
@@ -61,6 +62,26 @@ def lines(large: Served, small: Served, goals: Goals) -> None:
     seconds = best(lambda: made(many, LINE), lambda: made(few, LINE), runs=15)
     print(f"\na line's page, 30 days: {1000 * seconds[0]:.0f} ms at 1,000 nodes, {1000 * seconds[1]:.0f} ms at 50")
     goals.say("a line's page at 1,000 nodes against 50", seconds[0] / seconds[1], LINE_LIMIT)
+
+
+def scrapes(server: Served, nodes: int, goals: Goals) -> None:
+    """What Prometheus asks for, every five seconds, and what is counted ahead of its question."""
+    connection = connected(server)
+    content = get(connection, "/metrics")
+    times, used, cpu = [], 0.0, server.cpu()
+    for _ in range(SCRAPES):
+        time.sleep(5)
+        began, before = time.perf_counter(), server.cpu()
+        get(connection, "/metrics")
+        times.append(1000 * (time.perf_counter() - began))
+        used += 1000 * (server.cpu() - before) / SCRAPES
+    others = 1000 * (server.cpu() - cpu) / SCRAPES - used
+    print(
+        f"\nGET /metrics, {nodes} nodes: {len(content) / 1000:.0f} kB, {min(times):.0f} to {max(times):.0f} ms, median "
+        f"{statistics.median(times):.0f}; {used:.0f} ms CPU each, and {others:.0f} ms in the 5 s between two"
+    )
+    goals.say(f"a scrape of {nodes} nodes", statistics.median(times), SCRAPE_LIMIT_MS, "ms")
+    goals.say("its CPU", used, SCRAPE_LIMIT_MS, "ms")
 
 
 def at_once(server: Served, goals: Goals) -> None:
