@@ -24,7 +24,9 @@ from speedtest_logger.inventory.kinds import plain
 
 ROLE = "speedtest_archive"
 # What the account owns in its archive.
-CHILDREN = ("inbox", "raw-inbox", "archive", "raw", "manifest", "quarantine", "state", "gathered", "work")
+CHILDREN = (
+    "inbox", "raw-inbox", "log-inbox", "archive", "raw", "logs", "manifest", "quarantine", "state", "gathered", "work",
+)  # fmt: skip
 IMPORTS = ("apprise", "duckdb", "pandas", "pyarrow.parquet")
 SSHD_FILE = "/etc/ssh/sshd_config.d/50-speedtest-archive.conf"
 # What sshd must say that it would do with a connection of the account.
@@ -238,11 +240,13 @@ def backup_env(v: Values) -> str:
 
 def prune_options(v: Values) -> list[str]:
     """What speedtest-archive prune is told every night; nothing where all is kept."""
-    days, size, raw_days = int(v["keep_days"]), v["keep_size"], int(v["keep_raw_days"])
+    days, size = int(v["keep_days"]), v["keep_size"]
+    raw_days, log_days = int(v["keep_raw_days"]), int(v["keep_log_days"])
     return [
         *([f"--older-than {days}d"] if days > 0 else []),
         *([f"--max-size {size}"] if size else []),
         *([f"--raw-older-than {raw_days}d"] if raw_days > 0 else []),
+        *([f"--logs-older-than {log_days}d"] if log_days > 0 else []),
     ]
 
 

@@ -53,6 +53,11 @@ class Log:
     def _rotate(self, file: Path) -> None:
         """Shift name.log to name.log.1 and so on up to name.log.9."""
         for number in range(KEEP - 1, 0, -1):
-            newer = file if number == 1 else file.with_name(f"{file.name}.{number - 1}")
+            newer = rotated(file, number - 1)
             if files.is_regular(newer):
-                newer.replace(file.with_name(f"{file.name}.{number}"))
+                newer.replace(rotated(file, number))
+
+
+def rotated(file: Path, number: int) -> Path:
+    """The name of a log's file after so many rotations."""
+    return file.with_name(f"{file.name}.{number}") if number else file

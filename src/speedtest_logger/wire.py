@@ -7,10 +7,15 @@ archive knows such a line:
     {"hello": {"version": TEXT, "runtime": NAME, "outbox": {"records": N, "bytes": N}, "clock": Unix time (s),
                "disk_free": bytes}}
 
+After the records, on the same terms, go new lines of its diagnostics log, some in a line. A log's file has an id of the
+node's choice, each of its lines the place (byte) at which it begins there, so that one that comes twice is known:
+
+    {"log": {"file": ID, "lines": [[OFFSET, TEXT] …]}}
+
 Down comes a receipt, or why the delivery as a whole was refused:
 
     {"receipt": ID, "node": NAME, "accepted": [run_id …], "rejected": {run_id: reason}, "later": {run_id: reason},
-     "knows": ["hello"]}
+     "knows": ["hello", "log"], "log": whether the lines of the log have been taken and need not come again}
     {"refused": REASON, "message": TEXT}
 """
 
@@ -19,7 +24,7 @@ from __future__ import annotations
 import json
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,13 +37,17 @@ MOST_BYTES = 4_000_000  # what is kept of an engine's output at most
 MOST_DELIVERED = 1_000_000
 HELLO = "hello"
 MOST_HELLO = 2_000  # bytes of its line
+LOG = "log"
+MOST_LOG_LINE = 32_000  # bytes of a line with lines of a log
+MOST_LOG_TEXT = 4_000  # characters of one line of a log: what is beyond is cut off
+KNOWN = (HELLO, LOG)
 
 
 @dataclass(frozen=True)
 class Receipt:
     """What the archive says of the records that were sent, by run_id; what is `later` stays on the node until then.
 
-    `knows` names the lines besides records that the archive understands.
+    `knows` names the lines besides records that the archive understands; `log`: those of the log need not come again.
     """
 
     name: str
@@ -47,6 +56,7 @@ class Receipt:
     rejected: dict[str, str] = field(default_factory=dict)
     later: dict[str, str] = field(default_factory=dict)
     knows: list[str] = field(default_factory=list)
+    log: bool = False
 
     def to_row(self) -> dict[str, Any]:
         """As it goes down."""
@@ -58,7 +68,7 @@ class Receipt:
         found: dict[str, Any] = {}
         for name, kind, default in (
             ("receipt", str, None), ("node", str, None), ("accepted", list, []), ("rejected", dict, {}),
-            ("later", dict, {}), ("knows", list, []),
+            ("later", dict, {}), ("knows", list, []), ("log", bool, False),
         ):  # fmt: skip
             found[name] = answer.get(name, default)
             if not isinstance(found[name], kind):
@@ -74,6 +84,27 @@ def refusal(reason: str, message: str) -> dict[str, str]:
 def hello_line(said: Mapping[str, Any]) -> bytes:
     """The line with which a node says how it is."""
     return json.dumps({HELLO: said}).encode() + b"\n"
+
+
+def log_lines(file: str, lines: Iterable[tuple[int, str]]) -> bytes:
+    """The lines that carry those of a log, each short enough; texts have MOST_LOG_TEXT characters at most."""
+    packed: list[str] = []
+    carried: list[bytes] = []
+    size = 0
+    for line in lines:
+        text = json.dumps(line)
+        if packed and size + len(text) > MOST_LOG_LINE - 100:
+            carried.append(_log_line(file, packed))
+            packed, size = [], 0
+        packed.append(text)
+        size += len(text) + 2
+    if packed:
+        carried.append(_log_line(file, packed))
+    return b"".join(carried)
+
+
+def _log_line(file: str, packed: list[str]) -> bytes:
+    return f'{{"{LOG}": {{"file": {json.dumps(file)}, "lines": [{", ".join(packed)}]}}}}\n'.encode()
 
 
 def to_line(run_id: str, words: bytes) -> bytes:

@@ -158,6 +158,11 @@ class Settings:
         False,
         "true: raw output is delivered too, with the public address and the provider that it tells.",
     )
+    log_delivery_enabled: bool = _option(
+        domains.BOOLEAN,
+        True,
+        "true: new lines of the diagnostics log are delivered too, after the records. false: they stay on the node.",
+    )
     push_interval_seconds: int = _option(
         Interval(),
         300,

@@ -1,4 +1,7 @@
-"""What a node says of itself with each delivery, to an archive that has said that it knows such a line."""
+"""What a node says of itself with each delivery, to an archive that has said that it knows such a line.
+
+What else besides records the archive knows is kept here too.
+"""
 
 from __future__ import annotations
 
@@ -21,21 +24,20 @@ class Greeting:
 
     settings: Settings
     spool: Spool
-    wanted: bool
+    knows: frozenset[str]
     records: int
     disk_bytes: int
 
     @classmethod
     def of(cls, settings: Settings, spool: Spool) -> Greeting:
         """That of a push which begins now."""
-        known = (spool.read_state(STATE) or {}).get("knows")
-        wanted = isinstance(known, list) and wire.HELLO in known
-        waiting = outbox.listed(spool.outbox) if wanted else []
-        return cls(settings, spool, wanted, len(waiting), sum(entry.disk_bytes for entry in waiting))
+        knows = known(spool)
+        waiting = outbox.listed(spool.outbox) if wire.HELLO in knows else []
+        return cls(settings, spool, knows, len(waiting), sum(entry.disk_bytes for entry in waiting))
 
     def line(self, sent: int = 0) -> bytes:
         """The line that goes before records, where it is wanted; `sent` of those that waited do so no more."""
-        if not self.wanted:
+        if wire.HELLO not in self.knows:
             return b""
         left = max(0, self.records - sent)
         disk = os.statvfs(self.spool.directory)
@@ -50,9 +52,15 @@ class Greeting:
         )
 
     def hear(self, receipt: Receipt) -> None:
-        """Remember whether the archive knows a hello; one that went back to an earlier version does not."""
-        knows = wire.HELLO in receipt.knows
-        if knows == self.wanted:
+        """Remember what the archive knows besides records; one that went back to an earlier version knows less."""
+        knows = frozenset(name for name in wire.KNOWN if name in receipt.knows)
+        if knows == self.knows:
             return
-        self.wanted = knows
-        self.spool.write_hint(STATE, {"knows": [wire.HELLO] if knows else []})
+        self.knows = knows
+        self.spool.write_hint(STATE, {"knows": sorted(knows)})
+
+
+def known(spool: Spool) -> frozenset[str]:
+    """What the archive said that it knows besides records."""
+    said = (spool.read_state(STATE) or {}).get("knows")
+    return frozenset(name for name in wire.KNOWN if isinstance(said, list) and name in said)

@@ -73,6 +73,12 @@ class Limits:
         100_000,
         "Raw output that a node may have waiting for ingest (10^6 bytes); beyond it the rest stays on the node.",
     )
+    log_day_mb: int = _limit(
+        5, 1, 10_000, "Lines of a node's log and day that are kept (10^6 bytes); how many were over is told in a line."
+    )
+    log_inbox_mb: int = _limit(
+        16, 1, 100_000, "Lines of its log that a node may have waiting for ingest (10^6 bytes); the rest stays there."
+    )
     quarantine_mb: int = _limit(
         5, 1, 10_000, "What is kept of a node's refused records (10^6 bytes); beyond it only their number is."
     )

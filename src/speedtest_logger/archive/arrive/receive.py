@@ -28,6 +28,7 @@ from speedtest_logger.archive.arrive import limits as limits_of
 from speedtest_logger.archive.arrive.incoming import Incoming
 from speedtest_logger.archive.arrive.judge import NotYetError, Rules, judged, parsed, rules_for
 from speedtest_logger.archive.arrive.limits import Limits
+from speedtest_logger.archive.arrive.log_lines import BEGINS, Lines
 from speedtest_logger.archive.arrive.standing import MB, Standing
 from speedtest_logger.archive.format.layout import Layout, default_root, ulid
 from speedtest_logger.errors import EXIT_OK, EXIT_STORAGE, EXIT_USAGE, RecordError, RefusedError
@@ -56,6 +57,7 @@ class Delivery:
     rules: Rules
     inbox: Incoming
     raw_inbox: Incoming
+    log: Lines
     accepted: dict[str, Accepted] = field(default_factory=dict)
     rejected: dict[str, str] = field(default_factory=dict)
     later: dict[str, str] = field(default_factory=dict)
@@ -75,9 +77,14 @@ class Delivery:
         """Judge a line and keep what may come in. Raises RefusedError where the delivery is none."""
         run_id: object = None
         try:
+            if self.log.count(line):
+                return
             row = without_impossible(parsed(line))
             if row.keys() == {wire.HELLO} and self.lines == 1:
                 self.hello = hello.taken(row, len(line), time.time())
+                return
+            if line.startswith(BEGINS):
+                self.log.take(row)
                 return
             if "raw_of" in row:
                 self.take_raw(row)
@@ -144,24 +151,32 @@ class Delivery:
         if self.raw_bytes > RAW_TIMES * limits.payload_mb * MB:
             most = RAW_TIMES * limits.payload_mb
             raise RefusedError("too_large", f"more than {most} MB of raw output, unpacked, in one delivery")
-        if self.rows > limits.rows or self.lines > 2 * limits.rows + 1:  # raw output each, and a hello
+        lines = self.lines - self.log.carriers
+        if self.rows > limits.rows or lines > 2 * limits.rows + 1:  # raw output each, and a hello
             raise RefusedError("too_many_rows", f"more than {limits.rows} rows in one delivery")
-        for name, wanted in (("bytes", self.size), ("rows", self.rows), ("raw", self.raw_bytes)):
+        for name, wanted in (("bytes", self.charged), ("rows", self.rows), ("raw", self.raw_bytes)):
             stands.check(limits, name, wanted)
 
-    def seal(self) -> dict[str, Any]:
+    @property
+    def charged(self) -> int:
+        """Bytes that count: those of the log have a limit of their own."""
+        return self.size - self.log.size
+
+    def seal(self, stands: Standing) -> dict[str, Any]:
         """Make durable what came in; returns the receipt."""
         name = ulid()
         self.raw_inbox.seal(name, with_digest=False)
         self.inbox.seal(name, with_digest=True)
+        log = self.log.seal(name, stands)
         return wire.Receipt(
-            name, self.rules.node, list(self.accepted), self.rejected, self.later, [wire.HELLO]
+            name, self.rules.node, list(self.accepted), self.rejected, self.later, list(wire.KNOWN), log
         ).to_row()
 
     def discard(self) -> None:
         """Remove what was not sealed."""
         self.inbox.discard()
         self.raw_inbox.discard()
+        self.log.inbox.discard()
 
 
 def receive(layout: Layout, node: str, stream: BinaryIO, limits: Limits) -> dict[str, Any]:
@@ -177,11 +192,12 @@ def receive(layout: Layout, node: str, stream: BinaryIO, limits: Limits) -> dict
             rules_for(layout.root, node, now, limits),
             Incoming(layout.inbox / node, limits.inbox_mb * MB),
             Incoming(layout.raw_inbox / node, limits.raw_inbox_mb * MB),
+            Lines.of(Incoming(layout.log_inbox / node, limits.log_inbox_mb * MB), as_line, stands, limits),
         )
         try:
             admit(layout, delivery, stands, limits)
             read(stream, delivery, stands, limits)
-            receipt = delivery.seal()
+            receipt = delivery.seal(stands)
             remember(stands, delivery)
         except RefusedError as error:
             note_refusal(delivery, stands, error)
@@ -206,6 +222,8 @@ def admit(layout: Layout, delivery: Delivery, stands: Standing, limits: Limits) 
         )
     delivery.inbox.check()
     delivery.raw_inbox.check()
+    if free < limits.low_disk_mb * MB or delivery.rules.unknown:
+        delivery.log.close()
 
 
 def free_bytes(folder: Path) -> int:
@@ -216,11 +234,11 @@ def free_bytes(folder: Path) -> int:
 
 def read(stream: BinaryIO, delivery: Delivery, stands: Standing, limits: Limits) -> None:
     """Read and judge line by line. Raises RefusedError beyond the limits."""
-    while line := stream.readline(limits.line_bytes + 1):
+    while line := stream.readline(max(limits.line_bytes, wire.MOST_LOG_LINE) + 1):
         delivery.size += len(line)
         delivery.lines += 1
-        if len(line) > limits.line_bytes:
-            raise RefusedError("line_too_long", f"line {delivery.lines} is longer than {limits.line_bytes} bytes")
+        if len(line) > (most := wire.MOST_LOG_LINE if line.startswith(BEGINS) else limits.line_bytes):
+            raise RefusedError("line_too_long", f"line {delivery.lines} is longer than {most} bytes")
         if line.strip():
             delivery.take(line)
         delivery.check(limits, stands)
@@ -249,7 +267,7 @@ def note_refusal(delivery: Delivery, stands: Standing, error: RefusedError) -> N
 
 def charge(layout: Layout, delivery: Delivery, stands: Standing, limits: Limits) -> None:
     """Take a delivery's cost from what the node may send, and keep that and what was refused."""
-    stands.charge(bytes=delivery.size, rows=delivery.rows, raw=delivery.raw_bytes)
+    stands.charge(bytes=delivery.charged, rows=delivery.rows, raw=delivery.raw_bytes)
     standing.write(layout, delivery.rules.node, stands)
     if delivery.entries:
         quarantine.keep(layout, delivery.rules.node, delivery.entries, limits)

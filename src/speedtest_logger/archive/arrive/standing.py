@@ -61,6 +61,13 @@ class Standing:
     waiting: int = 0
     waiting_at: float = 0.0
     waiting_why: str = ""
+    log_day: int = 0  # days since 1970
+    log_bytes: float = 0.0  # kept that day
+    log_left_out: int = 0  # lines that no line has told of yet
+    log_noted: float = 0.0
+    log_over: int = 0  # lines that were left out since `log_since`, for the last time `log_last`
+    log_since: float = 0.0
+    log_last: float = 0.0
 
     def refuse(self, now: float, why: tuple[str, str], records: int = 0, deliveries: int = 0) -> None:
         """Count what was refused, with the reason and the message of the last of it."""
@@ -71,6 +78,16 @@ class Standing:
         self.reason, self.message = (shown(text) for text in why)
         self.records += records
         self.deliveries += deliveries
+
+    def leave_out(self, lines: int) -> None:
+        """Count lines of a log that were not kept."""
+        if not lines:
+            return
+        if not self.log_last or abs(self.at - self.log_last) > FADES_SECONDS:
+            self.log_over, self.log_since = 0, self.at
+        self.log_left_out += lines
+        self.log_over += lines
+        self.log_last = self.at
 
     def charge(self, **spent: float) -> None:
         """Take tokens away, never more than there are."""
@@ -154,6 +171,12 @@ def problems(layout: Layout, now: float) -> list[str]:
         if standing.waiting and abs(now - standing.waiting_at) <= FADES_SECONDS:
             count = _many(standing.waiting, "record", "records")
             said.append(f"node {node}: {count} cannot be taken yet: {standing.waiting_why}")
+        if standing.log_last and abs(now - standing.log_last) <= FADES_SECONDS:
+            count = _many(standing.log_over, "line", "lines")
+            said.append(
+                f"node {node}: {count} of its log left out since {utc_text(standing.log_since)}: more than the limit "
+                "log_day_mb a day"
+            )
     return said
 
 

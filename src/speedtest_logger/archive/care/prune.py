@@ -1,6 +1,6 @@
 """prune: whole months leave the dataset by age or by size, oldest first. The manifest stays and says so.
 
-Raw output goes by the day; the manifest does not name it.
+Raw output and lines of logs go by the day; the manifest does not name them.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import calendar
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 from speedtest_logger.archive.format import parquet
@@ -16,6 +17,8 @@ from speedtest_logger.archive.ledger import index, manifest
 from speedtest_logger.archive.ledger.entry import Entry, Pruned
 from speedtest_logger.archive.read import gathered
 from speedtest_logger.archive.write import store
+from speedtest_logger.archive.write.logs import SET_ASIDE
+from speedtest_logger.errors import DamagedFileError
 from speedtest_logger.record import utc_text
 
 
@@ -62,24 +65,37 @@ def plan(layout: Layout, now: float, older_than: float | None, max_bytes: int | 
     return going
 
 
-def plan_raw(layout: Layout, now: float, older_than: float | None) -> list[Old]:
-    """The days of raw output to remove: over for longer than `older_than` (s)."""
-    if older_than is None:
-        return []
-    last = utc_text(now - older_than - 86_400)[:10]
-    return [
-        Old(
-            file.relative_to(layout.root).as_posix(),
-            file.lstat().st_size,
-            parquet.ParquetFile(file).metadata.num_rows,
-            "age",
-        )
-        for file in layout.raw_files(last=last)
-    ]
+def plan_days(
+    layout: Layout, now: float, raw_older_than: float | None = None, logs_older_than: float | None = None
+) -> list[Old]:
+    """The days of raw output, and of logs, to remove: over for longer than that (s); None: none."""
+    found: list[Path] = []
+    if raw_older_than is not None:
+        found += layout.raw_files(last=_last_day(now, raw_older_than))
+    if logs_older_than is not None:
+        found += layout.log_files(last=_last_day(now, logs_older_than))
+    return [Old(file.relative_to(layout.root).as_posix(), file.lstat().st_size, _rows(file), "age") for file in found]
+
+
+def _last_day(now: float, older_than: float) -> str:
+    return utc_text(now - older_than - 86_400)[:10]
+
+
+def _rows(file: Path) -> int:
+    try:
+        return int(parquet.ParquetFile(file).metadata.num_rows)
+    except DamagedFileError:  # it goes all the same
+        return 0
 
 
 def prune(
-    layout: Layout, now: float, older_than: float | None, max_bytes: int | None, raw_older_than: float | None = None
+    layout: Layout,
+    now: float,
+    older_than: float | None = None,
+    max_bytes: int | None = None,
+    *,
+    raw_older_than: float | None = None,
+    logs_older_than: float | None = None,
 ) -> list[Old]:
     """Carry both plans out; returns what went. Raises StorageError while another change of the archive goes on."""
     with store.single_writer(layout, "prune", wait=300):
@@ -91,8 +107,10 @@ def prune(
             store.remove_empty_folders(layout.archive, list(files))
             index.rebuild(layout)
             gathered.remove_stale(layout)
-        days = plan_raw(layout, now, raw_older_than)
+        days = plan_days(layout, now, raw_older_than, logs_older_than)
         for old in days:
-            (layout.root / old.file).unlink()
+            place = layout.root / old.file
+            for file in (place, *place.parent.glob(f"{SET_ASIDE}*")):
+                file.unlink()
         store.remove_empty_folders(layout.root, [old.file for old in days])
     return months + days

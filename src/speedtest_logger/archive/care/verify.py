@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from speedtest_logger.archive.format import digest, month, parquet
-from speedtest_logger.archive.format.layout import Layout, raw_day_of
+from speedtest_logger.archive.format.layout import Layout, day_of
 from speedtest_logger.archive.ledger import manifest
 from speedtest_logger.archive.ledger.manifest import FileState
 from speedtest_logger.archive.read.dataset import open_archive
@@ -145,7 +145,7 @@ def wrong_words(layout: Layout) -> list[Finding]:
         digests = dict(zip(known["run_id"].to_pylist(), known["raw_sha256"].to_pylist(), strict=True))
         for file in files:
             findings += [
-                Finding(file.relative_to(layout.root).as_posix(), raw_day_of(file), problem)
+                Finding(file.relative_to(layout.root).as_posix(), day_of(file), problem)
                 for problem in differences(file, digests)
             ]
     return findings

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from pathlib import Path
 
+from speedtest_logger.archive.arrive import log_lines
 from speedtest_logger.archive.cli.options import (
     Verb,
     no_arguments,
@@ -20,14 +22,14 @@ def take_in(args: argparse.Namespace) -> int:
     """Every minute there mostly is nothing: then not even the libraries are imported."""
     layout = Layout(args.root)
     waiting = sum(1 for _ in layout.inbox.glob("*/*.jsonl"))
-    if not waiting and not any(layout.raw_inbox.glob("*/*.jsonl")):
+    if not waiting and not any(layout.raw_inbox.glob("*/*.jsonl")) and not log_lines.are_due(layout, time.time()):
         return EXIT_OK
     from speedtest_logger.archive.write import ingest
 
     ingest.clear_leftovers(layout)
     with progress(waiting, "ingest") as advance:
         outcome = ingest.ingest(layout, advance, wait=300)  # a backup's or a pruning's seconds
-    if outcome.files or outcome.damaged:
+    if outcome.files or outcome.log_lines or outcome.damaged:
         print(json.dumps(vars(outcome)))
     if outcome.damaged:
         raise StorageError("what belongs there waits in the inbox: " + "; ".join(outcome.damaged))

@@ -27,6 +27,7 @@ def prune_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--older-than", type=duration, help="months that ended longer ago, such as 1095d")
     parser.add_argument("--max-size", type=size, help="the oldest months beyond it, such as 500MB or 20GB")
     parser.add_argument("--raw-older-than", type=duration, help="raw output of days that ended longer ago")
+    parser.add_argument("--logs-older-than", type=duration, help="lines of logs of days that ended longer ago")
     parser.add_argument("--yes", action="store_true", help="do it")
     add_form(parser)
 
@@ -35,14 +36,15 @@ def remove_old(args: argparse.Namespace) -> int:
     """Remove months, or say which."""
     from speedtest_logger.archive.care import prune
 
-    if (args.older_than, args.max_size, args.raw_older_than) == (None, None, None):
-        raise UsageError("prune needs --older-than, --max-size or --raw-older-than")
+    by_day = {"raw_older_than": args.raw_older_than, "logs_older_than": args.logs_older_than}
+    if {args.older_than, args.max_size, *by_day.values()} == {None}:
+        raise UsageError("prune needs --older-than, --max-size, --raw-older-than or --logs-older-than")
     layout, now = Layout(args.root), time.time()
     if args.yes:
-        going = prune.prune(layout, now, args.older_than, args.max_size, args.raw_older_than)
+        going = prune.prune(layout, now, args.older_than, args.max_size, **by_day)
     else:
         going = prune.plan(layout, now, args.older_than, args.max_size)
-        going += prune.plan_raw(layout, now, args.raw_older_than)
+        going += prune.plan_days(layout, now, **by_day)
     show(args, [old.to_row() for old in going], ["file", "size", "rows", "reason"])
     total = sum(old.size for old in going) / 1e6
     said = "removed" if args.yes else "would be removed; add --yes to remove them"

@@ -19,6 +19,7 @@ MONTH_PATTERN = re.compile(
 )
 MONTH_FILE = "speedtest.parquet"
 RAW_FILE = "raw.parquet"
+LOG_FILE = "log.parquet"
 BLOCK = 4_096  # a file takes no less on a disk
 
 
@@ -32,8 +33,10 @@ class Layout:
         self.root = root
         self.inbox = root / "inbox"
         self.raw_inbox = root / "raw-inbox"
+        self.log_inbox = root / "log-inbox"
         self.archive = root / "archive"
         self.raw = root / "raw"
+        self.logs = root / "logs"
         self.manifest = root / "manifest"
         self.quarantine = root / "quarantine"
         self.state = root / "state"
@@ -45,7 +48,7 @@ class Layout:
     def prepare(self) -> None:
         """Make the directories that are missing."""
         records, raw = (self.inbox, self.archive, self.manifest), (self.raw_inbox, self.raw)
-        for folder in (*records, *raw, self.quarantine, self.state):
+        for folder in (*records, *raw, self.log_inbox, self.logs, self.quarantine, self.state):
             folder.mkdir(mode=0o750, parents=True, exist_ok=True)
         for folder in (self.work, self.fleet):
             with suppress(PermissionError):  # on a host only root can make them: the role does
@@ -69,12 +72,23 @@ class Layout:
     def raw_files(self, node: str | None = None, first: str = "", last: str = "9999") -> list[Path]:
         """Those of a node or of all from a day on to another, sorted."""
         found = self.raw.glob(f"node={node or '*'}/year=*/month=*/day=*/{RAW_FILE}")
-        return sorted(file for file in found if first <= raw_day_of(file) <= last)
+        return sorted(file for file in found if first <= day_of(file) <= last)
+
+    def log_file(self, day: str) -> Path:
+        """The one file of a day (YYYY-MM-DD) with lines of all nodes' logs that came in on it."""
+        year, month, number = day.split("-")
+        return self.logs / f"year={year}" / f"month={month}" / f"day={number}" / LOG_FILE
+
+    def log_files(self, first: str = "", last: str = "9999") -> list[Path]:
+        """Those from a day on to another, sorted."""
+        found = self.logs.glob(f"year=*/month=*/day=*/{LOG_FILE}")
+        return sorted(file for file in found if first <= day_of(file) <= last)
 
     def strangers(self) -> list[str]:
         """What lies where small files and deliveries lie and is neither file nor folder, in words."""
         folders = [self.state, self.manifest, self.quarantine, self.inbox, self.raw_inbox, self.work]
-        folders += map(Path, [*_folders(self.inbox), *_folders(self.raw_inbox)])
+        folders += [self.log_inbox, self.logs]
+        folders += map(Path, [*_folders(self.inbox), *_folders(self.raw_inbox), *_folders(self.log_inbox)])
         return [words for folder in folders for words in files.strangers(folder)]
 
     def name(self, file: Path) -> str:
@@ -90,8 +104,8 @@ def _folders(folder: Path | str, prefix: str = "") -> list[str]:
         return []
 
 
-def raw_day_of(file: Path) -> str:
-    """The day of a file with raw output, YYYY-MM-DD."""
+def day_of(file: Path) -> str:
+    """The day of a file with raw output or lines of logs, YYYY-MM-DD."""
     return "-".join(part.partition("=")[2] for part in file.parts[-4:-1])
 
 

@@ -25,6 +25,20 @@ RAW_SCHEMA = pa.schema(
     [("run_id", pa.string()), ("started_at", pa.timestamp("ms", tz="UTC")), ("content", pa.binary())],
     metadata={"schema_version": "1"},
 )
+# Lines of nodes' logs: `fields` is JSON text; `file` and `offset` say where on the node a line begins.
+LOG_SCHEMA = pa.schema(
+    [
+        ("at", pa.timestamp("ms", tz="UTC")),
+        ("node", pa.string()),
+        ("level", pa.string()),
+        ("event", pa.string()),
+        ("fields", pa.string()),
+        ("received_at", pa.timestamp("ms", tz="UTC")),
+        ("file", pa.string()),
+        ("offset", pa.int64()),
+    ],
+    metadata={"schema_version": "1"},
+)
 SORT_KEYS = [("started_at", "ascending"), ("node", "ascending"), ("run_id", "ascending")]
 
 

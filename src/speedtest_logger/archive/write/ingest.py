@@ -15,12 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from speedtest_logger.archive.arrive import aside, chunks, inbox
+from speedtest_logger.archive.arrive import aside, chunks, inbox, log_lines
 from speedtest_logger.archive.arrive.limits import Limits
 from speedtest_logger.archive.arrive.limits import load as load_limits
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.format.schema import milliseconds, months, numbered
-from speedtest_logger.archive.write import raw, store
+from speedtest_logger.archive.write import logs, raw, store
 from speedtest_logger.archive.write.attempts import Attempts
 from speedtest_logger.errors import DamagedFileError, StorageError
 from speedtest_logger.files import identities, read_bounded, write_durably
@@ -45,6 +45,7 @@ class Outcome:
     quarantined: int = 0
     months: int = 0
     raw: int = 0
+    log_lines: int = 0
     waiting: int = 0
     damaged: list[str] = field(default_factory=list)
 
@@ -85,7 +86,10 @@ def ingest(layout: Layout, progress: Callable[[int], None] | None = None, wait: 
 
 
 def everything(work: Work) -> None:
-    """Records, raw output, then what would hold up others: floods of months, and files at which an ingest failed."""
+    """Records, raw output, then what would hold up others: floods of months, and files at which an ingest failed.
+
+    Lines of logs are last: no record waits for one.
+    """
     layout, outcome, attempts = work.layout, work.outcome, work.attempts
     newcomers(work)
     words = raw.Taking(layout, raw.Bounds.of(work.limits), work.other_words)
@@ -95,6 +99,10 @@ def everything(work: Work) -> None:
     outcome.damaged += attempts.retry(layout.inbox, lambda files: in_slices(work, files), work.limits.inbox_mb * MB)
     outcome.damaged += attempts.retry(layout.raw_inbox, words.take, work.limits.raw_inbox_mb * MB)
     outcome.raw = words.added
+    if log_lines.are_due(layout, time.time()):
+        lines = logs.Taking(layout)
+        outcome.damaged += logs.ingest(lines, attempts, work.limits.log_inbox_mb * MB)
+        outcome.log_lines = lines.added
 
 
 def flood(work: Work, files: list[Path]) -> None:
@@ -243,7 +251,8 @@ def problems(layout: Layout) -> list[str]:
 def clear_leftovers(layout: Layout) -> int:
     """Remove temporary files of deliveries that a crash left behind more than an hour ago."""
     limit = (time.time() - 3600) * 1e9
-    folders = (layout.inbox.glob("*/.*.tmp"), layout.raw_inbox.glob("*/.*.tmp"), layout.state.glob(".*.tmp"))
+    inboxes = (layout.inbox, layout.raw_inbox, layout.log_inbox)
+    folders = (*(folder.glob("*/.*.tmp") for folder in inboxes), layout.state.glob(".*.tmp"))
     found = identities(chain.from_iterable(folders))  # those of deliveries under way go while this looks
     old = [file for file, identity in found.items() if identity.mtime_ns < limit]
     for file in old:

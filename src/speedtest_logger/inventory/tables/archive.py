@@ -96,6 +96,12 @@ INPUTS = (
         DAYS,
     ),
     Input(
+        "speedtest_archive_keep_log_days",
+        30,
+        "Lines of nodes' logs that came in longer ago are removed, each night and by the day; 0 keeps them for ever.",
+        DAYS,
+    ),
+    Input(
         "speedtest_archive_upkeep_calendar",
         "*-*-* 04:40:00 UTC",
         "When, as a calendar expression (systemd.time(7)).",

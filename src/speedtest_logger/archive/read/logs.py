@@ -1,0 +1,174 @@
+"""Questions about the lines of nodes' logs: `speedtest-archive logs`, the dashboard's page and its API.
+
+Files are read from the newest day back until there are as many lines as are wanted, so that memory has a bound; of each
+file only the row groups that can have one of them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from speedtest_logger.archive.format import parquet
+from speedtest_logger.archive.format.layout import Layout, day_of
+from speedtest_logger.archive.format.schema import LOG_SCHEMA, check_version
+from speedtest_logger.errors import DamagedFileError, StorageError, UsageError
+from speedtest_logger.log import PRIORITIES
+from speedtest_logger.record import unix_time, utc_text
+
+LEVELS = tuple(PRIORITIES)  # from the least to the most urgent
+ORDER = [(name, "ascending") for name in ("at", "node", "file", "offset")]
+SHOWN = ["at", "node", "level", "event", "fields"]
+DAY = 86_400
+AHEAD_SECONDS = 300  # that a line's time may be later than its arrival
+MOST_TEXT = 200  # characters that can be searched for
+LAST_TIME = 253_402_300_799.0
+NAMED = re.compile(r"(\w)=")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which lines: of a period (Unix times, s), of nodes (None: all), from a level on, with a text; so many at most.
+
+    `before` is the cursor of an answer: what is older than its first line.
+    """
+
+    start: float
+    end: float
+    nodes: frozenset[str] | None = None
+    level: str = "debug"
+    text: str = ""
+    limit: int = 1_000
+    before: str | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """Lines, the newest last, with the columns of LOG_SCHEMA; the cursor for older ones; days that are unreadable."""
+
+    lines: pa.Table
+    before: str | None
+    unreadable: list[str]
+
+
+def search(layout: Layout, wanted: Wanted) -> Found:
+    """The newest lines that are wanted. Raises UsageError for a text that is too long, or a cursor that is none."""
+    if len(wanted.text) > MOST_TEXT:
+        raise UsageError(f"a text to look for has {MOST_TEXT} characters at most")
+    place = place_of(wanted.before) if wanted.before else None
+    kept, unreadable = LOG_SCHEMA.empty_table(), []
+    for file in reversed(layout.log_files(first=utc_text(max(0.0, wanted.start))[:10])):
+        if kept.num_rows > wanted.limit and _latest_in(file) < kept["at"][0].as_py().timestamp():
+            break
+        try:
+            found = [kept, *_matching(file, wanted, place)]
+        except (DamagedFileError, StorageError, FileNotFoundError):  # or it is removed just now
+            unreadable.append(day_of(file))
+            continue
+        kept = pa.concat_tables(found).sort_by(ORDER)
+        kept = kept.slice(max(0, kept.num_rows - wanted.limit - 1))
+    more = kept.num_rows > wanted.limit
+    lines = kept.slice(1) if more else kept
+    return Found(lines, _cursor(lines) if more else None, unreadable)
+
+
+def _latest_in(file: Path) -> float:
+    return datetime.fromisoformat(day_of(file)).replace(tzinfo=timezone.utc).timestamp() + DAY + AHEAD_SECONDS
+
+
+def _matching(file: Path, wanted: Wanted, place: tuple[Any, ...] | None) -> Iterator[pa.Table]:
+    source = parquet.ParquetFile(file)
+    check_version(source.schema_arrow.metadata, file)
+    for group in range(source.num_row_groups):
+        if not _may_have(source, group, wanted):
+            continue
+        rows = source.read_row_group(group, LOG_SCHEMA.names).cast(LOG_SCHEMA)
+        with parquet.reading(file):
+            found = rows.filter(condition(wanted, place))
+            yield found.filter(says(found, wanted.text)) if wanted.text else found
+
+
+def _may_have(source: parquet.ParquetFile, group: int, wanted: Wanted) -> bool:
+    """Whether a row group can have a line that is wanted, as the footer says."""
+    nodes = parquet.ends(source.metadata, "node", group, group + 1)
+    if nodes and wanted.nodes is not None and not any(nodes[0] <= node <= nodes[1] for node in wanted.nodes):
+        return False
+    times = parquet.ends(source.metadata, "at", group, group + 1)
+    return not times or (times[1].timestamp() >= wanted.start and times[0].timestamp() < wanted.end)
+
+
+def condition(wanted: Wanted, place: tuple[Any, ...] | None) -> pc.Expression:
+    """Which lines are wanted, but for their text."""
+    at = pc.field("at")
+    found = (at >= moment(wanted.start)) & (at < moment(wanted.end))
+    if wanted.nodes is not None:
+        found &= pc.field("node").isin(sorted(wanted.nodes))
+    if wanted.level != LEVELS[0]:
+        found &= pc.field("level").isin(LEVELS[LEVELS.index(wanted.level) :])
+    return found & _before(place) if place else found
+
+
+def _before(place: tuple[Any, ...]) -> pc.Expression:
+    """Which lines come before one, in ORDER."""
+    found: pc.Expression | None = None
+    for (name, _), value in reversed(list(zip(ORDER, place, strict=True))):
+        column = pc.field(name)
+        found = column < value if found is None else (column < value) | ((column == value) & found)
+    return found
+
+
+def says(rows: pa.Table, text: str) -> pa.Array:
+    """Which lines have a text in their event or fields, capitals or not; name=value too, as lines are shown."""
+    if NAMED.search(text):
+        pattern = NAMED.sub(r'\1":"?', re.escape(text).replace(r"\=", "="))
+        return pc.match_substring_regex(rows["fields"], pattern, ignore_case=True)
+    columns = (pc.match_substring(rows[name], text, ignore_case=True) for name in ("event", "fields"))
+    return pc.or_(*columns)
+
+
+def moment(at: float) -> pa.Scalar:
+    """A Unix time (s) as the column `at` has it."""
+    return pa.scalar(round(min(max(at, 0.0), LAST_TIME) * 1000), pa.timestamp("ms", tz="UTC"))
+
+
+def _cursor(lines: pa.Table) -> str:
+    first = lines.slice(0, 1).to_pylist()[0]
+    return json.dumps([utc_text(first["at"].timestamp()), first["node"], first["file"], first["offset"]])
+
+
+def place_of(cursor: str) -> tuple[Any, ...]:
+    """The place in ORDER that a cursor names. Raises UsageError."""
+    try:
+        at, node, file, offset = json.loads(cursor)
+        if not all(isinstance(text, str) for text in (at, node, file)) or type(offset) is not int:
+            raise ValueError(cursor)
+        return moment(unix_time(at)), node, file, pa.scalar(offset, pa.int64())
+    except (ValueError, TypeError, OverflowError, RecursionError, pa.ArrowException) as error:
+        raise UsageError("this is no cursor: give `next` of the answer before") from error
+
+
+def rows_of(lines: pa.Table) -> Iterator[dict[str, Any]]:
+    """Lines as JSON knows them, their fields unpacked."""
+    for row in lines.select(SHOWN).to_pylist():
+        try:
+            fields = json.loads(row["fields"])
+        except (ValueError, RecursionError):  # it was written here; but a disk may do what it likes
+            fields = {"text": row["fields"]}
+        yield {**row, "at": utc_text(row["at"].timestamp()), "fields": fields if isinstance(fields, dict) else {}}
+
+
+def words(fields: dict[str, Any]) -> str:
+    """Fields as a log shows them: name=value."""
+    return " ".join(
+        f"{name}={value if isinstance(value, (str, int, float)) else json.dumps(value)}"
+        for name, value in fields.items()
+        if value is not None
+    )
