@@ -249,6 +249,46 @@ def test_push(stages):
     walk(stages, act)
 
 
+def test_lines_of_the_log(stages):
+    """They are killed on their way as well: on the node, in receive, in ingest. Each is in the archive once."""
+
+    def prepare(stage):
+        stage.fill(1)
+        stage.run(LOGGER, "push", "--force")  # the receipt says that the archive takes lines of a log
+        stage.fill(1)
+        older, log = (stage.folder / "node" / name for name in ("diag.log.1", "diag.log"))
+        for file, numbers in ((older, range(1, 4)), (log, range(4, 7))):
+            lines = [
+                {"time": "2026-01-31T12:00:00.000Z", "level": "info", "event": "numbered", "number": number}
+                for number in numbers
+            ]
+            file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return log
+
+    stages, log = prepared(stages, prepare)
+    steps = ("push", "receive", "ingest")
+
+    def act(stage, number, killed):
+        stage.environment["SPEEDTEST_LOG_FILE"] = str(log)
+        kill = {step: number if step == killed else 0 for step in steps}
+        _, pushing = stage.run(LOGGER, "push", "--force", kill=kill["push"], KILL_RECEIVE=str(kill["receive"]))
+        _, ingesting = stage.run(ARCHIVE, "--root", str(stage.archive), *INGEST, kill=kill["ingest"])
+        for _ in range(2):  # a record takes them along, or they go alone
+            stage.run(LOGGER, "push", "--force")
+            stage.run(ARCHIVE, "--root", str(stage.archive), *INGEST)
+        code, said = stage.process(
+            ARCHIVE, "--root", str(stage.archive), "logs", "--from", "2026-01-01", "--format", "json"
+        )
+        rows = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+        found = sorted(row["fields"]["number"] for row in rows if row["event"] == "numbered")
+        assert (code, found) == (0, [1, 2, 3, 4, 5, 6]), f"{killed} killed at {number}: {said}"
+        return {"push": pushing, "receive": 30, "ingest": ingesting}[killed]
+
+    for killed in steps:
+        every = int(os.environ.get("LOG_STEP", "5"))  # 1 walks all points
+        assert walk(stages, lambda stage, number: act(stage, number, killed), step=every) > 10  # noqa: B023  # at once
+
+
 def test_receive(stages):
     stages, sent = prepared(stages, lambda stage: stage.fill(3))
 

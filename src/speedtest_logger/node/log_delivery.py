@@ -152,7 +152,7 @@ def due_alone(settings: Settings, spool: Spool, *, force: bool) -> bool:
         return False
     moments = [(spool.read_state(name) or {}).get("at") for name in (STATE, TRIED)]
     tried = max((at for at in moments if isinstance(at, (int, float))), default=0)
-    return force or not 0 <= time.time() - tried < ALONE_SECONDS
+    return force or abs(time.time() - tried) >= ALONE_SECONDS
 
 
 def deliver_alone(settings: Settings, spool: Spool, said: greeting.Greeting, events: Log) -> None:

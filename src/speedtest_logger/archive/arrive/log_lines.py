@@ -9,7 +9,9 @@ inbox, or comes while the disk is low, stays on the node. Standard library only:
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from speedtest_logger import wire
@@ -35,19 +37,21 @@ PATIENCE = 300  # s that lines wait for a larger one to be worth that
 class Lines:
     """The lines of one delivery: what was kept of them, and how many were not."""
 
-    inbox: Incoming
+    inbox: Incoming | None  # None: no lines are taken just now
     as_line: Callable[[dict[str, Any]], bytes]
     room: float  # bytes that may still be kept today
-    open: bool = True  # whether lines are taken at all just now
     carriers: int = 0
     size: int = 0
     kept: int = 0
     left_out: int = 0
 
     @classmethod
-    def of(cls, inbox: Incoming, as_line: Callable[[dict[str, Any]], bytes], stands: Standing, limits: Limits) -> Lines:
-        """Those of a delivery that begins now."""
+    def of(cls, folder: Path, as_line: Callable[[dict[str, Any]], bytes], stands: Standing, limits: Limits) -> Lines:
+        """Those of a delivery that begins now, into a folder of the inbox."""
         used = stands.log_bytes if stands.log_day == day_of(stands.at) else 0.0
+        inbox = None
+        with suppress(OSError):
+            inbox = Incoming(folder, limits.log_inbox_mb * MB)
         return cls(inbox, as_line, limits.log_day_mb * MB - used)
 
     def count(self, line: bytes) -> bool:
@@ -59,7 +63,7 @@ class Lines:
         if self.size > PARSED_BYTES:
             self.left_out += 1
             return True
-        return not self.open
+        return self.inbox is None
 
     def take(self, row: dict[str, Any]) -> None:
         """Keep what a line carries. Raises RecordError for what no node sends."""
@@ -84,25 +88,30 @@ class Lines:
     def add(self, content: bytes) -> bool:
         """Put a line into the inbox; False where it is full or the disk is: all of the delivery's stay on the node."""
         try:
-            if self.open:
+            if self.inbox:
                 self.inbox.add(content)
         except (RefusedError, OSError):
             self.close()
-        return self.open
+        return self.inbox is not None
 
     def close(self) -> None:
         """Take nothing: the node keeps its lines, and sends them again."""
-        self.open = False
         self.kept = self.left_out = 0
-        self.inbox.discard()
+        self.discard()
+        self.inbox = None
+
+    def discard(self) -> None:
+        """Remove what was not sealed."""
+        if self.inbox:
+            self.inbox.discard()
 
     def seal(self, name: str, stands: Standing) -> bool:
         """Make durable what was kept; returns whether the node may forget its lines."""
-        if not self.open:
-            return False
         counted = stands.log_left_out + self.left_out
         noted = counted and stands.at - stands.log_noted >= NOTED_SECONDS
         if noted and not self.add(self.as_line({"left_out": counted})):
+            return False
+        if self.inbox is None:
             return False
         try:
             self.inbox.seal(name, with_digest=False)
@@ -147,4 +156,4 @@ def are_due(layout: Layout, now: float) -> bool:
     if file is None or file.size <= max(SMALL_BYTES, sum(max(BLOCK, each.size) for each in found.values())):
         return True
     oldest = min(each.mtime_ns for each in found.values()) / 1e9
-    return not 0 <= now - oldest < PATIENCE
+    return abs(now - oldest) > PATIENCE

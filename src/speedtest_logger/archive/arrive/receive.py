@@ -176,7 +176,7 @@ class Delivery:
         """Remove what was not sealed."""
         self.inbox.discard()
         self.raw_inbox.discard()
-        self.log.inbox.discard()
+        self.log.discard()
 
 
 def receive(layout: Layout, node: str, stream: BinaryIO, limits: Limits) -> dict[str, Any]:
@@ -192,7 +192,7 @@ def receive(layout: Layout, node: str, stream: BinaryIO, limits: Limits) -> dict
             rules_for(layout.root, node, now, limits),
             Incoming(layout.inbox / node, limits.inbox_mb * MB),
             Incoming(layout.raw_inbox / node, limits.raw_inbox_mb * MB),
-            Lines.of(Incoming(layout.log_inbox / node, limits.log_inbox_mb * MB), as_line, stands, limits),
+            Lines.of(layout.log_inbox / node, as_line, stands, limits),
         )
         try:
             admit(layout, delivery, stands, limits)

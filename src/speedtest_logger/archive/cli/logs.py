@@ -111,7 +111,7 @@ def encoded(batch: Any, form: str) -> Iterator[bytes]:
         if form == "json":
             yield (json.dumps(row) + "\n").encode()
         elif form == "csv":
-            cells = [*(row[name] for name in ("at", "node", "level", "event")), json.dumps(row["fields"])]
+            cells = [*(printable(row[name]) for name in ("at", "node", "level", "event")), json.dumps(row["fields"])]
             yield render.csv_lines([[render.csv_value(cell) for cell in cells]])
         else:
             said = f"{row['at']} {row['node']} {row['level']:<7} {row['event']} {logs.words(row['fields'])}"

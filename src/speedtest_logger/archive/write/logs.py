@@ -10,21 +10,23 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from speedtest_logger.archive.arrive import inbox
 from speedtest_logger.archive.arrive.chunks import UnreadableError, cause
 from speedtest_logger.archive.arrive.log_lines import encodable
 from speedtest_logger.archive.format import parquet
-from speedtest_logger.archive.format.layout import CROCKFORD, Layout
+from speedtest_logger.archive.format.layout import CROCKFORD, Layout, day_of
 from speedtest_logger.archive.format.schema import LOG_SCHEMA, check_version
 from speedtest_logger.archive.write.attempts import Attempts
 from speedtest_logger.errors import DamagedFileError, RecordError, StorageError
@@ -33,14 +35,16 @@ from speedtest_logger.log import PRIORITIES
 from speedtest_logger.record import unix_time, utc_text
 
 Row = dict[str, Any]
-Places = dict[str, dict[str, int]]  # the last place that is known of each file of a node's log
+Places = dict[str, dict[str, int]]  # the last place of each file of a node's log
 CHUNK_BYTES = 4_000_000  # of a node's deliveries that are read together
 BATCH_BYTES = 32_000_000  # that are written together
 GROUP_ROWS = 16_384  # of a row group: a search leaves out those of other nodes and times
 AHEAD_SECONDS = 300  # that a node's clock may be ahead; later times are those of the arrival
 FILES = 24  # of a node's log that are remembered: twice as many as it has
 LONGEST_EVENT = 100
-STATE, STATE_BYTES = "log-places.json", 64_000_000
+STATE_BYTES = 64_000_000
+PLACE = ("node", "file", "offset")
+LAST = ("node", "file", "offset_max")
 ORDER = ("node", "at", "file", "offset")
 SET_ASIDE = "damaged-"
 LEFT_OUT = "lines_left_out"
@@ -67,7 +71,7 @@ class Taking:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self.places = read_places(layout)
+        self.earlier = Earlier(layout)
         self.added = 0
 
     def take(self, files: list[Path]) -> None:
@@ -96,18 +100,25 @@ class Taking:
                 inbox.keep_damaged(self.layout, inbox.Damaged(file, line, error))
 
     def write(self, batch: Batch) -> None:
-        """Make a batch durable, remember how far it goes, and remove its deliveries. Raises OSError, StorageError."""
+        """Make a batch durable and remove its deliveries. Raises OSError, StorageError."""
+        if batch.days:
+            self.earlier.go_on_to(max(batch.days))
         for day, rows in sorted(batch.days.items()):
-            self._write_day(self.layout.log_file(day), rows)
-        if batch.files:
-            write_durably(self.layout.state / STATE, json.dumps(self.places).encode())
+            self._write_day(day, rows)
         for file in batch.files:
             file.unlink(missing_ok=True)
 
-    def _write_day(self, file: Path, rows: list[Row]) -> None:
+    def _write_day(self, day: str, rows: list[Row]) -> None:
+        file = self.layout.log_file(day)
         old = self._old(file)
-        note(self.places, old)  # a run that was killed may not have written how far it got
-        fresh = [row for row in rows if self._is_new(row)]
+        theirs = old.filter(pc.is_in(old["node"], pa.array(sorted({row["node"] for row in rows}))))
+        known = set(zip(*(theirs[name].to_pylist() for name in PLACE), strict=True))
+        fresh = []
+        for row in rows:
+            place = tuple(row[name] for name in PLACE)
+            if place not in known and not self.earlier.knows(day, place):
+                known.add(place)
+                fresh.append(row)
         if not fresh:
             return
         table = pa.concat_tables([old, pa.Table.from_pylist(fresh, LOG_SCHEMA)])
@@ -138,41 +149,50 @@ class Taking:
             sync_directory(file.parent)
             return LOG_SCHEMA.empty_table()
 
-    def _is_new(self, row: Row) -> bool:
-        new: bool = row["offset"] > self.places.get(row["node"], {}).get(row["file"], -1)
-        if new:
-            remember(self.places, row["node"], row["file"], row["offset"])
-        return new
 
+class Earlier:
+    """How far each file of each node's log had come in before a day: a line may come again on another day.
 
-def remember(places: Places, node: str, file: str, offset: int) -> None:
-    """Note how far a file of a node's log is known; those that were met last are kept."""
-    known = places.setdefault(node, {})
-    known[file] = max(offset, known.pop(file, -1))
-    if len(known) > FILES:
-        del known[next(iter(known))]
+    It follows from the dataset and is noted in state/log-places.json once a day. Lines that are taken in later than
+    others of their day, as after a failure, are looked up in the day's file alone: none is left out for being late.
+    """
 
+    def __init__(self, layout: Layout) -> None:
+        self.layout, self.file = layout, layout.state / "log-places.json"
+        self.day, self.places = "", Places()
+        with suppress(OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+            content = json.loads(read_bounded(self.file, STATE_BYTES))
+            places = {
+                str(node): {str(name): int(offset) for name, offset in files.items()}
+                for node, files in content["places"].items()
+            }
+            if date.fromisoformat(content["day"]) <= date.fromisoformat(utc_text(time.time())[:10]):
+                self.day, self.places = content["day"], places
 
-def read_places(layout: Layout) -> Places:
-    """How far the log of each node is known; looked up in the dataset where the note of it is lost."""
-    with suppress(OSError, ValueError, TypeError, AttributeError, RecursionError):
-        content = json.loads(read_bounded(layout.state / STATE, STATE_BYTES))
-        return {
-            str(node): {str(file): int(offset) for file, offset in known.items()} for node, known in content.items()
-        }
-    places: Places = {}
-    for file in layout.log_files():
-        with suppress(DamagedFileError, StorageError):
-            for rows in parquet.groups(parquet.ParquetFile(file), ["node", "file", "offset"]):
-                note(places, rows)
-    return places
+    def go_on_to(self, day: str) -> None:
+        """Look at the days from the one that is known up to another. Raises OSError."""
+        if day <= self.day:
+            return
+        for file in self.layout.log_files(first=self.day):
+            with suppress(DamagedFileError, StorageError):
+                if day_of(file) < day:
+                    for rows in parquet.groups(parquet.ParquetFile(file), list(PLACE)):
+                        self._note(rows)
+        self.day = day
+        write_durably(self.file, json.dumps({"day": self.day, "places": self.places}).encode())
 
+    def _note(self, rows: pa.Table) -> None:
+        last = rows.group_by(["node", "file"]).aggregate([("offset", "max")])
+        for node, file, offset in zip(*(last[name].to_pylist() for name in LAST), strict=True):
+            known = self.places.setdefault(node, {})
+            known[file] = max(offset, known.pop(file, -1))
+            if len(known) > FILES:
+                del known[next(iter(known))]
 
-def note(places: Places, rows: pa.Table) -> None:
-    """Note how far rows of the dataset go."""
-    last = rows.group_by(["node", "file"]).aggregate([("offset", "max")])
-    for row in zip(*(last[name].to_pylist() for name in ("node", "file", "offset_max")), strict=True):
-        remember(places, *row)
+    def knows(self, day: str, place: tuple[Any, ...]) -> bool:
+        """Whether a line that came in on a day is one that came in on an earlier one."""
+        node, file, offset = place
+        return day == self.day and offset <= self.places.get(node, {}).get(file, -1)
 
 
 def ingest(taking: Taking, attempts: Attempts, most_bytes: int) -> list[str]:
