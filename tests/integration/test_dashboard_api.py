@@ -110,7 +110,7 @@ def test_no_name_is_a_path_or_sql(app, client, text):
     for path in ("nodes", "locations", "records"):
         answer = client.get(f"/api/v1/{path}/{quote(text, safe='')}")
         assert answer.status_code in (404, 422) or (answer.status_code == 200 and text == ""), (path, answer.text)
-    for path in ("series", "records", "cells", "week", "coverage", "outages", "report"):
+    for path in ("series", "records", "cells", "week", "coverage", "outages", "report", "logs"):
         for name in ("location", "node"):
             answer = client.get(f"/api/v1/{path}", params={"location": "home", name: text})
             assert answer.status_code == 422 or (path == "report" and name == "node"), (path, name, answer.text)

@@ -46,6 +46,8 @@ PAGES = {
     "fleet-of-nodes": "/fleet?by=node&sort=-outages&range=90d",
     "compare": "/compare?location=home&location=flat-3&range=7d",
     "outages": "/outages",
+    "logs": "/logs",
+    "logs-searched": "/logs?node=attic&level=warning&text=Timeout&range=7d",
     "system": "/system",
     "record": "/record/RUN",
     "year": "/line/home/year/2026",

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -286,7 +287,7 @@ def test_lines_of_the_log(stages):
 
     for killed in steps:
         every = int(os.environ.get("LOG_STEP", "5"))  # 1 walks all points
-        assert walk(stages, lambda stage, number: act(stage, number, killed), step=every) > 10  # noqa: B023  # at once
+        assert walk(stages, partial(act, killed=killed), step=every) > 10
 
 
 def test_receive(stages):

@@ -32,7 +32,7 @@ complete -c speedtest-dashboard -n '__fish_seen_subcommand_from health' -l time-
 complete -c speedtest-dashboard -n '__fish_seen_subcommand_from hash-password' -s h -l help -d 'show this help message and exit'
 complete -c speedtest-dashboard -n '__fish_seen_subcommand_from new-key' -s h -l help -d 'show this help message and exit'
 complete -c speedtest-dashboard -n '__fish_seen_subcommand_from new-key' -l name -r -F -d 'what uses it'
-complete -c speedtest-dashboard -n '__fish_seen_subcommand_from new-key' -l scopes -r -F -d 'with commas between them: read, raw, metrics, quiet, annotate'
+complete -c speedtest-dashboard -n '__fish_seen_subcommand_from new-key' -l scopes -r -F -d 'with commas between them: read, raw, metrics, quiet, annotate, logs'
 complete -c speedtest-dashboard -n '__fish_seen_subcommand_from new-key' -l expires -r -F -d 'its last day (UTC); default: it never ends'
 complete -c speedtest-dashboard -n '__fish_seen_subcommand_from new-share' -s h -l help -d 'show this help message and exit'
 complete -c speedtest-dashboard -n '__fish_seen_subcommand_from new-share' -l location -r -F -d 'the place whose page it shows'

@@ -33,7 +33,7 @@ from speedtest_logger.dashboard.throttle import Throttle
 from speedtest_logger.dashboard.users import User
 
 ANYONE = ""
-OF_USERS = frozenset({"read", "raw", "quiet", "annotate"})
+OF_USERS = frozenset({"read", "raw", "quiet", "annotate", "logs"})
 OPEN_MOUNTS = ("/static",)
 COOKIE = "speedtest_session"
 AT_ONCE = 2  # passwords that are looked at: each takes 32 MiB and a tenth of a second

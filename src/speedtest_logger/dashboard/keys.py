@@ -19,7 +19,7 @@ from typing import Any
 from speedtest_logger import domains
 from speedtest_logger.dashboard import listed
 
-SCOPES = ("read", "raw", "metrics", "quiet", "annotate")
+SCOPES = ("read", "raw", "metrics", "quiet", "annotate", "logs")
 KEY = re.compile(r"stk_([A-Za-z0-9]{8})_[A-Za-z0-9_-]{43}", re.ASCII)
 TOKEN = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 SHA256 = re.compile("[0-9a-f]{64}", re.ASCII)

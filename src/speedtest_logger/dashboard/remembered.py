@@ -29,6 +29,7 @@ from speedtest_logger.files import identity
 LARGEST, TOGETHER = 1_000_000, 32_000_000  # bytes of one answer, and of all
 PATHS = ("/line/", "/fleet", "/compare", "/outages", "/kiosk", "/badge/", "/api/v1/")  # and the first page
 REPORT = "/report"  # is large, and asked for once
+LOGS = "/api/v1/logs"  # change while nothing else does
 OF_THE_ANSWER = ("host", "accept", "accept-encoding")  # headers that make it another one
 
 
@@ -68,7 +69,7 @@ class Remembered:
             return None
         connection = HTTPConnection(scope)
         path = connection.url.path
-        kept = path == "/" or (path.startswith(PATHS) and not path.endswith(REPORT))
+        kept = path == "/" or (path.startswith(PATHS) and not path.startswith(LOGS) and not path.endswith(REPORT))
         anew = "no-cache" in connection.headers.get("cache-control", "").lower()
         if not kept or anew or "if-none-match" in connection.headers:
             return None

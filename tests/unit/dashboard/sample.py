@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
+from datetime import datetime, timezone
 from types import SimpleNamespace
 
+import pyarrow as pa
+
 from speedtest_logger.archive.format import json_lines
+from speedtest_logger.archive.format.schema import LOG_SCHEMA
+from speedtest_logger.archive.read import logs
 from speedtest_logger.archive.read.coverage import Cover
 from speedtest_logger.dashboard.figures import (
     Cells,
@@ -244,6 +250,21 @@ class SampleFigures:
 
     def raw(self, _: dict) -> bytes | None:
         return f'{{"said": "{SCRIPT}"}}'.encode()
+
+    def logs(self, wanted: logs.Wanted) -> logs.Found:
+        said = (
+            ("attic", "info", "record", {"status": "ok", "download_bps": 2.4e8}),
+            ("cellar", "warning", "try_failed", {"engine": "ookla", "message": f"Timeout: {SCRIPT}"}),
+            (SCRIPT, "error", HOSTILE, {HOSTILE: SCRIPT, "escape": "\x1b[2J\u202e", "long": "x" * 900}),
+        )
+        rows = [
+            {"at": datetime.fromtimestamp(self.at - 60 * number, timezone.utc), "node": node, "level": level,
+             "event": event, "fields": json.dumps(fields), "file": "a", "offset": number}
+            for number, (node, level, event, fields) in enumerate(said)
+            if wanted.nodes is None or node in wanted.nodes
+        ]  # fmt: skip
+        lines = pa.Table.from_pylist(rows[::-1], LOG_SCHEMA)
+        return logs.Found(lines, None if wanted.before else '["older"]', ["2026-11-20"])
 
     def records(self, *_, location=None, node=None, status=None, limit=100, **__):
         rows = [

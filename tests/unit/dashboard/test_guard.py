@@ -169,7 +169,7 @@ def test_a_user_may_read_see_raw_output_quieten_and_annotate(guarded, client):
     browser = client(app, Origin=HOME)
     browser.post("/login", data={"name": "eva", "password": PASSWORD})
     assert {scope: browser.get(f"/{scope}").status_code for scope in SCOPES} == {
-        "read": 200, "raw": 200, "metrics": 403, "quiet": 200, "annotate": 200,
+        "read": 200, "raw": 200, "metrics": 403, "quiet": 200, "annotate": 200, "logs": 200,
     }  # fmt: skip
 
 

@@ -25,7 +25,17 @@ from speedtest_logger.dashboard.keeper import Keeper
 from speedtest_logger.record import utc_text
 
 STEP = 600
-PAGES = ("/", "/kiosk", "/line/home", "/fleet", "/outages", "/system", "/line/home/year/2026", "/badge/home.svg")
+PAGES = (
+    "/",
+    "/kiosk",
+    "/line/home",
+    "/fleet",
+    "/outages",
+    "/logs",
+    "/system",
+    "/line/home/year/2026",
+    "/badge/home.svg",
+)
 ANSWERS = ("/api/v1/locations", "/api/v1/series?location=home", "/api/v1/records", "/api/status", "/health")
 
 

@@ -98,6 +98,26 @@ class Coverages(BaseModel):
 
 
 @dataclass(frozen=True)
+class LogLine:
+    """A line of a node's log: when it was written, and its fields beside these."""
+
+    at: str
+    node: str
+    level: str
+    event: str
+    fields: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class LogLines:
+    """Lines, the newest last; `next` is the cursor for those before them; `unreadable`: days whose lines are lost."""
+
+    lines: list[LogLine]
+    next: str | None
+    unreadable: list[str]
+
+
+@dataclass(frozen=True)
 class Seen:
     """When a node was heard of for the last time, and what it said of itself."""
 

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from speedtest_logger.archive.format.layout import Layout
-from speedtest_logger.archive.read import slots
+from speedtest_logger.archive.read import logs, slots
 from speedtest_logger.archive.read.local_time import Zone
 from speedtest_logger.archive.read.parts import Part
 from speedtest_logger.archive.read.rollup import VALUES, Rollups
@@ -187,6 +187,17 @@ class Figures:
     def raw(self, record: dict[str, Any]) -> bytes | None:
         """What a record's engine printed."""
         return of_records.raw(self.source, record)
+
+    def nodes_at(self, location: str | None, node: str | None) -> frozenset[str] | None:
+        """The nodes of a location now, or the one that is named; None: all nodes."""
+        if location is None:
+            return None if node is None else frozenset((node,))
+        there = frozenset(self.source.known().nodes.get(location, ()))
+        return there & {node} if node else there
+
+    def logs(self, wanted: logs.Wanted) -> logs.Found:
+        """Lines of nodes' logs, the newest last."""
+        return logs.search(self.source.layout, wanted)
 
     def system(self) -> list[Part]:
         """How the archive is, what is wrong first; since when at least, where nothing else tells."""

@@ -12,6 +12,7 @@ from speedtest_logger.dashboard.pages import (
     fleet,
     kiosk,
     line,
+    logs,
     notes,
     now,
     outages,
@@ -27,6 +28,6 @@ render.templates().filters.update(shown.FILTERS | drawn.FILTERS)
 render.templates().globals.update(shown.GLOBALS)
 
 router = APIRouter(include_in_schema=False)
-for page in (now, line, fleet, outages, system, record, report, kiosk, badge, year, notes):
+for page in (now, line, fleet, outages, system, record, report, kiosk, badge, year, notes, logs):
     router.include_router(page.router, dependencies=[Depends(may("read"))])
 router.include_router(share.router, dependencies=[Depends(may(ANYONE))])
