@@ -74,6 +74,11 @@ TERMS = (
     Term("snapshot", "links to month files, so that a reader sees one moment; of restic: one backup"),
     Term("repair", "make a damaged file right again, from a backup or from the nodes", ("mend", "mends", "mended")),
     Term("accept", "have the manifest go on from a file that differs and cannot be repaired"),
+    Term(
+        "log",
+        "what a node's logger did, as JSON lines: delivered behind the records, kept in the archive for some weeks, "
+        "and not proven by the manifest",
+    ),
     Term("prune", "remove old months, as a whole, with a line in the manifest"),
     # running a fleet
     Term("inventory", "what the machines are to be: the one place where that is said"),

@@ -26,6 +26,7 @@ from speedtest_logger.record import unix_time, utc_text
 
 LEVELS = tuple(PRIORITIES)  # from the least to the most urgent
 ORDER = [(name, "ascending") for name in ("at", "node", "file", "offset")]
+FIRST, TEXTS, LAST = ["at", "node", "level"], ["event", "fields"], ["file", "offset"]  # columns as they are needed
 SHOWN = ["at", "node", "level", "event", "fields"]
 DAY = 86_400
 AHEAD_SECONDS = 300  # that a line's time may be later than its arrival
@@ -88,12 +89,26 @@ def _matching(file: Path, wanted: Wanted, place: tuple[Any, ...] | None) -> Iter
     source = parquet.ParquetFile(file)
     check_version(source.schema_arrow.metadata, file)
     for group in range(source.num_row_groups):
-        if not _may_have(source, group, wanted):
-            continue
-        rows = source.read_row_group(group, LOG_SCHEMA.names).cast(LOG_SCHEMA)
-        with parquet.reading(file):
-            found = rows.filter(condition(wanted, place))
-            yield found.filter(says(found, wanted.text)) if wanted.text else found
+        if _may_have(source, group, wanted):
+            with parquet.reading(file):
+                yield _of_group(source, group, wanted, place)
+
+
+def _of_group(source: parquet.ParquetFile, group: int, wanted: Wanted, place: tuple[Any, ...] | None) -> pa.Table:
+    """The lines of a row group that are wanted; columns are read as far as there may be one."""
+    rows = source.read_row_group(group, FIRST + (LAST if place else []))
+    numbers = pc.indices_nonzero(mask(rows, wanted, place))
+    if not len(numbers):
+        return LOG_SCHEMA.empty_table()
+    texts = source.read_row_group(group, TEXTS)
+    if wanted.text:
+        numbers = numbers.filter(says(texts.take(numbers), wanted.text).combine_chunks())
+        if not len(numbers):
+            return LOG_SCHEMA.empty_table()
+    known = {name: of[name] for of in (rows, texts) for name in of.column_names}
+    rest = source.read_row_group(group, [name for name in LOG_SCHEMA.names if name not in known])
+    columns = {**known, **{name: rest[name] for name in rest.column_names}}
+    return pa.table([columns[name] for name in LOG_SCHEMA.names], LOG_SCHEMA.names).take(numbers).cast(LOG_SCHEMA)
 
 
 def _may_have(source: parquet.ParquetFile, group: int, wanted: Wanted) -> bool:
@@ -105,33 +120,34 @@ def _may_have(source: parquet.ParquetFile, group: int, wanted: Wanted) -> bool:
     return not times or (times[1].timestamp() >= wanted.start and times[0].timestamp() < wanted.end)
 
 
-def condition(wanted: Wanted, place: tuple[Any, ...] | None) -> pc.Expression:
+def mask(rows: pa.Table, wanted: Wanted, place: tuple[Any, ...] | None) -> pa.Array:
     """Which lines are wanted, but for their text."""
-    at = pc.field("at")
-    found = (at >= moment(wanted.start)) & (at < moment(wanted.end))
+    at = rows["at"]
+    found = pc.and_(pc.greater_equal(at, moment(wanted.start)), pc.less(at, moment(wanted.end)))
     if wanted.nodes is not None:
-        found &= pc.field("node").isin(sorted(wanted.nodes))
+        found = pc.and_(found, pc.is_in(rows["node"], pa.array(sorted(wanted.nodes), pa.string())))
     if wanted.level != LEVELS[0]:
-        found &= pc.field("level").isin(LEVELS[LEVELS.index(wanted.level) :])
-    return found & _before(place) if place else found
+        found = pc.and_(found, pc.is_in(rows["level"], pa.array(LEVELS[LEVELS.index(wanted.level) :])))
+    return pc.and_(found, _before(rows, place)) if place else found
 
 
-def _before(place: tuple[Any, ...]) -> pc.Expression:
+def _before(rows: pa.Table, place: tuple[Any, ...]) -> pa.Array:
     """Which lines come before one, in ORDER."""
-    found: pc.Expression | None = None
+    found = None
     for (name, _), value in reversed(list(zip(ORDER, place, strict=True))):
-        column = pc.field(name)
-        found = column < value if found is None else (column < value) | ((column == value) & found)
+        less, same = pc.less(rows[name], value), pc.equal(rows[name], value)
+        found = less if found is None else pc.or_(less, pc.and_(same, found))
     return found
 
 
-def says(rows: pa.Table, text: str) -> pa.Array:
+def says(rows: pa.Table, text: str) -> pa.ChunkedArray:
     """Which lines have a text in their event or fields, capitals or not; name=value too, as lines are shown."""
-    if NAMED.search(text):
-        pattern = NAMED.sub(r'\1":"?', re.escape(text).replace(r"\=", "="))
-        return pc.match_substring_regex(rows["fields"], pattern, ignore_case=True)
-    columns = (pc.match_substring(rows[name], text, ignore_case=True) for name in ("event", "fields"))
-    return pc.or_(*columns)
+    found = pc.match_substring(rows["fields"], max(text.split("="), key=len), ignore_case=True)
+    if not NAMED.search(text):
+        return pc.or_(found, pc.match_substring(rows["event"], text, ignore_case=True))
+    likely = pc.if_else(found, rows["fields"], "")  # a pattern takes longer
+    pattern = NAMED.sub(r'\1":"?', re.escape(text).replace(r"\=", "="))
+    return pc.match_substring_regex(likely, pattern, ignore_case=True)
 
 
 def moment(at: float) -> pa.Scalar:

@@ -2,8 +2,8 @@
 
     logs/year=YYYY/month=MM/day=DD/log.parquet      the lines of all nodes that came in that day, by node and time
 
-The manifest does not name them: they prove nothing and are removed by age. A file that cannot be read is set aside and
-a new one begun. What came in is known by node, file and place, so that a line that is sent twice is kept once.
+The manifest does not name them: they prove nothing and are removed by age. A file that cannot be read gets another
+name, and a new one is begun. What came in is known by node, file and place: a line that is sent twice is kept once.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Row = dict[str, Any]
 Places = dict[str, dict[str, int]]  # the last place of each file of a node's log
 CHUNK_BYTES = 4_000_000  # of a node's deliveries that are read together
 BATCH_BYTES = 32_000_000  # that are written together
-GROUP_ROWS = 16_384  # of a row group: a search leaves out those of other nodes and times
+GROUP_ROWS = 8_192  # of a row group: a search leaves out those of other nodes and times
 AHEAD_SECONDS = 300  # that a node's clock may be ahead; later times are those of the arrival
 FILES = 24  # of a node's log that are remembered: twice as many as it has
 LONGEST_EVENT = 100
@@ -135,7 +135,7 @@ class Taking:
         self.added += len(fresh)
 
     def _old(self, file: Path) -> pa.Table:
-        """What a day's file has; one that cannot be read is set aside. Raises StorageError for a later version's."""
+        """What a day's file has; one that cannot be read is renamed. Raises StorageError for a later version's."""
         if not os.path.lexists(file):
             return LOG_SCHEMA.empty_table()
         try:
@@ -295,8 +295,8 @@ def as_text(fields: Row) -> str:
 
 
 def problems(layout: Layout) -> list[str]:
-    """Files that were set aside, in words."""
+    """Files that could not be read, in words."""
     return [
-        f"{file} could not be read and was set aside: lines of logs of that day are lost; remove it"
+        f"{file} could not be read any more, and another one was begun: look at it, and remove it"
         for file in sorted(layout.logs.glob(f"year=*/month=*/day=*/{SET_ASIDE}*"))
     ]
