@@ -94,6 +94,13 @@ def query(sql: str, node: str = "archive") -> list[dict[str, Any]]:
     return rows
 
 
+def logs(*options: str, node: str = "archive") -> list[dict[str, Any]]:
+    """Lines of the fleet's logs, the inbox ingested first."""
+    on(node, "systemctl start speedtest-ingest.service")
+    said = on(node, f"speedtest-archive logs --format json {' '.join(options)}")
+    return [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+
+
 def coverage(*options: str, node: str = "archive") -> dict[str, dict[str, Any]]:
     """The archive's coverage by node, the inbox ingested first."""
     on(node, "systemctl start speedtest-ingest.service")

@@ -16,6 +16,7 @@ from fleet import (
     coverage,
     lab,
     login,
+    logs,
     on,
     pause,
     playbook,
@@ -34,6 +35,15 @@ INSIDE = f"docker exec {CONTAINER}"
 def slots() -> int:
     sql = "SELECT count(*) AS n FROM records WHERE status = 'ok' AND scheduled_at IS NOT NULL AND runtime = 'compose'"
     return query(sql, HUB)[0]["n"]
+
+
+def test_the_containers_log_is_in_the_archive():
+    def told() -> bool:
+        on(NODE, f"{INSIDE} speedtest-logger push --force")
+        return any(row["event"] == "record" for row in logs("--node", NODE, node=HUB))
+
+    wait_until("a line about a record", told, 240, NODE)
+    assert logs("--node", NODE, "--grep", "loop_started", node=HUB)
 
 
 def test_the_root_is_read_only_and_no_capability_is_left():

@@ -7,7 +7,7 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from fleet import between_slots, coverage, login, measure_by_hand, on, playbook, query, recap, wait_until
+from fleet import between_slots, coverage, login, logs, measure_by_hand, on, playbook, query, recap, wait_until
 from security import assert_sandboxed
 
 RATES = {"attic": (100, 40), "porch": (80, 40), "shed": (60, 40)}
@@ -39,6 +39,26 @@ def test_medians_lie_within_ten_percent_of_the_shaped_rates():
         assert row["down"] == pytest.approx(down, rel=0.1), row
         # librespeed-cli counts bytes as sent when they are in the socket's buffer: over 3 s that is visible
         assert row["up"] == pytest.approx(up, rel=0.1 if row["engine"] == "iperf3" else 0.35), row
+
+
+@pytest.mark.usefixtures("measured")
+def test_each_nodes_log_is_in_the_archive_line_by_line():
+    for node in RATES:
+        measure_by_hand(node)  # the delivery before it told the node that the archive takes lines
+        told = {
+            row["fields"]["run_id"] for row in logs("--node", node, "--grep", "status=ok") if row["event"] == "record"
+        }
+        kept = {row["run_id"] for row in query(f"SELECT run_id FROM records WHERE node = '{node}' AND status = 'ok'")}
+        assert told <= kept
+        assert len(told) >= 3, node
+    assert {row["node"] for row in logs("--last", "1h")} >= set(RATES)
+    assert "record" in on("archive", "speedtest-archive logs --node attic --limit 20")
+    # what the node keeps and what the archive has are the same lines
+    own = on("attic", "cat /var/log/speedtest-telemetry/speedtest-diag.log").splitlines()
+    lines = logs("--node", "attic", "--level", "debug", "--limit", "100000")
+    assert len(lines) == len({(row["at"], row["event"], str(row["fields"])) for row in lines})
+    assert 3 < len(lines) <= len(own)
+    assert on("archive", "find /srv/speedtest-archive/logs -name '*.parquet' ! -user speedtest-archive") == ""
 
 
 @pytest.fixture(scope="module")
