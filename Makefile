@@ -123,20 +123,22 @@ clean: ## remove environments and what was built
 TEST_PROGRAMS := iperf3:iperf3 speedtest-cli:speedtest-cli ssh:openssh-client systemd-analyze:systemd gpg:gnupg restic:restic \
   Rscript:r-base-core chromium-headless-shell:chromium-headless-shell caddy:caddy
 PEERS := /usr/sbin/sshd:openssh-server psql:postgresql npm:npm chromium-headless-shell:chromium-headless-shell
-.PHONY: tools peers promtool
+.PHONY: tools peers promtool amtool
 tools: PROGRAMS = $(TEST_PROGRAMS)
-tools: promtool
+tools: promtool amtool
 peers: PROGRAMS = $(PEERS)
 tools peers:
 	@missing=(); for pair in $(PROGRAMS); do command -v "$${pair%%:*}" >/dev/null || missing+=("$${pair##*:}"); done; \
 	if [ "$${#missing[@]}" -gt 0 ]; then echo "installing $${missing[*]}"; apt-get -qq update && \
 	  DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$${missing[@]}" >/dev/null; fi
 
-# what judges metrics is a program by itself; Debian 12 has it in the package of the server, which would be started
-promtool:
-	@command -v promtool >/dev/null || { echo "installing promtool"; folder=$$(mktemp -d) && cd $$folder && apt-get -qq update && \
-	  { apt-get -qq download promtool 2>/dev/null || apt-get -qq -o APT::Sandbox::User=root download prometheus; } && \
-	  dpkg --fsys-tarfile *.deb | tar --extract ./usr/bin/promtool && install usr/bin/promtool /usr/local/bin/ && rm -r $$folder; }
+# what judges Prometheus's files; the packages that have it would start servers, so it is taken out of them
+promtool: PACKAGES = promtool prometheus
+amtool: PACKAGES = prometheus-alertmanager
+promtool amtool:
+	@command -v $@ >/dev/null || { echo "installing $@"; folder=$$(mktemp -d) && cd $$folder && apt-get -qq update && \
+	  for package in $(PACKAGES); do apt-get -qq -o APT::Sandbox::User=root download $$package 2>/dev/null && break; done; \
+	  dpkg --fsys-tarfile *.deb | tar --extract ./usr/bin/$@ && install usr/bin/$@ /usr/local/bin/ && rm -r $$folder; }
 
 # Debian splits what `python3 -m venv` needs into a package of its own
 .PHONY: ensurepip

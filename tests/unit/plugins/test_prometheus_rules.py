@@ -1,0 +1,64 @@
+"""Prometheus' own judgement of the rules: each alert fires for its reason and ends with it, and the test can fail."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+import yaml
+from builders import ROOT
+
+RULES = ROOT / "roles/speedtest_monitoring/files/rules.yml"
+CASES = ROOT / "tests/fixtures/prometheus/rules.test.yml"
+GROUPS = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
+ALERTS = [rule["alert"] for group in GROUPS for rule in group["rules"] if "alert" in rule]
+RECORDS = [rule["record"] for group in GROUPS for rule in group["rules"] if "record" in rule]
+TESTS = yaml.safe_load(CASES.read_text(encoding="utf-8"))["tests"]
+ALWAYS = {"Watchdog"}
+
+
+def promtool(folder, groups, tests):
+    """`promtool test rules` with some rules and some cases."""
+    (folder / "rules.yml").write_text(yaml.safe_dump({"groups": groups}))
+    cases = {"rule_files": ["rules.yml"], "evaluation_interval": "1m", "tests": tests}
+    (folder / "cases.yml").write_text(yaml.safe_dump(cases))
+    return subprocess.run(
+        ["promtool", "test", "rules", "cases.yml"], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+def test_each_alert_fires_and_ends_and_each_figure_has_its_value(tmp_path):
+    done = promtool(tmp_path, GROUPS, TESTS)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_alert_is_seen_both_ways():
+    cases = [case for test in TESTS for case in test.get("alert_rule_test", [])]
+    assert {case["alertname"] for case in cases if case["exp_alerts"]} == set(ALERTS)
+    assert {case["alertname"] for case in cases if not case["exp_alerts"]} == set(ALERTS) - ALWAYS
+    asked = [case["expr"] for test in TESTS for case in test.get("promql_expr_test", [])]
+    assert set(asked) == set(RECORDS)
+
+
+@pytest.mark.parametrize("expression", ["vector(1) > 1", "vector(1)"], ids=["never fires", "always fires"])
+def test_a_rule_that_is_wrong_is_noticed(tmp_path, expression):
+    for alert in ALERTS:
+        if (alert, expression) == ("Watchdog", "vector(1)"):
+            continue
+        broken = [
+            {**group, "rules": [{**r, "expr": expression} if r.get("alert") == alert else r for r in group["rules"]]}
+            for group in GROUPS
+        ]
+        of_it = [t for t in TESTS if any(c["alertname"] == alert for c in t.get("alert_rule_test", []))]
+        done = promtool(tmp_path, broken, of_it)
+        assert done.returncode != 0, alert
+        assert alert in done.stdout + done.stderr
+
+
+def test_every_alert_says_what_it_is_what_to_do_and_how_grave():
+    for rule in [rule for group in GROUPS for rule in group["rules"] if "alert" in rule]:
+        assert rule["annotations"]["summary"]
+        if rule["alert"] not in ALWAYS:
+            assert rule["annotations"]["description"]
+        if rule["alert"] != "SpeedtestFinding":  # as grave as the archive says
+            assert rule["labels"]["severity"] in ("warning", "critical", "none")
