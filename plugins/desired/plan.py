@@ -70,7 +70,10 @@ def plan(desired: Desired, observed: dict[str, Any]) -> dict[str, Any]:
             {**item, "present": observed["units"].get(item["name"], {}).get("present", False)} for item in made["units"]
         ],
         "projects": started_anew(desired, made),
-        "absent_units": [name for name in unwanted(desired, observed) if differs(drift, unit_gone(name, observed))],
+        "absent_units": [
+            *[name for name in unwanted(desired, observed) if differs(drift, unit_gone(name, observed))],
+            *[name for item in gone_readers(desired, made) for name in item.get("stops", [])],
+        ],
         "absent_images": [
             image for name in desired.get("absent_images", []) for image in images_left(drift, name, observed)
         ],
@@ -187,11 +190,22 @@ def restarts(desired: Desired, made: dict[str, Any], observed: dict[str, Any], d
 
 def reloads(desired: Desired, made: dict[str, Any], observed: dict[str, Any], drift: list[str]) -> list[str]:
     """Running units, not ours, that must read a file of ours again."""
-    gone = [item for item in desired.get("absent_readers", []) if item["path"] in made["absent_paths"]]
-    changed = {name for item in made["files"] + gone for name in item.get("reloads", [])}
+    changed = {name for item in made["files"] + gone_readers(desired, made) for name in item.get("reloads", [])}
     owed = owing(desired, made, observed, "reloads") - changed
     drift += [f"unit {name}: has not read its new configuration" for name in sorted(owed)]
-    return sorted(name for name in changed | owed if observed["units"].get(name, {}).get("active"))
+    stopped = {name for item in gone_readers(desired, made) for name in item.get("stops", [])}
+    running = {name for name in changed | owed if observed["units"].get(name, {}).get("active")}
+    return sorted(running - stopped)
+
+
+def gone_readers(desired: Desired, made: dict[str, Any]) -> list[dict[str, Any]]:
+    """Files that go now, with the units of others that read them."""
+    return [item for item in desired.get("absent_readers", []) if above(item["path"], made["absent_paths"])]
+
+
+def above(path: str, paths: list[str]) -> bool:
+    """Whether a path is one of some, or lies in one."""
+    return any(path == one or path.startswith(f"{one}/") for one in paths)
 
 
 def owing(desired: Desired, made: dict[str, Any], observed: dict[str, Any], key: str) -> set[str]:

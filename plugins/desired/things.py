@@ -72,7 +72,10 @@ def directory(
 def file(
     path: str, content: str, *, restarts: Iterable[str] = (), when: bool = True, goes: Goes = Goes.OFF, **more: Any
 ) -> Thing:
-    """A file of root's; `restarts`: who reads it; `more`: owner, group, mode, reloads, secret, validate, older."""
+    """A file of root's; `restarts`: who reads it; `more`: owner, group, mode, reloads, secret, validate, older, stops.
+
+    `stops`: units of a package that are stopped and disabled with it when it goes: without it they are not ours.
+    """
     owned = {"owner": "root", "group": "root", "mode": "0644"}
     readers = {"restarts": list(restarts)} if restarts else {}
     return Thing("files", {"path": path, "content": content, **owned, **readers, **more}, when, goes)
@@ -161,9 +164,7 @@ def resolved(things: Iterable[Thing], state: str = "present", *, purge: bool = F
         # the last goes first: it may be in the group of the one before
         "absent_accounts": [thing.item["name"] for thing in reversed(gone) if thing.kind == "accounts"],
         "absent_images": [thing.item for thing in gone if thing.kind == "repositories"],
-        "absent_readers": [
-            {"path": thing.item["path"], "reloads": thing.item["reloads"]} for thing in gone if reloads(thing)
-        ],
+        "absent_readers": [readers(thing.item) for thing in gone if has_readers(thing)],
     }
     return {**made, **{name: found for name, found in lists.items() if found}}
 
@@ -180,9 +181,14 @@ def has_path(thing: Thing) -> bool:
     return thing.kind in (*PATHS, "leftovers")
 
 
-def reloads(thing: Thing) -> bool:
+def has_readers(thing: Thing) -> bool:
     """Whether units of others read a thing."""
-    return thing.kind == "files" and "reloads" in thing.item
+    return thing.kind == "files" and bool({"reloads", "stops"} & set(thing.item))
+
+
+def readers(item: Item) -> Item:
+    """A file and who reads it, or stops without it."""
+    return {name: item[name] for name in ("path", "reloads", "stops") if name in item}
 
 
 def outermost(paths: list[str], kept: set[str]) -> list[str]:

@@ -117,8 +117,16 @@ def text_before(path: str, largest: int) -> bytes | None:
         return stream.read(largest + 1)
 
 
+def drop_ins(path: str) -> str | None:
+    """The folder of systemd's drop-ins that a file lies in: it comes with its first file, and goes with its last."""
+    folder = os.path.dirname(path)
+    return folder if os.path.dirname(folder) == "/etc/systemd/system" and folder.endswith(".d") else None
+
+
 def write_file(item: Item, check: bool) -> bool:
     """One whose content is right keeps its inode; any other is replaced by a complete one, a link as well."""
+    if (beside := drop_ins(item["path"])) and not check and not os.path.isdir(beside):
+        make_directory({"path": beside, "owner": "root", "group": "root", "mode": "0755"}, check)
     content = item["content"].encode()
     if text_before(item["path"], len(content)) == content:
         return give_attributes(item, check)
@@ -179,6 +187,9 @@ def remove(item: Item, check: bool) -> bool:
         return True
     if not stat.S_ISDIR(seen.st_mode):
         os.unlink(item["path"])
+        if beside := drop_ins(item["path"]):
+            with contextlib.suppress(OSError):  # others' drop-ins stay, and so does it
+                os.rmdir(beside)
         return True
     for _, folders, names, folder in os.fwalk(item["path"], topdown=False):
         for name in [*names, *folders]:

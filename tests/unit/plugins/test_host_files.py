@@ -168,3 +168,17 @@ def test_what_cannot_be_removed_is_named(tmp_path):
     answer = made(absent=[str(tmp_path / "gone"), "/proc/self/status"])
     assert answer["failed"]
     assert answer["msg"].startswith("/proc/self/status: ")
+
+
+@pytest.mark.parametrize(
+    ("path", "folder"),
+    [
+        ("/etc/systemd/system/x.service.d/own.conf", "/etc/systemd/system/x.service.d"),
+        ("/etc/systemd/system/x.service", None),
+        ("/etc/systemd/system/x.service.d/below/own.conf", None),
+        ("/etc/ssh/sshd_config.d/own.conf", None),
+    ],
+)
+def test_a_folder_that_comes_and_goes_with_its_files_is_one_of_drop_ins(path, folder):
+    """That it does is shown by the scenario `monitoring`."""
+    assert host_files.drop_ins(path) == folder
