@@ -30,14 +30,16 @@ from plugins.desired import (
     speedtest_dashboard,
     speedtest_front,
     speedtest_logger,
+    speedtest_monitoring,
     speedtest_target,
 )
 from plugins.desired.observation import request_of, seen, together
 from plugins.desired.roles import ROLES_PATH, Wanted, wanted_by
 from plugins.filter.fleet import fleet_known, fleet_nodes
+from plugins.filter.monitoring import monitoring_fleet, monitoring_hosts
 from plugins.remote import source_of, with_arguments
 from speedtest_logger.inventory import roles, systems
-from speedtest_logger.inventory.found import ARCHIVE, DASHBOARD, FRONT, NODES, TARGETS, default_node_name
+from speedtest_logger.inventory.found import ARCHIVE, DASHBOARD, FRONT, MONITORING, NODES, TARGETS, default_node_name
 
 SECONDS = 60
 USES = {
@@ -46,6 +48,7 @@ USES = {
     FRONT: systems.ARCHIVE,
     TARGETS: systems.TARGET,
     NODES: systems.NODE,
+    MONITORING: systems.NODE,
 }
 # Roles whose desired state is the host's own: nothing of it comes from the rest of the fleet.
 OWN = {
@@ -90,6 +93,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         self.hostvars, self.groups = task_vars["hostvars"], task_vars["groups"]
+        self.members = {**self.groups, MONITORING: monitoring_hosts(self.groups)}
         if self._task.args["read"].get("refused"):
             return {**result, "failed": True, "msg": self._task.args["read"]["msg"]}
         hosts = list(task_vars["ansible_play_hosts"])
@@ -133,7 +137,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         if host in self.groups.get(NODES, []):
             given = self.of_fleet(host, state) if state else None
             wanted[speedtest_logger.ROLE] = self.wanted(speedtest_logger.ROLE, host, given) if given else None
+        if host in self.members[MONITORING]:
+            wanted[speedtest_monitoring.ROLE] = self.wanted(speedtest_monitoring.ROLE, host, self.watching(host))
         return wanted
+
+    def watching(self, host: str) -> dict[str, Any]:
+        """What the rest of the fleet means for a monitoring host or a node; empty where a variable cannot be read."""
+        try:
+            return {f"{speedtest_monitoring.ROLE}_fleet": monitoring_fleet(self.hostvars, self.groups, host)}
+        except (AnsibleError, TemplateError, LookupError, TypeError, ValueError) as error:
+            self.problems[host] = {"failed": True, "msg": str(error)}
+            return {}
 
     def contained(self, group: str, host: str) -> bool:
         """Whether what a group's role has on a host runs in a container."""
@@ -186,10 +200,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
 
     def due(self, host: str, looked: Seen | None) -> list[str]:
         """The groups of the hosts whose roles have something to do; `due_` and whose group it is."""
-        groups = [group for group in USES if host in self.groups.get(group, [])]
+        groups = [group for group in USES if host in self.members.get(group, [])]
         if looked is None:
             return [f"due_{group}" for group in groups]
-        of_group = {**OWN, NODES: speedtest_logger.ROLE}
+        of_group = {**OWN, NODES: speedtest_logger.ROLE, MONITORING: speedtest_monitoring.ROLE}
         found = []
         for group in groups:
             its = [of_group[group], *([docker_host.ROLE] if self.contained(group, host) else [])]

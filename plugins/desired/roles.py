@@ -12,6 +12,7 @@ from plugins.desired import (
     speedtest_dashboard,
     speedtest_front,
     speedtest_logger,
+    speedtest_monitoring,
     speedtest_target,
 )
 from plugins.desired.things import Desired, resolved
@@ -24,6 +25,7 @@ MODULES: dict[str, Any] = {
         speedtest_archive,
         speedtest_dashboard,
         speedtest_front,
+        speedtest_monitoring,
         speedtest_target,
         docker_host,
     )

@@ -18,6 +18,7 @@ ROLES = (
     "speedtest_archive",
     "speedtest_dashboard",
     "speedtest_front",
+    "speedtest_monitoring",
     "speedtest_target",
     "speedtest_logger",
 )

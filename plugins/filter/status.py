@@ -46,6 +46,7 @@ ROLES = {
     "speedtest_archive": "archive",
     "speedtest_dashboard": "dashboard",
     "speedtest_front": "front",
+    "speedtest_monitoring": "monitoring",
     "speedtest_targets": "target",
     "speedtest_nodes": "logger",
 }
@@ -73,7 +74,9 @@ def observed(hostvars: Any, host: str, role: str) -> dict[str, Any] | None:
         return {**found, "drift": None} if "programs" in found else None
     contained = hostvars[host].get(f"speedtest_{role}_runtime") == "compose"
     docker = seen_of(hostvars, host, "docker_host") if contained else {}
-    return {**found, "drift": [*docker.get("plan", {}).get("drift", []), *found["plan"]["drift"]]}
+    exporter = seen_of(hostvars, host, "speedtest_monitoring") if role == "logger" else {}
+    besides = [words for each in (docker, exporter) for words in each.get("plan", {}).get("drift", [])]
+    return {**found, "drift": [*besides, *found["plan"]["drift"]]}
 
 
 def silence(hostvars: Any, host: str, role: str) -> tuple[str, str]:
@@ -245,6 +248,20 @@ def front_cell(variables: Any, seen: dict[str, Any]) -> str:
     return "NOT RUNNING" if seen["plan"].get("units") else f"https://{name}{'' if int(port) == 443 else f':{port}'}"
 
 
+def monitoring_cell(variables: Any, seen: dict[str, Any]) -> str:
+    """Where Prometheus listens, that its files are there, or that something of it does not run."""
+    known = roles.known()
+    state, mode, bind, port = (
+        variables.get(f"speedtest_monitoring_{name}", known[f"speedtest_monitoring_{name}"].default)
+        for name in ("state", "mode", "bind", "port")
+    )
+    if state == "absent":
+        return "absent"
+    if seen["plan"].get("units"):
+        return "NOT RUNNING"
+    return "files" if mode == "files" else f"{f'[{bind}]' if ':' in str(bind) else bind}:{port}"
+
+
 def coverage_cells(archived: dict[str, Any]) -> Row:
     """The archive's view of a node's last 24 hours."""
     cover = archived.get("coverage")
@@ -277,7 +294,7 @@ def fleet_status(
     problems: list[str] = []
     rows: list[Row] = []
     archived: dict[str, Any] = {}
-    for group in ("speedtest_archive", "speedtest_dashboard", "speedtest_front", "speedtest_targets"):
+    for group in [group for group in ROLES if group != "speedtest_nodes"]:
         for host in [host for host in groups.get(group, []) if host in hosts]:
             seen = observed(hostvars, host, ROLES[group])
             row = {**dict.fromkeys(COLUMNS, ""), "node": f"{host} ({ROLES[group]})"}
@@ -291,11 +308,13 @@ def fleet_status(
                 rows[-1]["status"] = dashboard_cell(host, hostvars[host], seen, problems)
             if group == "speedtest_front":
                 rows[-1]["status"] = front_cell(hostvars[host], seen)
+            if group == "speedtest_monitoring":
+                rows[-1]["status"] = monitoring_cell(hostvars[host], seen)
             if group == "speedtest_archive":
                 archived = archive_state(hostvars[host], host, seen, rows[-1], problems)
     nodes = [host for host in groups.get("speedtest_nodes", []) if host in hosts]
     rows = [node_row(hostvars, host, archived, problems, now) for host in nodes] + rows
-    problems += access_problems(hostvars, groups, hosts, archive or {})
+    problems = list(dict.fromkeys([*problems, *access_problems(hostvars, groups, hosts, archive or {})]))
     table = aligned(rows)
     ending = [f"- {words}" for words in problems] or [first_slots(hostvars, nodes) or WELL]
     return {"table": table, "problems": problems, "said": ["", *table, "", LEGEND, "", *ending]}

@@ -9,11 +9,21 @@ from functools import cache
 from pathlib import Path
 
 from speedtest_logger.inventory import roles
-from speedtest_logger.inventory.found import ARCHIVE, DASHBOARD, FRONT, NODES, TARGETS, Inventory, Problem, Problems
+from speedtest_logger.inventory.found import (
+    ARCHIVE,
+    DASHBOARD,
+    FRONT,
+    MONITORING,
+    NODES,
+    TARGETS,
+    Inventory,
+    Problem,
+    Problems,
+)
 
 OURS = re.compile("speedtest|docker_host_|managed_host_")
 OURS_OR_LIKE = re.compile(r"[a-z]{2,}[_-].*_|speed|docker_?host|managed_?host|fleet_archive", re.IGNORECASE)
-GROUPS = (NODES, ARCHIVE, DASHBOARD, FRONT, TARGETS)
+GROUPS = (NODES, ARCHIVE, DASHBOARD, FRONT, MONITORING, TARGETS)
 MADE = ("speedtest_upgrades",)  # nodes.yml makes it
 ENDINGS = (".yml", ".yaml", ".json")
 COPY_EXAMPLE = "copy the example, `cp -r inventory/homelab inventory/mine`, and put your machines into its hosts.yml"

@@ -11,15 +11,17 @@ from pathlib import Path
 from speedtest_logger import __version__, domains, schedule
 from speedtest_logger.engines.catalogue import ENGINES
 from speedtest_logger.engines.contract import server_host
+from speedtest_logger.inventory import monitoring as watching
 from speedtest_logger.inventory import roles
 from speedtest_logger.inventory.environment import environment
-from speedtest_logger.inventory.found import BadValueError, Inventory, Problem, Problems, View, seen
+from speedtest_logger.inventory.found import DASHBOARD as DASHBOARD_GROUP
+from speedtest_logger.inventory.found import NODES, BadValueError, Inventory, Problem, Problems, View, seen
 from speedtest_logger.inventory.settings import in_variables, variable_of
 from speedtest_logger.inventory.tables.front import LETS_ENCRYPT
 from speedtest_logger.node import config
 
 LOGGER, BACKUP, LIMIT = "speedtest_logger_", "speedtest_archive_backup_", "speedtest_archive_limit_"
-DASHBOARD, FRONT = "speedtest_dashboard_", "speedtest_front_"
+DASHBOARD, FRONT, MONITORING = "speedtest_dashboard_", "speedtest_front_", "speedtest_monitoring_"
 ROLES = ("speedtest_logger", "speedtest_archive", "speedtest_dashboard", "speedtest_target")
 CONTAINED = ("speedtest_logger", "speedtest_dashboard")  # roles that can run in a container
 Relation = Callable[[View], Iterator[Problem]]
@@ -31,11 +33,16 @@ DIRECTORIES = {
     "speedtest_target": ("dir", "config_dir"),
 }
 # What the roles make under names of their own.
-OWN_ACCOUNTS = {"speedtest-backup": "backups have", "speedtest-front": "the front has"}
+OWN_ACCOUNTS = {
+    "speedtest-backup": "backups have",
+    "speedtest-front": "the front has",
+    "prometheus": "Debian's Prometheus has",
+}
 OWN_DIRECTORIES = {
     "speedtest_archive": ("/etc/speedtest-archive", "/var/cache/speedtest-backup"),
     "speedtest_dashboard": ("/etc/speedtest-dashboard",),
     "speedtest_front": ("/etc/speedtest-front", "/var/lib/speedtest-front"),
+    "speedtest_monitoring": ("/etc/speedtest-monitoring", "/var/lib/speedtest-monitoring"),
 }
 # Of each pair the first must not be below the second.
 AT_LEAST = (
@@ -71,6 +78,8 @@ def of_host(view: View, inventory: Inventory) -> Iterator[Problem]:
     for role in ("speedtest_logger", "speedtest_archive", "speedtest_dashboard"):
         if role in view.roles:
             yield from release(view, f"{role}_version", f"{role}_artifact_dir", inventory.checkout)
+    if "speedtest_monitoring" in view.roles and not {MONITORING + "state", MONITORING + "addresses"} & view.bad:
+        yield from monitoring_ways(view, inventory)
 
 
 def accounts(view: View) -> Iterator[Problem]:
@@ -341,6 +350,64 @@ def front_named(view: View) -> Iterator[Problem]:
         yield problem(view, FRONT + "name", words)
 
 
+def monitoring_people(view: View) -> Iterator[Problem]:
+    """Who is told by mail is told by somebody, over a server."""
+    if view[MONITORING + "state"] == "absent":
+        return
+    for name, what in (("mail_smarthost", "a server"), ("mail_from", "a sender")):
+        if view[MONITORING + "mail_to"] and not view[MONITORING + name]:
+            yield problem(view, MONITORING + name, f"{MONITORING}mail_to names people: mail needs {what} too")
+    for login in ("mail", "remote_write"):
+        username, password = f"{MONITORING}{login}_username", f"{MONITORING}{login}_password"
+        if view[username] and not view[password]:
+            yield problem(view, password, f"{username} is set: a login needs a password, from a vault")
+    if view[MONITORING + "remote_write_username"] and view[MONITORING + "remote_write_token"]:
+        words = f"{MONITORING}remote_write_username is set too: give a login or a token, not both"
+        yield problem(view, MONITORING + "remote_write_token", words)
+
+
+def monitoring_ports(view: View) -> Iterator[Problem]:
+    """Prometheus and Alertmanager have ports that nobody else has."""
+    if view[MONITORING + "state"] == "absent" or view[MONITORING + "mode"] == "files":
+        return
+    others = dashboard_ports(view) if "speedtest_dashboard" in view.roles else []
+    others += [MONITORING + "exporter_port"] if view[MONITORING + "exporter_enabled"] else []
+    if "speedtest_target" in view.roles:
+        others += ["speedtest_target_librespeed_port", "speedtest_target_iperf3_ports"]
+    ports = [MONITORING + "port", MONITORING + "alertmanager_port"]
+    for place, variable in enumerate(ports):
+        for other in (*ports[:place], *others):
+            if other not in view.bad and view[variable] in (view[other], *as_list(view[other])):
+                yield problem(view, variable, f"{other} has it too: give each server a port of its own")
+
+
+def monitoring_ways(view: View, inventory: Inventory) -> Iterator[Problem]:
+    """Nodes know who may ask them, and the dashboard is where the monitoring host reaches it."""
+
+    def value(host: str, name: str) -> object:
+        values, default = inventory.hosts.get(host, {}), roles.known()[name].default
+        return values.get(name, None if default is ... or "{{" in str(default) else default)
+
+    if view[MONITORING + "state"] == "absent":
+        return
+    try:
+        fleet = watching.fleet(value, inventory.groups, view.host)
+        others = [node for node in inventory.groups.get(NODES, []) if node != view.host] if fleet["nodes"] else []
+        addresses = watching.addresses_of(value, view.host)
+    except (TypeError, ValueError):  # a value that is wrong by itself is named already
+        return
+    if others and not addresses:
+        words = "nodes answer nobody but these, and ansible_host is a name: name the addresses that it asks from"
+        yield problem(view, MONITORING + "addresses", words)
+    shown = [host for host in inventory.groups.get(DASHBOARD_GROUP, []) if host != view.host]
+    if shown and not fleet["dashboard"] and not view[MONITORING + "dashboard_url"]:
+        words = (
+            f"the dashboard on {shown[0]} listens on loopback: put this host's group speedtest_monitoring there, put "
+            "a front before the dashboard, or name the URL under which this host reaches it"
+        )
+        yield problem(view, MONITORING + "dashboard_url", words)
+
+
 def is_public(name: str) -> bool:
     """Whether a name may be one that the Internet's name servers know."""
     return "." in name and not name.endswith(NOT_PUBLIC)
@@ -373,6 +440,7 @@ RELATIONS: dict[str, tuple[Relation, ...]] = {
         *(front_named, image_of("speedtest_dashboard")),
     ),
     "speedtest_front": (front, front_certificate, front_ports),
+    "speedtest_monitoring": (monitoring_people, monitoring_ports),
     "speedtest_target": (ports,),
 }
 

@@ -5,9 +5,19 @@ from __future__ import annotations
 from functools import cache
 
 from speedtest_logger.inventory.inputs import Input
-from speedtest_logger.inventory.tables import archive, dashboard, docker, fleet, front, logger, managed, target
+from speedtest_logger.inventory.tables import (
+    archive,
+    dashboard,
+    docker,
+    fleet,
+    front,
+    logger,
+    managed,
+    monitoring,
+    target,
+)
 
-ROLES = (logger.ROLE, docker.ROLE, archive.ROLE, dashboard.ROLE, front.ROLE, target.ROLE, managed.ROLE)
+ROLES = (logger.ROLE, docker.ROLE, archive.ROLE, dashboard.ROLE, front.ROLE, monitoring.ROLE, target.ROLE, managed.ROLE)
 FLEET = fleet.ROLE
 
 

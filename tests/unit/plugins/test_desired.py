@@ -38,6 +38,7 @@ DATA = {
     "speedtest_archive": ["/srv/speedtest-archive"],
     "speedtest_dashboard": ["/var/lib/speedtest-dashboard"],
     "speedtest_front": ["/var/lib/speedtest-front"],
+    "speedtest_monitoring": ["/var/lib/speedtest-monitoring"],
     "speedtest_target": [],
 }
 USERS = [{"name": "ada", "password": "scrypt$16384$8$1$c2FsdA==$aGFzaA=="}]
@@ -45,6 +46,8 @@ KEYS = [{"name": "grafana", "id": "abcdefgh", "sha256": "0" * 64, "scopes": ["re
 RUNTIMES = ("systemd", "compose")
 SHARES = [{"location": "home", "sha256": "1" * 64, "expires": date(2027, 1, 31)}]
 NAME = "speed.example.org"
+WATCHED = {"server": True, "exporter": True, "monitors": [], "nodes": [], "dashboard": ""}
+STOCK = ("nginx", "caddy", "prometheus", "prometheus-alertmanager", "prometheus-node-exporter")  # of packages
 OWN = {
     ("ingest_interval", "speedtest_archive"),
     ("workbench_port", "speedtest_dashboard"),
@@ -95,6 +98,11 @@ VARIANTS = {
         {"runtime": "compose", "users": USERS, "image_source": "pull", "image": "example.org/dashboard@sha256:0"},
     ],
     "speedtest_front": [{"tls": "internal"}, {"tls": "acme"}, {"tls": "files", "workbench_port": 8501}],
+    "speedtest_monitoring": [
+        {"fleet": WATCHED, "dashboard_key": "key-key-key", "remote_write_url": NAME, "remote_write_token": "x"},
+        {"fleet": WATCHED, "mode": "files", "grafana_enabled": True},
+        {"fleet": {"server": False, "exporter": True, "monitors": ["192.0.2.1"]}},
+    ],
     "speedtest_target": [
         {"librespeed_port": port, "iperf3_ports": ports} for port, ports in itertools.product((0, 8989), ([], [5201]))
     ],
@@ -121,11 +129,11 @@ def test_everything_that_a_role_has_put_there_goes_with_state_absent(here, role,
             assert is_gone(path, purged), path
             assert is_gone(path, kept) != data or path.endswith("limits.env"), path
         assert not is_gone("/mnt/usb/restic", purged)
-        units = {item["name"] for item in made.get("units", [])} - {"nginx.service", "caddy.service"}
-        gone = set(kept["absent_units"])
+        units = {item["name"] for item in made.get("units", [])} - {f"{name}.service" for name in STOCK}
+        gone = set(kept.get("absent_units", []))
         assert {name.partition("@")[0] for name in units} <= {name.partition("@")[0] for name in gone}
-        accounts = {item["name"] for item in made["accounts"]}
-        assert accounts <= set(purged["absent_accounts"])
+        accounts = {item["name"] for item in made.get("accounts", [])}
+        assert accounts <= set(purged.get("absent_accounts", []))
         assert not {"files", "directories", "links", "units", "projects"} & set(kept)
 
 

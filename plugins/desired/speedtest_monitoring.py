@@ -1,0 +1,205 @@
+"""What watches the fleet on its host, and what answers it on nodes: the role speedtest_monitoring."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from plugins.desired import alertmanager, prometheus, templates
+from plugins.desired.things import UNIT_DIRECTORY, Goes, Thing, directory, file, link, package, unit
+
+ROLE = "speedtest_monitoring"
+FILES = Path(__file__).resolve().parents[2] / "roles" / ROLE / "files"
+DASHBOARDS = Path(__file__).resolve().parents[2] / "dashboards"
+CONFIG = "/etc/speedtest-monitoring"
+STATE = "/var/lib/speedtest-monitoring"
+GRAFANA = "/etc/grafana/provisioning"
+ACCOUNT = "prometheus"  # Debian's, of all three
+PROMETHEUS, ALERTMANAGER, EXPORTER = "prometheus", "prometheus-alertmanager", "prometheus-node-exporter"
+KEY = f"{CONFIG}/secrets/dashboard-key"
+TEXTFILES = "/var/lib/prometheus/node-exporter"
+METRICS = "/var/lib/speedtest-metrics/speedtest.prom"
+Values = dict[str, Any]
+
+
+def names(v: Values) -> Values:
+    """Paths and addresses that the role's tasks and templates use."""
+    asked = [f"http://{prometheus.place_of(v)}/-/ready", f"http://127.0.0.1:{v['alertmanager_port']}/-/ready"]
+    return {
+        "config_dir": CONFIG,
+        "state_dir": STATE,
+        "textfile_dir": TEXTFILES,
+        "units": [f"{name}.service" for name in (PROMETHEUS, ALERTMANAGER, EXPORTER)],
+        "urls": [*(asked if serves(v) else []), *([exporter_url(v)] if exports(v) else [])],
+    }
+
+
+def exporter_url(v: Values) -> str:
+    """Where a node's exporter answers on the node itself."""
+    bind = str(v["exporter_bind"])
+    host = "127.0.0.1" if bind in ("", "0.0.0.0", "::") else bind  # noqa: S104  (what it may be told to listen on)
+    return f"http://{f'[{host}]' if ':' in host else host}:{v['exporter_port']}/"
+
+
+def besides(_: Values) -> Values:
+    """What is looked at besides the things."""
+    return {}
+
+
+def found(_: Values, __: Values) -> Values:
+    """Nothing has to be done that no plan says."""
+    return {"due": False}
+
+
+def watches(v: Values) -> bool:
+    """Whether the host is a monitoring host, with a server of its own or the owner's."""
+    return bool(v["fleet"].get("server"))
+
+
+def serves(v: Values) -> bool:
+    """Whether Prometheus and Alertmanager run on the host."""
+    return watches(v) and v["mode"] == "server"
+
+
+def exports(v: Values) -> bool:
+    """Whether the host is a node with an exporter."""
+    return bool(v["fleet"].get("exporter"))
+
+
+def things(v: Values) -> list[Thing]:
+    """Everything that a monitoring host or a node may have; what Prometheus has collected is data."""
+    return [*of_server(v), *of_files(v), *of_grafana(v), *of_node(v)]
+
+
+def of_server(v: Values) -> list[Thing]:
+    """Debian's Prometheus and Alertmanager with a configuration of ours; theirs in /etc/prometheus is not touched."""
+    here = serves(v)
+    check = "/usr/bin/promtool check config --syntax-only %s"
+    return [
+        package(PROMETHEUS, when=here),
+        package(ALERTMANAGER, when=here),
+        directory(STATE, when=here, goes=Goes.PURGE),
+        directory(f"{STATE}/prometheus", ACCOUNT, mode="0700", when=here, goes=Goes.PURGE),
+        directory(f"{STATE}/alertmanager", ACCOUNT, mode="0700", when=here, goes=Goes.PURGE),
+        directory(f"{CONFIG}/secrets", "root", ACCOUNT, "0750", when=here),
+        secret("dashboard-key", v["dashboard_key"], when=here),
+        secret("remote-write-password", v["remote_write_password"], when=here),
+        secret("remote-write-token", v["remote_write_token"], when=here),
+        file(
+            f"{CONFIG}/prometheus.yml",
+            prometheus.config(v, CONFIG, KEY if v["dashboard_key"] else ""),
+            validate=check,
+            reloads=[f"{PROMETHEUS}.service"],
+            when=here,
+        ),
+        file(
+            f"{CONFIG}/alertmanager.yml",
+            alertmanager.config(v),
+            group=ACCOUNT,
+            mode="0640",
+            secret=True,
+            validate="/usr/bin/amtool check-config %s",
+            reloads=[f"{ALERTMANAGER}.service"],
+            when=here,
+        ),
+        *service(v, PROMETHEUS, when=here),
+        *service(v, ALERTMANAGER, when=here),
+    ]
+
+
+def of_files(v: Values) -> list[Thing]:
+    """What any Prometheus needs to know of the fleet; rules that the owner puts beside ours stay."""
+    here = watches(v)
+    checked: Values = {"validate": "/usr/bin/promtool check rules %s"} if serves(v) else {}
+    return [
+        directory(CONFIG, when=here),
+        directory(f"{CONFIG}/targets", when=here),
+        directory(f"{CONFIG}/rules", when=here),
+        file(f"{CONFIG}/targets/nodes.yml", prometheus.node_targets(v), when=here),
+        file(f"{CONFIG}/targets/dashboard.yml", prometheus.dashboard_targets(v), when=here),
+        file(
+            f"{CONFIG}/rules/speedtest.yml",
+            (FILES / "rules.yml").read_text(encoding="utf-8"),
+            reloads=[f"{PROMETHEUS}.service"],
+            when=here,
+            **checked,
+        ),
+        file(
+            f"{CONFIG}/scrape_configs.yml",
+            prometheus.as_yaml({"scrape_configs": prometheus.scrape_jobs(v, CONFIG, "")}),
+            when=here and not serves(v),
+        ),
+    ]
+
+
+def of_grafana(v: Values) -> list[Thing]:
+    """Dashboards, and what makes the Grafana that is on the host show them."""
+    here = watches(v)
+    told = here and bool(v["grafana_enabled"])
+    return [
+        directory(f"{CONFIG}/dashboards", when=here),
+        *[
+            file(f"{CONFIG}/dashboards/{source.name}", source.read_text(encoding="utf-8"), when=here)
+            for source in sorted(DASHBOARDS.glob("*.json"))
+        ],
+        file(
+            f"{GRAFANA}/datasources/speedtest.yaml",
+            text(v, "etc/grafana/provisioning/datasources/speedtest.yaml"),
+            when=told,
+        ),
+        file(
+            f"{GRAFANA}/dashboards/speedtest.yaml",
+            text(v, "etc/grafana/provisioning/dashboards/speedtest.yaml"),
+            when=told,
+        ),
+    ]
+
+
+def of_node(v: Values) -> list[Thing]:
+    """Debian's node exporter, which also shows what the logger says of itself."""
+    here = exports(v)
+    return [
+        package("dbus", when=here),  # by which the exporter asks systemd for the state of units
+        package(EXPORTER, when=here),
+        *service(v, EXPORTER, when=here),
+        link(f"{TEXTFILES}/speedtest.prom", METRICS, when=here),
+    ]
+
+
+def service(v: Values, name: str, *, when: bool) -> list[Thing]:
+    """Debian's unit with a drop-in of ours; without it the unit is somebody else's."""
+    unit_name = f"{name}.service"
+    place = f"{unit_name}.d/speedtest.conf"
+    return [
+        file(
+            f"{UNIT_DIRECTORY}{place}",
+            text(v, f"etc/systemd/system/{place}"),
+            restarts=[unit_name],
+            stops=[unit_name],
+            when=when,
+        ),
+        unit(unit_name, package=name, when=when, goes=Goes.NEVER),
+    ]
+
+
+def secret(name: str, content: str, *, when: bool) -> Thing:
+    """A file that only Debian's account reads, where there is something to put into it."""
+    return file(
+        f"{CONFIG}/secrets/{name}", str(content), group=ACCOUNT, mode="0640", secret=True, when=when and bool(content)
+    )
+
+
+def text(v: Values, name: str) -> str:
+    """A template's text for this host."""
+    values = {
+        **{f"{ROLE}_{key}": value for key, value in v.items()},
+        **names(v),
+        "listen": listening(v["bind"], v["port"]),
+        "listen_exporter": listening(v["exporter_bind"], v["exporter_port"]),
+    }
+    return templates.rendered(ROLE, name, values)
+
+
+def listening(bind: object, port: object) -> str:
+    """ADDRESS:PORT as Go's servers take it; without an address all of them."""
+    return f"{f'[{bind}]' if ':' in str(bind) else bind}:{port}"
