@@ -1,0 +1,140 @@
+"""Debian's Prometheus, Alertmanager and exporters as the role has them: who asks whom, and who reads secrets."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from urllib.parse import unquote
+
+import pytest
+from fleet import attempt, on, wait_until
+from prometheus import asked, values, written
+from security import MOST_EXPOSED, exposure
+
+NODES = {"attic": "home", "porch": "garden"}
+SERVERS = ("prometheus", "prometheus-alertmanager")
+PASSWORD = "not secret: a test's"
+CONFIG = "/etc/speedtest-monitoring"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def receiver() -> None:
+    """Somebody takes what Prometheus and Alertmanager send."""
+    if attempt("archive", "systemctl is-active receive").returncode:
+        from pathlib import Path
+
+        program = Path(__file__).resolve().parents[1] / "programs/receive.py"
+        encoded = base64.b64encode(program.read_bytes()).decode()
+        on("archive", f"echo {encoded} | base64 -d >/root/receive.py")
+        on("archive", "systemd-run --quiet --unit=receive /usr/bin/python3 /root/receive.py")
+
+
+def received(path: str) -> list[str]:
+    """Files of what was posted to a path."""
+    return on("archive", f"ls /run/received | grep -E '^[0-9]+ {path}' || true").splitlines()
+
+
+def body(name: str) -> bytes:
+    """What was posted."""
+    return base64.b64decode(on("archive", f"base64 -w0 '/run/received/{name}'"))
+
+
+def test_every_target_answers_under_its_name_and_location():
+    def up() -> bool:
+        return all(value == 1 for labels, value in values("up") if labels["job"] != "speedtest-dashboard")
+
+    wait_until("all targets are up", up, 60)
+    found = {(labels["job"], labels["instance"]): labels for labels, _ in values("up")}
+    assert set(found) == {
+        *(("speedtest-node", name) for name in NODES),
+        ("speedtest-dashboard", "dashboard"),
+        ("prometheus", "prometheus"),
+        ("alertmanager", "alertmanager"),
+    }
+    assert {name: found["speedtest-node", name]["location"] for name in NODES} == NODES
+
+
+def test_exporters_show_our_units_and_no_others():
+    wait_until("units are shown", lambda: bool(values("node_systemd_unit_state")), 30)
+    found = values('node_systemd_unit_state{state="active"}')
+    assert {labels["node"] for labels, _ in found} == set(NODES)
+    assert {(labels["node"], value) for labels, value in found if labels["name"] == "speedtest-logger.timer"} == {
+        (name, 1.0) for name in NODES
+    }
+    assert [labels["name"] for labels, _ in found if not labels["name"].startswith("speedtest-")] == []
+
+
+@pytest.mark.parametrize("name", [*SERVERS, "prometheus-node-exporter"])
+def test_a_service_is_far_less_exposed_than_as_debian_has_it(name):
+    """Systemd's own score, lower is better; Debian's unit is looked at under another name, where no drop-in is."""
+    node = "archive" if name in SERVERS else "porch"
+    stock = f"stock-{name}.service"
+    on(node, f"cp /lib/systemd/system/{name}.service /run/systemd/system/{stock} && systemctl daemon-reload")
+    before, _ = exposure(node, stock)
+    after, said = exposure(node, f"{name}.service")
+    on(node, f"rm /run/systemd/system/{stock} && systemctl daemon-reload")
+    print(f"{name}: exposed {before} as Debian has it, {after} here")
+    assert after <= MOST_EXPOSED, said
+    assert after < before
+
+
+def test_servers_listen_on_loopback_alone():
+    listening = on("archive", "ss -Hltnp").splitlines()
+    ours = {line.split()[3] for line in listening if re.search(r'"prometheus', line)}
+    assert ours == {"127.0.0.1:9090", "127.0.0.1:9093"}
+
+
+def test_an_exporter_answers_the_monitoring_host_and_nobody_else():
+    ask = "curl --silent --max-time 3 --output /dev/null http://porch:9100/metrics"
+    assert attempt("archive", ask).returncode == 0
+    assert attempt("attic", ask).returncode != 0
+    assert (
+        attempt("porch", "curl --silent --max-time 3 --output /dev/null http://127.0.0.1:9100/metrics").returncode == 0
+    )
+
+
+def test_secrets_are_read_by_their_service_alone():
+    inside = on("archive", f"find {CONFIG}/secrets {CONFIG}/alertmanager.yml -type f -printf '%p %u:%g %m\\n'").split(
+        "\n"
+    )
+    owned = {line.split(" ", 1)[0]: line.split(" ", 1)[1] for line in inside if line}
+    assert owned == dict.fromkeys(
+        [f"{CONFIG}/alertmanager.yml", f"{CONFIG}/secrets/remote-write-password"], "root:prometheus 640"
+    )
+    for place, secret in ((f"{CONFIG}/alertmanager.yml", "not-secret-a-tests"), (next(iter(owned)), "")):
+        assert attempt("archive", f"runuser -u nobody -- cat {place}").returncode != 0
+        assert secret in on("archive", f"runuser -u prometheus -- cat {place}")
+    others = on("archive", f"grep -rlE 'not.secret' /etc {CONFIG} /var/lib/speedtest-monitoring || true").split()
+    assert set(others) == set(owned)
+
+
+def test_figures_are_sent_on_with_a_login_and_without_addresses():
+    wait_until("a batch has been sent", lambda: len(received("write")) > 2, 60)
+    names, series = received("write"), []
+    for name in names[-3:]:
+        series += list(written(body(name)))
+    login = base64.b64encode(f"home:{PASSWORD}".encode()).decode()
+    assert unquote(names[0]).endswith(f"write Basic {login}")
+    metrics = {labels["__name__"] for labels, _ in series}
+    assert "up" in metrics
+    assert [name for name in metrics if not re.fullmatch(r"(.*:)?speedtest_.*|up|ALERTS", name)] == []
+    ups = {labels.get("node"): samples for labels, samples in series if labels["__name__"] == "up"}
+    assert ups["porch"][-1] == 1.0
+    assert [s for s in series if re.search(r"\d+\.\d+\.\d+\.\d+|:\d{4}", json.dumps(s[0]))] == []
+
+
+def test_whoever_watches_for_the_watchdog_hears_it():
+    wait_until("the watchdog is heard", lambda: bool(received("alive")), 60)
+    (alert,) = json.loads(body(received("alive")[0]))["alerts"]
+    assert alert["labels"]["alertname"] == "Watchdog"
+    assert [name for name in received("told") if b"Watchdog" in body(name)] == []
+
+
+def test_the_configuration_that_runs_is_the_one_that_was_checked():
+    running = asked("http://127.0.0.1:9090/api/v1/status/config")["data"]["yaml"]
+    assert "speedtest-node" in running
+    assert PASSWORD not in running
+    rules = asked("http://127.0.0.1:9090/api/v1/rules")["data"]["groups"]
+    assert {group["name"] for group in rules} == {"speedtest-figures", "speedtest-alerts"}
+    assert [rule for group in rules for rule in group["rules"] if rule["health"] == "err"] == []

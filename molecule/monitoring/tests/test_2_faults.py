@@ -1,0 +1,97 @@
+"""Real faults are told of and end, and what follows from another one is not told."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from fleet import on, quoted, wait_until
+from prometheus import ALERTMANAGER, firing, held
+from test_1_watched import body, received
+
+LOGGER = "/opt/speedtest-telemetry/current/bin/speedtest-logger"
+FAULTS = {
+    ("SpeedtestDashboardDown", ""): (
+        "archive",
+        "systemctl stop speedtest-dashboard",
+        "systemctl start speedtest-dashboard",
+    ),
+    ("SpeedtestExporterStale", "attic"): (
+        "attic",
+        "systemctl stop prometheus-node-exporter",
+        "systemctl start prometheus-node-exporter",
+    ),
+    # its program is gone: a failed update, a card that has gone bad
+    ("SpeedtestLoggerFailed", "porch"): (
+        "porch",
+        f"chmod 0 {LOGGER}; systemctl start speedtest-logger speedtest-push; true",
+        f"chmod 0755 {LOGGER}; systemctl reset-failed 'speedtest-*'; systemctl restart speedtest-push",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def at_fault():
+    """All of the faults at once."""
+    assert firing() & set(FAULTS) == set()
+    for node, harm, _ in FAULTS.values():
+        on(node, harm)
+
+
+def test_real_faults_fire(at_fault):
+    wait_until("all faults are told of", lambda: set(FAULTS) <= firing(), 120)
+    told = {(alert["labels"]["alertname"], alert["labels"].get("node", "")) for alert in held()}
+    assert set(FAULTS) <= told
+
+
+def test_somebody_is_told_once_a_location(at_fault):
+    wait_until("messages have come", lambda: len(messages()) == len(FAULTS), 60)
+    groups = [message["groupLabels"].get("location", "") for message in messages()]
+    assert sorted(groups) == ["", "garden", "home"]
+    texts = [alert["annotations"]["summary"] for message in messages() for alert in message["alerts"]]
+    assert "The dashboard does not answer" in texts
+
+
+def messages() -> list[dict]:
+    """What somebody was told."""
+    return [json.loads(body(name)) for name in received("told")]
+
+
+def test_what_is_mended_ends(at_fault):
+    for node, _, mend in FAULTS.values():
+        on(node, mend)
+    wait_until("all faults have ended", lambda: firing() & set(FAULTS) == set(), 90)
+    wait_until(
+        "nobody holds them any more",
+        lambda: not {alert["labels"]["alertname"] for alert in held()} & {name for name, _ in FAULTS},
+        60,
+    )
+
+
+def test_what_follows_from_a_line_that_is_down_is_not_told():
+    """As findings of the archive come; in another location the same finding stays what it is."""
+    now = datetime.now(timezone.utc)
+    findings = [("line_down", "home"), ("below_plan", "home"), ("silent_node", "home"), ("below_plan", "garden")]
+    labels = [{"alertname": "SpeedtestFinding", "rule": rule, "location": place} for rule, place in findings]
+    labels.append({"alertname": "SpeedtestExporterStale", "node": "attic", "location": "home"})
+    ends = (now + timedelta(minutes=3)).isoformat()
+    posted = json.dumps([{"labels": each, "startsAt": now.isoformat(), "endsAt": ends} for each in labels])
+    on(
+        "archive",
+        f"curl --silent --fail -H 'Content-Type: application/json' -d {quoted(posted)} {ALERTMANAGER}/api/v2/alerts",
+    )
+
+    def states() -> dict[tuple[str, str], str]:
+        alerts = [alert for alert in held() if "location" in alert["labels"]]
+        names = [(alert["labels"].get("rule", "stale"), alert["labels"].get("location", "")) for alert in alerts]
+        return {name: alert["status"]["state"] for name, alert in zip(names, alerts, strict=True)}
+
+    expected = {
+        ("line_down", "home"): "active",
+        ("below_plan", "home"): "suppressed",
+        ("silent_node", "home"): "suppressed",
+        ("stale", "home"): "suppressed",
+        ("below_plan", "garden"): "active",
+    }
+    wait_until(f"inhibition holds: {states()}", lambda: states() == expected, 60, every=1)
