@@ -123,19 +123,20 @@ clean: ## remove environments and what was built
 TEST_PROGRAMS := iperf3:iperf3 speedtest-cli:speedtest-cli ssh:openssh-client systemd-analyze:systemd gpg:gnupg restic:restic \
   Rscript:r-base-core chromium-headless-shell:chromium-headless-shell caddy:caddy
 PEERS := /usr/sbin/sshd:openssh-server psql:postgresql npm:npm chromium-headless-shell:chromium-headless-shell
-.PHONY: tools peers promtool amtool
+.PHONY: tools peers prometheus promtool amtool
 tools: PROGRAMS = $(TEST_PROGRAMS)
-tools: promtool amtool
+tools: prometheus promtool amtool
 peers: PROGRAMS = $(PEERS)
 tools peers:
 	@missing=(); for pair in $(PROGRAMS); do command -v "$${pair%%:*}" >/dev/null || missing+=("$${pair##*:}"); done; \
 	if [ "$${#missing[@]}" -gt 0 ]; then echo "installing $${missing[*]}"; apt-get -qq update && \
 	  DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$${missing[@]}" >/dev/null; fi
 
-# what judges Prometheus's files; the packages that have it would start servers, so it is taken out of them
+# Prometheus, and what judges its files; their packages would start servers, so the programs are taken out of them
+prometheus: PACKAGES = prometheus
 promtool: PACKAGES = promtool prometheus
 amtool: PACKAGES = prometheus-alertmanager
-promtool amtool:
+prometheus promtool amtool:
 	@command -v $@ >/dev/null || { echo "installing $@"; folder=$$(mktemp -d) && cd $$folder && apt-get -qq update && \
 	  for package in $(PACKAGES); do apt-get -qq -o APT::Sandbox::User=root download $$package 2>/dev/null && break; done; \
 	  dpkg --fsys-tarfile *.deb | tar --extract ./usr/bin/$@ && install usr/bin/$@ /usr/local/bin/ && rm -r $$folder; }

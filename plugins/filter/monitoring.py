@@ -13,6 +13,17 @@ from speedtest_logger.inventory import monitoring, roles
 from speedtest_logger.inventory.found import MONITORING
 
 
+class Once(dict[str, Any]):
+    """Hosts' variables, those of each host got once: Ansible makes them anew whenever it is asked."""
+
+    def __init__(self, hostvars: Any) -> None:
+        super().__init__()
+        self.hostvars = hostvars
+
+    def __missing__(self, host: str) -> Any:
+        return self.setdefault(host, self.hostvars[host])
+
+
 def monitoring_fleet(hostvars: Any, groups: dict[str, list[str]], host: str) -> dict[str, Any]:
     """The role's input speedtest_monitoring_fleet."""
     known = roles.known()
