@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import re
+import subprocess
 from urllib.parse import unquote
 
 import pytest
-from fleet import attempt, on, wait_until
+from fleet import ROOT, attempt, on, wait_until
 from prometheus import asked, values, written
 from security import MOST_EXPOSED, exposure
 
@@ -22,9 +23,7 @@ CONFIG = "/etc/speedtest-monitoring"
 def receiver() -> None:
     """Somebody takes what Prometheus and Alertmanager send."""
     if attempt("archive", "systemctl is-active receive").returncode:
-        from pathlib import Path
-
-        program = Path(__file__).resolve().parents[1] / "programs/receive.py"
+        program = ROOT / "molecule/monitoring/programs/receive.py"
         encoded = base64.b64encode(program.read_bytes()).decode()
         on("archive", f"echo {encoded} | base64 -d >/root/receive.py")
         on("archive", "systemd-run --quiet --unit=receive /usr/bin/python3 /root/receive.py")
@@ -138,3 +137,18 @@ def test_the_configuration_that_runs_is_the_one_that_was_checked():
     rules = asked("http://127.0.0.1:9090/api/v1/rules")["data"]["groups"]
     assert {group["name"] for group in rules} == {"speedtest-figures", "speedtest-alerts"}
     assert [rule for group in rules for rule in group["rules"] if rule["health"] == "err"] == []
+
+
+def test_compose_takes_the_project_for_people_without_ansible_and_refuses_it_without_a_password():
+    files = ("compose.monitoring.yml", "monitoring")
+    packed = subprocess.run(["tar", "-C", str(ROOT / "docker"), "-cz", *files], capture_output=True, check=True).stdout
+    on("porch", "apt-get -qq -y install docker-cli docker-compose >/dev/null")
+    on(
+        "porch",
+        f"mkdir -p /root/docker && echo {base64.b64encode(packed).decode()} | base64 -d | tar -xz -C /root/docker",
+    )
+    config = "cd /root/docker && docker compose --file compose.monitoring.yml config --quiet"
+    refused = attempt("porch", config)
+    assert refused.returncode != 0
+    assert "set GRAFANA_PASSWORD in .env" in refused.stdout
+    on("porch", f"export GRAFANA_PASSWORD=of-ones-own-alone; {config}")

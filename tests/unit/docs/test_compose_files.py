@@ -14,6 +14,7 @@ from speedtest_logger.dashboard.settings import NOT_OURS
 
 DOCKER = ROOT / "docker"
 PROD, DEV = DOCKER / "compose.dashboard.yml", DOCKER / "compose.dashboard.dev.yml"
+MONITORING = DOCKER / "compose.monitoring.yml"
 EXAMPLE = (DOCKER / ".env.example").read_text(encoding="utf-8")
 
 
@@ -37,7 +38,7 @@ def test_both_fronts_let_the_same_into_the_workbench():
     assert here in (DOCKER / "Caddyfile").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("file", [PROD, DEV])
+@pytest.mark.parametrize("file", [PROD, DEV, MONITORING])
 def test_what_a_compose_file_asks_for_can_be_read_about(file):
     asked = set(re.findall(r"\$\{(\w+)", file.read_text(encoding="utf-8")))
     named = set(re.findall(r"^#?(\w+)=", EXAMPLE, re.MULTILINE))
@@ -56,3 +57,48 @@ def test_the_two_projects_share_no_data():
     assert dev["services"]["dashboard"]["environment"]["ENV"] == "dev"
     assert [name for name, service in prod["services"].items() if "ports" in service] == ["front"]
     assert prod["services"]["dashboard"]["restart"] == prod["services"]["front"]["restart"] == "unless-stopped"
+
+
+@pytest.mark.parametrize(
+    ("password", "refused"),
+    [
+        ("admin", "everybody knows this one"),
+        ("password", "everybody"),
+        ("short", "12 characters"),
+        ("", "12 characters"),
+    ],
+)
+def test_grafana_does_not_start_with_a_password_that_is_none(password, refused):
+    service = yaml.safe_load(MONITORING.read_text(encoding="utf-8"))["services"]["grafana"]
+    assert service["environment"]["GF_SECURITY_ADMIN_PASSWORD"].startswith("${GRAFANA_PASSWORD:?")
+
+    def started(text):
+        script = service["entrypoint"][2].replace("$$", "$").replace("exec /run.sh", "echo started")
+        environment = {**os.environ, "GF_SECURITY_ADMIN_PASSWORD": text}
+        argv = [*service["entrypoint"][:2], script]
+        return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+
+    done = started(password)
+    assert (done.returncode, done.stdout) == (64, "")
+    assert refused in done.stderr
+    assert started("a password of one's own").stdout == "started\n"
+
+
+def test_what_watches_without_ansible_is_what_the_role_has_and_open_to_nobody():
+    services = yaml.safe_load(MONITORING.read_text(encoding="utf-8"))["services"]
+    assert "--web.listen-address=127.0.0.1:9090" in services["prometheus"]["command"]
+    assert services["grafana"]["environment"]["GF_SERVER_HTTP_ADDR"] == "127.0.0.1"
+    assert [service for service in services.values() if "ports" in service] == []
+    mounts = [mount for service in services.values() for mount in service["volumes"] if isinstance(mount, dict)]
+    assert [mount["source"] for mount in mounts if not (DOCKER / mount["source"]).exists()] == []
+    assert [mount for mount in mounts if not mount["read_only"]] == []
+    checked = ["promtool", "check", "config", "--syntax-only", str(DOCKER / "monitoring/prometheus.yml")]
+    assert subprocess.run(checked, capture_output=True, check=False).returncode == 0
+    config = yaml.safe_load((DOCKER / "monitoring/prometheus.yml").read_text(encoding="utf-8"))
+    assert {"speedtest-node", "speedtest-dashboard"} <= {job["job_name"] for job in config["scrape_configs"]}
+    for kind in ("datasources", "dashboards"):
+        own = yaml.safe_load((DOCKER / f"monitoring/provisioning/{kind}/speedtest.yaml").read_text(encoding="utf-8"))
+        role = ROOT / f"roles/speedtest_monitoring/templates/etc/grafana/provisioning/{kind}/speedtest.yaml.j2"
+        text = role.read_text(encoding="utf-8").replace("{{ config_dir }}", "/etc/speedtest-monitoring")
+        text = text.replace("{{ speedtest_monitoring_grafana_prometheus_url }}", "http://127.0.0.1:9090")
+        assert own == yaml.safe_load(text.replace("{{ speedtest_monitoring_scrape_seconds }}", "30"))
