@@ -62,3 +62,19 @@ def test_every_alert_says_what_it_is_what_to_do_and_how_grave():
             assert rule["annotations"]["description"]
         if rule["alert"] != "SpeedtestFinding":  # as grave as the archive says
             assert rule["labels"]["severity"] in ("warning", "critical", "none")
+
+
+def test_people_read_of_every_rule_when_it_fires_and_how_to_see_that_it_works():
+    page = (ROOT / "docs/explanation/prometheus-rules.md").read_text(encoding="utf-8")
+    what, how = page.split("## See that each works")
+    for alert in ALERTS:
+        assert f"| `{alert}` |" in what
+        assert f"| `{alert}` |" in how
+    assert [name for name in RECORDS if f"`{name}`" not in page] == []
+    graves = {
+        rule["alert"]: rule.get("labels", {}).get("severity")
+        for group in GROUPS
+        for rule in group["rules"]
+        if "alert" in rule
+    }
+    assert [name for name, grave in graves.items() if grave and f"| `{name}` | {grave} |" not in what] == []
