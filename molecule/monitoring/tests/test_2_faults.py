@@ -95,3 +95,10 @@ def test_what_follows_from_a_line_that_is_down_is_not_told():
         ("below_plan", "garden"): "active",
     }
     wait_until(f"inhibition holds: {states()}", lambda: states() == expected, 60, every=1)
+
+
+def test_whoever_watches_for_the_watchdog_hears_it():
+    wait_until("the watchdog is heard", lambda: bool(received("alive")), 60)
+    (alert,) = json.loads(body(received("alive")[0]))["alerts"]
+    assert alert["labels"]["alertname"] == "Watchdog"
+    assert [name for name in received("told") if b"Watchdog" in body(name)] == []
