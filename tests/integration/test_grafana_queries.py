@@ -97,7 +97,7 @@ def fleet(now):
         made += [
             (f'speedtest_slots_total{{{place},outcome="{name}"}}', 1e4, each / 3600) for name, each in slots.items()
         ]
-        moved = {"download": received, "upload": sent}
+        moved = {"received": received, "sent": sent}
         made += [
             (f'speedtest_transferred_bytes_total{{{place},direction="{name}"}}', 1e12, each / 3600)
             for name, each in moved.items()

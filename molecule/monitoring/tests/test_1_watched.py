@@ -104,6 +104,13 @@ def test_secrets_are_read_by_their_service_alone():
     for place, secret in ((f"{CONFIG}/alertmanager.yml", "not-secret-a-tests"), (next(iter(owned)), "")):
         assert attempt("archive", f"runuser -u nobody -- cat {place}").returncode != 0
         assert secret in on("archive", f"runuser -u prometheus -- cat {place}")
+    for unit, place in (
+        ("prometheus", "alertmanager.yml"),
+        ("prometheus-alertmanager", "secrets/remote-write-password"),
+    ):
+        inside = f"nsenter --mount --target $(systemctl show --value --property MainPID {unit})"
+        assert attempt("archive", f"{inside} runuser -u prometheus -- cat {CONFIG}/{place}").returncode != 0
+        assert attempt("archive", f"{inside} test -d {CONFIG}/rules").returncode == 0
     others = on("archive", f"grep -rlE 'not.secret' /etc {CONFIG} /var/lib/speedtest-monitoring || true").split()
     assert set(others) == set(owned)
 

@@ -87,6 +87,23 @@ def test_what_is_secret_is_in_files_that_the_service_alone_reads(variant):
             assert path.startswith(("/etc/speedtest-monitoring/secrets/", "/etc/speedtest-monitoring/alertmanager.yml"))
 
 
+def test_services_of_one_account_do_not_see_each_other_s_secrets():
+    units = {
+        path.split("/")[4]: item["content"]
+        for path, item in files().items()
+        if path.endswith(".service.d/speedtest.conf")
+    }
+    hidden = {
+        name.removesuffix(".service.d"): line.partition("=")[2].replace("-/", "/").split()
+        for name, text in units.items()
+        for line in text.splitlines()
+        if line.startswith("InaccessiblePaths=")
+    }
+    assert "/etc/speedtest-monitoring" in hidden["prometheus-node-exporter"]
+    assert "/etc/speedtest-monitoring/secrets" in hidden["prometheus-alertmanager"]
+    assert "/etc/speedtest-monitoring/alertmanager.yml" in hidden["prometheus"]
+
+
 def test_targets_have_names_and_locations_and_nothing_else_of_a_machine():
     targets = yaml.safe_load(files()["/etc/speedtest-monitoring/targets/nodes.yml"]["content"])
     assert {target["targets"][0]: target["labels"] for target in targets} == {
