@@ -40,7 +40,7 @@ class Test(NamedTuple):
 class Run:
     """How a node's tests stand against a limit: in a row beyond it, and well within it.
 
-    `against`: how many tests in a row of each other node of the line were not beyond it, since this one's are.
+    `against`: how many tests of each other node of the line were well within it, none beyond, since this one's are.
     """
 
     bad: int = 0
@@ -87,7 +87,7 @@ class Line:
         self.nodes: dict[str, Node] = {}
         self.down_since = 0
         self.reason: str | None = None
-        self.changes: list[tuple[int, str]] = []
+        self.changes: list[tuple[int, str, str | None]] = []
         self.open: dict[tuple[str, str | None], Finding] = {}
         self.found: list[Finding] = []
 
@@ -111,7 +111,7 @@ class Line:
             runs = {rule: Run(**run) for rule, run in kept["runs"].items()}
             line.nodes[name] = Node(**{**kept, "runs": runs})
         line.down_since, line.reason = content["down_since"], content["reason"]
-        line.changes = [(int(at), str(rule)) for at, rule in content["changes"]]
+        line.changes = [(int(at), str(rule), node) for at, rule, node in content["changes"]]
         for finding in map(of_json, content["open"]):
             line.open[finding.rule, finding.node] = finding
             line.found.append(finding)
@@ -241,23 +241,31 @@ class Line:
             if run.is_bad and run.well >= limit["clear"]:
                 run.is_bad = False
                 self._end(rule, test.node, test.at)
-                self._end(rule, None, test.at)
-        for other in self.nodes.values():
-            if (theirs := other.runs.get(rule)) and theirs is not run:
-                theirs.against[test.node] = 0 if beyond else theirs.against.get(test.node, 0) + 1
+        if beyond or within:
+            for other in self.nodes.values():
+                if (theirs := other.runs.get(rule)) and theirs is not run:
+                    theirs.against[test.node] = 0 if beyond else theirs.against.get(test.node, 0) + 1
         self._judge_together(test.at, rule, is_low=is_low)
 
     def _judge_together(self, at: int, rule: str, *, is_low: bool) -> None:
         runs = {name: node.runs[rule] for name, node in self.nodes.items() if rule in node.runs}
         bad = {name: run for name, run in runs.items() if run.is_bad}
+        if self._is_open(rule, None) and all(self._is_alone(rule, name, run) for name, run in bad.items()):
+            self._end(rule, None, at)
         for name, run in bad.items():
             others = [other for other in runs.values() if other is not run and other.last >= run.since]
             if all(other.is_bad for other in others):
                 self._bear_out(self._begin(rule, None, min(r.since for r in bad.values()), at), bad, is_low=is_low)
                 return
-            tests = (self._limit(rule, name) or {}).get("tests", 1)
-            if any(count >= tests for count in run.against.values()):
+            is_slow = run.bad >= (self._limit(rule, name) or {}).get("tests", 1)
+            is_own = is_slow and self._is_alone(rule, name, run) and not self._is_open(rule, None)
+            if is_own or self._is_open(rule, name):
                 self._bear_out(self._begin(rule, name, run.since, at), {name: run}, is_low=is_low)
+
+    def _is_alone(self, rule: str, name: str, run: Run) -> bool:
+        """Whether another node of the line is well for so long that what is wrong with this one is its own."""
+        limit = self._limit(rule, name) or {}
+        return any(count >= limit.get("tests", 1) + limit.get("clear", 1) for count in run.against.values())
 
     @staticmethod
     def _bear_out(finding: Finding, runs: dict[str, Run], *, is_low: bool) -> None:
@@ -310,7 +318,7 @@ class Line:
         if finding is None:
             finding = self.open[rule, node] = Finding(rule, self.location, node, began, at)
             self.found.append(finding)
-            self._change(rule, at)
+            self._change(rule, node, at)
         finding.last = at
         return finding
 
@@ -319,18 +327,18 @@ class Line:
         if finding is None:
             return False
         finding.ended = at
-        self._change(rule, at)
+        self._change(rule, node, at)
         return True
 
-    def _change(self, rule: str, at: int) -> None:
+    def _change(self, rule: str, node: str | None, at: int) -> None:
         if rule not in UNSTABLE:
             return
         limit = next((limits["unstable"] for limits in self.limits.values() if "unstable" in limits), None)
         if not limit:
             return
-        self.changes = [(when, what) for when, what in self.changes if when > at - 60 * limit["minutes"]]
-        self.changes.append((at, rule))
-        own = [when for when, what in self.changes if what == rule]
+        self.changes = [change for change in self.changes if change[0] > at - 60 * limit["minutes"]]
+        self.changes.append((at, rule, node))
+        own = [when for when, *whose in self.changes if whose == [rule, node]]
         if len(own) >= limit["changes"]:
             finding = self._begin("unstable", None, own[0], at)
             finding.reason = rule

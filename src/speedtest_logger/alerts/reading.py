@@ -262,7 +262,8 @@ def _values(own: Columns, where: slice, entry: dict[str, Any], limits: Limited) 
 def _usual(own: Columns, where: slice) -> tuple[Numbers, Numbers]:
     """What is usual at each test: its node's median of that hour of the week in the 30 days before yesterday.
 
-    NaN where there were too few. The last day is left out, so that what is still on its way does not change it.
+    Of that hour of every day where those are too few, as they are with 15 minutes and more between two tests; NaN where
+    those are too few as well. The last day is left out, so that what is still on its way does not change it.
     """
     at = own.at[where]
     usual = np.full((2, len(at)), np.nan)
@@ -271,10 +272,11 @@ def _usual(own: Columns, where: slice) -> tuple[Numbers, Numbers]:
         first, last = np.searchsorted(own.at, ((day - 1 - USUAL_DAYS) * DAY, (day - 1) * DAY))
         today = np.flatnonzero(at // DAY == day)
         for hour in np.unique(at[today] // HOUR % 168).tolist():
-            before = np.flatnonzero(hours[first:last] == hour) + first
             of_hour = today[at[today] // HOUR % 168 == hour]
-            for way, column in enumerate((own.download, own.upload)):
-                seen = column[before][~np.isnan(column[before])]
-                if len(seen) >= FEWEST_USUAL:
-                    usual[way, of_hour] = np.median(seen)
+            for often in (168, 24):
+                before = np.flatnonzero(hours[first:last] % often == hour % often) + first
+                for way, column in enumerate((own.download, own.upload)):
+                    seen = column[before][~np.isnan(column[before])]
+                    if len(seen) >= FEWEST_USUAL and np.isnan(usual[way, of_hour[0]]):
+                        usual[way, of_hour] = np.median(seen)
     return usual[0], usual[1]

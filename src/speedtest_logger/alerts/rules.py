@@ -39,7 +39,7 @@ class Rule:
 
 TESTS = {
     "tests": Parameter(3, "tests", "that are measured in a row, until it fires", 1, 1000),
-    "clear": Parameter(2, "tests", "in a row on the other side, until it ends", 1, 1000),
+    "clear": Parameter(4, "tests", "in a row on the other side, until it ends", 1, 1000),
 }
 
 
@@ -71,8 +71,10 @@ ALL = (
         {"percent": Parameter(70, "% of the plan", "below which a test counts", 1, 100), **TESTS},
         "Download or upload is below `percent` of plan_download_mbps or plan_upload_mbps in `tests` tests in a row, "
         "with the engine that was asked for. It is said of the line where all of its nodes that measured meanwhile "
-        "agree, of a node where another one of the line had `tests` tests in a row that were fast enough.",
-        "`clear` tests in a row of 5 percentage points more.",
+        "agree, of a node where another one of the line meanwhile had `tests` + `clear` tests of 5 percentage points "
+        "more, none below.",
+        "`clear` tests in a row of 5 percentage points more; for a line when none of its nodes is below any more, or "
+        "only such that are told of as nodes.",
         "Set percent: 100 and the plan higher than the line.",
     ),
     Rule(
@@ -83,7 +85,8 @@ ALL = (
         False,
         {"percent": Parameter(60, "% of the usual", "below which a test counts", 1, 100), **TESTS},
         "Download or upload is below `percent` of what the node's median of this hour of the week was in the 30 days "
-        "before yesterday, of 20 tests at least; for line or node as below_plan.",
+        "before yesterday, or of this hour of the day where that are fewer than 20 tests; for line or node as "
+        "below_plan.",
         "`clear` tests in a row of 5 percentage points more.",
         "Replay a month: speedtest-alerts replay --last 30d --set below_usual.percent=60.",
     ),

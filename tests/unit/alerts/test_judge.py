@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from fleets import judged, told
 
+SOON = {"clear": 2}  # tests that end it
+
 
 @pytest.mark.parametrize(
     ("letters", "found"),
@@ -66,17 +68,42 @@ def test_tests_of_a_node_fail():
     ],
 )
 def test_a_line_is_below_its_plan(letters, found):
-    assert judged(told("attic", letters)) == found
+    assert judged(told("attic", letters), below_plan=SOON) == found
+
+
+def test_a_line_about_its_limit_is_told_of_once():
+    assert judged(told("attic", "000" + "6668" * 3 + "6688" * 3 + "8888")) == [("below_plan", None, 3, 28)]
 
 
 def test_one_slow_node_of_three_is_told_of_as_a_node():
-    found = judged(told("attic", "000444444000"), told("porch", "0" * 12, 200), told("shed", "0" * 12, 400))
+    letters = "000444444000"
+    found = judged(told("attic", letters), told("porch", "0" * 12, 200), told("shed", "0" * 12, 400), below_plan=SOON)
     assert found == [("below_plan", "attic", 3, 10)]
 
 
+def test_a_node_is_not_slow_alone_while_others_are_about_the_limit():
+    assert judged(told("attic", "000666666666"), told("porch", "000777777777", 300)) == []
+
+
 def test_nodes_that_agree_are_told_of_as_a_line():
-    found = judged(*(told(name, "000444444000", 200 * place) for place, name in enumerate(("attic", "porch", "shed"))))
-    assert found == [("below_plan", None, 3, 10)]
+    nodes = [told(name, "000444444000", 200 * place) for place, name in enumerate(("attic", "porch", "shed"))]
+    assert judged(*nodes, below_plan=SOON) == [("below_plan", None, 3, 10)]
+
+
+def test_nodes_that_recover_one_after_the_other_are_one_line():
+    fast, slow = "000444444" + "0" * 9, "0004444444400000000"
+    assert judged(told("attic", fast), told("porch", slow, 300)) == [("below_plan", None, 3, 14)]
+
+
+def test_of_a_line_that_recovered_the_node_that_did_not_is_told():
+    found = judged(told("attic", "000444000000000000"), told("porch", "000" + "4" * 15, 300))
+    assert found == [("below_plan", None, 3, 12), ("below_plan", "porch", 3, None)]
+
+
+def test_two_nodes_that_are_slow_at_the_same_time_do_not_make_a_line_unstable():
+    slow = "000" + "4" * 8 + "0" * 5
+    found = judged(told("attic", slow), told("porch", slow, 200), told("shed", "0" * 16, 400))
+    assert [(rule, node) for rule, node, *_ in found] == [("below_plan", "attic"), ("below_plan", "porch")]
 
 
 def test_a_line_that_comes_and_goes_is_unstable():
