@@ -82,6 +82,15 @@ class Finding:
         """What is wrong, in words."""
         return WORDS[self.rule](self)
 
+    def words(self) -> dict[str, str]:
+        """What messages say of it: the rule's title, of whom, how bad, and what is wrong."""
+        return {
+            "title": RULES[self.rule].title,
+            "subject": self.subject,
+            "severity": self.severity,
+            "sentence": self.sentence(),
+        }
+
     def to_json(self) -> dict[str, Any]:
         """As `of_json` reads it."""
         return asdict(self)
@@ -146,7 +155,7 @@ WORDS: dict[str, Callable[[Finding], str]] = {
     "clock": lambda f: f"its clock is off by {f.worst:.0f} s",
     "budget": lambda f: f"{f.worst:.0f} % of the month's data budget is used",
     "ingest_stopped": lambda f: f"{f.reason}; nothing is said of lines and nodes until it runs again",
-    "disk": lambda f: f"{f.worst:.1f} % of the archive's disk is free",
+    "disk": lambda f: f"{f.reason}" if f.worst is None else f"{f.worst:.1f} % of the archive's disk is free",
     "backup": lambda f: f"{f.reason}",
     "verify": lambda f: f"{f.reason}",
 }

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from speedtest_logger.alerts.findings import Finding, of_json
+from speedtest_logger.alerts.findings import FLEET, Finding, of_json
 
 NOT_JUDGED = ("clock", "ingest_stopped", "disk", "backup", "verify")  # by slots
 LATE = 3600  # s: what was over for so long when it came to light is kept, and nobody is woken for it
@@ -27,13 +27,17 @@ class Watched:
     withdrawn: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """As `watched_of` reads it."""
-        return asdict(self)
+        """As `watched_of` reads it, with its words besides: who shows it need not know the rules."""
+        return {**asdict(self), "words": self.finding.words()}
+
+
+FIELDS = {field.name for field in fields(Watched)}
 
 
 def watched_of(content: dict[str, Any]) -> Watched:
     """As it was kept. Raises TypeError, KeyError for what is none."""
-    return Watched(**{**content, "finding": of_json(content["finding"])})
+    own = {name: value for name, value in content.items() if name in FIELDS}
+    return Watched(**{**own, "finding": of_json(content["finding"])})
 
 
 @dataclass
@@ -45,6 +49,24 @@ class Book:
     def open(self) -> list[Watched]:
         """Those that last."""
         return [entry for entry in self.entries if entry.finding.ended is None]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Each entry as `watched_of` reads it; those that last with what they follow from, by its id."""
+        held_back = self.held_back()
+        return [{**entry.to_json(), "follows": held_back.get(entry.id)} for entry in self.entries]
+
+    def held_back(self) -> dict[str, str]:
+        """Of those that last the ones that follow from another one that does: their ids, and the other's."""
+        by_location: dict[str, list[Watched]] = {}
+        for entry in self.open():
+            by_location.setdefault(entry.finding.location, []).append(entry)
+        found = {}
+        for own in by_location.values():
+            others = [*by_location.get(FLEET, []), *own]
+            for entry in own:
+                if other := next((other for other in others if other.finding.holds_back(entry.finding)), None):
+                    found[entry.id] = other.id
+        return found
 
     def take(self, location: str, found: Iterable[Finding], since: float, now: float) -> None:
         """Findings of a location as they are judged now, all that lasted at a time (Unix time, s) or began later.
@@ -86,12 +108,12 @@ def due(book: Book, now: float) -> tuple[list[Watched], list[Watched]]:
     What follows from something else that lasts is not told while it does. What was over before anybody could be told is
     told as a whole, where that was not long ago.
     """
-    lasting = [entry.finding for entry in book.open()]
+    held_back = book.held_back()
     begun, ended = [], []
     for entry in book.entries:
         finding = entry.finding
         if finding.ended is None:
-            if not entry.told_begin and not any(other.holds_back(finding) for other in lasting):
+            if not entry.told_begin and entry.id not in held_back:
                 begun.append(entry)
         elif entry.told_begin and not entry.told_end:
             ended.append(entry)

@@ -246,8 +246,9 @@ ALL = (
 RULES = {rule.name: rule for rule in ALL}
 VALUES = ("below_plan", "below_usual", "latency", "loss", "bufferbloat")  # rules that compare what tests measured
 LOW_IS_BAD = ("below_plan", "below_usual")
+# what a line explains that is down or unstable
 OF_LINES = ("below_plan", "below_usual", "latency", "loss", "bufferbloat", "silent_node", "failing_engine",
-            "coverage_low", "unstable")  # fmt: skip
+            "coverage_low")  # fmt: skip
 POINTS = 5.0  # percentage points between firing and ending
 SHARE = 0.9  # of a limit, below which what is too high ends
 DEFAULTS: Limited = {

@@ -108,7 +108,7 @@ def save(layout: Layout, state: State) -> None:
         "listening_since": state.listening_since,
         "rules": state.rules,
         "began": state.began,
-        "findings": [entry.to_json() for entry in state.book.entries],
+        "findings": state.book.to_json(),
         "waiting": [message.to_json() for message in state.waiting],
         "sent": state.sent[-MOST_SENT:],
         "posts": {name: asdict(post) for name, post in state.posts.items()},
