@@ -48,6 +48,7 @@ PAGES = {
     "outages": "/outages",
     "logs": "/logs",
     "logs-searched": "/logs?node=attic&level=warning&text=Timeout&range=7d",
+    "alerts": "/alerts",
     "system": "/system",
     "record": "/record/RUN",
     "year": "/line/home/year/2026",
@@ -246,7 +247,7 @@ def log_in(page: Page, password: str) -> None:
     page.get_by_role("button", name="Log in").click()
 
 
-@pytest.mark.parametrize("name", ["now", "line-day"])
+@pytest.mark.parametrize("name", ["now", "line-day", "alerts"])
 def test_without_javascript_every_figure_is_there(browser, served, context, name):
     context = browser.new_context(
         base_url=served.address, java_script_enabled=False, storage_state=context.storage_state()
@@ -257,6 +258,9 @@ def test_without_javascript_every_figure_is_there(browser, served, context, name
     if name == "now":
         assert page.get_by_role("row").count() == 8
         assert page.locator("svg.spark").count() == 7
+    elif name == "alerts":
+        assert page.locator("#lasting tbody tr").count() == 5
+        assert page.get_by_text(SCRIPT).count() == 2
     else:
         assert "Charts need JavaScript" in page.locator("main").inner_text()
         page.get_by_text("Download and upload as a table").click()

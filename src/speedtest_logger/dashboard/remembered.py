@@ -1,9 +1,9 @@
 """Answers that are asked for again while nothing has changed are made once.
 
 One is kept for whom it was made, and for as long as all is the same that it was made from: the archive, the registry,
-what was delivered since, the notes, what is wrong with them, and the minute. Who asks while one is made waits for it.
-Who says `Cache-Control: no-cache`, as browsers do where a page is loaded anew by force, is answered anew (RFC 9111,
-5.2.1.4).
+what was delivered since, the notes, what is wrong with them, what alerts found, and the minute. Who asks while one is
+made waits for it. Who says `Cache-Control: no-cache`, as browsers do where a page is loaded anew by force, is answered
+anew (RFC 9111, 5.2.1.4).
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from speedtest_logger.errors import SpeedtestError
 from speedtest_logger.files import identity
 
 LARGEST, TOGETHER = 1_000_000, 32_000_000  # bytes of one answer, and of all
-PATHS = ("/line/", "/fleet", "/compare", "/outages", "/kiosk", "/badge/", "/api/v1/")  # and the first page
+PATHS = ("/line/", "/fleet", "/compare", "/outages", "/alerts", "/kiosk", "/badge/", "/api/v1/")  # and the first page
+OF_ALERTS = ("/alerts", "/api/v1/alerts")  # change whenever alerts are evaluated, and the others do not
 REPORT = "/report"  # is large, and asked for once
 LOGS = "/api/v1/logs"  # change while nothing else does
 OF_THE_ANSWER = ("host", "accept", "accept-encoding")  # headers that make it another one
@@ -76,6 +77,7 @@ class Remembered:
         try:
             caller = self.state.guard.caller(connection)
             version = await self.version()
+            alerts = await run_in_threadpool(self.state.figures.alerts_version) if path in OF_ALERTS else None
         except (HTTPException, SpeedtestError, OSError, duckdb.Error):  # the route says it
             return None
         if version != self._version:
@@ -83,7 +85,8 @@ class Remembered:
             self.kept.clear()
             self.size = 0
         headers = tuple(connection.headers.get(name) for name in OF_THE_ANSWER)
-        return (version, caller, connection.url.scheme, scope.get("raw_path"), path, connection.url.query, headers)
+        address = (connection.url.scheme, scope.get("raw_path"), path, connection.url.query)
+        return (version, alerts, caller, address, headers)
 
     async def version(self) -> Hashable:
         """Another value whenever an answer may be another one. Raises as the figures do.

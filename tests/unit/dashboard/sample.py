@@ -7,6 +7,7 @@ import math
 from dataclasses import replace
 from datetime import datetime, timezone
 from types import SimpleNamespace
+from typing import Any
 
 import pyarrow as pa
 
@@ -14,7 +15,9 @@ from speedtest_logger.archive.format import json_lines
 from speedtest_logger.archive.format.schema import LOG_SCHEMA
 from speedtest_logger.archive.read import logs
 from speedtest_logger.archive.read.coverage import Cover
+from speedtest_logger.archive.read.told import Destination, Told
 from speedtest_logger.dashboard.figures import (
+    Alerts,
     Cells,
     Line,
     Measured,
@@ -72,6 +75,16 @@ def figures_of(location: str, at: int) -> dict[str, float | None]:
     return dict(zip(NAMES, values, strict=True))
 
 
+def found(rule: str, subject: str, sentence: str, start: int, **changes: Any) -> Told:
+    """A finding that somebody was told of; without changes it lasts, and is a warning."""
+    place = None if subject == "archive" else subject
+    known = {"severity": "warning", "until": None, "told": True, "withdrawn": False, "follows": None, **changes}
+    return Told(
+        id=f"{rule}-1", rule=rule, title=rule.replace("_", " "), subject=subject, sentence=sentence, location=place,
+        node=None, start=start, **known,
+    )  # fmt: skip
+
+
 class SampleFigures:
     """As `Figures`: the same questions, the same kinds of answers."""
 
@@ -87,6 +100,30 @@ class SampleFigures:
 
     def version(self) -> object:
         return object()  # tests change the sample as they like: no answer is kept
+
+    def alerts_version(self) -> None:
+        return None
+
+    def alerts(self) -> Alerts:
+        down = "the line is down: no_route; 2 nodes agree"
+        at = self.at
+        lasting = [
+            found("line_down", "garage", down, at - 3_060, severity="critical"),
+            found("disk", "archive", "3.1 % of the archive's disk is free", at - 900, severity="critical"),
+            found("below_plan", HOSTILE, f"54 % of the plan at worst in 9 tests: {SCRIPT}", at - DAY),
+            found("clock", "garage", "its clock is off by 41 s", at - 2_000, told=False, follows="line_down-1"),
+            found("budget", "flat-3", "91 % of the month's data budget is used", at - HOUR, severity="info"),
+        ]
+        before = (at - 2 * DAY, at - 3 * DAY)
+        ended = [
+            found("silent_node", "home", "nothing was heard for 9 slots", before[0], until=before[0] + 2_800),
+            found("line_down", "home", down, before[1], until=before[1] + 600, severity="critical", withdrawn=True),
+        ]
+        destinations = [
+            Destination("phone", 0, 41, 0, at - 3_000.0, None),
+            Destination(SCRIPT, 3, 7, 12, at - 90_000.0, at - 3_000.0),
+        ]
+        return Alerts(at - 40, None, lasting, ended, destinations)
 
     def locations(self) -> list[str]:
         return sorted(SHAPES)

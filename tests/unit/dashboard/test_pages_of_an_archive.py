@@ -54,7 +54,7 @@ def test_every_page_is_shown(get):
     year = time.gmtime().tm_year
     for address in (
         "/", "/kiosk", "/fleet", "/fleet?by=node&range=90d&sort=-share", "/outages", "/outages?single=yes&range=1y",
-        "/system", "/line/home", "/line/home?range=90d", f"/line/home/year/{year}", "/badge/home.svg",
+        "/alerts", "/system", "/line/home", "/line/home?range=90d", f"/line/home/year/{year}", "/badge/home.svg",
         "/line/home/report?range=7d", "/logs", "/logs?range=30d&level=error&text=x&node=attic",
     ):  # fmt: skip
         get(address)

@@ -64,7 +64,15 @@ def client(app, monkeypatch):
     return TestClient(app, base_url=HOME, headers={"Authorization": f"Bearer {app.state.key}"})
 
 
-PATHS = ("/", "/line/home?range=7d", "/fleet", "/api/v1/locations", "/api/v1/series?location=home")
+PATHS = (
+    "/",
+    "/line/home?range=7d",
+    "/fleet",
+    "/alerts",
+    "/api/v1/alerts",
+    "/api/v1/locations",
+    "/api/v1/series?location=home",
+)
 
 
 @pytest.mark.parametrize("address", PATHS)
@@ -102,6 +110,16 @@ def test_it_is_made_again_after_a_change(app, client, monkeypatch, change):
     change(app, client)
     client.get("/line/home")
     assert app.state.made["/line/home"] == 2
+
+
+def test_alerts_are_shown_anew_when_they_were_evaluated_and_nothing_else_is(app, client):
+    file = app.state.layout.root / "alerts/state.json"
+    file.parent.mkdir()
+    for made in (1, 2, 3):
+        for address in ("/alerts", "/api/v1/alerts", "/line/home"):
+            assert client.get(address).status_code == client.get(address).status_code == 200
+        assert dict(app.state.made) == {"/alerts": made, "/api/v1/alerts": made, "/line/home": 1}
+        file.write_text(f"{made}" * made)
 
 
 def test_it_is_made_again_each_minute(app, client, monkeypatch):

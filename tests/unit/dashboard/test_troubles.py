@@ -26,17 +26,13 @@ from speedtest_logger.record import utc_text
 
 STEP = 600
 PAGES = (
-    "/",
-    "/kiosk",
-    "/line/home",
-    "/fleet",
-    "/outages",
-    "/logs",
-    "/system",
-    "/line/home/year/2026",
+    "/", "/kiosk", "/line/home", "/fleet", "/outages", "/alerts", "/logs", "/system", "/line/home/year/2026",
     "/badge/home.svg",
-)
-ANSWERS = ("/api/v1/locations", "/api/v1/series?location=home", "/api/v1/records", "/api/status", "/health")
+)  # fmt: skip
+ANSWERS = (
+    "/api/v1/locations", "/api/v1/series?location=home", "/api/v1/records", "/api/v1/alerts", "/api/status",
+    "/health",
+)  # fmt: skip
 
 
 @pytest.fixture

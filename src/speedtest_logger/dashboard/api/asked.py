@@ -114,7 +114,12 @@ class NotModified(Exception):  # noqa: N818  # it is no error
 
 def fresh(request: Request, response: Response) -> None:
     """Give the answer its ETag. Raises NotModified where the asker knows it."""
-    request.state.etag = etag = f'W/"{__version__}-{figures_of(request).etag()}"'
+    check_etag(request, response, figures_of(request).etag())
+
+
+def check_etag(request: Request, response: Response, version: str) -> None:
+    """Give the answer its ETag by what it is made from. Raises NotModified where the asker knows it."""
+    request.state.etag = etag = f'W/"{__version__}-{version}"'
     known = request.headers.get("if-none-match", "")
     if etag in (each.strip() for each in known.split(",")):
         raise NotModified(etag)

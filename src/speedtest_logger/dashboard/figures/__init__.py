@@ -12,10 +12,11 @@ from typing import Any
 import pyarrow as pa
 
 from speedtest_logger.archive.format.layout import Layout
-from speedtest_logger.archive.read import logs, slots
+from speedtest_logger.archive.read import logs, slots, told
 from speedtest_logger.archive.read.local_time import Zone
 from speedtest_logger.archive.read.parts import Part
 from speedtest_logger.archive.read.rollup import VALUES, Rollups
+from speedtest_logger.archive.read.told import Alerts
 from speedtest_logger.dashboard.figures import exported as of_exported
 from speedtest_logger.dashboard.figures import records as of_records
 from speedtest_logger.dashboard.figures import series as of_series
@@ -38,10 +39,11 @@ from speedtest_logger.dashboard.figures.types import (
     State,
     Week,
 )
+from speedtest_logger.files import identity
 
 __all__ = [
-    "Cells", "Exported", "Figures", "Grain", "Line", "Measured", "Node", "Now", "Outage", "Part", "Plan", "Series",
-    "Span", "State", "Totals", "Wanted", "Week",
+    "Alerts", "Cells", "Exported", "Figures", "Grain", "Line", "Measured", "Node", "Now", "Outage", "Part", "Plan",
+    "Series", "Span", "State", "Totals", "Wanted", "Week",
 ]  # fmt: skip
 DOUBTFUL = ("archive", "rollups", "registry", "ingest")  # parts without which figures are not those of now
 FRESH_SECONDS = 1.0  # for so long neither the fleet nor the archive is judged again
@@ -56,6 +58,7 @@ class Figures:
         self._parts: tuple[float, list[Part]] = (-math.inf, [])
         self._noticed: dict[str, int] = {}
         self._silent = of_exported.Silent()
+        self._alerts: tuple[Hashable, Alerts] | None = None
 
     def etag(self) -> str:
         """Another text whenever a figure may be another one: the manifest's place and the minute."""
@@ -71,6 +74,17 @@ class Figures:
     def is_current(self) -> bool:
         """Whether the archive is what it was when a version was asked for last; for what may not wait."""
         return self.source.rollups.is_current()
+
+    def alerts_version(self) -> Hashable:
+        """Another value whenever alerts have written down something else."""
+        return identity(told.file_of(self.source.layout))
+
+    def alerts(self) -> Alerts:
+        """What was found and told."""
+        version, known = self.alerts_version(), self._alerts
+        if known is None or version is None or known[0] != version:
+            self._alerts = known = (version, told.read(self.source.layout))
+        return known[1]
 
     def lines(self) -> list[Line]:
         """All lines as they stand, those that need somebody first."""

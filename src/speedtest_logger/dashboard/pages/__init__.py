@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends
 from speedtest_logger.dashboard import render
 from speedtest_logger.dashboard.guard import ANYONE, may
 from speedtest_logger.dashboard.pages import (
+    alerts,
     badge,
     drawn,
     fleet,
@@ -28,6 +29,6 @@ render.templates().filters.update(shown.FILTERS | drawn.FILTERS)
 render.templates().globals.update(shown.GLOBALS)
 
 router = APIRouter(include_in_schema=False)
-for page in (now, line, fleet, outages, system, record, report, kiosk, badge, year, notes, logs):
+for page in (now, line, fleet, outages, alerts, system, record, report, kiosk, badge, year, notes, logs):
     router.include_router(page.router, dependencies=[Depends(may("read"))])
 router.include_router(share.router, dependencies=[Depends(may(ANYONE))])
