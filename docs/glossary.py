@@ -80,6 +80,31 @@ TERMS = (
         "and not proven by the manifest",
     ),
     Term("prune", "remove old months, as a whole, with a line in the manifest"),
+    # being told
+    Term("finding", "what a rule of alerts says is wrong: of a line, a node or the archive, from when to when"),
+    Term("rule", "when a finding begins and when it ends, with limits that can be set"),
+    Term("severity", "how bad a finding is: info, warning or critical; its rule says so"),
+    Term("destination", "who is told: an address of Apprise's, and what it wants to hear", ("notification channel",)),
+    Term(
+        "notification",
+        "a message about findings that a destination is sent; it waits on disk until it has left",
+        ("alert message", "push message"),
+    ),
+    Term("held back", "a finding that is not told while another one lasts that explains it"),
+    Term("withdrawn", "a finding that was not so after all, as records that came late show", ("false alarm",)),
+    Term("quiet hours", "of a node: no slot is measured; of a destination: only what is critical is told at once"),
+    Term("reminder", "a notification that a finding lasts still"),
+    Term("grace", "how long a record may be on its way until its slot counts as missed", ("grace period",)),
+    Term(
+        "heartbeat",
+        "an address that is asked for after each good evaluation, so that somebody outside notices its staying away",
+        ("dead man's switch",),
+    ),
+    Term("evaluation", "judging all slots that are new, each minute"),
+    Term(
+        "digest",
+        "of records: a SHA-256 of their values; of alerts: how each line did in a day or week, in one notification",
+    ),
     # running a fleet
     Term("inventory", "what the machines are to be: the one place where that is said"),
     Term("setting", "of a node: SPEEDTEST_… in logger.env; made of the inventory's variable", ("config option",)),

@@ -48,6 +48,7 @@ WORDS = [
     ("speedtest-archive", ["--root", "/srv", "query", "--format", "j"], ["json", "jsonl"]),
     ("speedtest-archive", ["export", "--format", "s"], ["speedsnake"]),
     ("speedtest-archive", ["latest", "--l"], ["--location", "--last"]),
+    ("speedtest-alerts", ["replay", "--s"], ["--set"]),
     ("speedtest-archive", ["export", "/tm"], []),  # bash goes on with files
 ]
 
