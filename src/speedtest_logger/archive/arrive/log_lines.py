@@ -26,7 +26,8 @@ from speedtest_logger.record import utc_text
 MB = 1_000_000
 DAY = 86_400
 BEGINS = b'{"' + wire.LOG.encode() + b'"'
-PARSED_BYTES = 4 * MB  # of a delivery: more is counted line by line without a look at what is in it
+BETWEEN = b"], ["  # the lines that one carries
+PARSED_BYTES = 4 * MB  # of a delivery: of more the lines are counted, without a look at what is in them
 NOTED_SECONDS = 3_600  # between two lines that say how many were left out
 LONGEST_ID = 64
 SMALL_BYTES = MB  # a day's file that is written anew at every ingest
@@ -61,7 +62,7 @@ class Lines:
         self.carriers += 1
         self.size += len(line)
         if self.size > PARSED_BYTES:
-            self.left_out += 1
+            self.left_out += line.count(BETWEEN) + 1
             return True
         return self.inbox is None
 
