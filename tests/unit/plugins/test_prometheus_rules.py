@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 
 import pytest
@@ -78,3 +80,15 @@ def test_people_read_of_every_rule_when_it_fires_and_how_to_see_that_it_works():
         if "alert" in rule
     }
     assert [name for name, grave in graves.items() if grave and f"| `{name}` | {grave} |" not in what] == []
+
+
+def test_rules_and_dashboards_name_only_metrics_that_there_are():
+    catalogue = pytest.importorskip("speedtest_logger.metrics").BY_NAME
+    asked = [rule["expr"] for group in GROUPS for rule in group["rules"]]
+    for file in (ROOT / "dashboards").glob("*.json"):
+        panels = json.loads(file.read_text(encoding="utf-8"))["panels"]
+        asked += [target["expr"] for panel in panels for target in panel["targets"]]
+    named = {name for each in asked for name in re.findall(r"\b(?:speedtest|http)_[a-z_]+", each)}
+    assert len(named) > 25
+    known = {f"{name}{end}" for name in catalogue for end in ("", "_bucket", "_count", "_sum")}
+    assert named - known - {"speedtest_alert_firing"} == set()
