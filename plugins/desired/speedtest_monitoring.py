@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,16 +87,16 @@ def of_server(v: Values) -> list[Thing]:
         secret("dashboard-key", v["dashboard_key"], when=here),
         secret("remote-write-password", v["remote_write_password"], when=here),
         secret("remote-write-token", v["remote_write_token"], when=here),
-        file(
+        written(
             f"{CONFIG}/prometheus.yml",
-            prometheus.config(v, CONFIG, KEY if v["dashboard_key"] else ""),
+            lambda: prometheus.config(v, CONFIG, KEY if v["dashboard_key"] else ""),
             validate=check,
             reloads=[f"{PROMETHEUS}.service"],
             when=here,
         ),
-        file(
+        written(
             f"{CONFIG}/alertmanager.yml",
-            alertmanager.config(v),
+            lambda: alertmanager.config(v),
             group=ACCOUNT,
             mode="0640",
             secret=True,
@@ -115,18 +117,18 @@ def of_files(v: Values) -> list[Thing]:
         directory(CONFIG, when=here),
         directory(f"{CONFIG}/targets", when=here),
         directory(f"{CONFIG}/rules", when=here),
-        file(f"{CONFIG}/targets/nodes.yml", prometheus.node_targets(v), when=here),
-        file(f"{CONFIG}/targets/dashboard.yml", prometheus.dashboard_targets(v), when=here),
-        file(
+        written(f"{CONFIG}/targets/nodes.yml", lambda: prometheus.node_targets(v), when=here),
+        written(f"{CONFIG}/targets/dashboard.yml", lambda: prometheus.dashboard_targets(v), when=here),
+        written(
             f"{CONFIG}/rules/speedtest.yml",
-            (FILES / "rules.yml").read_text(encoding="utf-8"),
+            lambda: (FILES / "rules.yml").read_text(encoding="utf-8"),
             reloads=[f"{PROMETHEUS}.service"],
             when=here,
             **checked,
         ),
-        file(
+        written(
             f"{CONFIG}/scrape_configs.yml",
-            prometheus.as_yaml({"scrape_configs": prometheus.scrape_jobs(v, CONFIG, "")}),
+            lambda: prometheus.as_yaml({"scrape_configs": prometheus.scrape_jobs(v, CONFIG, "")}),
             when=here and not serves(v),
         ),
     ]
@@ -139,17 +141,17 @@ def of_grafana(v: Values) -> list[Thing]:
     return [
         directory(f"{CONFIG}/dashboards", when=here),
         *[
-            file(f"{CONFIG}/dashboards/{source.name}", source.read_text(encoding="utf-8"), when=here)
+            written(f"{CONFIG}/dashboards/{source.name}", partial(source.read_text, encoding="utf-8"), when=here)
             for source in sorted(DASHBOARDS.glob("*.json"))
         ],
-        file(
+        written(
             f"{GRAFANA}/datasources/speedtest.yaml",
-            text(v, "etc/grafana/provisioning/datasources/speedtest.yaml"),
+            lambda: text(v, "etc/grafana/provisioning/datasources/speedtest.yaml"),
             when=told,
         ),
-        file(
+        written(
             f"{GRAFANA}/dashboards/speedtest.yaml",
-            text(v, "etc/grafana/provisioning/dashboards/speedtest.yaml"),
+            lambda: text(v, "etc/grafana/provisioning/dashboards/speedtest.yaml"),
             when=told,
         ),
     ]
@@ -171,15 +173,20 @@ def service(v: Values, name: str, *, when: bool) -> list[Thing]:
     unit_name = f"{name}.service"
     place = f"{unit_name}.d/speedtest.conf"
     return [
-        file(
+        written(
             f"{UNIT_DIRECTORY}{place}",
-            text(v, f"etc/systemd/system/{place}"),
+            lambda: text(v, f"etc/systemd/system/{place}"),
             restarts=[unit_name],
             stops=[unit_name],
             when=when,
         ),
         unit(unit_name, package=name, when=when, goes=Goes.NEVER),
     ]
+
+
+def written(path: str, content: Callable[[], str], *, when: bool, **more: Any) -> Thing:
+    """A file whose content is made only where it is wanted: a fleet has many nodes and one monitoring host."""
+    return file(path, content() if when else "", when=when, **more)
 
 
 def secret(name: str, content: str, *, when: bool) -> Thing:
