@@ -16,6 +16,7 @@ from typing import Any
 from speedtest_logger import __version__, accounts, light, registry
 from speedtest_logger.alerts import rules as rules_
 from speedtest_logger.alerts import settings as settings_
+from speedtest_logger.alerts.follow import Watched
 from speedtest_logger.alerts.rules import RULES
 from speedtest_logger.alerts.settings import Settings
 from speedtest_logger.archive.format.layout import Layout, default_root
@@ -169,6 +170,7 @@ def run(asked: Asked) -> int:
         sent = post.deliver(
             known, settings, time.time(), lambda: state.save(layout, known), post.by_apprise, lambda: bool(stopping)
         )
+        state.save(layout, known)  # where nothing left: since when destinations are known, and digests that wait
     if settings.heartbeat_url and not outcome.problems and not stopping:
         heartbeat.beat(settings.heartbeat_url, log)
     for problem in outcome.problems:
@@ -204,11 +206,11 @@ def show_list(asked: Asked) -> int:
     from speedtest_logger.alerts import replay, state
 
     known = state.load(asked.layout)
-    lasting = [entry.finding for entry in known.book.open()]
+    held_back = known.book.held_back()
     rows = {
         "open": [
-            replay.row(f, told=not any(other.holds_back(f) for other in lasting))
-            for f in sorted(lasting, key=lambda f: f.began)
+            replay.row(entry.finding, told=_told(entry, held_back))
+            for entry in sorted(known.book.open(), key=lambda entry: entry.finding.began)
         ],
         "waiting": [{"to": m.destination, "since": utc_text(m.at)[:16] + "Z", "title": m.title} for m in known.waiting],
         "destinations": [
@@ -222,7 +224,7 @@ def show_list(asked: Asked) -> int:
             for name, one in sorted(known.posts.items())
         ],
         "lately": [
-            replay.row(entry.finding, told=entry.told_end and not entry.withdrawn)
+            replay.row(entry.finding, told=_told(entry, held_back))
             for entry in known.book.entries
             if entry.finding.ended is not None
         ][-SHOWN:],
@@ -241,6 +243,12 @@ def show_list(asked: Asked) -> int:
     return EXIT_OK
 
 
+def _told(entry: Watched, held_back: Mapping[str, str]) -> str:
+    if entry.withdrawn:
+        return "withdrawn"
+    return "yes" if entry.since_told is not None else "follows" if entry.id in held_back else "no"
+
+
 def _table(rows: list[dict[str, Any]]) -> None:
     print(as_table(list(rows[0]), [tuple(row.values()) for row in rows]))
 
@@ -255,7 +263,7 @@ def explain(asked: Asked) -> int:
     if len({entry.id for entry in entries}) != 1:
         listed = "it is the beginning of several" if entries else "there is none of that name"
         raise UsageError(f"finding {wanted!r:.40}: {listed}: speedtest-alerts list shows those that are known")
-    finding, now = entries[0].finding, time.time()
+    finding, now = entries[-1].finding, time.time()  # one that was withdrawn and found again has its name twice
     found = registry.read(asked.layout.root)
     known = reading.known_of(found, asked.settings.rules).get(finding.location) if found else None
     limits = _limits(known.limits if known else {}, finding.rule, finding.node, asked.settings)
@@ -300,7 +308,7 @@ def replay(asked: Asked) -> int:
     if sys.stderr.isatty():
         print("\r" + " " * 72 + "\r", end="", file=sys.stderr)
     rows = [
-        replay_.row(finding, told=finding.id not in each.silent)
+        replay_.row(finding, told="follows" if finding.id in each.silent else "yes")
         for each in made
         for finding in sorted(each.findings, key=lambda f: f.began)
     ]

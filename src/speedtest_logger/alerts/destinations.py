@@ -83,6 +83,8 @@ class Destination:
 
 def read(entry: Mapping[str, Any]) -> Destination:
     """A destination as the inventory has it. Raises ValueError, which names the field and never the address."""
+    if not isinstance(entry, Mapping):
+        raise ValueError("a mapping with name and url is expected")
     for name in ("name", "url"):
         if name not in entry:
             raise ValueError(f"{name} is missing")
@@ -99,9 +101,14 @@ def read(entry: Mapping[str, Any]) -> Destination:
         "digest": _one_of(DIGESTS),
         "reminder_hours": _hours,
     }
-    if others := sorted(set(entry) - set(known)):
-        raise ValueError(f"{others[0]!r:.60}: there is no such field: {', '.join(known)}")
+    if others := sorted(map(str, set(entry) - set(known))):
+        raise ValueError(f"{_seen(others[0])}: there is no such field: {', '.join(known)}")
     return Destination(**{name: known[name](name, value) for name, value in entry.items()})
+
+
+def _seen(value: object) -> str:
+    """A value for an error's text; an address that stands in the wrong place is still a secret."""
+    return "an address" if ":/" in str(value) or "@" in str(value) else f"{value!r:.80}"
 
 
 def _name(name: str, value: object) -> str:
@@ -129,7 +136,7 @@ def _url(name: str, value: object) -> str:
 def _one_of(allowed: tuple[str, ...]) -> Any:
     def check(name: str, value: object) -> str:
         if value not in allowed:
-            raise ValueError(f"{name}: {value!r:.40} is none of {', '.join(allowed)}")
+            raise ValueError(f"{name}: {_seen(value)} is none of {', '.join(allowed)}")
         return str(value)
 
     return check
@@ -144,14 +151,14 @@ def _list(name: str, value: object) -> list[str]:
 def _ids(name: str, value: object) -> tuple[str, ...]:
     for each in _list(name, value):
         if not ID_PATTERN.fullmatch(each):
-            raise ValueError(f"{name}: {each!r:.80} cannot be the name of a node or location")
+            raise ValueError(f"{name}: {_seen(each)} cannot be the name of a node or location")
     return tuple(_list(name, value))
 
 
 def _rules(name: str, value: object) -> tuple[str, ...]:
     for each in _list(name, value):
         if each not in RULES:
-            raise ValueError(f"{name}: {each!r:.80} is no rule: {', '.join(RULES)}")
+            raise ValueError(f"{name}: {_seen(each)} is no rule: {', '.join(RULES)}")
     return tuple(_list(name, value))
 
 
@@ -159,15 +166,15 @@ def _window(name: str, value: object) -> tuple[int, int]:
     try:
         start, end = domains.Window().parse(str(value))
     except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
+        raise ValueError(f"{name}: {_seen(value)} is no time of day to another, such as 22:00-07:00") from error
     if start == end:
-        raise ValueError(f"{name}: {value!r:.40} has no length")
+        raise ValueError(f"{name}: {_seen(value)} has no length")
     return start, end
 
 
 def _zone(name: str, value: object) -> str:
     if not isinstance(value, str) or not domains.is_timezone(value):
-        raise ValueError(f"{name}: {value!r:.60} is no time zone that this machine knows, such as Europe/Berlin")
+        raise ValueError(f"{name}: {_seen(value)} is no time zone that this machine knows, such as Europe/Berlin")
     return value
 
 

@@ -86,9 +86,10 @@ def compose(told: Sequence[Told], to: Destination, now: float, link: str = "") -
 
 
 def _message(group: Sequence[Told], to: Destination, now: float, link: str) -> Message:
-    bad = [each for each in group if each.what != "ended" and each.entry.finding.ended is None]
     order = {id(f): place for place, f in enumerate(worst_first(each.entry.finding for each in group))}
-    group = sorted(group, key=lambda each: (each not in bad, order[id(each.entry.finding)]))
+    group = sorted(group, key=lambda each: order[id(each.entry.finding)])
+    bad = [each for each in group if each.what != "ended" and each.entry.finding.ended is None]
+    group = bad + [each for each in group if each not in bad]
     severities = {each.entry.finding.severity for each in bad}
     kind = "failure" if "critical" in severities else "warning" if "warning" in severities else "info"
     lines = [each.line() for each in group[:MOST_LINES]]

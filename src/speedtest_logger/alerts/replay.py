@@ -51,8 +51,8 @@ def _follows(finding: Finding, made: Iterable[Finding]) -> bool:
     return False
 
 
-def row(finding: Finding, *, told: bool) -> dict[str, Any]:
-    """A finding as one flat row."""
+def row(finding: Finding, *, told: str) -> dict[str, Any]:
+    """A finding as one flat row; `told`: whether somebody was or would be, in a word."""
     until = finding.ended
     return {
         "finding": finding.id,
@@ -61,7 +61,7 @@ def row(finding: Finding, *, told: bool) -> dict[str, Any]:
         "from": utc_text(finding.began)[:16] + "Z",
         "until": "" if until is None else utc_text(until)[:16] + "Z",
         "lasted": "" if until is None else duration(until - finding.began),
-        "told": "yes" if told else "follows",
+        "told": told,
         "what": finding.sentence(),
     }
 

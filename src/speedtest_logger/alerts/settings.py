@@ -53,22 +53,31 @@ def load(file: Path) -> Settings:
         raise ConfigError([f"{file} is no JSON: run site.yml"]) from error
     if not isinstance(content, dict):
         raise ConfigError([f"{file}: a mapping is expected: run site.yml"])
-    wrong = rules.problems(content.get("rules", {}))
-    found = []
-    for number, entry in enumerate(content.get("destinations", []), 1):
-        try:
-            found.append(destinations.read(entry))
-        except (ValueError, TypeError) as error:
-            wrong.append(f"destination {number}: {error}")
+    found, wrong = _destinations(content.get("destinations", []))
+    wrong += rules.problems(content.get("rules", {}))
+    grace = content.get("grace_seconds", GRACE_SECONDS)
+    if isinstance(grace, bool) or not isinstance(grace, (int, float)) or not 0 <= grace <= 86_400:
+        wrong.append(f"grace_seconds: {grace!r:.40} is no number of seconds up to a day")
     beat = str(content.get("heartbeat_url", ""))
     if beat and not beat.startswith(("https://", "http://")):
         wrong.append("heartbeat_url: an address with http:// or https:// is expected")
     if wrong:
         raise ConfigError([f"{file}: {problem}" for problem in wrong])
     return Settings(
-        tuple(found),
-        content.get("rules", {}),
-        float(content.get("grace_seconds", GRACE_SECONDS)),
-        beat,
-        str(content.get("link", "")).rstrip("/"),
+        tuple(found), content.get("rules", {}), float(grace), beat, str(content.get("link", "")).rstrip("/")
     )
+
+
+def _destinations(listed: object) -> tuple[list[Destination], list[str]]:
+    """Those that are some, and what is wrong with the others."""
+    if not isinstance(listed, list):
+        return [], ["destinations: a list is expected"]
+    found, wrong = [], []
+    for number, entry in enumerate(listed, 1):
+        try:
+            found.append(destinations.read(entry))
+        except (ValueError, TypeError) as error:
+            wrong.append(f"destination {number}: {error}")
+    names = [each.name for each in found]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    return found, wrong + [f"there are several destinations of the name {name}" for name in twice]

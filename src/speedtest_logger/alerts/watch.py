@@ -25,6 +25,7 @@ from speedtest_logger.errors import DamagedFileError, SpeedtestError, UsageError
 BREAK = 300  # s between two evaluations, after which nobody knows what was missed meanwhile
 TWICE = 2  # evaluations in a row that see something, until it fires: disks and clocks waver
 RECENT = 7200  # s that a node's word of its clock is worth something
+DISK_POINTS = 1.0  # percentage points more that are free, until a full disk is over
 AT_ONCE = ("ingest_stopped", "backup", "verify")  # of the archive: they have waited already
 
 
@@ -227,8 +228,9 @@ def _disk(one: Evaluation, limit: dict[str, float]) -> Finding | None:
     (part,) = parts.disk(one.layout)
     if not part.figures:
         return _of_part("disk", part, one.now)
+    least = limit["percent"] + (DISK_POINTS if any(e.finding.rule == "disk" for e in one.state.book.open()) else 0)
     share = 100 * float(part.figures["free_bytes"]) / float(part.figures["total_bytes"])
-    if share >= limit["percent"]:
+    if share >= least:
         return None
     return Finding("disk", FLEET, None, int(one.now), int(one.now), worst=share)
 
@@ -254,6 +256,10 @@ def _judge_clocks(one: Evaluation) -> None:
             offset = _offset(one.said[node], line.limits[node], one.now)
             finding = Finding("clock", location, node, now, now, worst=offset)
             _see(one.state, finding, wrong=offset is not None, now=one.now)
+    expected = {(location, node) for location, line in one.known.items() for node in line.expected()}
+    for entry in one.state.book.open():
+        if entry.finding.rule == "clock" and (entry.finding.location, entry.finding.node) not in expected:
+            entry.finding.ended = now
 
 
 def _offset(hello: dict[str, Any], limits: Limited, now: float) -> float | None:

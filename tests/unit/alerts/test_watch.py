@@ -11,6 +11,7 @@ from builders import FIRST, fresh, put, slot
 from speedtest_logger.alerts import progress, reading, state, watch
 from speedtest_logger.alerts.destinations import Destination
 from speedtest_logger.alerts.settings import Settings
+from speedtest_logger.archive.read.parts import Part
 from speedtest_logger.record import utc_text
 
 INTERVAL, GRACE, DAY = 600, 300, 86_400
@@ -230,3 +231,37 @@ def test_one_process_at_a_time(fleet):
     ):
         pass
     shutil.rmtree(fleet.layout.root / state.FOLDER)
+
+
+def test_a_clock_of_a_node_that_left_is_nobodys_concern_any_more(fleet):
+    said = fleet.layout.state / "nodes/attic.json"
+    fleet.measure("attic", 0)
+    for minute in (1, 2, 3):
+        said.write_text(json.dumps({"last_seen": fleet.now, "clock_offset": 90.0}))
+        fleet.until(8 + minute)
+    assert fleet.titles() == ["attic (of-attic): wrong clock"]
+    fleet.schedule(attic={"valid_to": utc_text(fleet.now - 30)})
+    fleet.until(13)
+    assert fleet.titles()[1:] == ["attic (of-attic): wrong clock is over"]
+
+
+def test_a_full_disk_is_over_when_a_percentage_point_more_is_free(fleet, monkeypatch):
+    free = {"percent": 4.9}
+
+    def disk(_layout):
+        yield Part("disk", ok=True, sentence="", figures={"free_bytes": free["percent"] * 10, "total_bytes": 1000})
+
+    monkeypatch.setattr(watch.parts, "disk", disk)
+    seen = []
+    for minute, free["percent"] in enumerate((4.9, 4.9, 5.2, 5.9, 6.1, 5.2), 1):
+        fleet.until(minute)
+        seen.append(len(state.load(fleet.layout).book.open()))
+    assert seen == [0, 1, 1, 1, 0, 0]
+    assert fleet.titles() == ["archive: disk almost full", "archive: disk almost full is over"]
+
+
+def test_a_disk_that_cannot_be_looked_at_is_told_with_the_reason(fleet, monkeypatch):
+    monkeypatch.setattr(watch.parts, "disk", lambda _: iter([Part("disk", ok=False, sentence="Stale file handle")]))
+    fleet.until(3)
+    [message] = state.load(fleet.layout).waiting
+    assert "Stale file handle" in message.body()
