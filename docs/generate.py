@@ -154,6 +154,7 @@ def all_metrics() -> str:
         ),
         ("What the archive knows of nodes", "From `/metrics`.", metrics.OF_FLEET),
         ("The archive", "From `/metrics`.", metrics.OF_ARCHIVE),
+        ("Alerts", "From `/metrics`, where [somebody is told](../how-to/be-told.md).", metrics.OF_ALERTS),
         ("The dashboard", "From `/metrics`.", (*metrics.OF_DASHBOARD, metrics.BUILD_INFO)),
     )
     text = NOTE + (

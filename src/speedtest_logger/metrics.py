@@ -99,6 +99,21 @@ OF_ARCHIVE = (
     Metric(f"{ARCHIVE}_last_backup_timestamp_seconds", "gauge", (), "When the last backup was made."),
     Metric(f"{ARCHIVE}_verify_findings", "gauge", (), "What differs from the manifest, by the last verify."),
 )
+# What alerts found, and how their messages left.
+OF_ALERTS = (
+    Metric(
+        "speedtest_alert_firing",
+        "gauge",
+        ("rule", *PLACE, "severity"),
+        "1 while a finding lasts, told or held back; of a whole line, node is empty, and of the archive, location too.",
+    ),
+    Metric(
+        "speedtest_notifications_total",
+        "counter",
+        ("destination", "outcome"),
+        "Tries to send a destination something, by outcome: sent, failed.",
+    ),
+)
 # The dashboard itself.
 ROUTE = ("method", "route")
 OF_DASHBOARD = (
@@ -112,7 +127,15 @@ OF_DASHBOARD = (
 )
 BY_NAME = {
     metric.name: metric
-    for metric in (BUILD_INFO, *OF_NODE, *(row[0] for row in MEASURED), *OF_FLEET, *OF_ARCHIVE, *OF_DASHBOARD)
+    for metric in (
+        BUILD_INFO,
+        *OF_NODE,
+        *(row[0] for row in MEASURED),
+        *OF_FLEET,
+        *OF_ARCHIVE,
+        *OF_ALERTS,
+        *OF_DASHBOARD,
+    )
 }
 
 

@@ -19,6 +19,7 @@ from starlette.responses import PlainTextResponse, Response
 from speedtest_logger import __version__
 from speedtest_logger.archive.arrive import aside
 from speedtest_logger.archive.format.layout import Layout
+from speedtest_logger.archive.read import told
 from speedtest_logger.dashboard.counters import Counters
 from speedtest_logger.dashboard.figures import Exported, Figures, Totals
 from speedtest_logger.dashboard.guard import may
@@ -54,13 +55,13 @@ class Metrics:
     def text(self) -> str:
         """All parts; one that cannot be asked just now is left out, and /api/status says why."""
         self._asked = time.monotonic()
-        told = []
+        texts = []
         for part in PARTS:
             try:
-                told.append(part(self))
+                texts.append(part(self))
             except (SpeedtestError, OSError, duckdb.Error):
                 continue
-        return "".join(told)
+        return "".join(texts)
 
     def totals(self, oldest: float | None = None) -> Totals:
         """The fleet's counters, so many seconds old at most. Raises as the figures do."""
@@ -124,7 +125,9 @@ def of_build(_: Metrics) -> str:
 def of_fleet(metrics: Metrics) -> str:
     """What the archive knows of each node."""
     nodes = [(labels(node=node.node, location=node.location), node) for node in metrics.figures.exported()]
-    told = [family(metric, ((of, _divided(node, column, by)) for of, node in nodes)) for metric, column, by in MEASURED]
+    texts = [
+        family(metric, ((of, _divided(node, column, by)) for of, node in nodes)) for metric, column, by in MEASURED
+    ]
     gauges: dict[str, Callable[[Exported], float | None]] = {
         "speedtest_plan_download_bytes_per_second": lambda node: _bytes(node.plan.download),
         "speedtest_plan_upload_bytes_per_second": lambda node: _bytes(node.plan.upload),
@@ -133,12 +136,12 @@ def of_fleet(metrics: Metrics) -> str:
         "speedtest_last_seen_timestamp_seconds": lambda node: node.seen,
         "speedtest_expected_interval_seconds": lambda node: node.interval,
     }
-    told += [tell(name, ((of, value(node)) for of, node in nodes)) for name, value in gauges.items()]
+    texts += [tell(name, ((of, value(node)) for of, node in nodes)) for name, value in gauges.items()]
     totals = metrics.totals()
     counted = [(of, totals[node.node]) for of, node in nodes if node.node in totals]
     slots = ((f'{of},outcome="{kind}"', n) for of, own in counted for kind, n in own.items() if kind not in DIRECTIONS)
     moved = ((f'{of},direction="{way}"', own[way]) for of, own in counted for way in DIRECTIONS)
-    return "".join([*told, tell("speedtest_slots_total", slots), tell("speedtest_transferred_bytes_total", moved)])
+    return "".join([*texts, tell("speedtest_slots_total", slots), tell("speedtest_transferred_bytes_total", moved)])
 
 
 def _divided(node: Exported, column: str, by: int) -> float | None:
@@ -174,13 +177,21 @@ def _asked(value: Callable[[], float | None]) -> float | None:
         return None
 
 
+def of_alerts(metrics: Metrics) -> str:
+    """What lasts, and how destinations take their messages; nothing where nobody is told."""
+    alerts = metrics.figures.alerts()
+    firing = ((labels(**of), value) for of, value in told.firing(alerts))
+    sent = ((labels(**of), value) for of, value in told.notifications(alerts))
+    return tell("speedtest_alert_firing", firing) + tell("speedtest_notifications_total", sent)
+
+
 def of_dashboard(metrics: Metrics) -> str:
     """What the dashboard itself does."""
     clients = tell("speedtest_dashboard_clients", [("", len(metrics.live.clients))])
     return clients + metrics.requests.text()
 
 
-PARTS: list[Callable[[Metrics], str]] = [of_build, of_fleet, of_archive, of_dashboard]
+PARTS: list[Callable[[Metrics], str]] = [of_build, of_fleet, of_archive, of_alerts, of_dashboard]
 
 
 @router.get(
@@ -191,5 +202,5 @@ PARTS: list[Callable[[Metrics], str]] = [of_build, of_fleet, of_archive, of_dash
 )
 def show_metrics(request: Request) -> Response:
     """Metrics of nodes, archive and dashboard, for Prometheus."""
-    told: Metrics = request.app.state.metrics
-    return Response(told.text(), media_type=MEDIA_TYPE, headers={"Cache-Control": "no-store"})
+    metrics: Metrics = request.app.state.metrics
+    return Response(metrics.text(), media_type=MEDIA_TYPE, headers={"Cache-Control": "no-store"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from datetime import datetime, timezone
 from types import SimpleNamespace
 
@@ -15,9 +16,13 @@ from sample import HOSTILE, SCRIPT
 from starlette.testclient import TestClient
 
 from speedtest_logger import __version__
+from speedtest_logger.alerts import state as alerts
+from speedtest_logger.alerts.findings import Finding
+from speedtest_logger.alerts.follow import Watched
 from speedtest_logger.archive.care import prune
 from speedtest_logger.archive.read import coverage
 from speedtest_logger.archive.read.dataset import Archive
+from speedtest_logger.archive.read.told import Alerts, Destination
 from speedtest_logger.dashboard import figures as of_figures
 from speedtest_logger.dashboard import metrics, settings
 from speedtest_logger.dashboard.app import create_app
@@ -25,7 +30,7 @@ from speedtest_logger.dashboard.counters import Counters
 from speedtest_logger.dashboard.figures.exported import Exported, Last
 from speedtest_logger.dashboard.figures.types import Plan
 from speedtest_logger.dashboard.requests import OTHER, Requests
-from speedtest_logger.metrics import BY_NAME, MEASURED, OF_NODE
+from speedtest_logger.metrics import BY_NAME, MEASURED, OF_ALERTS, OF_NODE
 from speedtest_logger.record import utc_text
 
 STEP, HOUR, DAY = 3600, 3600, 86_400
@@ -286,8 +291,36 @@ def test_all_that_is_told_is_in_the_table_and_all_of_the_table_is_told(app):
     named = (found - histogram) | {"http_request_duration_seconds"}
     of_nodes = {metric.name for metric in OF_NODE}
     optional = {"speedtest_plan_upload_bytes_per_second"}
+    optional |= {metric.name for metric in OF_ALERTS}  # where somebody is told
     optional |= {f"speedtest_archive_{name}" for name in ("last_backup_timestamp_seconds", "verify_findings")}
     assert named | optional == set(BY_NAME) - of_nodes
+
+
+def test_alerts_that_fire_and_how_their_messages_left(app, layout):
+    assert "speedtest_alert_firing" not in told(app)
+    (layout.root / alerts.FOLDER).mkdir()
+    now = int(NOW)
+    known = alerts.State(evaluated=NOW, posts={"phone": alerts.Post(sent=41, failed=2)})
+    for finding in (
+        Finding("line_down", "home", None, now - 900, now - 600, reason="no_route"),
+        Finding("clock", "home", "attic", now - 900, now - 600, worst=41.0),
+        Finding("clock", "home", "attic", now - 800, now - 600, worst=41.0),  # two of a kind are one sample
+        Finding("disk", "", None, now - 900, now - 600, worst=3.1),
+        Finding("latency", "home", None, now - 900, now - 600, now - 60, worst=120.0),  # which is over
+    ):
+        known.book.entries.append(Watched(finding, finding.id))
+    alerts.save(layout, known)
+    found = told(app)
+    line = {"node": "", "location": "home", "rule": "line_down", "severity": "critical"}
+    clock = {"node": "attic", "location": "home", "rule": "clock", "severity": "warning"}
+    disk = {"node": "", "location": "", "rule": "disk", "severity": "critical"}
+    assert found["speedtest_alert_firing"] == {tuple(sorted(each.items())): 1 for each in (line, clock, disk)}
+    assert found["speedtest_notifications_total"] == {
+        (("destination", "phone"), ("outcome", "sent")): 41,
+        (("destination", "phone"), ("outcome", "failed")): 2,
+    }
+    shutil.rmtree(layout.root / alerts.FOLDER)
+    assert "speedtest_notifications_total" not in told(app)
 
 
 def test_an_archive_without_ansible_and_one_without_rows(load, client, root):
@@ -319,11 +352,13 @@ def test_no_name_ends_a_line_or_a_label(load, client):
     made.state.metrics.figures = SimpleNamespace(
         exported=lambda: nodes, totals=lambda: {n: {"ok": 1, "received": 2, "sent": 3} for n in names},
         source=made.state.figures.source, system=made.state.figures.system,
+        alerts=lambda: Alerts(1.0, None, [], [], [Destination(n, 0, 1, 0, None, None) for n in names]),
     )  # fmt: skip
     text = client(made).get("/metrics").text
     promtool.check(text)
     found = promtool.samples(text)
     assert nodes_of(found, "speedtest_latency_seconds") == nodes_of(found, "speedtest_slots_total") == set(names)
+    assert {dict(key)["destination"] for key in found["speedtest_notifications_total"]} == set(names)
     assert "speedtest_fake" not in found
 
 

@@ -188,10 +188,14 @@ Sample = tuple[dict[str, str], float]
 
 
 def firing(alerts: Alerts) -> Iterator[Sample]:
-    """Samples of `speedtest_alert_firing`: each finding that lasts, whether it was told or is held back."""
-    for each in alerts.lasting:
-        labels = {"rule": each.rule, "node": each.node or "", "location": each.location or ""}
-        yield {**labels, "severity": each.severity}, 1.0
+    """Samples of `speedtest_alert_firing`: each finding that lasts, whether it was told or is held back.
+
+    No two have the same labels, for Prometheus takes no answer in which some have.
+    """
+    for rule, node, location, severity in dict.fromkeys(
+        (each.rule, each.node or "", each.location or "", each.severity) for each in alerts.lasting
+    ):
+        yield {"rule": rule, "node": node, "location": location, "severity": severity}, 1.0
 
 
 def notifications(alerts: Alerts) -> Iterator[Sample]:
