@@ -14,6 +14,7 @@ from speedtest_logger.alerts.rules import RULES
 MOST_SEPARATE = 3  # locations that are told of in messages of their own; more are one
 MOST_LINES = 50
 LONGEST_TITLE = 120
+NOT_SO = "by what has arrived since, or by the rules as they are now, it was not so"
 
 
 @dataclass
@@ -60,7 +61,7 @@ class Told:
         finding, entry = self.entry.finding, self.entry
         title = f"{finding.subject}: {RULES[finding.rule].title}"
         if self.what == "ended" and entry.withdrawn:
-            return f"{title}: it was not so, as what arrived later shows ({entry.id})"
+            return f"{title} is over: {NOT_SO} ({entry.id})"
         if self.what == "ended" or finding.ended is not None:
             until = finding.ended or finding.last
             took = duration(until - finding.began)
@@ -106,7 +107,7 @@ def _message(group: Sequence[Told], to: Destination, now: float, link: str) -> M
         kind if bad else "success",
         title_of(group, bad),
         lines,
-        "critical" if "critical" in severities else "warning",
+        "critical" if any(each.entry.finding.severity == "critical" for each in group) else "warning",
         [each.entry.id for each in group],
     )
 

@@ -83,7 +83,7 @@ def live(archive: Archive, end: float) -> tuple[State, list[tuple[str, str]]]:
         state.book.take(LINE.location, line.found, since, now)
         for message in watch.tell(state, TO_ALL, now):
             for finding, text in zip(message.findings, message.lines, strict=True):
-                both = ["began", "ended"] if " is over: " in text else ["ended" if "was not so" in text else "began"]
+                both = ["ended"] if "was not so" in text else ["began", "ended"] if " is over: " in text else ["began"]
                 known_before = [what for name, what in told if name == finding]
                 told += [(finding, what) for what in both if not (what == "began" and known_before[-1:] == ["began"])]
         state.evaluated = before = now

@@ -48,7 +48,7 @@ def test_an_end_says_from_when_to_when_and_how_long():
 
 def test_what_was_not_so_is_said_to_be():
     [message] = composed(*messages.ended([watched(ended=FIRST + 60, withdrawn=True)]))
-    assert "it was not so, as what arrived later shows" in message.lines[0]
+    assert "is over: by what has arrived since, or by the rules as they are now, it was not so" in message.lines[0]
 
 
 def test_what_lasts_is_said_to_last_still():
