@@ -224,7 +224,7 @@ def test_rules_shows_each_with_the_fleets_limits(run, settings):
     settings.write_text(json.dumps({"rules": {"below_plan": {"percent": 60}, "unstable": False, "loss": True}}))
     code, out, _ = run("rules")
     assert code == 0
-    assert "below_plan (warning, on: percent 60, tests 3, clear 2)" in out
+    assert "below_plan (warning, on: percent 60, tests 3, clear 4)" in out
     assert "unstable (warning, off)" in out
     content = json.loads(run("rules", "--format", "json")[1])
     assert set(content) == set(rules.RULES)
