@@ -8,8 +8,10 @@ between may have sent it, so it is sent again and says so.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from contextlib import contextmanager
+from urllib.parse import unquote
 
 from speedtest_logger.alerts import messages
 from speedtest_logger.alerts.destinations import Destination
@@ -22,6 +24,7 @@ from speedtest_logger.errors import DeliveryError
 FIRST_WAIT, LONGEST_WAIT = 60, 600  # s between two tries
 Send = Callable[[Destination, Message], None]  # raises DeliveryError, with why and no secret
 PATIENCE = 15  # s for a destination to answer
+SHORTEST = 3  # characters of an address that are worth hiding
 MAYBE = "(This may have reached you already.)"
 
 
@@ -121,7 +124,7 @@ def by_apprise(destination: Destination, message: Message) -> None:
             body=message.body(), title=message.title, notify_type=apprise.NotifyType(message.kind), body_format="text"
         )
     if not sent:
-        raise DeliveryError(_without(destination.url, said[-1]) if said else "the service did not take it")
+        raise DeliveryError(without(destination.url, said[-1]) if said else "the service did not take it")
 
 
 NAMED = ("mailto", "mailtos", "json", "jsons", "form", "forms", "xml", "xmls")  # take headers from their addresses
@@ -152,11 +155,10 @@ def _said():  # type: ignore[no-untyped-def]
         logger.removeHandler(handler)
 
 
-def _without(url: str, text: str) -> str:
-    """A service's words without anything of its address that may be a secret."""
+def without(url: str, text: str) -> str:
+    """A service's words without anything of its address that may be a secret, as it stands there or decoded."""
     rest = url.partition("://")[2]
-    for part in sorted({p for piece in rest.replace("?", "/").replace("@", "/").replace(":", "/").replace("&", "/")
-                        .split("/") for p in (piece, piece.partition("=")[2])}, key=len, reverse=True):  # fmt: skip
-        if len(part) > 5:
-            text = text.replace(part, "…")
+    parts = [part for each in re.split(r"[/?@:&=]", rest) for part in (each, unquote(each)) if len(part) >= SHORTEST]
+    for part in sorted(parts, key=len, reverse=True):
+        text = text.replace(part, "…")
     return " ".join(text.split())[:200]

@@ -189,3 +189,18 @@ def test_a_digest_comes_each_week_and_says_how_each_line_did(tmp_path_factory):
     ]
     assert not digest.is_due(state.post("phone"), weekly, FIRST + 7 * DAY)
     assert not digest.is_due(state.post("phone"), PHONE, FIRST + 70 * DAY)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "cannot log in as owner with pa%40ss at mail.example.org",
+        "pa@ss is wrong",
+        "POST /secret-topic: 403",
+        "tok?=abc",
+    ],
+)
+def test_no_part_of_an_address_is_in_what_a_service_said(said):
+    url = "mailtos://owner:pa%40ss@mail.example.org/secret-topic?token=abc"
+    shown = post.without(url, said)
+    assert not any(part in shown for part in ("owner", "pa%40ss", "pa@ss", "mail.example", "secret-topic", "abc"))
