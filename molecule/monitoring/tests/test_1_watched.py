@@ -40,17 +40,19 @@ def body(name: str) -> bytes:
 
 
 def test_every_target_answers_under_its_name_and_location():
-    def up() -> bool:
-        return all(value == 1 for labels, value in values("up") if labels["job"] != "speedtest-dashboard")
-
-    wait_until("all targets are up", up, 60)
-    found = {(labels["job"], labels["instance"]): labels for labels, _ in values("up")}
-    assert set(found) == {
+    wanted = {
         *(("speedtest-node", name) for name in NODES),
         ("speedtest-dashboard", "dashboard"),
         ("prometheus", "prometheus"),
         ("alertmanager", "alertmanager"),
     }
+
+    def up() -> set[tuple[str, str]]:
+        return {(labels["job"], labels["instance"]) for labels, value in values("up") if value == 1}
+
+    wait_until("all targets are up", lambda: up() == wanted, 90)
+    found = {(labels["job"], labels["instance"]): labels for labels, _ in values("up")}
+    assert set(found) == wanted
     assert {name: found["speedtest-node", name]["location"] for name in NODES} == NODES
 
 
