@@ -86,6 +86,7 @@ benchmark: .venv-benchmark/complete .venv/complete peers ## ratios against named
 	$(PYTHON) benchmarks/archive_query.py
 	$(PYTHON) benchmarks/archive_receive.py
 	$(PYTHON) benchmarks/dashboard.py
+	$(PYTHON) benchmarks/alerts.py
 
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/speedtest_logger/__init__.py)
 PLATFORM ?= linux/$(shell uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')

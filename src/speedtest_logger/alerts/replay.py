@@ -8,7 +8,7 @@ from typing import Any
 
 from speedtest_logger.alerts import reading
 from speedtest_logger.alerts.findings import Finding, duration
-from speedtest_logger.alerts.judge import Line
+from speedtest_logger.alerts.judge import Line, Test
 from speedtest_logger.alerts.progress import HORIZON, SLACK
 from speedtest_logger.alerts.reading import Known
 from speedtest_logger.archive.format.layout import Layout
@@ -35,7 +35,11 @@ def replay(layout: Layout, known: Known, start: float, end: float, late: float) 
     """
     before = start - HORIZON
     found = reading.rows(layout, known.location, before - SLACK, end + DAY)
-    tests = reading.tests(known, found, before, end, late)
+    return of_tests(known, reading.tests(known, found, before, end, late), start)
+
+
+def of_tests(known: Known, tests: list[Test], start: float) -> Replayed:
+    """What a line's tests make it find that lasted at a time (Unix time, s) or began after it."""
     line = Line(known.location, known.limits).take(tests)
     made = [finding for finding in line.found if finding.ended is None or finding.ended >= start]
     return Replayed(known.location, made, {f.id for f in made if _follows(f, made)}, len(tests))
