@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from speedtest_logger.alerts.rules import OF_LINES, RULES, SEVERITIES
@@ -69,8 +69,12 @@ class Finding:
         return self.key == other.key and self.began <= other_until and other.began <= until
 
     def holds_back(self, other: Finding) -> bool:
-        """Whether the other one is not told while this one lasts: it follows from it."""
-        if self.ended is not None or self is other:
+        """Whether this one lasts, and the other one follows from it and is not told meanwhile."""
+        return self.ended is None and self.brings(other)
+
+    def brings(self, other: Finding) -> bool:
+        """Whether the other one follows from this one, as far as their times allow."""
+        if self is other:
             return False
         if self.rule == "ingest_stopped":
             return other.location != FLEET
@@ -93,7 +97,7 @@ class Finding:
 
     def to_json(self) -> dict[str, Any]:
         """As `of_json` reads it."""
-        return asdict(self)
+        return dict(vars(self))
 
 
 FIELDS = {field.name for field in fields(Finding)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from speedtest_logger.alerts.findings import FLEET, Finding, of_json
@@ -28,7 +28,7 @@ class Watched:
 
     def to_json(self) -> dict[str, Any]:
         """As `watched_of` reads it, with its words besides: who shows it need not know the rules."""
-        return {**asdict(self), "words": self.finding.words()}
+        return {**vars(self), "finding": self.finding.to_json(), "words": self.finding.words()}
 
 
 FIELDS = {field.name for field in fields(Watched)}
@@ -127,11 +127,10 @@ def due(book: Book, now: float) -> tuple[list[Watched], list[Watched]]:
 
 def _followed(finding: Finding, book: Book) -> bool:
     """Whether, while it lasted, it followed from something else."""
-    for entry in book.entries:
-        other = entry.finding
-        if other is finding or not (other.ended is None or other.ended >= finding.began) or other.began > finding.last:
-            continue
-        was_open = Finding(**{**asdict(other), "ended": None})
-        if was_open.holds_back(finding):
-            return True
-    return False
+    return any(
+        entry.finding.brings(finding)
+        for entry in book.entries
+        if entry.finding.location in (finding.location, FLEET)
+        and entry.finding.began <= finding.last
+        and (entry.finding.ended is None or entry.finding.ended >= finding.began)
+    )

@@ -21,8 +21,8 @@ from speedtest_logger.schedule import Schedule, stable_hash
 
 DAY, HOUR = 86_400, 3600
 HORIZON = 35 * DAY  # how much is read of a line that is judged anew
-SETTLED = 6 * HOUR  # after which a day is over for a line, and up to SPREAD later: not for all of them at once
-SPREAD = 12 * HOUR
+SETTLED = HOUR  # after which a day is over for a line, and up to SPREAD later: not for all of them at once
+SPREAD = 2 * HOUR
 EVERY = 1800  # s, in which it is written once at most
 SLACK = 120  # s by which a record may have started before its slot
 

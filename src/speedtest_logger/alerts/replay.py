@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from speedtest_logger.alerts import reading
@@ -50,7 +50,7 @@ def _follows(finding: Finding, made: Iterable[Finding]) -> bool:
     for other in made:
         until, mine = (float("inf") if f.ended is None else f.ended for f in (other, finding))
         is_within = other.began <= finding.fired and mine <= until + 1
-        if other is not finding and is_within and replace(other, ended=None).holds_back(finding):
+        if other is not finding and is_within and other.brings(finding):
             return True
     return False
 

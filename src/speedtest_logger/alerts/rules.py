@@ -182,7 +182,7 @@ ALL = (
         "warning",
         True,
         {"seconds": Parameter(30, "s", "that a node's clock is off at most", 1)},
-        "With its last delivery a node's clock was off by more than `seconds`.",
+        "With its last two deliveries a node's clock was off by more than `seconds`.",
         "A delivery with a clock that is right.",
         "Set a node's clock a minute ahead, its time service stopped.",
     ),

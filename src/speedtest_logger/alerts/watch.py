@@ -24,7 +24,7 @@ from speedtest_logger.errors import DamagedFileError, SpeedtestError, UsageError
 
 BREAK = 300  # s between two evaluations, after which nobody knows what was missed meanwhile
 TWICE = 2  # evaluations in a row that see something, until it fires: disks and clocks waver
-RECENT = 7200  # s that a node's word of its clock is worth something
+SLACK = 1  # s: what came while the last evaluation ran is looked at again
 DISK_POINTS = 1.0  # percentage points more that are free, until a full disk is over
 AT_ONCE = ("ingest_stopped", "backup", "verify")  # of the archive: they have waited already
 
@@ -50,7 +50,7 @@ class Evaluation:
     state: State
     progress: Progress
     known: dict[str, Known]
-    said: dict[str, dict[str, Any]]  # by nodes that are expected, with their last deliveries
+    heard: dict[str, float]  # when each node that is expected was in contact last
     outcome: Outcome = field(default_factory=Outcome)
 
     @property
@@ -66,8 +66,9 @@ def evaluate(layout: Layout, settings: Settings, now: float) -> Outcome:
     """
     found = registry.read(layout.root)
     known = reading.known_of(found, settings.rules) if found else {}
-    said = {node: hellos.of(layout, node) for line in known.values() for node in line.expected()}
-    one = Evaluation(layout, settings, now, state.load(layout), progress.load(layout), known, said)
+    times = hellos.times(layout)
+    heard = {node: times[node] for line in known.values() for node in line.expected() if node in times}
+    one = Evaluation(layout, settings, now, state.load(layout), progress.load(layout), known, heard)
     one.state.began = one.state.began or now
     _judge_archive(one)
     one.outcome.is_listening = _is_listening(one.state, settings, now)
@@ -215,13 +216,13 @@ def _contact(one: Evaluation) -> Iterator[Part]:
     It is known before any of them would be called down, which takes two slots.
     """
     places = [line for line in one.known.values() if line.expected()]
-    seen = [float(said["last_seen"]) for said in one.said.values() if isinstance(said.get("last_seen"), (int, float))]
-    if len(places) < 2 or not seen:
+    if len(places) < 2 or not one.heard:
         return
+    last = max(one.heard.values())
     shortest = min(line.entries[node][-1]["interval_seconds"] for line in places for node in line.expected())
-    if one.now - max(seen) > shortest + one.settings.grace_seconds:
-        sentence = f"nothing arrives from any of {len(one.said)} nodes: the archive's network, or all lines"
-        yield Part("contact", ok=False, sentence=sentence, since=int(max(seen)))
+    if one.now - last > shortest + one.settings.grace_seconds:
+        sentence = f"nothing arrives from any of {len(one.heard)} nodes: the archive's network, or all lines"
+        yield Part("contact", ok=False, sentence=sentence, since=int(last))
 
 
 def _disk(one: Evaluation, limit: dict[str, float]) -> Finding | None:
@@ -250,21 +251,23 @@ ARCHIVE: dict[str, Look] = {"ingest_stopped": _ingest, "disk": _disk, "backup": 
 
 
 def _judge_clocks(one: Evaluation) -> None:
-    now = int(one.now)
+    """Those of the nodes that have said something since the last evaluation."""
+    now, before = int(one.now), one.state.evaluated or 0
     for location, line in one.known.items():
         for node in line.expected():
-            offset = _offset(one.said[node], line.limits[node], one.now)
-            finding = Finding("clock", location, node, now, now, worst=offset)
-            _see(one.state, finding, wrong=offset is not None, now=one.now)
+            if one.heard.get(node, 0) > before - SLACK:
+                offset = _offset(hellos.of(one.layout, node), line.limits[node])
+                finding = Finding("clock", location, node, now, now, worst=offset)
+                _see(one.state, finding, wrong=offset is not None, now=one.now)
     expected = {(location, node) for location, line in one.known.items() for node in line.expected()}
     for entry in one.state.book.open():
         if entry.finding.rule == "clock" and (entry.finding.location, entry.finding.node) not in expected:
             entry.finding.ended = now
 
 
-def _offset(hello: dict[str, Any], limits: Limited, now: float) -> float | None:
+def _offset(hello: dict[str, Any], limits: Limited) -> float | None:
     """By how much a node's clock is off (s), where that is too much; None where it is not, or nobody knows."""
-    limit, offset, seen = limits.get("clock"), hello.get("clock_offset"), hello.get("last_seen")
-    if limit is None or not isinstance(offset, (int, float)) or not isinstance(seen, (int, float)):
+    limit, offset = limits.get("clock"), hello.get("clock_offset")
+    if limit is None or not isinstance(offset, (int, float)):
         return None
-    return float(offset) if abs(offset) > limit["seconds"] and now - seen < RECENT else None
+    return float(offset) if abs(offset) > limit["seconds"] else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import pytest
@@ -43,7 +44,12 @@ class Fleet:
 
     def heard(self, *nodes: str) -> None:
         for node in nodes:
-            (self.layout.state / f"nodes/{node}.json").write_text(json.dumps({"last_seen": self.now}))
+            self.says(node, {"last_seen": self.now})
+
+    def says(self, node: str, hello: dict) -> None:
+        file = self.layout.state / f"nodes/{node}.json"
+        file.write_text(json.dumps(hello))
+        os.utime(file, (self.now, self.now))
 
     def until(self, minute: float, *, ingested: bool = True, settings: Settings = TOLD) -> watch.Outcome:
         """Evaluate each minute up to one, counted from START."""
@@ -234,10 +240,9 @@ def test_one_process_at_a_time(fleet):
 
 
 def test_a_clock_of_a_node_that_left_is_nobodys_concern_any_more(fleet):
-    said = fleet.layout.state / "nodes/attic.json"
     fleet.measure("attic", 0)
     for minute in (1, 2, 3):
-        said.write_text(json.dumps({"last_seen": fleet.now, "clock_offset": 90.0}))
+        fleet.says("attic", {"last_seen": fleet.now, "clock_offset": 90.0})
         fleet.until(8 + minute)
     assert fleet.titles() == ["attic (of-attic): wrong clock"]
     fleet.schedule(attic={"valid_to": utc_text(fleet.now - 30)})
