@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fleet import LAB, ROOT, lab, on, pause, playbook, recap, wait_until
+from fleet import LAB, ROOT, lab, on, playbook, recap, wait_until
 
 LOCK = "/run/speedtest-fleet/lock"
 PUBLIC = "/etc/speedtest-telemetry/id_ed25519.pub"
@@ -76,7 +76,7 @@ def test_a_run_that_may_wait_comes_after():
 
 def test_a_killed_run_holds_nobody_up_and_is_finished_by_the_next():
     run = begin("-e", "speedtest_logger_interval=2min")
-    pause(5)
+    wait_until("it holds the lock", lambda: '"run"' in on("archive", f"cat {LOCK}", check=False), 120, every=0.2)
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
     status = playbook("playbooks/status.yml")

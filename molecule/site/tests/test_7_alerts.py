@@ -29,7 +29,8 @@ def start_webhook() -> None:
 def services():
     """Nobody has listened so far; now ntfy and a mail server do, and the webhook not yet."""
     on("target", "DEBIAN_FRONTEND=noninteractive apt-get -qq -y install ntfy python3-aiosmtpd >/dev/null")
-    start("hear-ntfy", "ntfy serve --listen-http :2586 --cache-file /var/tmp/alerts.db --auth-file ''")
+    limits = "--visitor-request-limit-burst 100000"  # the tests ask it all the time
+    start("hear-ntfy", f"ntfy serve --listen-http :2586 --cache-file /var/tmp/alerts.db --auth-file '' {limits}")
     start("hear-mail", f"python3 -m aiosmtpd -n -l 0.0.0.0:2525 -c aiosmtpd.handlers.Mailbox {BOX}")
     program = base64.b64encode((ROOT / "molecule/shared/programs/hook.py").read_bytes()).decode()
     on("target", f"echo {program} | base64 -d >/var/tmp/hook.py")
