@@ -7,7 +7,7 @@ finds the same.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from speedtest_logger.alerts.findings import Finding, of_json
@@ -108,7 +108,7 @@ class Line:
         """A line as it was kept. Raises TypeError, KeyError, AttributeError for what is none."""
         line = cls(location, limits)
         for name, kept in content["nodes"].items():
-            runs = {rule: Run(**run) for rule, run in kept["runs"].items()}
+            runs = {rule: Run(**{**run, "against": dict(run["against"])}) for rule, run in kept["runs"].items()}
             line.nodes[name] = Node(**{**kept, "runs": runs})
         line.down_since, line.reason = content["down_since"], content["reason"]
         line.changes = [(int(at), str(rule), node) for at, rule, node in content["changes"]]
@@ -352,16 +352,3 @@ class Line:
         limit = next((limits["unstable"] for limits in self.limits.values() if "unstable" in limits), None)
         if limit is None or at - finding.last > 60 * limit["minutes"]:
             self._end("unstable", None, at)
-
-
-def copy(line: Line) -> Line:
-    """A line that can be judged on without the first one's changing."""
-    made = Line(line.location, line.limits)
-    made.nodes = {
-        name: replace(node, runs={rule: replace(run, against=dict(run.against)) for rule, run in node.runs.items()})
-        for name, node in line.nodes.items()
-    }
-    made.down_since, made.reason, made.changes = line.down_since, line.reason, list(line.changes)
-    made.open = {key: replace(finding) for key, finding in line.open.items()}
-    made.found = list(made.open.values())
-    return made

@@ -9,8 +9,11 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from speedtest_logger.alerts import reading
-from speedtest_logger.alerts.judge import Line, copy
+from speedtest_logger.alerts.judge import Line
 from speedtest_logger.alerts.reading import Known
 from speedtest_logger.alerts.state import FOLDER, MOST_BYTES
 from speedtest_logger.archive.format.layout import Layout
@@ -23,16 +26,25 @@ DAY, HOUR = 86_400, 3600
 HORIZON = 35 * DAY  # how much is read of a line that is judged anew
 SETTLED = HOUR  # after which a day is over for a line, and up to SPREAD later: not for all of them at once
 SPREAD = 2 * HOUR
+OFTEN = 2 * HOUR  # a line's later time follows so far behind, or up to twice as far: not all of them at once
 EVERY = 1800  # s, in which it is written once at most
+USUAL = 33 * DAY  # before a test, from which it is known what is usual
 SLACK = 120  # s by which a record may have started before its slot
 
 
 @dataclass
 class Kept:
-    """A line as it stood at a midnight (Unix time, s), before that day's slots."""
+    """A line as it stood at a midnight (Unix time, s), before that day's slots, and at a later time of that day.
+
+    `near` holds as long as the archive has as many `records` of the slots between the two: those that come late for
+    them have it judged from midnight on.
+    """
 
     at: int
     line: dict[str, Any]
+    near: int
+    near_line: dict[str, Any]
+    records: int
 
 
 @dataclass
@@ -50,44 +62,31 @@ class Progress:
         """
         kept = self.lines.get(known.location)
         start = kept.at if kept else int(now - HORIZON) // DAY * DAY
-        line = self._line(known, kept)
-        tests = reading.tests(known, self._rows(layout, known, start, now), start, now, late)
-        midnight = self._midnight(known.location, now)
-        if kept is None or (midnight > kept.at and now - self.written >= EVERY):
-            line.take(test for test in tests if test.at < midnight)
-            found = [finding for finding in line.found if finding.ended is not None]
-            self.lines[known.location] = Kept(midnight, line.to_json())
+        needs_usual = any("below_usual" in limits for limits in known.limits.values())
+        found = reading.rows(layout, known.location, start - SLACK - (USUAL if needs_usual else 0), now + DAY)
+        is_moving = self.wants_to_move(known.location, now, late)
+        if kept and not is_moving and kept.near > kept.at and _count(found, kept.at, kept.near) == kept.records:
+            found = found if needs_usual else found.filter(pc.greater_equal(found["scheduled_at"], _moment(kept.near)))
+            tests = reading.tests(known, found, kept.near, now, late)
+            return _line(known, kept.near_line).take(tests), kept.near
+        line = _line(known, kept.line if kept else None)
+        tests = reading.tests(known, found, start, now, late)
+        if is_moving:
+            midnight, near = _midnight(known.location, now, late), _near(now, late)
+            at_midnight = line.take(test for test in tests if test.at < midnight).to_json()
+            at_near = line.take(test for test in tests if midnight <= test.at < near).to_json()
+            self.lines[known.location] = Kept(midnight, at_midnight, near, at_near, _count(found, midnight, near))
             self.is_new = True
-            line = copy(line).take(test for test in tests if test.at >= midnight)
-            line.found += found
-        else:
-            line.take(tests)
-        return line, start
+            tests = [test for test in tests if test.at >= max(midnight, near)]
+        return line.take(tests), start
 
-    @staticmethod
-    def _rows(layout: Layout, known: Known, start: int, now: float) -> Any:
-        return reading.rows(layout, known.location, start - SLACK, now + DAY)
-
-    @staticmethod
-    def _line(known: Known, kept: Kept | None) -> Line:
-        if kept is None:
-            return Line(known.location, known.limits)
-        line = Line.of_json(known.location, known.limits, kept.line)
-        for rule, node in list(line.open):  # a rule that was switched off finds nothing any more
-            watched = known.limits.values() if node is None else [known.limits.get(node, {})]
-            if not any(rule in limits for limits in watched):
-                line.found.remove(line.open.pop((rule, node)))
-        return line
-
-    @staticmethod
-    def _midnight(location: str, now: float) -> int:
-        """The last day's beginning that is settled."""
-        return int(now - SETTLED - stable_hash(location) % SPREAD) // DAY * DAY
-
-    def wants_to_move(self, location: str, now: float) -> bool:
+    def wants_to_move(self, location: str, now: float, late: float) -> bool:
         """Whether a line is to be judged so that less is read of it from then on."""
         kept = self.lines.get(location)
-        return kept is None or (now - self.written >= EVERY and self._midnight(location, now) > kept.at)
+        if kept is None:
+            return True
+        is_behind = _near(now, late) - kept.near > OFTEN + stable_hash(location) % OFTEN
+        return now - self.written >= EVERY and (_midnight(location, now, late) > kept.at or is_behind)
 
     def touch(self, change: Change) -> set[str]:
         """The locations that a change touched; those before their midnight are judged anew from the beginning."""
@@ -101,6 +100,37 @@ class Progress:
                 del self.lines[place]
                 self.is_new = True
         return touched
+
+
+def _line(known: Known, kept: dict[str, Any] | None) -> Line:
+    if kept is None:
+        return Line(known.location, known.limits)
+    line = Line.of_json(known.location, known.limits, kept)
+    for rule, node in list(line.open):  # a rule that was switched off finds nothing any more
+        watched = known.limits.values() if node is None else [known.limits.get(node, {})]
+        if not any(rule in limits for limits in watched):
+            line.found.remove(line.open.pop((rule, node)))
+    return line
+
+
+def _midnight(location: str, now: float, late: float) -> int:
+    """The last day's beginning that is settled: of all slots before it is known what became of them."""
+    return int(min(now - SETTLED - stable_hash(location) % SPREAD, late)) // DAY * DAY
+
+
+def _near(now: float, late: float) -> int:
+    return int(min(now - HOUR, late)) // HOUR * HOUR
+
+
+def _moment(at: int) -> pa.Scalar:
+    return pa.scalar(at * 1000, pa.timestamp("ms", "UTC"))
+
+
+def _count(found: pa.Table, start: int, end: int) -> int:
+    """How many records there are of the slots of a period (Unix time, s)."""
+    slot = found["scheduled_at"]
+    inside = pc.and_(pc.greater_equal(slot, _moment(start)), pc.less(slot, _moment(end)))
+    return int(pc.sum(inside).as_py() or 0)
 
 
 def next_slots(known: Known, last: dict[str, int], late: float) -> list[int]:
@@ -120,7 +150,7 @@ def load(layout: Layout) -> Progress:
         content = json.loads(read_bounded(layout.root / FOLDER / "progress.json", MOST_BYTES))
         return Progress(
             float(content["written"]),
-            {name: Kept(int(kept["at"]), kept["line"]) for name, kept in content["lines"].items()},
+            {name: Kept(**kept) for name, kept in content["lines"].items()},
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return Progress()
@@ -128,6 +158,6 @@ def load(layout: Layout) -> Progress:
 
 def save(layout: Layout, progress: Progress, now: float) -> None:
     """Keep it. Raises OSError."""
-    lines = {name: {"at": kept.at, "line": kept.line} for name, kept in progress.lines.items()}
+    lines = {name: vars(kept) for name, kept in progress.lines.items()}
     content = json.dumps({"written": now, "lines": lines}, separators=(",", ":"))
     write_durably(layout.root / FOLDER / "progress.json", content.encode())

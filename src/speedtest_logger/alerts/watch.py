@@ -122,7 +122,7 @@ def _judge_lines(one: Evaluation) -> None:
         one.state.rules, wanted = rules, set(one.known)
     for location, line in sorted(one.known.items()):
         is_due = one.state.due.get(location, 0) <= one.now
-        if location in wanted or is_due or one.progress.wants_to_move(location, one.now):
+        if location in wanted or is_due or one.progress.wants_to_move(location, one.now, one.late):
             _judge_line(one, line)
     for location in set(one.state.due) - set(one.known):
         del one.state.due[location]

@@ -20,7 +20,6 @@ from speedtest_logger.alerts.progress import Progress
 from speedtest_logger.alerts.settings import Settings
 from speedtest_logger.alerts.state import State
 from speedtest_logger.archive.read.changes import Change
-from speedtest_logger.record import utc_text
 
 HOUR, DAY = 3600, 86_400
 GRACE = 300
@@ -129,13 +128,34 @@ def test_what_arrives_at_once_is_told_once(letters):
     assert all(count == 1 for count in Counter(told).values()), told
 
 
-def test_a_line_that_was_judged_for_days_is_read_from_its_last_midnight_on():
+def test_a_line_that_was_judged_for_days_is_read_from_some_hours_ago_on():
     rows = rows_of(["0" * SLOTS] * 3)
     arrivals = [datetime.fromisoformat(row["started_at"]).timestamp() + 60 for row in rows]
+    arrivals[-15] = FIRST + 90 * DAY  # of this day, and it never comes
     with pytest.MonkeyPatch.context() as patch:
         archive = Archive(patch, rows, arrivals)
         kept = Progress()
-        archive.now = FIRST + 3 * DAY + 20 * HOUR
+        archive.now = FIRST + 2 * DAY + 20 * HOUR
         kept.judge(None, LINE, archive.now, archive.now - GRACE)
         _, since = kept.judge(None, LINE, archive.now, archive.now - GRACE)
-    assert utc_text(since)[:10] == utc_text(FIRST + 3 * DAY)[:10]
+        assert since == FIRST + 2 * DAY + 19 * HOUR
+        archive.table = archive.table.set_column(
+            archive.table.column_names.index("arrival"), "arrival", pa.array([0.0] * len(rows))
+        )
+        _, since = kept.judge(None, LINE, archive.now, archive.now - GRACE)
+        assert since == FIRST + 2 * DAY, "one of the day came late: the day is judged anew"
+
+
+def test_what_is_usual_is_known_though_only_hours_are_judged():
+    line = known("attic", interval=HOUR, below_usual={"tests": 2, "percent": 60}, below_plan=False)
+    days = 34
+    rows = records(line, "attic", "0" * (24 * days) + "4" * 6)
+    with pytest.MonkeyPatch.context() as patch:
+        archive = Archive(patch, rows, [0.0] * len(rows))
+        kept = Progress()
+        archive.now = FIRST + days * DAY + HOUR / 2
+        kept.judge(None, line, archive.now, archive.now - GRACE)
+        archive.now += 4 * HOUR
+        judged, since = kept.judge(None, line, archive.now, archive.now - GRACE)
+    assert since >= FIRST + (days - 1) * DAY
+    assert [(finding.rule, finding.count) for finding in judged.found] == [("below_usual", 5)]
