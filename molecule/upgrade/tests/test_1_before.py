@@ -143,6 +143,7 @@ def test_nothing_is_left_that_this_version_does_not_know(upgraded, host, tmp_pat
         wanted = Wanted(role, inputs(role, variables, lambda value: value)).desired
         kinds = ("files", "directories", "links", "attributes", "releases")
         known |= {item["path"] for kind in kinds for item in wanted.get(kind, [])}
+        known |= {item["previous"] for item in wanted.get("links", []) if item.get("previous")}  # the way back
         units |= {item["name"] for item in wanted.get("units", [])}
     inside = "-path '/opt/*/releases/*/*' -o -path '/opt/*/venvs/*'"
     found = on(host, rf"find /etc /usr/local /opt \( {inside} \) -prune -o -path '*speedtest*' -print").splitlines()
