@@ -168,7 +168,7 @@ def test_both_answer_alike_byte_for_byte(twin, cookie, tmp_path):
     print(f"{len(asked)} questions, {sum(each[0] == 'differs' for each in found)} answered differently")
     assert [each for each in found if each[0] == "differs"] == []
     refused = [question[1].partition("?")[0] for _, question, _, _ in found if question[2]]
-    # there is one line only, raw output is not delivered, metrics are for other keys, and so are logs; where nobody asks, most is refused
+    # one line only, no raw output; metrics and logs are for other keys; where nobody asks, most is refused
     assert {path.rpartition("/")[2] for path in refused} <= {"compare", "raw", "metrics", "logs"}, refused
     assert len([question for _, question, _, _ in found if not question[2]]) > len(refused)
 
