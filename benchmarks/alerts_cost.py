@@ -157,7 +157,9 @@ def minutes(layout: Layout, slot: int, name: str, goals: Goals) -> None:
             if (START + at * SLOT_SECONDS + number % SLOT_SECONDS + 30) // 60 == int(now - 30) // 60 - 1:
                 deliver(layout, number, node_table(number, at, 1, location(number)))
                 said = {"last_seen": now - 30, "clock_offset": 0.1, "version": "1.0.0", "runtime": "systemd"}
-                (layout.state / f"nodes/node-{number:04d}.json").write_text(json.dumps(said))
+                file = layout.state / f"nodes/node-{number:04d}.json"
+                file.write_text(json.dumps(said))
+                os.utime(file, (now - 30, now - 30))
         ingested(layout, now)
         found.append(evaluation(layout, now))
     of_minutes = [each["took"] for each in found[1:]]  # the first one comes after a break
@@ -200,7 +202,9 @@ def cost(goals: Goals) -> None:
         minutes(layout, NIGHT + 1, "by night", goals)
         until(layout, NIGHT + 3, EVENING)
         now = START + EVENING * SLOT_SECONDS
-        evaluation(layout, now + 20)
+        for ago in (310, 20):  # as above
+            ingested(layout, now - ago)
+            evaluation(layout, now - ago)
         minutes(layout, EVENING, "in the evening", goals)
     finally:
         shutil.rmtree(folder)
