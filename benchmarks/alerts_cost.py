@@ -147,6 +147,13 @@ def divided(took: dict[str, float]) -> str:
     return ", ".join(f"{name} {1000 * seconds:.0f} ms" for name, seconds in parts)
 
 
+def hello(layout: Layout, number: int, at: float) -> None:
+    """A node was in contact."""
+    file = layout.state / f"nodes/node-{number:04d}.json"
+    file.write_text(json.dumps({"last_seen": at, "clock_offset": 0.1, "version": "1.0.0", "runtime": "systemd"}))
+    os.utime(file, (at, at))
+
+
 def minutes(layout: Layout, slot: int, name: str, goals: Goals) -> None:
     """Some minutes from a slot on: each fifth of the nodes delivers within one of them."""
     found = []
@@ -156,10 +163,7 @@ def minutes(layout: Layout, slot: int, name: str, goals: Goals) -> None:
             at = slot + minute // 5
             if (START + at * SLOT_SECONDS + number % SLOT_SECONDS + 30) // 60 == int(now - 30) // 60 - 1:
                 deliver(layout, number, node_table(number, at, 1, location(number)))
-                said = {"last_seen": now - 30, "clock_offset": 0.1, "version": "1.0.0", "runtime": "systemd"}
-                file = layout.state / f"nodes/node-{number:04d}.json"
-                file.write_text(json.dumps(said))
-                os.utime(file, (now - 30, now - 30))
+                hello(layout, number, now - 30)
         ingested(layout, now)
         found.append(evaluation(layout, now))
     of_minutes = [each["took"] for each in found[1:]]  # the first one comes after a break
@@ -173,6 +177,7 @@ def until(layout: Layout, first: int, slot: int) -> None:
     """What was measured between two slots arrives."""
     for number in range(NODES):
         deliver(layout, number, node_table(number, first, slot - first, location(number)))
+        hello(layout, number, START + slot * SLOT_SECONDS - 320)
     ingested(layout, START + slot * SLOT_SECONDS)
 
 
