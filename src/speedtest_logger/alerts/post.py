@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import unquote
 
@@ -138,7 +138,7 @@ def with_name(url: str, name: str) -> str:
 
 
 @contextmanager
-def _said():  # type: ignore[no-untyped-def]
+def _said() -> Iterator[list[str]]:
     """What Apprise logs meanwhile: why something did not work."""
     lines: list[str] = []
 

@@ -276,8 +276,7 @@ def _wrong(rule: Rule, key: object, value: object) -> list[str]:
     parameter = rule.parameters.get(str(key))
     if parameter is None:
         return [f"{rule.name}.{key}: the rule has no such parameter: {_names(rule)}"]
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not parameter.least <= value <= parameter.most:  # type: ignore[operator]
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not parameter.least <= value <= parameter.most:
         return [f"{rule.name}.{key}: {value!r:.80} is not a number from {parameter.least:g} to {parameter.most:g}"]
     return []
 
