@@ -50,7 +50,8 @@ TIME_PATTERN = re.compile(r"\d{4}-\d\d-\d\dT(?!24)\d\d:\d\d:\d\d\.\d{3}Z", re.AS
 UNKNOWN_LOCATION = "unknown-location"
 
 
-def _column(kind: str, text: str, default: Any = None, most: int = LARGEST) -> Any:
+def column(kind: str, text: str, default: Any = None, most: int = LARGEST) -> Any:
+    """A column of a dataclass: a kind that `check` knows, what it means, and the largest number it may be."""
     return field(default=default, metadata={"kind": kind, "text": text, "most": most})
 
 
@@ -58,60 +59,60 @@ def _column(kind: str, text: str, default: Any = None, most: int = LARGEST) -> A
 class Record:
     """One slot's outcome. Kinds: id, text, time (ISO 8601 UTC, ms), int and float (both finite and >= 0)."""
 
-    schema_version: int = _column("int", "version of this list of columns", SCHEMA_VERSION)
-    run_id: str = _column("uuid", "identifies the record; a slot of a node always has the same", "")
-    node: str = _column("id", "the machine that measured", "")
-    location: str = _column("id", "the place whose line was measured", UNKNOWN_LOCATION)
-    uplink: str | None = _column("id", "the line that several nodes share")
-    runtime: str = _column("runtime", "how the logger runs on the node; imported: it came from elsewhere", "systemd")
-    logger_version: str | None = _column("text", "version of this program")
-    scheduled_at: str | None = _column("time", "the slot; NULL for a measurement started by hand")
-    started_at: str = _column("time", "when the measurement, or the decision to skip, began", "")
-    finished_at: str = _column("time", "when it ended", "")
-    status: str = _column("status", "ok, partial, failed or skipped", "failed")
-    reason: str | None = _column("reason", "why it is not ok: one word of a closed list")
-    message: str | None = _column("text", "the reason in words, as the program said it")
-    engine: str | None = _column("text", "the program that answered")
-    engine_requested: str | None = _column("text", "the first program of the node's chain")
-    engine_version: str | None = _column("text", "version of the program that answered")
-    attempt: int | None = _column("int", "which try answered, 1 = the first")
-    server_id: str | None = _column("text", "the server's id in its engine's list")
-    server_name: str | None = _column("text", "the server's name or town")
-    server_host: str | None = _column("text", "the server's host and port, or URL")
-    server_country: str | None = _column("text", "the server's country")
-    isp: str | None = _column("text", "the provider as the engine saw it")
-    external_ip: str | None = _column("text", "the node's public address, whole, shortened or left out")
-    interface: str | None = _column("text", "the network interface that was measured")
-    ip_family: int | None = _column("int", "4 or 6 where it is known")
-    download_bps: float | None = _column("float", "download, bit/s")
-    upload_bps: float | None = _column("float", "upload, bit/s")
-    latency_ms: float | None = _column("float", "idle latency, ms")
-    latency_low_ms: float | None = _column("float", "lowest idle latency, ms")
-    latency_high_ms: float | None = _column("float", "highest idle latency, ms")
-    jitter_ms: float | None = _column("float", "jitter of the idle latency, ms")
-    download_latency_ms: float | None = _column("float", "latency during the download, ms")
-    upload_latency_ms: float | None = _column("float", "latency during the upload, ms")
-    packet_loss_pct: float | None = _column("float", "lost packets, percent; 100 at most", most=100)
-    bytes_received: int | None = _column("int", "bytes that the test received")
-    bytes_sent: int | None = _column("int", "bytes that the test sent")
-    background_rx_bytes: int | None = _column("int", "bytes received beside the test's own during the test")
-    background_tx_bytes: int | None = _column("int", "bytes sent beside the test's own during the test")
-    result_url: str | None = _column("text", "where the engine's operator shows the result")
-    raw_sha256: str | None = _column("sha256", "SHA-256 of the raw output")
+    schema_version: int = column("int", "version of this list of columns", SCHEMA_VERSION)
+    run_id: str = column("uuid", "identifies the record; a slot of a node always has the same", "")
+    node: str = column("id", "the machine that measured", "")
+    location: str = column("id", "the place whose line was measured", UNKNOWN_LOCATION)
+    uplink: str | None = column("id", "the line that several nodes share")
+    runtime: str = column("runtime", "how the logger runs on the node; imported: it came from elsewhere", "systemd")
+    logger_version: str | None = column("text", "version of this program")
+    scheduled_at: str | None = column("time", "the slot; NULL for a measurement started by hand")
+    started_at: str = column("time", "when the measurement, or the decision to skip, began", "")
+    finished_at: str = column("time", "when it ended", "")
+    status: str = column("status", "ok, partial, failed or skipped", "failed")
+    reason: str | None = column("reason", "why it is not ok: one word of a closed list")
+    message: str | None = column("text", "the reason in words, as the program said it")
+    engine: str | None = column("text", "the program that answered")
+    engine_requested: str | None = column("text", "the first program of the node's chain")
+    engine_version: str | None = column("text", "version of the program that answered")
+    attempt: int | None = column("int", "which try answered, 1 = the first")
+    server_id: str | None = column("text", "the server's id in its engine's list")
+    server_name: str | None = column("text", "the server's name or town")
+    server_host: str | None = column("text", "the server's host and port, or URL")
+    server_country: str | None = column("text", "the server's country")
+    isp: str | None = column("text", "the provider as the engine saw it")
+    external_ip: str | None = column("text", "the node's public address, whole, shortened or left out")
+    interface: str | None = column("text", "the network interface that was measured")
+    ip_family: int | None = column("int", "4 or 6 where it is known")
+    download_bps: float | None = column("float", "download, bit/s")
+    upload_bps: float | None = column("float", "upload, bit/s")
+    latency_ms: float | None = column("float", "idle latency, ms")
+    latency_low_ms: float | None = column("float", "lowest idle latency, ms")
+    latency_high_ms: float | None = column("float", "highest idle latency, ms")
+    jitter_ms: float | None = column("float", "jitter of the idle latency, ms")
+    download_latency_ms: float | None = column("float", "latency during the download, ms")
+    upload_latency_ms: float | None = column("float", "latency during the upload, ms")
+    packet_loss_pct: float | None = column("float", "lost packets, percent; 100 at most", most=100)
+    bytes_received: int | None = column("int", "bytes that the test received")
+    bytes_sent: int | None = column("int", "bytes that the test sent")
+    background_rx_bytes: int | None = column("int", "bytes received beside the test's own during the test")
+    background_tx_bytes: int | None = column("int", "bytes sent beside the test's own during the test")
+    result_url: str | None = column("text", "where the engine's operator shows the result")
+    raw_sha256: str | None = column("sha256", "SHA-256 of the raw output")
 
     def to_row(self) -> dict[str, Any]:
         """The record as a plain dict in column order."""
         return asdict(self)
 
 
-COLUMNS = {column.name: column.metadata["kind"] for column in fields(Record)}
-MOST = {column.name: column.metadata["most"] for column in fields(Record)}  # of numbers
+COLUMNS = {each.name: each.metadata["kind"] for each in fields(Record)}
+MOST = {each.name: each.metadata["most"] for each in fields(Record)}  # of numbers
 REQUIRED = ("schema_version", "run_id", "node", "location", "runtime", "started_at", "finished_at", "status")
 
 
 def column_texts() -> dict[str, str]:
     """What each column means, for generated documentation."""
-    return {column.name: column.metadata["text"] for column in fields(Record)}
+    return {each.name: each.metadata["text"] for each in fields(Record)}
 
 
 def utc_text(moment: float) -> str:
@@ -154,7 +155,7 @@ def validate(row: dict[str, Any]) -> Record:
             raise RecordError("missing_column", f"{name} is missing")
     for name, value in row.items():
         if value is not None:
-            _check(name, COLUMNS[name], value)
+            check(name, COLUMNS[name], value, MOST[name])
     record = Record(**row)
     _check_together(record)
     return record
@@ -173,11 +174,12 @@ def without_impossible(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "packet_loss_pct": None, "message": message}
 
 
-def _check(name: str, kind: str, value: Any) -> None:
+def check(name: str, kind: str, value: Any, most: int = LARGEST) -> None:
+    """Raise RecordError for a value that is none of a kind; `most`: the largest number it may be."""
     if kind in ("int", "float"):
         number = isinstance(value, int if kind == "int" else (int, float)) and not isinstance(value, bool)
-        if not number or not 0 <= value <= MOST[name]:
-            ends = "from 0 on" if MOST[name] == LARGEST else f"from 0 to {MOST[name]}"
+        if not number or not 0 <= value <= most:
+            ends = "from 0 on" if most == LARGEST else f"from 0 to {most}"
             raise RecordError("bad_number", f"{name} is {value!r:.60}: a number {ends} is expected")
         return
     if not isinstance(value, str) or len(value) > MAX_TEXT:

@@ -12,10 +12,15 @@ node's choice, each of its lines the place (byte) at which it begins there, so t
 
     {"log": {"file": ID, "lines": [[OFFSET, TEXT] …]}}
 
+After these, on the same terms, go results of probes (probe_result), some in a line:
+
+    {"probes": [RESULT …]}
+
 Down comes a receipt, or why the delivery as a whole was refused:
 
     {"receipt": ID, "node": NAME, "accepted": [run_id …], "rejected": {run_id: reason}, "later": {run_id: reason},
-     "knows": ["hello", "log"], "log": whether the lines of the log have been taken and need not come again}
+     "knows": ["hello", "log", "probes"], "log": whether the lines of the log have been taken and need not come again,
+     "probes": the same of the probes' results}
     {"refused": REASON, "message": TEXT}
 """
 
@@ -24,7 +29,7 @@ from __future__ import annotations
 import json
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,14 +45,17 @@ MOST_HELLO = 2_000  # bytes of its line
 LOG = "log"
 MOST_LOG_LINE = 32_000  # bytes of a line with lines of a log
 MOST_LOG_TEXT = 4_000  # characters of one line of a log: what is beyond is cut off
-KNOWN = (HELLO, LOG)
+PROBES = "probes"
+MOST_PROBES_LINE = 32_000  # bytes of a line with results of probes
+KNOWN = (HELLO, LOG, PROBES)
 
 
 @dataclass(frozen=True)
 class Receipt:
     """What the archive says of the records that were sent, by run_id; what is `later` stays on the node until then.
 
-    `knows` names the lines besides records that the archive understands; `log`: those of the log need not come again.
+    `knows` names the lines besides records that the archive understands; `log`: those of the log need not come again;
+    `probes`: the same of the probes' results.
     """
 
     name: str
@@ -57,6 +65,7 @@ class Receipt:
     later: dict[str, str] = field(default_factory=dict)
     knows: list[str] = field(default_factory=list)
     log: bool = False
+    probes: bool = False
 
     def to_row(self) -> dict[str, Any]:
         """As it goes down."""
@@ -68,7 +77,7 @@ class Receipt:
         found: dict[str, Any] = {}
         for name, kind, default in (
             ("receipt", str, None), ("node", str, None), ("accepted", list, []), ("rejected", dict, {}),
-            ("later", dict, {}), ("knows", list, []), ("log", bool, False),
+            ("later", dict, {}), ("knows", list, []), ("log", bool, False), ("probes", bool, False),
         ):  # fmt: skip
             found[name] = answer.get(name, default)
             if not isinstance(found[name], kind):
@@ -88,23 +97,28 @@ def hello_line(said: Mapping[str, Any]) -> bytes:
 
 def log_lines(file: str, lines: Iterable[tuple[int, str]]) -> bytes:
     """The lines that carry those of a log, each short enough; texts have MOST_LOG_TEXT characters at most."""
+    begin = f'{{"{LOG}": {{"file": {json.dumps(file)}, "lines": ['
+    return b"".join(_packed(begin, map(json.dumps, lines), "]}}", MOST_LOG_LINE))
+
+
+def probe_lines(results: Iterable[Mapping[str, Any]]) -> bytes:
+    """The lines that carry results of probes, each short enough; what is None in them is left out."""
+    texts = (json.dumps({name: value for name, value in row.items() if value is not None}) for row in results)
+    return b"".join(_packed(f'{{"{PROBES}": [', texts, "]}", MOST_PROBES_LINE))
+
+
+def _packed(begin: str, texts: Iterable[str], end: str, most: int) -> Iterator[bytes]:
+    """JSON texts in as few lines of `most` bytes as hold them."""
     packed: list[str] = []
-    carried: list[bytes] = []
-    size = 0
-    for line in lines:
-        text = json.dumps(line)
-        if packed and size + len(text) > MOST_LOG_LINE - 100:
-            carried.append(_log_line(file, packed))
-            packed, size = [], 0
+    room = left = most - len(begin) - len(end) - 1
+    for text in texts:
+        if packed and len(text) > left:
+            yield f"{begin}{', '.join(packed)}{end}\n".encode()
+            packed, left = [], room
         packed.append(text)
-        size += len(text) + 2
+        left -= len(text) + 2
     if packed:
-        carried.append(_log_line(file, packed))
-    return b"".join(carried)
-
-
-def _log_line(file: str, packed: list[str]) -> bytes:
-    return f'{{"{LOG}": {{"file": {json.dumps(file)}, "lines": [{", ".join(packed)}]}}}}\n'.encode()
+        yield f"{begin}{', '.join(packed)}{end}\n".encode()
 
 
 def to_line(run_id: str, words: bytes) -> bytes:

@@ -53,8 +53,8 @@ ROOMS: dict[str, set[str]] = {
     "archive": {"archive.read"},
 }
 GROUND_MODULES = {
-    "accounts", "calendars", "domains", "env_file", "errors", "files", "light", "log", "metrics", "record", "registry",
-    "schedule", "text", "usage", "wire",
+    "accounts", "calendars", "domains", "env_file", "errors", "files", "light", "log", "metrics", "probe_result",
+    "record", "registry", "schedule", "text", "usage", "wire",
 }  # fmt: skip
 STANDARD_LIBRARY_ONLY = ("ground", "engines", "node", "inventory", "__main__", "archive.arrive.receive")
 DYNAMIC = ("import_module", "__import__")

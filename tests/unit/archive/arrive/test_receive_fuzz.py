@@ -28,7 +28,7 @@ NOW = 1_800_000_000
 DAY = 86_400
 MB = 1_000_000
 LIMITS = receive.Limits(free_mb=0, low_disk_mb=0)
-KEYS = {"accepted", "rejected", "later", "receipt", "node", "knows", "log"}
+KEYS = {"accepted", "rejected", "later", "receipt", "node", "knows", "log", "probes"}
 
 
 @pytest.fixture(autouse=True, scope="module")
