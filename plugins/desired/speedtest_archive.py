@@ -27,6 +27,7 @@ ROLE = "speedtest_archive"
 CHILDREN = (
     "inbox", "raw-inbox", "log-inbox", "archive", "raw", "logs", "manifest", "quarantine", "state", "gathered", "work",
 )  # fmt: skip
+SERVICES = ("speedtest-ingest", "speedtest-upkeep", "speedtest-journal")
 IMPORTS = ("apprise", "duckdb", "pandas", "pyarrow.parquet")
 SSHD_FILE = "/etc/ssh/sshd_config.d/50-speedtest-archive.conf"
 # What sshd must say that it would do with a connection of the account.
@@ -127,15 +128,10 @@ def units(v: Values, n: Values) -> list[Thing]:
                 text(v, n, f"etc/systemd/system/{name}"),
                 restarts=[name] if name.endswith(".timer") else [],
             )
-            for name in (
-                "speedtest-ingest.service",
-                "speedtest-ingest.timer",
-                "speedtest-upkeep.service",
-                "speedtest-upkeep.timer",
-            )
+            for service in SERVICES
+            for name in (f"{service}.service", f"{service}.timer")
         ],
-        unit("speedtest-ingest.timer"),
-        unit("speedtest-upkeep.timer"),
+        *[unit(f"{service}.timer") for service in SERVICES],
     ]
 
 

@@ -19,6 +19,7 @@ def test_units_are_enabled_and_elapse_next_within_a_minute(host):
         "speedtest-push.timer",
         "speedtest-ingest.timer",
         "speedtest-upkeep.timer",
+        "speedtest-journal.timer",
         "speedtest-stayawake.service",
     ):
         unit = host.service(name)
@@ -153,6 +154,18 @@ def test_the_upkeep_of_every_night_does_its_work():
     assert "0 files, 0.0 MB removed" in said
     assert "all is as the manifest says" in said
     assert "0 months gathered" in said
+
+
+def test_what_the_archive_s_own_units_said_is_among_the_log_lines():
+    on(NODE, "systemctl start speedtest-journal.service speedtest-ingest.service")
+    shown = "speedtest-archive logs --node @archive --limit 100000 --format json"
+    said = [json.loads(line) for line in on(NODE, shown).splitlines()]
+    assert any(
+        line["event"] == "speedtest-upkeep" and "0 months gathered" in line["fields"]["message"] for line in said
+    )
+    assert {line["event"] for line in said} >= {"speedtest-ingest", "speedtest-upkeep"}
+    on(NODE, "systemctl start speedtest-journal.service speedtest-ingest.service")
+    assert on(NODE, f"{shown} | sort | uniq --repeated") == ""
 
 
 def test_pandas_reads_the_archive_as_it_lies():

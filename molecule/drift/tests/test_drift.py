@@ -40,6 +40,7 @@ UNITS = [
     "speedtest-push.timer",
     "speedtest-ingest.timer",
     "speedtest-upkeep.timer",
+    "speedtest-journal.timer",
     "speedtest-dashboard.service",
     "speedtest-front.service",
     "speedtest-librespeed.service",

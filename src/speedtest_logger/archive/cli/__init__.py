@@ -30,6 +30,7 @@ ALL = (
     ask.OUTAGES,
     ask.REPORT,
     logs.LOGS,
+    logs.COLLECT,
     prove.VERIFY,
     prove.ACCEPT,
     bring.IMPORT,
@@ -40,7 +41,7 @@ ALL = (
     keep.RESTORE,
     ask.FLEET,
 )
-LIGHT = (bring.INGEST.name, ask.FLEET.name)  # what is run often, and has no use for pandas
+LIGHT = (bring.INGEST.name, ask.FLEET.name, logs.COLLECT.name)  # what is run often, and has no use for pandas
 VERBS = {verb.name: (verb.text, verb.example) for verb in ALL}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from speedtest_logger import registry
-from speedtest_logger.archive.cli.options import Verb, add_period, period
+from speedtest_logger.archive.cli.options import Verb, add_period, no_arguments, period
 from speedtest_logger.archive.cli.output import where
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.errors import EXIT_OK, StorageError, UsageError
@@ -124,4 +124,22 @@ LOGS = Verb(
     "speedtest-archive logs --last 2d --level warning",
     arguments,
     show_logs,
+)
+
+
+def collect(args: argparse.Namespace) -> int:
+    """What the journal's timer runs."""
+    from speedtest_logger.archive.arrive import journal, limits
+
+    layout = Layout(args.root)
+    journal.collect(layout, limits.load(layout)[0])
+    return EXIT_OK
+
+
+COLLECT = Verb(
+    "collect",
+    "add what this host's own units said to the fleet's log lines (a unit's step)",
+    "speedtest-archive collect",
+    no_arguments,
+    collect,
 )

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from speedtest_logger.archive.arrive import journal
 from speedtest_logger.archive.read import logs
 from speedtest_logger.archive.read.local_time import Zone
 from speedtest_logger.dashboard import render
@@ -63,8 +64,8 @@ def show_logs(request: Request) -> HTMLResponse:
 
 
 def names_of(figures: Any, node: str | None) -> list[str]:
-    """The nodes to choose from; the one that is chosen is among them."""
-    names = {node} if node else set()
+    """The nodes to choose from, the archive host's own units first; the one that is chosen is among them."""
+    names = {journal.HOST, *([node] if node else [])}
     with suppress(SpeedtestError, OSError, duckdb.Error):  # the lines are there all the same
         names |= {each.name for each in figures.nodes()}
     return sorted(names)
