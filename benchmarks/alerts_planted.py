@@ -22,6 +22,7 @@ from speedtest_logger.record import utc_text
 Numbers = np.ndarray[Any, Any]
 START = int(datetime(2025, 1, 1, tzinfo=timezone.utc).timestamp())
 DAY, HOUR = 86_400, 3600
+SEED = 14
 DOWNLOAD, UPLOAD = 100, 40  # Mbit/s of the plan
 OK, FAILED, SKIPPED, MISSING = range(4)
 LINE_REASONS = ("no_route", "dns_failed", "server_unreachable")
@@ -340,7 +341,7 @@ KINDS: tuple[tuple[Callable[[Line], None], int, int], ...] = (
 )
 
 
-def lines(days: int, seed: int = 14) -> Iterator[Line]:
+def lines(days: int, seed: int = SEED) -> Iterator[Line]:
     """All of them, one after the other."""
     for number, (plant, nodes, interval) in enumerate(KINDS):
         optional = {**dict.fromkeys(OPTIONAL, True), "below_plan": False} if plant is others else {}

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 if __package__:
-    from benchmarks.alerts_planted import DAY, FAILED, HOUR, OK, START, Fault, Line, lines
+    from benchmarks.alerts_planted import DAY, FAILED, HOUR, OK, SEED, START, Fault, Line, lines
 else:
-    from alerts_planted import DAY, FAILED, HOUR, OK, START, Fault, Line, lines
+    from alerts_planted import DAY, FAILED, HOUR, OK, SEED, START, Fault, Line, lines
 
 from speedtest_logger.alerts import reading, replay
 from speedtest_logger.alerts.replay import MONTH
+from speedtest_logger.record import utc_text
 
 DAYS = 365
 FALSE_LIMIT = 1.0  # messages a line and month
@@ -104,10 +105,10 @@ def by_threshold(line: Line) -> Iterator[Message]:
                 yield kind, node, float(slots.at[heard[begin]]), float(slots.at[heard[min(after, len(heard) - 1)]])
 
 
-def scores(days: int) -> tuple[Score, Score, int]:
+def scores(days: int, seed: int = SEED) -> tuple[Score, Score, int]:
     """Of the rules and of the plain threshold, and how many lines there are."""
     ours, theirs, count = Score(), Score(), 0
-    for line in lines(days):
+    for line in lines(days, seed):
         count += 1
         ours.add(line, by_rules(line))
         if not line.rules:
@@ -115,11 +116,11 @@ def scores(days: int) -> tuple[Score, Score, int]:
     return ours, theirs, count
 
 
-def truth(goals: Any) -> None:
+def truth(goals: Any, seed: int = SEED) -> None:
     """Print what is found, rule by rule, and how often both cry wolf."""
-    ours, theirs, count = scores(DAYS)
+    ours, theirs, count = scores(DAYS, seed)
     months, known = count * DAYS * DAY / MONTH, count - 1  # the optional rules' line has no threshold to compare with
-    print(f"\n{count} lines, {DAYS} days, {sum(ours.planted.values())} faults above their limits")
+    print(f"\n{count} lines, {DAYS} days, seed {seed}: {sum(ours.planted.values())} faults above their limits")
     print(f"{'rule':<16}{'planted':>8}{'found':>8}{'false':>8}")
     for rule in sorted({*ours.planted, *ours.false}):
         print(f"{rule:<16}{ours.planted[rule]:>8}{ours.found[rule]:>8}{ours.false[rule]:>8}")
@@ -128,5 +129,7 @@ def truth(goals: Any) -> None:
     worst, most = max(ours.of_line.items(), key=lambda item: item[1], default=("none", 0))
     print(f"a plain threshold: {found} of {planted} found, {plain:.0f} false messages a line and month")
     print(f"the rules: {mine / plain:.5f} times as many; most of {worst}: {most / (DAYS * DAY / MONTH):.1f} a month")
+    for name, fault in ours.missed:
+        print(f"missed: {fault.rule} of {fault.node or name} from {utc_text(fault.start)} to {utc_text(fault.end)}")
     goals.say("planted faults that were missed", len(ours.missed), 0, "faults")
     goals.say("false messages a line and month", mine, FALSE_LIMIT, "messages")
