@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -155,7 +156,7 @@ def _become(args: argparse.Namespace) -> None:
 
 def run(asked: Asked) -> int:
     """What the timer does."""
-    from speedtest_logger.alerts import heartbeat, post, state, watch
+    from speedtest_logger.alerts import post, state, watch
 
     log, stopping = Log(None), []
     signal.signal(signal.SIGTERM, lambda *_: stopping.append(True))
@@ -163,15 +164,19 @@ def run(asked: Asked) -> int:
     (layout.root / state.FOLDER).mkdir(mode=0o750, exist_ok=True)
     with state.alone(layout):
         outcome = watch.evaluate(layout, settings, time.time())
-        known = state.load(layout)
+        known = outcome.state
+        on_disk = deepcopy((known.posts, known.waiting))
         digested = _digests(layout, settings, known)
         if asked.args.now:
             post.try_now(known)
         sent = post.deliver(
             known, settings, time.time(), lambda: state.save(layout, known), post.by_apprise, lambda: bool(stopping)
         )
-        state.save(layout, known)  # where nothing left: since when destinations are known, and digests that wait
+        if (known.posts, known.waiting) != on_disk:  # since when destinations are known, digests that wait, what left
+            state.save(layout, known)
     if settings.heartbeat_url and not outcome.problems and not stopping:
+        from speedtest_logger.alerts import heartbeat
+
         heartbeat.beat(settings.heartbeat_url, log)
     for problem in outcome.problems:
         log.event("warning", "not_judged", why=problem)
@@ -182,6 +187,7 @@ def run(asked: Asked) -> int:
         "info",
         "evaluated",
         lines=outcome.lines,
+        postponed=outcome.postponed,
         lasting=outcome.lasting,
         made=outcome.made + digested,
         sent=sent,
@@ -192,11 +198,11 @@ def run(asked: Asked) -> int:
 
 
 def _digests(layout: Layout, settings: Settings, known: Any) -> int:
-    from speedtest_logger.alerts import digest
-
     made = 0
     for destination in settings.destinations:
-        if digest.is_due(known.post(destination.name), destination, time.time()):
+        if known.post(destination.name).wants_digest(destination, time.time()):
+            from speedtest_logger.alerts import digest  # DuckDB with it, once a day
+
             made += digest.add(layout, known, destination, time.time(), settings.link)
     return made
 
@@ -209,7 +215,7 @@ def show_list(asked: Asked) -> int:
     held_back = known.book.held_back()
     rows = {
         "open": [
-            replay.row(entry.finding, told=_told(entry, held_back))
+            replay.row(entry.finding, entry.id, told=_told(entry, held_back))
             for entry in sorted(known.book.open(), key=lambda entry: entry.finding.began)
         ],
         "waiting": [{"to": m.destination, "since": utc_text(m.at)[:16] + "Z", "title": m.title} for m in known.waiting],
@@ -224,7 +230,7 @@ def show_list(asked: Asked) -> int:
             for name, one in sorted(known.posts.items())
         ],
         "lately": [
-            replay.row(entry.finding, told=_told(entry, held_back))
+            replay.row(entry.finding, entry.id, told=_told(entry, held_back))
             for entry in known.book.entries
             if entry.finding.ended is not None
         ][-SHOWN:],
@@ -263,7 +269,7 @@ def explain(asked: Asked) -> int:
     if len({entry.id for entry in entries}) != 1:
         listed = "it is the beginning of several" if entries else "there is none of that name"
         raise UsageError(f"finding {wanted!r:.40}: {listed}: speedtest-alerts list shows those that are known")
-    finding, now = entries[-1].finding, time.time()  # one that was withdrawn and found again has its name twice
+    finding, now = entries[-1].finding, time.time()
     found = registry.read(asked.layout.root)
     known = reading.known_of(found, asked.settings.rules).get(finding.location) if found else None
     limits = _limits(known.limits if known else {}, finding.rule, finding.node, asked.settings)
@@ -308,7 +314,7 @@ def replay(asked: Asked) -> int:
     if sys.stderr.isatty():
         print("\r" + " " * 72 + "\r", end="", file=sys.stderr)
     rows = [
-        replay_.row(finding, told="follows" if finding.id in each.silent else "yes")
+        replay_.row(finding, finding.id, told="follows" if finding.id in each.silent else "yes")
         for each in made
         for finding in sorted(each.findings, key=lambda f: f.began)
     ]

@@ -8,7 +8,7 @@ from speedtest_logger import registry
 from speedtest_logger.alerts.destinations import Destination
 from speedtest_logger.alerts.findings import duration
 from speedtest_logger.alerts.messages import Message
-from speedtest_logger.alerts.state import Post, State
+from speedtest_logger.alerts.state import State
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.read import coverage, questions
 from speedtest_logger.archive.read.coverage import Account, Cover
@@ -18,15 +18,6 @@ DAY = 86_400
 SECONDS = {"daily": DAY, "weekly": 7 * DAY}
 MOST_LINES = 40
 FEWEST_SLOTS = 2  # in a row, that make an outage
-
-
-def is_due(post: Post, destination: Destination, now: float) -> bool:
-    """Whether a destination is to get one. The first one comes at the first time of day after it was added."""
-    due = destination.digest_due(now)
-    if due is None:
-        return False
-    post.digest = post.digest or now
-    return post.digest < due
 
 
 def add(layout: Layout, known: State, destination: Destination, now: float, link: str) -> int:

@@ -7,7 +7,6 @@ from typing import Any
 from speedtest_logger.alerts import reading
 from speedtest_logger.alerts.findings import Finding
 from speedtest_logger.alerts.judge import Test
-from speedtest_logger.alerts.progress import SLACK
 from speedtest_logger.alerts.reading import Known
 from speedtest_logger.alerts.rules import RULES, VALUES
 from speedtest_logger.archive.format.layout import Layout
@@ -24,7 +23,7 @@ def slots(layout: Layout, known: Known, finding: Finding, now: float, late: floa
     start = finding.began - AROUND
     end = min(now, (now if finding.ended is None else finding.ended) + AROUND)
     needed = start - 33 * DAY if finding.rule == "below_usual" else start
-    found = reading.rows(layout, known.location, needed - SLACK, end + DAY)
+    found = reading.rows(layout, known.location, needed, end + DAY)
     tests = [test for test in reading.tests(known, found, needed, end, late) if test.at >= start]
     return [_row(test, finding) for test in tests[:MOST_SLOTS]]
 

@@ -17,6 +17,8 @@ HELD_BACK = {  # what is not told while another finding lasts, of the same line 
     "unstable": ("line_down", *OF_LINES),
 }
 
+Key = tuple[str, str, str | None]
+
 
 @dataclass
 class Finding:
@@ -41,14 +43,18 @@ class Finding:
     nodes: int = 1
 
     @property
-    def key(self) -> tuple[str, str, str | None]:
+    def key(self) -> Key:
         """What it is said of, by which rule: of one key only one lasts at a time."""
         return self.rule, self.location, self.node
 
     @property
     def id(self) -> str:
         """A short name that is the same wherever it is made."""
-        text = f"{self.rule} {self.location} {self.node or ''} {self.began}"
+        return self.name(0)
+
+    def name(self, number: int) -> str:
+        """The same for each of several names."""
+        text = f"{self.rule} {self.location} {self.node or ''} {self.began}" + (f" {number}" if number else "")
         return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
 
     @property

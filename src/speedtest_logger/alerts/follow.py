@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from itertools import count
 from typing import Any
 
-from speedtest_logger.alerts.findings import FLEET, Finding, of_json
+from speedtest_logger.alerts.findings import FLEET, Finding, Key, of_json
 
 NOT_JUDGED = ("clock", "ingest_stopped", "disk", "backup", "verify")  # by slots
 LATE = 3600  # s: what was over for so long when it came to light is kept, and nobody is woken for it
@@ -50,6 +51,10 @@ class Book:
         """Those that last."""
         return [entry for entry in self.entries if entry.finding.ended is None]
 
+    def lasting(self) -> dict[Key, Watched]:
+        """The same by what they are said of."""
+        return {entry.finding.key: entry for entry in self.open()}
+
     def to_json(self) -> list[dict[str, Any]]:
         """Each entry as `watched_of` reads it; those that last with what they follow from, by its id."""
         held_back = self.held_back()
@@ -68,29 +73,30 @@ class Book:
                     found[entry.id] = other.id
         return found
 
-    def take(self, location: str, found: Iterable[Finding], since: float, now: float) -> None:
-        """Findings of a location as they are judged now, all that lasted at a time (Unix time, s) or began later.
+    def take(self, judged: Mapping[str, tuple[Iterable[Finding], float]], now: float) -> None:
+        """Locations' findings as they are judged now, of each all that lasted at a time (Unix time, s) or began later.
 
         The same finding seen again keeps its name and what was told of it. One that is not seen any more never was:
-        it ends now.
+        it ends now. One that lasts after all, though it was told that it is over, goes on under another name.
         """
-        known = [
-            entry
-            for entry in self.entries
-            if entry.finding.location == location
-            and entry.finding.rule not in NOT_JUDGED
-            and (entry.finding.ended is None or entry.finding.ended >= since)
-        ]
+        known: dict[str, list[Watched]] = {location: [] for location in judged}
+        for entry in self.entries:
+            if entry.finding.location in known and entry.finding.rule not in NOT_JUDGED:
+                known[entry.finding.location].append(entry)
+        for location, (found, since) in judged.items():
+            self._take(known[location], found, since, now)
+
+    def _take(self, known: list[Watched], found: Iterable[Finding], since: float, now: float) -> None:
+        names = {entry.id for entry in known}
+        left = [entry for entry in known if entry.finding.ended is None or entry.finding.ended >= since]
         for finding in sorted(found, key=lambda each: each.began):
-            same = next((entry for entry in known if entry.finding.meets(finding) and not entry.withdrawn), None)
-            if same is None:
-                self.entries.append(Watched(finding, finding.id))
+            same = next((entry for entry in left if entry.finding.meets(finding) and not entry.withdrawn), None)
+            if same is None or (finding.ended is None and same.told_end):
+                self.entries.append(Watched(finding, _free_name(finding, names)))
                 continue
-            known.remove(same)
-            if finding.ended is None and same.told_end:  # it was over too early
-                same.told_begin = same.told_end = False
+            left.remove(same)
             same.finding = finding
-        for entry in known:
+        for entry in left:
             entry.withdrawn = True
             entry.finding.ended = int(now) if entry.finding.ended is None else entry.finding.ended
 
@@ -100,6 +106,11 @@ class Book:
         over = [entry for entry in kept if entry.finding.ended is not None]
         gone = set(map(id, over[: max(0, len(kept) - most)]))
         self.entries = [entry for entry in kept if id(entry) not in gone]
+
+
+def _free_name(finding: Finding, taken: Container[str]) -> str:
+    """A finding's name, or a further one where it was told under that before that it is over."""
+    return next(name for number in count() if (name := finding.name(number)) not in taken)
 
 
 def due(book: Book, now: float) -> tuple[list[Watched], list[Watched]]:

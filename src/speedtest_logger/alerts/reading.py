@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from speedtest_logger.schedule import Schedule
 Numbers = np.ndarray[Any, Any]
 DAY, HOUR = 86_400, 3600
 BUSY = 0.1  # of a test's own bytes, in the background, that make it say nothing of the line's speed
+EARLY = 120  # s by which a test may have started before its slot
 USUAL_DAYS = 30
 FEWEST_USUAL = 20  # tests that make a median the usual one
 COLUMNS = {
@@ -93,19 +95,22 @@ def known_of(found: registry.Registry, rules: Mapping[str, Any]) -> dict[str, Kn
 
 
 def rows(layout: Layout, location: str, start: float, end: float) -> pa.Table:
-    """A location's records that started in a period (Unix time, s), with the columns that are judged, oldest first.
+    """A location's records of slots in a period (Unix time, s), with the columns that are judged, in the files' order.
 
     Raises DamagedFileError for a month that cannot be read.
     """
     found = [SCHEMA.empty_table()]
-    for file in months(layout, location, int(start), int(end)):
+    for file in months(layout, location, int(start) - EARLY, int(end)):
         with suppress(FileNotFoundError):
-            found += map(_alike, rows_of(file, int(start * 1000), int(end * 1000), list(COLUMNS)))
+            pieces = rows_of(file, int(start * 1000), int(end * 1000), list(COLUMNS), by="scheduled_at")
+            found += map(_alike, pieces)
     return pa.concat_tables(found)
 
 
 def _alike(piece: pa.Table) -> pa.Table:
     """Rows with all columns, whatever an earlier version's file lacks."""
+    if piece.schema.equals(SCHEMA):
+        return piece
     columns = [
         piece[name].cast(kind) if name in piece.column_names else pa.nulls(piece.num_rows, kind)
         for name, kind in COLUMNS.items()
@@ -124,8 +129,7 @@ def tests(known: Known, found: pa.Table, start: float, end: float, late: float) 
     for node, history in known.entries.items():
         own = by_node.get(node, found.slice(0, 0))
         made += _tests_of(known, node, history, Columns.of(own), (start, end, late))
-        if (gone := _gone(history)) and start <= gone < end:
-            made.append(Test(gone, node, GONE))
+        made += [Test(at, node, GONE) for at in _gone(history) if start <= at < end]
     return sorted(made, key=order_of)
 
 
@@ -137,10 +141,12 @@ def _by_node(found: pa.Table) -> dict[str, pa.Table]:
     return {name: found.take(np.flatnonzero(numbers == at)) for at, name in enumerate(names.dictionary.to_pylist())}
 
 
-def _gone(history: registry.History) -> int | None:
-    """When a node left a location, where it did."""
-    until = history[-1].get("valid_to")
-    return int(unix_time(until)) if until else None
+def _gone(history: registry.History) -> Iterator[int]:
+    """When a node left a location, each time: also where it came back later."""
+    for entry, after in zip_longest(history, history[1:]):
+        until = entry.get("valid_to")
+        if until and (after is None or unix_time(after["valid_from"]) > unix_time(until)):
+            yield int(unix_time(until))
 
 
 @dataclass(frozen=True)
@@ -164,7 +170,8 @@ class Columns:
         slot = found["scheduled_at"].cast(pa.int64()).to_numpy(zero_copy_only=False)
         has = np.flatnonzero(~np.isnan(slot)) if slot.dtype.kind == "f" else np.arange(len(slot))
         at, first = np.unique(slot[has].astype("i8") // 1000, return_index=True)
-        found = found.take(has[first])
+        if len(at) < len(slot) or (np.diff(first) < 0).any():
+            found = found.take(has[first])
         numbers = {name: _floats(found[name]) for name, kind in COLUMNS.items() if kind in (pa.float64(), pa.int64())}
         status, reason = found["status"].to_pylist(), found["reason"].to_pylist()
         busy = np.zeros(len(at), bool)

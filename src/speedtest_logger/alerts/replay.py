@@ -9,7 +9,7 @@ from typing import Any
 from speedtest_logger.alerts import reading
 from speedtest_logger.alerts.findings import Finding, duration
 from speedtest_logger.alerts.judge import Line, Test
-from speedtest_logger.alerts.progress import HORIZON, SLACK
+from speedtest_logger.alerts.progress import HORIZON
 from speedtest_logger.alerts.reading import Known
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.record import utc_text
@@ -34,7 +34,7 @@ def replay(layout: Layout, known: Known, start: float, end: float, late: float) 
     Raises DamagedFileError.
     """
     before = start - HORIZON
-    found = reading.rows(layout, known.location, before - SLACK, end + DAY)
+    found = reading.rows(layout, known.location, before, end + DAY)
     return of_tests(known, reading.tests(known, found, before, end, late), start)
 
 
@@ -55,11 +55,11 @@ def _follows(finding: Finding, made: Iterable[Finding]) -> bool:
     return False
 
 
-def row(finding: Finding, *, told: str) -> dict[str, Any]:
-    """A finding as one flat row; `told`: whether somebody was or would be, in a word."""
+def row(finding: Finding, name: str, *, told: str) -> dict[str, Any]:
+    """A finding as one flat row, under a name; `told`: whether somebody was or would be, in a word."""
     until = finding.ended
     return {
-        "finding": finding.id,
+        "finding": name,
         "rule": finding.rule,
         "of": finding.subject,
         "from": utc_text(finding.began)[:16] + "Z",

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from speedtest_logger.alerts.destinations import Destination
 from speedtest_logger.alerts.follow import Book, watched_of
 from speedtest_logger.alerts.messages import Message
 from speedtest_logger.archive.format.layout import Layout
@@ -38,6 +39,14 @@ class Post:
     failed: int = 0
     digest: float = 0
     last_sent: float | None = None
+
+    def wants_digest(self, destination: Destination, now: float) -> bool:
+        """Whether one is due (`digest`: the last one). The first comes at the first time of day after it was added."""
+        due = destination.digest_due(now)
+        if due is None:
+            return False
+        self.digest = self.digest or now
+        return self.digest < due
 
 
 @dataclass

@@ -25,15 +25,21 @@ from speedtest_logger.errors import DamagedFileError, SpeedtestError, UsageError
 BREAK = 300  # s between two evaluations, after which nobody knows what was missed meanwhile
 TWICE = 2  # evaluations in a row that see something, until it fires: disks and clocks waver
 SLACK = 1  # s: what came while the last evaluation ran is looked at again
+MOST_SLOTS = 1_000_000  # of lines that are judged from the beginning, in one evaluation: 10 s of CPU
 DISK_POINTS = 1.0  # percentage points more that are free, until a full disk is over
 AT_ONCE = ("ingest_stopped", "backup", "verify")  # of the archive: they have waited already
 
 
 @dataclass
 class Outcome:
-    """What an evaluation did: lines judged, findings that last, messages made, and what could not be judged."""
+    """What an evaluation did: lines judged, findings that last, messages made, and what could not be judged.
 
+    `postponed`: lines that are judged from the beginning by one of the next evaluations. `state` as it is on disk.
+    """
+
+    state: State
     lines: int = 0
+    postponed: int = 0
     lasting: int = 0
     made: int = 0
     is_listening: bool = False
@@ -51,7 +57,7 @@ class Evaluation:
     progress: Progress
     known: dict[str, Known]
     heard: dict[str, float]  # when each node that is expected was in contact last
-    outcome: Outcome = field(default_factory=Outcome)
+    outcome: Outcome
 
     @property
     def late(self) -> float:
@@ -68,7 +74,8 @@ def evaluate(layout: Layout, settings: Settings, now: float) -> Outcome:
     known = reading.known_of(found, settings.rules) if found else {}
     times = hellos.times(layout)
     heard = {node: times[node] for line in known.values() for node in line.expected() if node in times}
-    one = Evaluation(layout, settings, now, state.load(layout), progress.load(layout), known, heard)
+    before = state.load(layout)
+    one = Evaluation(layout, settings, now, before, progress.of_archive(layout), known, heard, Outcome(before))
     one.state.began = one.state.began or now
     _judge_archive(one)
     one.outcome.is_listening = _is_listening(one.state, settings, now)
@@ -80,8 +87,7 @@ def evaluate(layout: Layout, settings: Settings, now: float) -> Outcome:
     one.state.book.forget(now - state.KEPT_SECONDS, state.MOST_FINDINGS)
     one.outcome.lasting = len(one.state.book.open())
     state.save(layout, one.state)
-    if one.progress.is_new:
-        progress.save(layout, one.progress, now)
+    one.progress.save()  # last: what is kept of a line must not be ahead of what is known of its findings
     return one.outcome
 
 
@@ -120,26 +126,37 @@ def _judge_lines(one: Evaluation) -> None:
     rules = _fingerprint(one.known)
     if rules != one.state.rules:
         one.state.rules, wanted = rules, set(one.known)
-    for location, line in sorted(one.known.items()):
-        is_due = one.state.due.get(location, 0) <= one.now
-        if location in wanted or is_due or one.progress.wants_to_move(location, one.now, one.late):
-            _judge_line(one, line)
-    for location in set(one.state.due) - set(one.known):
-        del one.state.due[location]
-        one.state.book.take(location, [], 0, one.now)
+    due = one.state.due
+    ready = [name for name in one.known if name in wanted or due.get(name, 0) <= one.now]
+    judged, anew = {}, 0
+    for location in sorted(ready, key=lambda name: (due.get(name, 0), name)):  # who has waited longest is first
+        if count := one.progress.slots_anew(one.known[location], one.now):
+            if anew and anew + count > MOST_SLOTS:
+                due[location] = min(due.get(location, one.now), one.now)
+                one.outcome.postponed += 1
+                continue
+            anew += count
+        if found := _judge_line(one, one.known[location]):
+            judged[location] = found
+    for location in set(due) - set(one.known):
+        del due[location]
+        one.progress.drop(location)
+        judged[location] = ([], one.now)
+    one.outcome.lines = len(judged)
+    one.state.book.take(judged, one.now)
 
 
-def _judge_line(one: Evaluation, line: Known) -> None:
+def _judge_line(one: Evaluation, line: Known) -> tuple[list[Finding], float] | None:
+    """Its findings that lasted at a time (Unix time, s) or began after it; None where it cannot be judged."""
     try:
         judged, since = one.progress.judge(one.layout, line, one.now, one.late)
     except DamagedFileError as error:
         one.outcome.problems.append(str(error))
-        return
-    one.outcome.lines += 1
-    one.state.book.take(line.location, judged.found, since, one.now)
+        return None
     last = {name: node.last for name, node in judged.nodes.items()}
     ahead = progress.next_slots(line, last, one.late)
     one.state.due[line.location] = min(ahead, default=one.now + progress.DAY) + one.settings.grace_seconds + 1
+    return judged.found, since
 
 
 def _touched(one: Evaluation) -> set[str]:
@@ -154,7 +171,8 @@ def _touched(one: Evaluation) -> set[str]:
     except UsageError:  # of an archive that was restored: all is judged anew
         if one.state.cursor is None:
             raise
-        one.state.cursor, one.progress = None, Progress(is_new=True)
+        one.state.cursor = None
+        one.progress.drop_all()
         return _touched(one)
     return touched
 
@@ -169,7 +187,7 @@ def _fingerprint(known: dict[str, Known]) -> str:
 
 
 def _judge_archive(one: Evaluation) -> None:
-    limits, now = effective(one.settings.rules), int(one.now)
+    limits, now, lasting = effective(one.settings.rules), int(one.now), one.state.book.lasting()
     for rule, look in ARCHIVE.items():
         finding = None
         if rule in limits:
@@ -177,13 +195,13 @@ def _judge_archive(one: Evaluation) -> None:
                 finding = look(one, limits[rule])
             except (OSError, SpeedtestError) as error:
                 finding = Finding(rule, FLEET, None, now, now, reason=str(error))
-        _see(one.state, finding or Finding(rule, FLEET, None, now, now), wrong=finding is not None, now=one.now)
+        finding, wrong = finding or Finding(rule, FLEET, None, now, now), finding is not None
+        _see(one.state, finding, lasting.get(finding.key), wrong=wrong, now=one.now)
 
 
-def _see(known: State, finding: Finding, *, wrong: bool, now: float) -> None:
+def _see(known: State, finding: Finding, lasting: Watched | None, *, wrong: bool, now: float) -> None:
     """Something that is judged by looking; it fires where it was seen often enough, and ends where it is not."""
     name = "/".join((finding.rule, finding.location, finding.node or ""))
-    lasting = next((entry for entry in known.book.open() if entry.finding.key == finding.key), None)
     if not wrong:
         known.seen.pop(name, None)
         if lasting:
@@ -252,13 +270,13 @@ ARCHIVE: dict[str, Look] = {"ingest_stopped": _ingest, "disk": _disk, "backup": 
 
 def _judge_clocks(one: Evaluation) -> None:
     """Those of the nodes that have said something since the last evaluation."""
-    now, before = int(one.now), one.state.evaluated or 0
+    now, before, lasting = int(one.now), one.state.evaluated or 0, one.state.book.lasting()
     for location, line in one.known.items():
         for node in line.expected():
             if one.heard.get(node, 0) > before - SLACK:
                 offset = _offset(hellos.of(one.layout, node), line.limits[node])
                 finding = Finding("clock", location, node, now, now, worst=offset)
-                _see(one.state, finding, wrong=offset is not None, now=one.now)
+                _see(one.state, finding, lasting.get(finding.key), wrong=offset is not None, now=one.now)
     expected = {(location, node) for location, line in one.known.items() for node in line.expected()}
     for entry in one.state.book.open():
         if entry.finding.rule == "clock" and (entry.finding.location, entry.finding.node) not in expected:

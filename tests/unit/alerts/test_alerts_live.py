@@ -79,7 +79,7 @@ def live(archive: Archive, end: float) -> tuple[State, list[tuple[str, str]]]:
         for change in archive.changes(before, LINE.location):
             kept.touch(change)
         line, since = kept.judge(None, LINE, now, now - GRACE)
-        state.book.take(LINE.location, line.found, since, now)
+        state.book.take({LINE.location: (line.found, since)}, now)
         for message in watch.tell(state, TO_ALL, now):
             for finding, text in zip(message.findings, message.lines, strict=True):
                 both = ["ended"] if "was not so" in text else ["began", "ended"] if " is over: " in text else ["began"]

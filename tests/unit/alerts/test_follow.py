@@ -36,7 +36,7 @@ def test_a_finding_is_told_of_once_when_it_begins_and_once_when_it_ends():
     known = book(finding())
     assert told(known) == (["line_down"], [])
     assert told(known) == ([], [])
-    known.take("home", [finding(ended=FIRST + 3600)], FIRST, NOW)
+    known.take({"home": ([finding(ended=FIRST + 3600)], FIRST)}, NOW)
     assert told(known) == ([], ["line_down"])
     assert told(known) == ([], [])
 
@@ -44,21 +44,43 @@ def test_a_finding_is_told_of_once_when_it_begins_and_once_when_it_ends():
 def test_what_is_not_seen_any_more_is_withdrawn_and_told_of_only_where_it_had_been():
     known = book(finding(), finding("below_plan", location="farm"))
     assert told(known) == (["line_down", "below_plan"], [])
-    known.take("home", [finding("latency")], FIRST, NOW)
+    known.take({"home": ([finding("latency")], FIRST)}, NOW)
     assert [entry.withdrawn for entry in known.entries] == [True, False, False]
     assert known.entries[0].finding.ended == NOW
     assert told(known) == (["latency"], ["line_down"])
     unknown = book(finding())
-    unknown.take("home", [], FIRST, NOW)
+    unknown.take({"home": ([], FIRST)}, NOW)
     assert told(unknown) == ([], [])
 
 
-def test_a_finding_that_was_over_too_early_begins_again_under_its_name():
+def test_a_finding_that_was_told_to_be_over_too_early_is_told_again_under_another_name():
     known = book(finding(ended=FIRST + 1200))
     assert told(known, FIRST + 1300) == (["line_down"], [])
-    known.take("home", [finding()], FIRST, NOW)
-    assert len(known.entries) == 1
+    for _ in range(2):
+        known.take({"home": ([finding()], FIRST)}, NOW)
     assert told(known) == (["line_down"], [])
+    over, lasting = known.entries
+    assert (over.withdrawn, over.finding.ended, lasting.withdrawn) == (True, FIRST + 1200, False)
+    assert over.id != lasting.id
+    known.take({"home": ([finding(ended=FIRST + 3600)], FIRST)}, NOW)
+    assert told(known) == ([], ["line_down"])
+
+
+def test_a_finding_that_was_over_too_early_and_was_not_told_yet_is_told_once():
+    known = book(finding(ended=FIRST + 1200))
+    known.take({"home": ([finding()], FIRST)}, NOW)
+    assert told(known) == (["line_down"], [])
+    assert len(known.entries) == 1
+
+
+def test_what_was_told_to_be_over_is_not_told_again_under_its_name_however_it_comes_back():
+    known = book(finding())
+    told(known)
+    known.take({"home": ([], FIRST)}, NOW)
+    assert told(known) == ([], ["line_down"])
+    known.take({"home": ([finding()], NOW + 1)}, NOW + 60)  # of a line that is judged from after its end on
+    assert told(known) == (["line_down"], [])
+    assert len({entry.id for entry in known.entries}) == 2
 
 
 @pytest.mark.parametrize(

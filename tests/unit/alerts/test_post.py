@@ -177,9 +177,9 @@ def test_a_digest_comes_each_week_and_says_how_each_line_did(tmp_path_factory):
     put(layout)
     weekly, state = replace(PHONE, digest="weekly"), State()
     monday = FIRST + 4 * DAY + 7 * HOUR  # 2026-01-05 at 7
-    assert not digest.is_due(state.post("phone"), weekly, FIRST)
-    assert not digest.is_due(state.post("phone"), weekly, monday - 60)
-    assert digest.is_due(state.post("phone"), weekly, monday + 60)
+    assert not state.post("phone").wants_digest(weekly, FIRST)
+    assert not state.post("phone").wants_digest(weekly, monday - 60)
+    assert state.post("phone").wants_digest(weekly, monday + 60)
     assert digest.add(layout, state, weekly, FIRST + 7 * DAY, "") == 1
     (made,) = state.waiting
     assert made.title == "2 lines: the last week"
@@ -187,8 +187,8 @@ def test_a_digest_comes_each_week_and_says_how_each_line_did(tmp_path_factory):
         "garden: 98.21 % available; 1 outage (3 h); median 100/50 Mbit/s",
         "home: 100.00 % available; median 100/50 Mbit/s, 50 % of the plan",
     ]
-    assert not digest.is_due(state.post("phone"), weekly, FIRST + 7 * DAY)
-    assert not digest.is_due(state.post("phone"), PHONE, FIRST + 70 * DAY)
+    assert not state.post("phone").wants_digest(weekly, FIRST + 7 * DAY)
+    assert not state.post("phone").wants_digest(PHONE, FIRST + 70 * DAY)
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,13 @@ class Fleet:
         self.schedule()
 
     def schedule(self, **inventory) -> None:
+        """The registry: of each node its entry, with changes of it; where they are several, so many entries."""
         entry = {"valid_from": utc_text(START), "interval_seconds": INTERVAL, "offset_seconds": 0, "valid_to": None}
-        nodes = {node: [{**entry, "location": f"of-{node}", **inventory.get(node, {})}] for node in self.nodes}
+        nodes = {}
+        for node in self.nodes:
+            changes = inventory.get(node, {})
+            changes = changes if isinstance(changes, list) else [changes]
+            nodes[node] = [{**entry, "location": f"of-{node}", **change} for change in changes]
         (self.layout.root / "fleet").mkdir(exist_ok=True)
         content = {"nodes": nodes, "inventory": {node: {"location": f"of-{node}"} for node in self.nodes}}
         (self.layout.root / "fleet/schedule.json").write_text(json.dumps(content))
@@ -174,6 +179,93 @@ def test_a_node_that_left_the_inventory_ends_what_was_said_of_it(fleet):
     assert fleet.titles() == ["of-attic: line down", "of-attic: line down is over"]
 
 
+def names(fleet: Fleet) -> list[tuple[str, list[str]]]:
+    """Each message's title, and the names of its findings."""
+    return [(message.title, message.findings) for message in state.load(fleet.layout).waiting]
+
+
+def test_a_node_that_comes_back_to_a_line_that_is_down_begins_anew(fleet):
+    fleet.measure("attic", 0)
+    fleet.until(30)
+    left, back = utc_text(START + 1810), utc_text(START + 60 * 40)
+    fleet.schedule(attic={"valid_to": left})
+    fleet.until(39)
+    fleet.schedule(attic=[{"valid_to": left}, {"valid_from": back}])
+    fleet.until(110)
+    (down, first), (over, ended), (again, second) = names(fleet)
+    assert (down, over, again) == ("of-attic: line down", "of-attic: line down is over", "of-attic: line down")
+    assert first == ended != second
+    last = state.load(fleet.layout).book.open()
+    assert [(entry.id, entry.finding.began) for entry in last] == [(second[0], START + 60 * 40)]
+
+
+def test_a_line_that_was_never_up_though_its_node_was_closed_is_told_under_another_name(fleet):
+    """A run that was killed closed its schedule, and the next one opened another from the same moment on."""
+    fleet.measure("attic", 0)
+    fleet.until(30)
+    changed = utc_text(START + 60 * 30)
+    fleet.schedule(attic={"valid_to": changed})
+    fleet.until(33)
+    fleet.schedule(attic=[{"valid_to": changed}, {"valid_from": changed, "interval_seconds": 300}])
+    fleet.until(50)
+    fleet.measure("attic", 4)
+    fleet.until(52)
+    told = names(fleet)
+    assert [title for title, _ in told] == ["of-attic: line down", "of-attic: line down is over"] * 2
+    assert told[0][1] == told[1][1] != told[2][1] == told[3][1]
+
+
+def test_a_line_is_judged_anew_where_its_schedule_says_something_else_of_what_was_judged(fleet):
+    for number in range(24):
+        if number not in (9, 10, 11):
+            fleet.measure("attic", number)
+    fleet.until(5 * 60)
+    ended = [entry.finding for entry in state.load(fleet.layout).book.entries]
+    assert [(finding.rule, finding.began) for finding in ended[:1]] == [("line_down", START + 9 * INTERVAL)]
+    paused = {"valid_from": utc_text(START + 12 * INTERVAL)}
+    fleet.schedule(attic=[{"valid_to": utc_text(START + 9 * INTERVAL)}, paused])
+    fleet.until(5 * 60 + 2)
+    assert [
+        entry.withdrawn for entry in state.load(fleet.layout).book.entries if entry.finding.began == ended[0].began
+    ] == [True]
+
+
+def test_lines_that_are_judged_from_the_beginning_take_turns_and_a_process_that_ends_loses_none(
+    tmp_path_factory, monkeypatch
+):
+    fleet = Fleet(fresh(tmp_path_factory), "attic", "porch", "shed")
+    for number in range(6):
+        for node in fleet.nodes:
+            fleet.measure(node, number)
+    fleet.until(6)
+    fleet.now = float(START + 60 * 56)
+    fleet.until(61)
+    monkeypatch.setattr(watch, "MOST_SLOTS", 10)
+    kept = fleet.layout.root / state.FOLDER / "lines"
+    shutil.rmtree(kept, ignore_errors=True)
+    known = state.load(fleet.layout)
+    known.due = dict.fromkeys(known.due, 0.0)
+    state.save(fleet.layout, known)
+    found = []
+    for minute in (62, 63, 64, 65):
+        outcome = fleet.until(minute)
+        found.append((outcome.lines, outcome.postponed, len(list(kept.iterdir()))))
+    assert found == [(1, 2, 1), (1, 1, 2), (1, 0, 3), (0, 0, 3)]
+
+
+def test_a_location_that_the_registry_has_no_more_is_over_and_nothing_of_it_is_kept(tmp_path_factory):
+    fleet = Fleet(fresh(tmp_path_factory), "attic", "porch")
+    fleet.measure("attic", 0)
+    for number in range(4):
+        fleet.measure("porch", number)
+    fleet.until(30)
+    fleet.nodes = ("porch",)
+    fleet.schedule()
+    fleet.until(32)
+    assert fleet.titles() == ["of-attic: line down", "of-attic: line down is over"]
+    assert [file.stem for file in (fleet.layout.root / state.FOLDER / "lines").iterdir()] == ["of-porch"]
+
+
 def test_a_rule_that_is_switched_off_is_over(fleet):
     fleet.measure("attic", 0)
     fleet.until(30)
@@ -196,7 +288,7 @@ def test_an_archive_that_was_restored_is_judged_anew(fleet):
 def test_progress_can_be_removed_at_any_time(fleet):
     fleet.measure("attic", 0)
     fleet.until(27)
-    (fleet.layout.root / state.FOLDER / "progress.json").unlink()
+    shutil.rmtree(fleet.layout.root / state.FOLDER / "lines")
     fleet.until(40)
     assert fleet.titles() == ["of-attic: line down"]
 

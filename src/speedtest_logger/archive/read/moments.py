@@ -1,4 +1,4 @@
-"""Rows of month files by when they started, of as few row groups as can have them."""
+"""Rows of month files by a time of theirs, of as few row groups as can have them."""
 
 from __future__ import annotations
 
@@ -21,21 +21,23 @@ def months(layout: Layout, location: str, start: int, end: int) -> list[Path]:
     return [file for file in files if file.is_file()]
 
 
-def rows_of(file: Path, start: int, end: int, columns: list[str] | None = None) -> Iterator[pa.Table]:
-    """A month's rows that started in a period (Unix time, ms), of the row groups that can have some.
+def rows_of(
+    file: Path, start: int, end: int, columns: list[str] | None = None, by: str = "started_at"
+) -> Iterator[pa.Table]:
+    """A month's rows whose time `by` is in a period (Unix time, ms), of the row groups that can have some.
 
-    `columns`, which must have started_at, instead of all; of those that the file has. Raises DamagedFileError.
+    `columns`, which must have that time, instead of all; of those that the file has. Raises DamagedFileError.
     """
     with ParquetFile(file) as source:
-        place = source.schema_arrow.get_field_index("started_at")
+        place = source.schema_arrow.get_field_index(by)
         for group in range(source.num_row_groups):
             known = source.metadata.row_group(group).column(place).statistics
             if known and known.has_min_max and not (_ms(known.max) >= start and _ms(known.min) < end):
                 continue
             rows = source.read_row_group(group, columns, use_threads=False)
-            at = rows["started_at"].cast(pa.int64())
+            at = rows[by].cast(pa.int64())
             inside = pc.and_(pc.greater_equal(at, start), pc.less(at, end))
-            yield rows if pc.all(inside).as_py() else rows.filter(inside)
+            yield rows if pc.all(inside, skip_nulls=False).as_py() else rows.filter(inside)
 
 
 def _ms(moment: datetime) -> int:
