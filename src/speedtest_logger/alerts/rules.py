@@ -249,6 +249,7 @@ LOW_IS_BAD = ("below_plan", "below_usual")
 # what a line explains that is down or unstable
 OF_LINES = ("below_plan", "below_usual", "latency", "loss", "bufferbloat", "silent_node", "failing_engine",
             "coverage_low")  # fmt: skip
+OF_ALL_NODES = ("line_down", "unstable")  # judged of all nodes of a line together, by limits that they share
 POINTS = 5.0  # percentage points between firing and ending
 SHARE = 0.9  # of a limit, below which what is too high ends
 DEFAULTS: Limited = {

@@ -26,9 +26,11 @@ def problems(inventory: Inventory) -> list[str]:
     nodes = {view.host: view for view in all_views}
     members = [nodes[host] for host in inventory.groups.get(NODES, []) if host in nodes]
     relations.of_fleet([view for view in members if not view.bad & CLAIM], found)
+    relations.alerts_of_locations([view for view in members if not view.bad & ALERTS], found)
     return found.lines()
 
 
+ALERTS = {"speedtest_logger_alerts", "speedtest_logger_location"}
 # What a node's wish for slots is made of.
 CLAIM = {
     f"speedtest_logger_{name}"

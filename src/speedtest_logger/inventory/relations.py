@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
 
 from speedtest_logger import __version__, domains, schedule
+from speedtest_logger.alerts.rules import OF_ALL_NODES
 from speedtest_logger.engines.catalogue import ENGINES
 from speedtest_logger.engines.contract import server_host
 from speedtest_logger.inventory import monitoring as watching
@@ -450,6 +451,11 @@ def as_list(value: object) -> list[object]:
     return list(value) if isinstance(value, (list, tuple)) else []
 
 
+def as_mapping(value: object) -> Mapping[str, object]:
+    """A mapping's items."""
+    return value if isinstance(value, Mapping) else {}
+
+
 def claim_of_node(node: str, uplink: str, interval: str, length: int, watched: int) -> schedule.Claim:
     """A node's wish for slots; a node without an uplink has a line of its own."""
     needed = length + schedule.GUARD_SECONDS + watched  # the line is watched before the test begins
@@ -476,6 +482,27 @@ def of_fleet(nodes: list[View], problems: Problems) -> None:
         except schedule.DoesNotFitError as error:
             words = str(error).partition(": ")[2]
             problems.add(Problem(LOGGER + "uplink", repr(uplink), f"{words}: {ways_out(uplink, nodes, claims)}"))
+
+
+def alerts_of_locations(nodes: list[View], problems: Problems) -> None:
+    """Nodes of one location that say different things of what is judged of all of them together."""
+    alerts = LOGGER + "alerts"
+    by_location: dict[str, list[View]] = {}
+    for view in nodes:
+        by_location.setdefault(view.text(LOGGER + "location"), []).append(view)
+    for location, (first, *others) in by_location.items():
+        for view in others:
+            for rule in OF_ALL_NODES:
+                own, theirs = (as_mapping(each[alerts]).get(rule) for each in (view, first))
+                if own != theirs:
+                    says = "leaves it out" if theirs is None else f"has {theirs!r:.80}"
+                    words = (
+                        f"{first.host} of the same location ({location}) {says}: {rule} is judged of all nodes of a "
+                        "line together: say the same of both, in the variables of a group for the location"
+                    )
+                    problems.add(
+                        Problem(alerts, "nothing" if own is None else f"{rule}: {own!r:.80}", words), view.host
+                    )
 
 
 def ways_out(uplink: str, nodes: list[View], claims: list[schedule.Claim]) -> str:

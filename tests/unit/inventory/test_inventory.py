@@ -407,6 +407,27 @@ def test_a_variable_that_is_not_defined_names_itself_its_host_and_the_file(tmp_p
     assert "planted" not in line
 
 
+@pytest.mark.parametrize(
+    ("attic", "porch", "seen"),
+    [
+        ({"line_down": {"slots": 3}}, {"line_down": False}, "line_down: False on porch; attic of the same "),
+        ({"unstable": False}, {}, "nothing on porch; attic of the same location (home) has False: unstable is judged"),
+        ({}, {"unstable": False}, "unstable: False on porch; attic of the same location (home) leaves it out: "),
+        ({"below_plan": {"percent": 40}, "silent_node": False}, {"unstable": True}, "unstable: True on porch; "),
+        ({"below_plan": {"percent": 40}, "silent_node": False, "line_down": False}, {"line_down": False}, None),
+    ],
+)  # fmt: skip
+def test_nodes_of_a_location_that_say_different_things_of_their_line_are_named(attic, porch, seen):
+    hosts = {
+        "attic": {L + "location": "home", L + "alerts": attic},
+        "porch": {L + "location": "home", L + "alerts": porch},
+        "barn": {L + "location": "farm", L + "alerts": {"line_down": {"slots": 9}, "unstable": {"changes": 9}}},
+    }
+    groups = {"speedtest_nodes": list(hosts), "speedtest_archive": ["attic"]}
+    lines = check.problems(Inventory(hosts, groups, checkout=ROOT))
+    assert [line.startswith(f"{L}alerts: seen {seen}") for line in lines] == [True] * (seen is not None), lines
+
+
 def test_nodes_that_share_a_name_or_too_full_an_uplink_are_named():
     hosts = {name: {L + "uplink": "dsl", L + "interval": "10min"} for name in ("a", "b", "c")}
     groups = {"speedtest_nodes": ["a", "b", "c"], "speedtest_archive": ["a"]}
