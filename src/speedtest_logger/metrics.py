@@ -105,8 +105,10 @@ OF_ALERTS = (
         "speedtest_alert_firing",
         "gauge",
         ("rule", *PLACE, "severity"),
-        "1 while a finding lasts, told or held back; of a whole line, node is empty, and of the archive, location too.",
+        "1 while a finding lasts, told or held back; of a whole line, node is empty, and of the archive, location too. "
+        "Absent where nothing has been judged for 10 minutes.",
     ),
+    Metric("speedtest_alerts_last_evaluation_timestamp_seconds", "gauge", (), "When all was judged last."),
     Metric(
         "speedtest_notifications_total",
         "counter",

@@ -180,9 +180,13 @@ def _asked(value: Callable[[], float | None]) -> float | None:
 def of_alerts(metrics: Metrics) -> str:
     """What lasts, and how destinations take their messages; nothing where nobody is told."""
     alerts = metrics.figures.alerts()
-    firing = ((labels(**of), value) for of, value in told.firing(alerts))
+    firing = ((labels(**of), value) for of, value in told.firing(alerts, time.time()))
     sent = ((labels(**of), value) for of, value in told.notifications(alerts))
-    return tell("speedtest_alert_firing", firing) + tell("speedtest_notifications_total", sent)
+    return (
+        tell("speedtest_alert_firing", firing)
+        + tell("speedtest_alerts_last_evaluation_timestamp_seconds", [("", alerts.evaluated)])
+        + tell("speedtest_notifications_total", sent)
+    )
 
 
 def of_dashboard(metrics: Metrics) -> str:

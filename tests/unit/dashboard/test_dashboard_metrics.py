@@ -296,6 +296,18 @@ def test_all_that_is_told_is_in_the_table_and_all_of_the_table_is_told(app):
     assert named | optional == set(BY_NAME) - of_nodes
 
 
+def test_what_nobody_has_judged_for_ten_minutes_does_not_fire_any_more(app, layout):
+    (layout.root / alerts.FOLDER).mkdir()
+    finding = Finding("line_down", "home", None, int(NOW) - 900, int(NOW) - 600, reason="no_route")
+    for ago, fires in ((600, True), (601, False)):
+        known = alerts.State(evaluated=NOW - ago)
+        known.book.entries.append(Watched(finding, finding.id))
+        alerts.save(layout, known)
+        found = told(app)
+        assert ("speedtest_alert_firing" in found) is fires
+        assert found["speedtest_alerts_last_evaluation_timestamp_seconds"] == {(): NOW - ago}
+
+
 def test_alerts_that_fire_and_how_their_messages_left(app, layout):
     assert "speedtest_alert_firing" not in told(app)
     (layout.root / alerts.FOLDER).mkdir()

@@ -22,6 +22,7 @@ SEVERITIES = ("critical", "warning", "info")  # worst first
 MISSING = "nothing is judged and nobody is told: no destination is set (speedtest_archive_alerts_destinations)"
 NOWHERE = "no destination is set: speedtest_archive_alerts_destinations"
 LATE_SECONDS = 300
+STOPPED_SECONDS = 600  # after which nobody knows whether what lasted still does
 
 
 @dataclass(frozen=True)
@@ -187,11 +188,14 @@ def _time(value: object) -> float | None:
 Sample = tuple[dict[str, str], float]
 
 
-def firing(alerts: Alerts) -> Iterator[Sample]:
+def firing(alerts: Alerts, now: float) -> Iterator[Sample]:
     """Samples of `speedtest_alert_firing`: each finding that lasts, whether it was told or is held back.
 
-    No two have the same labels, for Prometheus takes no answer in which some have.
+    None where nothing has been judged for a while. No two have the same labels, for Prometheus takes no answer in which
+    some have.
     """
+    if alerts.evaluated is None or now - alerts.evaluated > STOPPED_SECONDS:
+        return
     for rule, node, location, severity in dict.fromkeys(
         (each.rule, each.node or "", each.location or "", each.severity) for each in alerts.lasting
     ):

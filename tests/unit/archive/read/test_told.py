@@ -186,7 +186,7 @@ def test_anything_else_in_its_place_is_a_sentence(layout, spoil, words):
 
 def test_samples_of_metrics(layout):
     found = written(layout, DOWN, CLOCK, DISK, OVER, posts={"mail": state.Post(sent=7, failed=2)})
-    assert list(told.firing(found)) == [
+    assert list(told.firing(found, found.evaluated + 60)) == [
         ({"rule": "line_down", "node": "", "location": "home", "severity": "critical"}, 1.0),
         ({"rule": "disk", "node": "", "location": "", "severity": "critical"}, 1.0),
         ({"rule": "clock", "node": "attic", "location": "home", "severity": "warning"}, 1.0),
