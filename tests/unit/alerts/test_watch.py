@@ -216,15 +216,15 @@ def test_a_line_that_was_never_up_though_its_node_was_closed_is_told_under_anoth
 
 
 def test_a_line_is_judged_anew_where_its_schedule_says_something_else_of_what_was_judged(fleet):
-    for number in range(24):
+    for number in range(60):
         if number not in (9, 10, 11):
             fleet.measure("attic", number)
-    fleet.until(5 * 60)
+    fleet.until(10 * 60)
     ended = [entry.finding for entry in state.load(fleet.layout).book.entries]
     assert [(finding.rule, finding.began) for finding in ended[:1]] == [("line_down", START + 9 * INTERVAL)]
     paused = {"valid_from": utc_text(START + 12 * INTERVAL)}
     fleet.schedule(attic=[{"valid_to": utc_text(START + 9 * INTERVAL)}, paused])
-    fleet.until(5 * 60 + 2)
+    fleet.until(10 * 60 + 2)
     assert [
         entry.withdrawn for entry in state.load(fleet.layout).book.entries if entry.finding.began == ended[0].began
     ] == [True]
