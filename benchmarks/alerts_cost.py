@@ -200,11 +200,17 @@ def until(layout: Layout, first: int, slot: int) -> None:
 
 
 def later(layout: Layout, first: int, slot: int) -> None:
-    """What was measured between two slots arrives, and it is listened for as long as a record may take."""
+    """What was measured between two slots arrives, it is listened for as long as a record may take, and all is judged.
+
+    That is the first minute of the second slot.
+    """
     until(layout, first, slot)
     for ago in (310, 20):
         ingested(layout, START + slot * SLOT_SECONDS - ago)
         evaluation(layout, START + slot * SLOT_SECONDS - ago)
+    found = minute(layout, slot, 0)
+    hours = (slot - first) * SLOT_SECONDS / 3600
+    print(f"after {hours:.0f} hours without any: {found['took']['all']:.1f} s of CPU, {found['told']['lines']} lines")
 
 
 def cost(goals: Goals) -> None:
@@ -227,7 +233,7 @@ def cost(goals: Goals) -> None:
             (AFTER_MIDNIGHT, MANY_MINUTES, "after midnight, when days are closed"),
         ):
             later(layout, slot + -(-count // 5) + 2, then)
-            minutes(layout, then, range(many), name, goals)
-            slot, count = then, many
+            minutes(layout, then, range(1, 1 + many), name, goals)
+            slot, count = then, 1 + many
     finally:
         shutil.rmtree(folder)
