@@ -159,3 +159,18 @@ def test_what_is_usual_is_known_though_only_hours_are_judged():
         judged, since = kept.judge(None, line, archive.now, archive.now - GRACE)
     assert since >= FIRST + (days - 1) * DAY
     assert [(finding.rule, finding.count) for finding in judged.found] == [("below_usual", 5)]
+
+
+def test_other_limits_are_those_of_what_was_judged_before_too_as_replay_has_it():
+    """A finding that began before the midnight that is kept never was, where the limits are lower now."""
+    line, lower = (known("attic", interval=HOUR, below_plan={"percent": percent}) for percent in (70, 30))
+    rows = records(line, "attic", "0" * 20 + "4" * 40)
+    with pytest.MonkeyPatch.context() as patch:
+        archive = Archive(patch, rows, [0.0] * len(rows))
+        kept = Progress()
+        archive.now = FIRST + 2 * DAY + 10 * HOUR
+        judged, _ = kept.judge(None, line, archive.now, archive.now - GRACE)
+        assert [(finding.rule, finding.began) for finding in judged.found] == [("below_plan", FIRST + 20 * HOUR)]
+        judged, since = kept.judge(None, lower, archive.now, archive.now - GRACE)
+    assert judged.found == []
+    assert since < FIRST, "the finding that is known is of that time, and is withdrawn"
