@@ -15,12 +15,14 @@ options:
   files: {type: list, elements: dict, default: [], description: "Files with C(content), and C(validate), its checker."}
   attributes: {type: list, elements: dict, default: [], description: Files that something else makes.}
   links: {type: list, elements: dict, default: [], description: Symbolic links with their C(target).}
+  moves: {type: list, elements: dict, default: [], description: "Directories that come from their C(source) at once."}
 notes:
   - It runs as root in directories of accounts that may be hostile. Nothing is changed through a link, and no file that
     has another name besides. It stops at the first item that cannot be made.
 """
 
 import contextlib
+import ctypes
 import grp
 import json
 import os
@@ -199,12 +201,32 @@ def remove(item: Item, check: bool) -> bool:
     return True
 
 
+def move(item: Item, check: bool) -> bool:
+    """A directory takes the place of another one, which goes: in one step, so that there always is one."""
+    path, source = item["path"], item["source"]
+    if not check:
+        if os.path.lexists(path):
+            exchange(source, path)
+            remove({"path": source}, check)
+        else:
+            os.rename(source, path)
+    return True
+
+
+def exchange(one: str, other: str) -> None:
+    """Have two paths of a file system swap what is there; Python has no function for it."""
+    at, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    if ctypes.CDLL(None, use_errno=True).renameat2(at, os.fsencode(one), at, os.fsencode(other), swap):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
 MAKERS: dict[str, Callable[[Item, bool], bool]] = {
     "absent": remove,
     "directories": make_directory,
     "files": write_file,
     "attributes": give_attributes,
     "links": point_link,
+    "moves": move,
 }
 
 

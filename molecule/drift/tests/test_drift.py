@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from fleet import on, playbook, recap
+from fleet import on, playbook, quoted, recap
 
 NODE = "homelab"
 MARK = "managed by Ansible: speedtest_"
@@ -119,6 +119,45 @@ def state(files: list[str]) -> list[str]:
         "dpkg-query --show iperf3",
     )
     return on(NODE, " && ".join(commands)).splitlines()
+
+
+# says which program, as what runs it names it, was not there for a moment
+PROGRAMS = {
+    "telemetry": "speedtest-logger",
+    "archive": "speedtest-archive",
+    "dashboard": "speedtest-dashboard",
+}
+WATCH = f"""import os
+while True:
+    for path in {[f"/opt/speedtest-{place}/current/bin/{name}" for place, name in PROGRAMS.items()]}:
+        if not os.path.exists(path):
+            print(path, flush=True)
+"""
+
+
+@pytest.fixture
+def missed():
+    """What is missed at any time while a test runs."""
+    on(NODE, f"systemd-run --quiet --collect --unit=watch --property=Nice=5 python3 -c {quoted(WATCH)}")
+
+    def ended() -> set[str]:
+        assert on(NODE, "systemctl is-active watch").strip() == "active"
+        on(NODE, "systemctl stop watch")
+        return set(on(NODE, "journalctl --quiet --output=cat --unit=watch | grep ^/ || true").split())
+
+    yield ended
+    on(NODE, "systemctl stop watch", check=False)
+
+
+def test_a_release_that_is_damaged_is_replaced_and_never_missed(missed):
+    """Whatever starts while a run puts it right finds a program: a timer, or an owner."""
+    before = on(NODE, f"stat --format %i {' '.join(RELEASES)}").split()
+    on(NODE, " && ".join(f"touch {release}/speedtest_logger/extra.py" for release in RELEASES))
+    done = playbook("site.yml")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert set(on(NODE, f"stat --format %i {' '.join(RELEASES)}").split()) & set(before) == set(), "they are new"
+    assert on(NODE, "ls -d /opt/speedtest-*/releases/* && ls /opt/speedtest-*/current/bin").count(".new") == 0
+    assert missed() == set()
 
 
 @pytest.mark.parametrize("harms", ROUNDS.values(), ids=ROUNDS)

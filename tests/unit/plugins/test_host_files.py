@@ -164,6 +164,29 @@ def test_a_directory_is_made_anew_in_the_place_of_what_was_there(tmp_path):
     assert list(place.iterdir()) == []
 
 
+def test_a_directory_that_takes_another_s_place_is_never_missing(tmp_path):
+    """Something is started from it again and again meanwhile."""
+    program = tmp_path / "release/bin/logger"
+    watch = "import os, sys\nprint(flush=True)\nwhile True: os.stat(sys.argv[1])"
+    for number in range(20):
+        (tmp_path / "release.new/bin").mkdir(parents=True)
+        (tmp_path / "release.new/bin/logger").write_text(str(number))
+        if number == 1:
+            watcher = subprocess.Popen(
+                [sys.executable, "-c", watch, program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+            watcher.stdout.readline()
+        move = {"path": str(tmp_path / "release"), "source": str(tmp_path / "release.new")}
+        assert made(check=True, moves=[move])["done"] == [move["path"]]
+        assert (tmp_path / "release.new").exists()
+        assert made(moves=[move]) == {"done": [move["path"]], "shown": []}
+        assert program.read_text() == str(number)
+        assert [path.name for path in tmp_path.iterdir()] == ["release"]
+    assert watcher.poll() is None, watcher.stderr.read()
+    watcher.kill()
+    watcher.communicate()
+
+
 def test_what_cannot_be_removed_is_named(tmp_path):
     answer = made(absent=[str(tmp_path / "gone"), "/proc/self/status"])
     assert answer["failed"]
