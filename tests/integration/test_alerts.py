@@ -32,7 +32,7 @@ class Webhook:
 
     def __init__(self) -> None:
         self.got: list[tuple[str, str, str]] = []
-        self.down = False
+        self.down, self.refused = False, 0
         hook = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -40,6 +40,7 @@ class Webhook:
                 content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 self.send_response(503 if hook.down else 200)
                 self.end_headers()
+                hook.refused += hook.down
                 if not hook.down:
                     hook.got.append((self.headers["X-Speedtest-Message"], content["title"], content["message"]))
 
@@ -89,17 +90,17 @@ def mailbox(free_tcp_port: int) -> Iterator[Mailbox]:
 class Fleet:
     """An archive whose line went down three slots ago, watched since long before."""
 
-    def __init__(self, folder, *urls: str, **more) -> None:
+    def __init__(self, folder, *urls: str, seen: float | None = None, **more) -> None:
         self.layout = Layout(folder)
         self.layout.prepare()
-        now = int(time.time()) // INTERVAL * INTERVAL
+        seen = time.time() if seen is None else seen
+        now = int(seen) // INTERVAL * INTERVAL
         self.first, self.last = now - 24 * INTERVAL, now - INTERVAL
         entry = {"interval_seconds": INTERVAL, "offset_seconds": 0, "location": "home", "valid_to": None}
         write_schedule(self.layout, attic=[{**entry, "valid_from": utc_text(self.first)}])
         put(self.layout, *(self.row(at) for at in range(self.first, self.last - 3 * INTERVAL, INTERVAL)))
         put(self.layout, *(self.row(at, down=True) for at in range(self.last - 3 * INTERVAL, self.last, INTERVAL)))
         (self.layout.root / state.FOLDER).mkdir()
-        seen = time.time()
         state.save(self.layout, State(began=seen - 9999, evaluated=seen - 20, listening_since=seen - 9999))
         self.settings = folder / "alerts.json"
         places = [{"name": f"place-{number}", "url": url, **more} for number, url in enumerate(urls)]
@@ -190,6 +191,55 @@ def test_a_dead_destination_holds_up_nobody_and_gets_all_in_order_as_one_later(t
     assert f"since {began[:10]} {began[11:16]} UTC" in text
     fleet.run()
     assert len(dead.got) == 1
+    dead.server.shutdown()
+    dead.server.server_close()
+
+
+class Clock:
+    """A time that is set, in the place of the module: the command has no other clock."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def time(self) -> float:
+        return self.now
+
+
+def test_a_destination_that_is_dead_for_an_hour_gets_all_in_order_and_is_not_tried_all_the_time(
+    tmp_path, webhook, mailbox, monkeypatch
+):
+    """Every minute of that hour the timer's command runs; the line goes down and comes back twice."""
+    dead = Webhook()
+    dead.down = True
+    clock = Clock(int(time.time()) // INTERVAL * INTERVAL - 90 * 60 + 30)
+    fleet = Fleet(tmp_path, dead.url, webhook.url, mailbox.url, seen=clock.now)
+    monkeypatch.setattr(cli, "time", clock)
+    is_down = {0: True, 5: False, 30: True, 45: False}  # from these minutes on
+    ingested = fleet.layout.state / "ingest.json"
+    told: list[tuple[int, str]] = []  # minute, title
+    revived = None
+    for minute in range(75):
+        if minute % 5 == 0:
+            down = is_down[max(each for each in is_down if each <= minute)]
+            put(fleet.layout, fleet.row(fleet.last + minute * 60, down=down))
+        ingested.write_text(json.dumps({**json.loads(ingested.read_bytes()), "at": utc_text(clock.now)}))
+        dead.down = minute < 61
+        fleet.run_here()
+        told += [(minute, title) for title in webhook.titles()[len(told) :]]
+        assert [mail["Subject"] for mail in mailbox.got] == webhook.titles(), "both at once"
+        revived = revived or (minute if dead.got else None)
+        clock.now += 60
+    assert [minute for minute, _ in told] == [0, 5, 35, 45], "others are told while one is dead"
+    assert [title for _, title in told[:3]] == ["home: line down", "home: line down is over", "home: line down"]
+    assert 6 <= dead.refused <= 10, "in an hour, and not every minute"
+    assert revived is not None
+    assert 61 <= revived <= 71
+    ((_, title, text),) = dead.got
+    began = clock.now - 75 * 60
+    stamps = [utc_text(began + 60 * minute).replace("T", " ")[:16] for minute, _ in told]
+    assert title == f"4 messages since {stamps[0]} UTC"
+    headings = [line for line in text.splitlines() if line.startswith("[")]
+    assert headings == [f"[{stamp} UTC] {title}" for stamp, (_, title) in zip(stamps, told, strict=True)]
     dead.server.shutdown()
     dead.server.server_close()
 

@@ -1,8 +1,8 @@
 """The post: messages that wait leave, destination by destination, each in its order.
 
 A destination that fails is tried again later and later, and holds up nobody else. What has gathered meanwhile leaves as
-one message. A message is noted as leaving before it leaves and taken off the list afterwards: a process that ends in
-between may have sent it, so it is sent again and says so.
+one message; where that fails, each is its own again. A message is noted as leaving before it leaves and taken off the
+list afterwards: a process that ends in between may have sent it, so it is sent again and says so.
 """
 
 from __future__ import annotations
@@ -35,12 +35,17 @@ def deliver(
     forget_strangers(state, settings)
     left = 0
     for destination in settings.destinations:
-        while not stop() and (message := _next(state, destination, now)):
+        while not stop():
+            apart = state.waiting
+            if (message := _next(state, destination, now)) is None:
+                break
             if message.sending and MAYBE not in message.lines:  # somebody was killed while it left
                 message.lines.append(MAYBE)
             message.sending = True
             save()
             is_out = _send(state, destination, message, now, send)
+            if not is_out:
+                state.waiting = apart
             save()
             if not is_out:
                 break

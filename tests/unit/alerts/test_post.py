@@ -80,6 +80,22 @@ def test_a_dead_destination_is_tried_later_and_later_and_holds_up_nobody():
     assert state.post("phone").failing_since is None
 
 
+def test_what_could_not_leave_together_is_gathered_anew_with_what_came_meanwhile():
+    service, waiting = Service(), [message(number, FIRST + 600 * number) for number in range(1, 5)]
+    service.dead = {"phone"}
+    state = State()
+    for one in waiting:
+        state.waiting.append(one)
+        deliver(state, one.at, service)
+        assert [each.title for each in state.waiting] == [each.title for each in waiting if each.at <= one.at]
+    service.dead = set()
+    deliver(state, FIRST + HOUR, service)
+    assert service.titles() == ["4 messages since 2026-01-01 00:10 UTC"]
+    assert service.got[0][1].lines[1::2] == [
+        f"[2026-01-01 00:{number}0 UTC] message {number}" for number in range(1, 5)
+    ]
+
+
 def test_one_message_alone_that_could_not_leave_stays_what_it_is():
     service = Service()
     service.dead = {"phone"}
