@@ -222,9 +222,14 @@ def _of_part(rule: str, part: Part, now: float) -> Finding:
     return Finding(rule, FLEET, None, since, int(now), reason=part.sentence)
 
 
+def _is_new(one: Evaluation, part: Part, patience: float) -> bool:
+    """Whether what has never been done (it has no time) need not have been done yet on this archive."""
+    return part.since is None and one.now - (one.state.began or one.now) < patience
+
+
 def _ingest(one: Evaluation, _: dict[str, float]) -> Finding | None:
     found = [*parts.ingest(one.layout, one.now, expected=bool(one.known)), *parts.inbox(one.layout, one.now)]
-    wrong = [part for part in [*found, *_contact(one)] if not part.ok]
+    wrong = [part for part in [*found, *_contact(one)] if not (part.ok or _is_new(one, part, parts.INGEST_LATE))]
     return _of_part("ingest_stopped", wrong[0], one.now) if wrong else None
 
 
@@ -255,7 +260,9 @@ def _disk(one: Evaluation, limit: dict[str, float]) -> Finding | None:
 
 
 def _backup(one: Evaluation, limit: dict[str, float]) -> Finding | None:
-    wrong = [part for part in parts.backup(one.layout, one.now, limit["hours"] * 3600) if not part.ok]
+    oldest = limit["hours"] * 3600
+    found = parts.backup(one.layout, one.now, oldest)
+    wrong = [part for part in found if not (part.ok or _is_new(one, part, oldest))]
     return _of_part("backup", wrong[0], one.now) if wrong else None
 
 

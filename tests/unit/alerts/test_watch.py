@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
 from builders import FIRST, fresh, put, slot
@@ -74,6 +75,19 @@ class Fleet:
 @pytest.fixture
 def fleet(tmp_path_factory) -> Fleet:
     return Fleet(fresh(tmp_path_factory), "attic")
+
+
+def test_a_new_archive_is_given_time_for_its_first_ingest_and_its_first_backup(fleet):
+    fleet.layout.backups.mkdir()
+    hourly = replace(TOLD, rules={**TOLD.rules, "backup": {"hours": 1}})
+    fleet.until(3, ingested=False, settings=hourly)
+    assert fleet.titles() == []
+    fleet.until(5, ingested=False, settings=hourly)
+    assert fleet.titles() == ["archive: archive is not filled"]
+    fleet.until(60, settings=hourly)
+    assert "no backup" not in str(fleet.titles())
+    fleet.until(62, settings=hourly)
+    assert fleet.titles()[-1] == "archive: no backup"
 
 
 def test_nothing_is_said_until_it_was_listened_long_enough(fleet):
