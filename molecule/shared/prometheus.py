@@ -18,23 +18,28 @@ def asked(url: str, *options: str, node: str = "archive") -> Any:
     return json.loads(on(node, f"curl --silent --show-error {' '.join(options)} {quoted(url)}"))
 
 
-def values(expression: str) -> list[tuple[Series, float]]:
+def values(expression: str, node: str = "archive", server: str = PROMETHEUS) -> list[tuple[Series, float]]:
     """What an expression is now: each series with its value."""
-    url = f"{PROMETHEUS}/api/v1/query"
-    answer = asked(url, "--get", "--data-urlencode", quoted(f"query={expression}"))
+    url = f"{server}/api/v1/query"
+    answer = asked(url, "--get", "--data-urlencode", quoted(f"query={expression}"), node=node)
     assert answer["status"] == "success", answer
     return [(item["metric"], float(item["value"][1])) for item in answer["data"]["result"]]
 
 
-def firing() -> set[tuple[str, str]]:
-    """Alerts that fire in Prometheus: name, and the node where it has one."""
-    alerts = asked(f"{PROMETHEUS}/api/v1/alerts")["data"]["alerts"]
-    return {(a["labels"]["alertname"], a["labels"].get("node", "")) for a in alerts if a["state"] == "firing"}
+def firing(node: str = "archive", server: str = PROMETHEUS, state: str = "firing") -> set[tuple[str, str]]:
+    """Alerts in a state in a node's Prometheus: name, and of which node or by which rule of the archive's it is."""
+    alerts = asked(f"{server}/api/v1/alerts", node=node)["data"]["alerts"]
+    return {named(alert["labels"]) for alert in alerts if alert["state"] == state}
 
 
-def held() -> list[dict[str, Any]]:
-    """Alerts that Alertmanager holds."""
-    alerts: list[dict[str, Any]] = asked(f"{ALERTMANAGER}/api/v2/alerts")
+def named(labels: Series) -> tuple[str, str]:
+    """An alert in two words."""
+    return labels["alertname"], labels.get("node") or labels.get("rule", "")
+
+
+def held(node: str = "archive") -> list[dict[str, Any]]:
+    """Alerts that a node's Alertmanager holds."""
+    alerts: list[dict[str, Any]] = asked(f"{ALERTMANAGER}/api/v2/alerts", node=node)
     return alerts
 
 

@@ -15,9 +15,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         name = f"{self.path.lstrip('/')} {self.headers.get('Authorization', '')}"
-        with open(f"{FOLDER}/.new", "wb") as file:
+        number = next(NUMBERS)  # several come at the same time
+        with open(f"{FOLDER}/.{number}", "wb") as file:
             file.write(body)
-        os.rename(f"{FOLDER}/.new", f"{FOLDER}/{next(NUMBERS):05d} {quote(name, safe=' ')}")
+        os.rename(f"{FOLDER}/.{number}", f"{FOLDER}/{number:05d} {quote(name, safe=' ')}")
         self.send_response(204)
         self.end_headers()
 

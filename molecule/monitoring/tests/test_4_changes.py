@@ -9,7 +9,7 @@ from fleet import attempt, on, playbook, recap
 CONFIG = "/etc/speedtest-monitoring"
 LINK = "/var/lib/prometheus/node-exporter/speedtest.prom"
 UNITS = ("prometheus.service", "prometheus-alertmanager.service", "prometheus-node-exporter.service")
-HOSTS = ("archive", "attic", "porch")
+HOSTS = ("archive", "watch", "attic", "porch")
 
 
 def monitoring(*options: str) -> dict[str, dict[str, int]]:
