@@ -36,7 +36,8 @@ from plugins.desired import (
 from plugins.desired.observation import request_of, seen, together
 from plugins.desired.roles import ROLES_PATH, Wanted, wanted_by
 from plugins.filter.fleet import fleet_known, fleet_nodes
-from plugins.filter.monitoring import Once, monitoring_fleet, monitoring_hosts
+from plugins.filter.monitoring import monitoring_fleet, monitoring_hosts
+from plugins.hostvars import whole
 from plugins.remote import source_of, with_arguments
 from speedtest_logger.inventory import roles, systems
 from speedtest_logger.inventory.found import ARCHIVE, DASHBOARD, FRONT, MONITORING, NODES, TARGETS, default_node_name
@@ -92,8 +93,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
-        self.hostvars, self.groups = task_vars["hostvars"], task_vars["groups"]
-        self.once = Once(self.hostvars)
+        self.hostvars, self.groups = whole(task_vars["hostvars"]), task_vars["groups"]
         self.members = {**self.groups, MONITORING: monitoring_hosts(self.groups)}
         if self._task.args["read"].get("refused"):
             return {**result, "failed": True, "msg": self._task.args["read"]["msg"]}
@@ -145,7 +145,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
     def watching(self, host: str) -> dict[str, Any]:
         """What the rest of the fleet means for a monitoring host or a node; empty where a variable cannot be read."""
         try:
-            return {f"{speedtest_monitoring.ROLE}_fleet": monitoring_fleet(self.once, self.groups, host)}
+            return {f"{speedtest_monitoring.ROLE}_fleet": monitoring_fleet(self.hostvars, self.groups, host)}
         except (AnsibleError, TemplateError, LookupError, TypeError, ValueError) as error:
             self.problems[host] = {"failed": True, "msg": str(error)}
             return {}

@@ -9,7 +9,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
+sys.path.insert(0, str(ROOT))
 
+from plugins.hostvars import whole
 from speedtest_logger.inventory.found import default_node_name
 from speedtest_logger.schedule import Schedule
 
@@ -34,7 +36,7 @@ def fleet_next(
     now: float | None = None,
 ) -> list[str]:
     """Lines for a person; `hosts`: `all` of the run, and those that are `done`; `sources`: the inventories."""
-    now = time.time() if now is None else now
+    hostvars, now = whole(hostvars), time.time() if now is None else now
     done = hosts["done"]
     lines = ["", *(machine(hostvars[host], host, checking) for host in done)]
     if missing := [host for host in hosts["all"] if host not in done]:

@@ -15,7 +15,9 @@ from ansible.module_utils.parsing.convert_bool import boolean
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
+sys.path.insert(0, str(ROOT))
 
+from plugins.hostvars import whole
 from speedtest_logger import record, schedule
 from speedtest_logger.inventory import roles
 from speedtest_logger.inventory.found import default_node_name
@@ -358,7 +360,7 @@ def node_name(hostvars: Any, host: str) -> str:
 def fleet_nodes(hostvars: Any, hosts: list[str]) -> list[Vars]:
     """The logger role's variables of every node, less their prefix, with the role's defaults below them."""
     prefix, defaults = "speedtest_logger_", roles.defaults("speedtest_logger")
-    nodes = []
+    nodes, hostvars = [], whole(hostvars)
     for host in hosts:
         known = hostvars[host]
         values = {name.removeprefix(prefix): known.get(name, default) for name, default in defaults.items()}

@@ -12,7 +12,9 @@ from jinja2 import Undefined, UndefinedError
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
+sys.path.insert(0, str(ROOT))
 
+from plugins.hostvars import whole
 from speedtest_logger.inventory import check, names, roles
 from speedtest_logger.inventory.found import Failure, Inventory
 
@@ -69,6 +71,7 @@ def inventory_problems(
 ) -> list[str]:
     """Everything that is wrong with the inventory, each with the variable, the value seen and what to set."""
     listed = [sources] if isinstance(sources, str) else [str(source) for source in sources or ()]
+    hostvars = whole(hostvars)
     hosts = sorted({host for members in groups.values() for host in members})
     inventory = Inventory(
         hosts={host: variables(hostvars[host]) for host in hosts},

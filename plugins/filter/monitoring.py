@@ -8,25 +8,16 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
+sys.path.insert(0, str(ROOT))
 
+from plugins.hostvars import whole
 from speedtest_logger.inventory import monitoring, roles
 from speedtest_logger.inventory.found import MONITORING
 
 
-class Once(dict[str, Any]):
-    """Hosts' variables, those of each host got once: Ansible makes them anew whenever it is asked."""
-
-    def __init__(self, hostvars: Any) -> None:
-        super().__init__()
-        self.hostvars = hostvars
-
-    def __missing__(self, host: str) -> Any:
-        return self.setdefault(host, self.hostvars[host])
-
-
 def monitoring_fleet(hostvars: Any, groups: dict[str, list[str]], host: str) -> dict[str, Any]:
     """The role's input speedtest_monitoring_fleet."""
-    known = roles.known()
+    known, hostvars = roles.known(), whole(hostvars)
 
     def value(of: str, name: str) -> Any:
         default = known[name].default

@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 from plugins.filter.fleet import fleet_compared
 from plugins.filter.fleet import observed as seen_of
+from plugins.hostvars import whole
 from speedtest_logger.inventory import roles
 from speedtest_logger.inventory.found import default_node_name
 
@@ -290,7 +291,7 @@ def fleet_status(
 
     `archive`: the archive's fleet `files`, and the `group` that reads them.
     """
-    now = time.time() if now is None else now
+    hostvars, now = whole(hostvars), time.time() if now is None else now
     problems: list[str] = []
     rows: list[Row] = []
     archived: dict[str, Any] = {}

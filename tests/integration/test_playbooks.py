@@ -128,6 +128,28 @@ def test_what_is_wrong_with_an_inventory_is_told_once(tmp_path):
     assert said.count("speedtest_logger_interval: seen '7min' on a, b") == 1
 
 
+@pytest.mark.parametrize(("place", "problem"), [("home", ""), ("My Home", "seen 'My Home'")])
+def test_a_variable_may_ask_for_another_host_s(tmp_path, place, problem):
+    """As it may in a task: preflight looks at what it comes to."""
+    hosts = {
+        "speedtest_archive": {"hosts": {"nas": {"ansible_host": "192.0.2.10", "place": place}}},
+        "speedtest_nodes": {
+            "hosts": {
+                "attic": {
+                    "ansible_host": "192.0.2.11",
+                    "speedtest_logger_engines": ["iperf3"],
+                    "speedtest_logger_iperf3_servers": ["{{ hostvars['nas'].ansible_host }}:5201"],
+                    "speedtest_logger_location": "{{ hostvars['nas'].place }}",
+                }
+            }
+        },
+    }
+    (tmp_path / "hosts.yml").write_text(json.dumps(hosts))
+    code, said = play("-i", str(tmp_path / "hosts.yml"), "playbooks/preflight.yml")
+    assert (code == 0) == (problem == ""), said
+    assert problem in said
+
+
 @pytest.fixture
 def no_ssh(tmp_path) -> str:
     """The option for an ssh that reaches nobody, and tries to move the cursor of who reads its words."""
