@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from calls import assert_each_role_costs_little
 from fleet import attempt, on, playbook, recap
 
 CONFIG = "/etc/speedtest-monitoring"
@@ -28,6 +29,11 @@ def state(node: str) -> list[str]:
     look = f"systemctl is-active {' '.join(UNITS)}; systemctl is-enabled {' '.join(UNITS)}"
     places = f"{CONFIG} {LINK} /etc/systemd/system/prometheus*.service.d /var/lib/speedtest-monitoring"
     return on(node, f"{look}; find {places} -maxdepth 2 2>/dev/null; true").split()
+
+
+def test_no_role_calls_a_machine_often_where_all_is_as_it_should_be():
+    names = ("target", "archive", "dashboard", "monitoring", "logger")
+    assert_each_role_costs_little(*(f"speedtest_{name}" for name in names))
 
 
 def test_what_is_changed_by_hand_is_named_and_put_right():
