@@ -72,11 +72,11 @@ def evaluate() -> None:
 def test_a_cut_line_and_a_node_that_died_are_told_once_and_once_when_they_are_back():
     before = len(titles())
     lab("cut", LAB, "shed")  # alone on its line
-    lab("cut", LAB, "attic")  # porch measures the same line
+    lab("kill", LAB, "attic")  # its power is cut; porch measures the same line
     down, silent = "garden: line down since", "attic (home): silent node since"
     wait_until("both are told", lambda: told(down) and told(silent), 420, "archive")
     lab("restore", LAB, "shed")
-    lab("restore", LAB, "attic")
+    lab("start", LAB, "attic")
     for node in ("shed", "attic"):
         on(node, "speedtest-logger push --force", check=False)
     over = ("garden: line down is over", "attic (home): silent node is over")
