@@ -51,6 +51,7 @@ ROLES = {
     "speedtest_targets": "target",
     "speedtest_nodes": "logger",
 }
+ALERTS_LATE = 300  # s after the last evaluation, which comes each minute
 Row = dict[str, str]
 # What to do about it, where Ansible's words alone do not say it.
 HINTS = {
@@ -215,6 +216,28 @@ def backup_cell(host: str, backup: dict[str, Any], problems: list[str]) -> str:
     return f"backup:{backup['at'][:16]}"
 
 
+def alerts_row(host: str, seen: dict[str, Any], problems: list[str], now: float) -> Row:
+    """How many findings last and when that was judged; a destination that takes nothing is a problem."""
+    row = {**dict.fromkeys(COLUMNS, ""), "node": f"{host} (alerts)"}
+    state = program(seen, "/usr/local/bin/speedtest-alerts")
+    if not state:
+        problems.append(f"{host}: speedtest-alerts does not answer: `speedtest-alerts list` there says why")
+        return {**row, "status": "?"}
+    problems += [
+        f"{host}: destination {one['name']} has taken nothing since {one['failing since']}: {one['why']}"
+        for one in state["destinations"]
+        if one["failing since"]
+    ]
+    row["status"] = f"{len(state['open'])} open"
+    if (judged := state["evaluated"]) is None:  # the timer has yet to elapse for the first time
+        return row
+    if now - judged > ALERTS_LATE:
+        problems.append(
+            f"{host}: alerts were last judged {span(now - judged)} ago: `systemctl status speedtest-alerts`"
+        )
+    return {**row, "measured": f"{span(now - judged)} ago"}
+
+
 def dashboard_cell(host: str, variables: Any, seen: dict[str, Any], problems: list[str]) -> str:
     """Where the dashboard listens and what its /health says, or that it does not run."""
     known = roles.known()
@@ -313,6 +336,10 @@ def fleet_status(
                 rows[-1]["status"] = monitoring_cell(hostvars[host], seen)
             if group == "speedtest_archive":
                 archived = archive_state(hostvars[host], host, seen, rows[-1], problems)
+                if any(
+                    hostvars[host].get(f"speedtest_archive_alerts_{name}") for name in ("destinations", "heartbeat_url")
+                ):
+                    rows.append(alerts_row(host, seen, problems, now))
     nodes = [host for host in groups.get("speedtest_nodes", []) if host in hosts]
     rows = [node_row(hostvars, host, archived, problems, now) for host in nodes] + rows
     problems = list(dict.fromkeys([*problems, *access_problems(hostvars, groups, hosts, archive or {})]))

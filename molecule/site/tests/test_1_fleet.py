@@ -106,6 +106,7 @@ def test_status_shows_every_node_and_says_that_all_is_well():
         row = re.search(rf"^{node} +([0-9.]+) +[0-9.]+ +\S+ +ok .* systemd +0\.1\.0 +none$", done.stdout, re.MULTILINE)
         assert row, done.stdout
         assert float(row[1]) == pytest.approx(down, rel=0.1)
+    assert re.search(r"^archive \(alerts\) +\d+ open +\d+ s ago", done.stdout, re.MULTILINE), done.stdout
     assert "all is well" in done.stdout.splitlines()[-1]
     assert "TASK" not in done.stdout  # of Ansible's talk nothing is seen
 

@@ -8,7 +8,7 @@ import re
 import time
 
 import pytest
-from fleet import LAB, ROOT, attempt, lab, on, quoted, wait_until
+from fleet import LAB, ROOT, attempt, lab, on, playbook, quoted, wait_until
 
 from speedtest_logger.record import utc_text
 
@@ -95,6 +95,8 @@ def test_mail_says_the_same_and_a_webhook_that_was_dead_hears_it_later_in_order(
     listed = json.loads(on("archive", "speedtest-alerts list --format json"))
     hook = next(each for each in listed["destinations"] if each["name"] == "hook")
     assert hook["failing since"]
+    status = " ".join(playbook("playbooks/status.yml").stdout.split())
+    assert f"archive: destination hook has taken nothing since {hook['failing since']}: " in status
     start_webhook()
     on("archive", "speedtest-alerts run --now")
     heard = [json.loads(line) for line in on("target", f"cat {HOOK}").splitlines()]

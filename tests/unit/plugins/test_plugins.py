@@ -267,6 +267,38 @@ def test_the_status_says_what_to_do_about_a_node_that_cannot_be_read(words, hint
 
 
 @pytest.mark.parametrize(
+    ("said", "cells", "problem"),
+    [
+        ({"evaluated": 970.0}, "0 open 30 s ago", None),
+        ({"evaluated": 970.0, "open": [{}, {}]}, "2 open 30 s ago", None),
+        ({"evaluated": None}, "0 open", None),
+        ({"evaluated": 100.0}, "0 open 15 min ago", "arc: alerts were last judged 15 min ago: `systemctl status"),
+        (
+            {"evaluated": 970.0, "destinations": [{"name": "phone", "failing since": LATER, "why": "nobody answers"}]},
+            "0 open 30 s ago",
+            f"arc: destination phone has taken nothing since {LATER}: nobody answers",
+        ),
+        (None, "?", "arc: speedtest-alerts does not answer"),
+    ],
+)
+def test_the_status_table_tells_of_alerts(said, cells, problem):
+    nothing = {"open": [], "destinations": []}
+    printed = {"/usr/local/bin/speedtest-archive": json.dumps({"nodes": {}})}
+    if said is not None:
+        printed["/usr/local/bin/speedtest-alerts"] = json.dumps({**nothing, **said})
+    seen = {"plan": {"drift": []}, "programs": printed}
+    hostvars = {
+        "arc": {"speedtest_archive_observed": seen, "speedtest_archive_alerts_destinations": [{"name": "phone"}]}
+    }
+    found = status.fleet_status(hostvars, {"speedtest_archive": ["arc"]}, ["arc"], now=1000.0)
+    (row,) = [line for line in found["table"] if line.startswith("arc (alerts)")]
+    assert " ".join(row.split()) == f"arc (alerts) {cells}"
+    assert [words[: len(problem or "")] for words in found["problems"]] == ([problem] if problem else [])
+    del hostvars["arc"]["speedtest_archive_alerts_destinations"]
+    assert "(alerts)" not in str(status.fleet_status(hostvars, {"speedtest_archive": ["arc"]}, ["arc"], now=1000.0))
+
+
+@pytest.mark.parametrize(
     ("backup", "cell", "problem"),
     [
         ({}, "backup:none", "arc: there is no backup yet"),
