@@ -2,7 +2,7 @@
 
 A month of a fleet that measures every five minutes, the day that is under way as ingest leaves it. Then minute by
 minute: 200 nodes deliver a record each, ingest, and `speedtest-alerts run`, told that it is that minute. In the evening
-most is read of a day; from one to three at night lines are kept as they stood at midnight.
+most is read of a day; from one to half past one at night lines are kept as they stood at midnight.
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ from speedtest_logger.schedule import Schedule, stable_hash
 
 DAY, HOUR = 86_400, 3600
 HORIZON = 35 * DAY  # how much is read of a line that is judged anew
-SETTLED = HOUR  # after which a day is over for a line, and up to SPREAD later: not for all of them at once
-SPREAD = 2 * HOUR
+SETTLED = HOUR  # after which a day is over for a line, and up to SPREAD later: until then a day more is read of it
+SPREAD = HOUR // 2
 OFTEN = 2 * HOUR  # a line's later time follows so far behind, or up to twice as far: not all of them at once
 USUAL = 33 * DAY  # before a test, from which it is known what is usual
 
