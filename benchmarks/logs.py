@@ -24,6 +24,7 @@ from pathlib import Path
 from speedtest_logger.archive.arrive import inbox
 from speedtest_logger.archive.format.layout import Layout, ulid
 from speedtest_logger.archive.read import logs
+from speedtest_logger.archive.write import by_day
 from speedtest_logger.archive.write import logs as write_logs
 from speedtest_logger.record import utc_text
 
@@ -87,9 +88,9 @@ def generate(layout: Layout, folder: Path, nodes: int, days: int) -> tuple[int, 
             place.mkdir(exist_ok=True)
             rows = ({"file": "a-1", "offset": day * 10**7 + at * 1_000, "line": each} for at, each in enumerate(lines))
             (place / name_at(START + (day + 1) * DAY - 1)).write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-        taking, batch = write_logs.Taking(layout), write_logs.Batch()
+        taking, batch = write_logs.Taking(layout), by_day.Batch()
         began = time.process_time()
-        for files in inbox.chunks(layout.log_inbox, write_logs.CHUNK_BYTES):
+        for files in inbox.chunks(layout.log_inbox, by_day.CHUNK_BYTES):
             taking.read(files, batch)
         taking.write(batch)
         spent += time.process_time() - began

@@ -25,7 +25,8 @@ from speedtest_logger.inventory.kinds import plain
 ROLE = "speedtest_archive"
 # What the account owns in its archive.
 CHILDREN = (
-    "inbox", "raw-inbox", "log-inbox", "archive", "raw", "logs", "manifest", "quarantine", "state", "gathered", "work",
+    "inbox", "raw-inbox", "log-inbox", "probe-inbox", "archive", "raw", "logs", "probes", "manifest", "quarantine",
+    "state", "gathered", "work",
 )  # fmt: skip
 SERVICES = ("speedtest-ingest", "speedtest-upkeep", "speedtest-journal")
 IMPORTS = ("apprise", "duckdb", "pandas", "pyarrow.parquet")
@@ -237,12 +238,13 @@ def backup_env(v: Values) -> str:
 def prune_options(v: Values) -> list[str]:
     """What speedtest-archive prune is told every night; nothing where all is kept."""
     days, size = int(v["keep_days"]), v["keep_size"]
-    raw_days, log_days = int(v["keep_raw_days"]), int(v["keep_log_days"])
+    raw_days, log_days, probe_days = (int(v[f"keep_{name}_days"]) for name in ("raw", "log", "probe"))
     return [
         *([f"--older-than {days}d"] if days > 0 else []),
         *([f"--max-size {size}"] if size else []),
         *([f"--raw-older-than {raw_days}d"] if raw_days > 0 else []),
         *([f"--logs-older-than {log_days}d"] if log_days > 0 else []),
+        *([f"--probes-older-than {probe_days}d"] if probe_days > 0 else []),
     ]
 
 

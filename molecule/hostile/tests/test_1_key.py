@@ -230,7 +230,7 @@ def test_mallorys_disk_is_bounded(siege):
 
     assert megabytes(f"{ROOT}/quarantine/mallory") <= MOST_QUARANTINE_MB
     places = ["inbox/mallory", "raw-inbox/mallory", "quarantine/mallory", "raw/node=mallory", "archive/location=m-home"]
-    places += ["log-inbox/mallory", "logs"]
+    places += ["log-inbox/mallory", "logs", "probe-inbox/mallory", "probes"]
     assert megabytes(*(f"{ROOT}/{place}" for place in places)) <= MOST_AT_REST_MB
 
 

@@ -148,7 +148,7 @@ def test_6_a_backup_brings_it_all_back_into_an_empty_archive_host(backed_up):
     assert rows
     assert query(EVERYTHING, NODE) == rows
     assert on(NODE, "speedtest-archive verify") == said
-    children = "archive inbox log-inbox logs manifest quarantine raw raw-inbox state work"
+    children = "archive inbox log-inbox logs manifest probe-inbox probes quarantine raw raw-inbox state work"
     assert on(NODE, f"cd /srv/speedtest-archive && find {children} ! -user speedtest-archive").strip() == ""
 
 

@@ -117,6 +117,7 @@ complete -c speedtest-archive -n '__fish_seen_subcommand_from prune' -l older-th
 complete -c speedtest-archive -n '__fish_seen_subcommand_from prune' -l max-size -r -F -d 'the oldest months beyond it, such as 500MB or 20GB'
 complete -c speedtest-archive -n '__fish_seen_subcommand_from prune' -l raw-older-than -r -F -d 'raw output of days that ended longer ago'
 complete -c speedtest-archive -n '__fish_seen_subcommand_from prune' -l logs-older-than -r -F -d 'lines of logs of days that ended longer ago'
+complete -c speedtest-archive -n '__fish_seen_subcommand_from prune' -l probes-older-than -r -F -d 'results of probes of days that ended longer ago'
 complete -c speedtest-archive -n '__fish_seen_subcommand_from prune' -l yes -d 'do it'
 complete -c speedtest-archive -n '__fish_seen_subcommand_from prune' -l format -x -a 'table csv json jsonl parquet' -d ''
 complete -c speedtest-archive -n '__fish_seen_subcommand_from prune' -l out -r -F -d 'default, and -, is standard output'

@@ -56,6 +56,7 @@ AT_LEAST = (
     ("raw_inbox_mb", "payload_mb"),
     ("raw_mb", "raw_day_mb"),
     ("log_inbox_mb", "log_day_mb"),
+    ("probe_inbox_mb", "probe_day_mb"),
     ("low_disk_mb", "free_mb"),
 )
 # Ends of names that no public name server knows (RFC 6761, 6762, 8375, and what routers have).

@@ -10,12 +10,14 @@ from typing import Any
 from speedtest_logger import registry
 from speedtest_logger.archive.arrive.limits import Limits
 from speedtest_logger.errors import RecordError, StorageError
+from speedtest_logger.probe_result import ProbeResult
 from speedtest_logger.record import NODE_RUNTIMES, Record, run_id_of_slot, unix_time, utc_text, validate
 from speedtest_logger.schedule import DAY
 
 CLOCK_STEP_SECONDS = 2  # a clock that is set right between a slot and its start
 # A change of the interval reaches the node before the registry: no bound is tighter than this.
 LATEST_START_SECONDS = 3_600
+LONGEST_RESULT_SECONDS = 3_600  # of a probe: minutes are one result, and the node may have slept
 
 
 class NotYetError(RecordError):
@@ -49,25 +51,39 @@ class Rules:
             raise RecordError("bad_runtime", f"runtime is {record.runtime}: a node has {' or '.join(NODE_RUNTIMES)}")
         if record.scheduled_at and record.run_id != run_id_of_slot(self.node, record.scheduled_at):
             raise RecordError("wrong_run_id", f"run {record.run_id} is not that of slot {record.scheduled_at}")
-        if record.started_at < utc_text(max(0.0, self.now - self.limits.oldest_days * 86_400)):
-            raise RecordError(
-                "too_old", f"started_at is {record.started_at}: {self.limits.oldest_days} days are accepted"
-            )
-        self._check_time(record)
-        self._check_place(record)
-
-    def _check_time(self, record: Record) -> None:
-        ahead = utc_text(self.now + self.limits.ahead_seconds)
+        self._check_age(record.started_at, self.limits.oldest_days)
         for name in ("started_at", "finished_at", "scheduled_at"):
-            if (moment := getattr(record, name)) and moment > ahead:
-                raise NotYetError("from_the_future", f"{name} is {moment}, the archive has {utc_text(self.now)}")
+            self._check_time(name, getattr(record, name))
+        self._check_location(record.location)
+        self._check_start(record)
 
-    def _check_place(self, record: Record) -> None:
+    def check_result(self, result: ProbeResult) -> None:
+        """Raise RecordError for a probe's result that this node does not deliver."""
+        self._check_age(result.started_at, self.limits.probe_oldest_days)
+        self._check_time("finished_at", result.finished_at)
+        if unix_time(result.finished_at) - unix_time(result.started_at) > LONGEST_RESULT_SECONDS:
+            raise RecordError("bad_time", f"it lasts from {result.started_at} until {result.finished_at}: not minutes")
+        first, last = result.failed_from or result.started_at, result.failed_until or result.finished_at
+        if first < result.started_at or last > result.finished_at:
+            raise RecordError("bad_time", f"failed from {first} until {last}: not between its start and its end")
+        self._check_location(result.location)
+
+    def _check_age(self, started_at: str, days: int) -> None:
+        if started_at < utc_text(max(0.0, self.now - days * DAY)):
+            raise RecordError("too_old", f"started_at is {started_at}: {days} days are accepted")
+
+    def _check_time(self, name: str, moment: str | None) -> None:
+        if moment and moment > utc_text(self.now + self.limits.ahead_seconds):
+            raise NotYetError("from_the_future", f"{name} is {moment}, the archive has {utc_text(self.now)}")
+
+    def _check_location(self, location: str) -> None:
         if self.unknown:
             raise NotYetError("unknown_node", self.unknown)
         places = self.known.locations if self.known else None
-        if places and record.location not in places:
-            raise RecordError("other_location", f"'{record.location}' is not a location of node '{self.node}'")
+        if places and location not in places:
+            raise RecordError("other_location", f"'{location}' is not a location of node '{self.node}'")
+
+    def _check_start(self, record: Record) -> None:
         if record.scheduled_at is None:
             return
         longest = max(self.known.longest_interval, LATEST_START_SECONDS) if self.known else DAY

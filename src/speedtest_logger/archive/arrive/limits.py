@@ -79,6 +79,16 @@ class Limits:
     log_inbox_mb: int = _limit(
         16, 1, 100_000, "Lines of its log that a node may have waiting for ingest (10^6 bytes); the rest stays there."
     )
+    probe_day_mb: int = _limit(
+        16, 1, 10_000, "Results of a node's probes and day that are kept (10^6 bytes); what is over is only counted."
+    )
+    probe_inbox_mb: int = _limit(
+        32,
+        1,
+        100_000,
+        "Results of its probes that a node may have waiting for ingest (10^6 bytes); the rest waits there.",
+    )
+    probe_oldest_days: int = _limit(35, 1, 420, "A result of a probe of longer ago is refused (too_old).")
     quarantine_mb: int = _limit(
         5, 1, 10_000, "What is kept of a node's refused records (10^6 bytes); beyond it only their number is."
     )

@@ -28,7 +28,9 @@ from speedtest_logger.archive.arrive import limits as limits_of
 from speedtest_logger.archive.arrive.incoming import Incoming
 from speedtest_logger.archive.arrive.judge import NotYetError, Rules, judged, parsed, rules_for
 from speedtest_logger.archive.arrive.limits import Limits
-from speedtest_logger.archive.arrive.log_lines import BEGINS, Lines
+from speedtest_logger.archive.arrive.log_lines import Lines
+from speedtest_logger.archive.arrive.probe_results import Results
+from speedtest_logger.archive.arrive.side_lines import SideLines
 from speedtest_logger.archive.arrive.standing import MB, Standing
 from speedtest_logger.archive.format.layout import Layout, default_root, ulid
 from speedtest_logger.errors import EXIT_OK, EXIT_STORAGE, EXIT_USAGE, RecordError, RefusedError
@@ -58,6 +60,7 @@ class Delivery:
     inbox: Incoming
     raw_inbox: Incoming
     log: Lines
+    probes: Results
     accepted: dict[str, Accepted] = field(default_factory=dict)
     rejected: dict[str, str] = field(default_factory=dict)
     later: dict[str, str] = field(default_factory=dict)
@@ -76,15 +79,17 @@ class Delivery:
     def take(self, line: bytes) -> None:
         """Judge a line and keep what may come in. Raises RefusedError where the delivery is none."""
         run_id: object = None
+        side = self.side_of(line)
         try:
-            if self.log.count(line):
+            if side and side.count(line):
                 return
             row = without_impossible(parsed(line))
             if row.keys() == {wire.HELLO} and self.lines == 1:
                 self.hello = hello.taken(row, len(line), time.time())
                 return
-            if line.startswith(BEGINS):
-                self.log.take(row)
+            if side:
+                for content, error in side.take(row):
+                    self.refuse(content, None, error)
                 return
             if "raw_of" in row:
                 self.take_raw(row)
@@ -96,6 +101,15 @@ class Delivery:
             self.later[str(run_id)] = f"{error.reason}: {error}"[:KEPT_TEXT]
         except RecordError as error:
             self.refuse(line, run_id, error)
+
+    @property
+    def sides(self) -> tuple[SideLines, ...]:
+        """What comes beside records."""
+        return (self.log, self.probes)
+
+    def side_of(self, line: bytes) -> SideLines | None:
+        """Where a line belongs; None where that is among the records."""
+        return next((side for side in self.sides if line.startswith(side.begins)), None)
 
     def take_record(self, row: dict[str, Any], record: Record) -> None:
         """Keep a record; the first one of a run stands. Raises RecordError for another one of that run."""
@@ -151,7 +165,7 @@ class Delivery:
         if self.raw_bytes > RAW_TIMES * limits.payload_mb * MB:
             most = RAW_TIMES * limits.payload_mb
             raise RefusedError("too_large", f"more than {most} MB of raw output, unpacked, in one delivery")
-        lines = self.lines - self.log.carriers
+        lines = self.lines - sum(side.carriers for side in self.sides)
         if self.rows > limits.rows or lines > 2 * limits.rows + 1:  # raw output each, and a hello
             raise RefusedError("too_many_rows", f"more than {limits.rows} rows in one delivery")
         for name, wanted in (("bytes", self.charged), ("rows", self.rows), ("raw", self.raw_bytes)):
@@ -159,24 +173,25 @@ class Delivery:
 
     @property
     def charged(self) -> int:
-        """Bytes that count: those of the log have a limit of their own."""
-        return self.size - self.log.size
+        """Bytes that count: those of the log and of probes have limits of their own."""
+        return self.size - sum(side.size for side in self.sides)
 
     def seal(self, stands: Standing) -> dict[str, Any]:
         """Make durable what came in; returns the receipt."""
         name = ulid()
         self.raw_inbox.seal(name, with_digest=False)
         self.inbox.seal(name, with_digest=True)
-        log = self.log.seal(name, stands)
+        log, probes = (side.seal(name, stands) for side in self.sides)
         return wire.Receipt(
-            name, self.rules.node, list(self.accepted), self.rejected, self.later, list(wire.KNOWN), log
+            name, self.rules.node, list(self.accepted), self.rejected, self.later, list(wire.KNOWN), log, probes
         ).to_row()
 
     def discard(self) -> None:
         """Remove what was not sealed."""
         self.inbox.discard()
         self.raw_inbox.discard()
-        self.log.discard()
+        for side in self.sides:
+            side.discard()
 
 
 def receive(layout: Layout, node: str, stream: BinaryIO, limits: Limits) -> dict[str, Any]:
@@ -188,11 +203,13 @@ def receive(layout: Layout, node: str, stream: BinaryIO, limits: Limits) -> dict
     with exclusively(layout, node):
         now = time.time()
         stands = standing.read(layout, node, limits, now)
+        rules = rules_for(layout.root, node, now, limits)
         delivery = Delivery(
-            rules_for(layout.root, node, now, limits),
+            rules,
             Incoming(layout.inbox / node, limits.inbox_mb * MB),
             Incoming(layout.raw_inbox / node, limits.raw_inbox_mb * MB),
             Lines.of(layout.log_inbox / node, as_line, stands, limits),
+            Results.of(layout.probe_inbox / node, as_line, stands, rules),
         )
         try:
             admit(layout, delivery, stands, limits)
@@ -223,7 +240,8 @@ def admit(layout: Layout, delivery: Delivery, stands: Standing, limits: Limits) 
     delivery.inbox.check()
     delivery.raw_inbox.check()
     if free < limits.low_disk_mb * MB or delivery.rules.unknown:
-        delivery.log.close()
+        for side in delivery.sides:
+            side.close()
 
 
 def free_bytes(folder: Path) -> int:
@@ -234,10 +252,12 @@ def free_bytes(folder: Path) -> int:
 
 def read(stream: BinaryIO, delivery: Delivery, stands: Standing, limits: Limits) -> None:
     """Read and judge line by line. Raises RefusedError beyond the limits."""
-    while line := stream.readline(max(limits.line_bytes, wire.MOST_LOG_LINE) + 1):
+    longest = max(limits.line_bytes, *(side.most_line for side in delivery.sides))
+    while line := stream.readline(longest + 1):
         delivery.size += len(line)
         delivery.lines += 1
-        if len(line) > (most := wire.MOST_LOG_LINE if line.startswith(BEGINS) else limits.line_bytes):
+        side = delivery.side_of(line)
+        if len(line) > (most := side.most_line if side else limits.line_bytes):
             raise RefusedError("line_too_long", f"line {delivery.lines} is longer than {most} bytes")
         if line.strip():
             delivery.take(line)

@@ -21,7 +21,8 @@ from speedtest_logger.record import is_id, utc_text
 MB = 1_000_000
 MOST_BYTES = 16_000
 MOST_TEXT = 300
-FADES_SECONDS = 86_400  # a problem is one no more when nothing new was refused for so long
+DAY = 86_400
+FADES_SECONDS = DAY  # a problem is one no more when nothing new was refused for so long
 BEFORE, AFTER = "receive-", ".json"
 
 
@@ -68,6 +69,11 @@ class Standing:
     log_over: int = 0  # lines that were left out since `log_since`, for the last time `log_last`
     log_since: float = 0.0
     log_last: float = 0.0
+    probe_day: int = 0  # as those of the log
+    probe_bytes: float = 0.0
+    probe_over: int = 0
+    probe_since: float = 0.0
+    probe_last: float = 0.0
 
     def refuse(self, now: float, why: tuple[str, str], records: int = 0, deliveries: int = 0) -> None:
         """Count what was refused, with the reason and the message of the last of it."""
@@ -79,15 +85,30 @@ class Standing:
         self.records += records
         self.deliveries += deliveries
 
-    def leave_out(self, lines: int) -> None:
-        """Count lines of a log that were not kept."""
-        if not lines:
+    def kept_today(self, kind: str) -> float:
+        """Bytes that were kept today of what comes beside records: `log`, `probe`."""
+        kept: float = getattr(self, f"{kind}_bytes")
+        return kept if getattr(self, f"{kind}_day") == self._today else 0.0
+
+    def keep(self, kind: str, size: int) -> None:
+        """Count bytes that were kept."""
+        setattr(self, f"{kind}_bytes", self.kept_today(kind) + size)
+        setattr(self, f"{kind}_day", self._today)
+
+    def leave_out(self, kind: str, count: int) -> None:
+        """Count what was not kept."""
+        if not count:
             return
-        if not self.log_last or abs(self.at - self.log_last) > FADES_SECONDS:
-            self.log_over, self.log_since = 0, self.at
-        self.log_left_out += lines
-        self.log_over += lines
-        self.log_last = self.at
+        last, over = getattr(self, f"{kind}_last"), getattr(self, f"{kind}_over")
+        if not last or abs(self.at - last) > FADES_SECONDS:
+            over = 0
+            setattr(self, f"{kind}_since", self.at)
+        setattr(self, f"{kind}_over", over + count)
+        setattr(self, f"{kind}_last", self.at)
+
+    @property
+    def _today(self) -> int:
+        return int(self.at // DAY)
 
     def charge(self, **spent: float) -> None:
         """Take tokens away, never more than there are."""
@@ -176,6 +197,12 @@ def problems(layout: Layout, now: float) -> list[str]:
             said.append(
                 f"node {node}: {count} of its log left out since {utc_text(standing.log_since)}: more than the limit "
                 "log_day_mb a day"
+            )
+        if standing.probe_last and abs(now - standing.probe_last) <= FADES_SECONDS:
+            count = _many(standing.probe_over, "result", "results")
+            said.append(
+                f"node {node}: {count} of its probes left out since {utc_text(standing.probe_since)}: more than the "
+                "limit probe_day_mb a day"
             )
     return said
 

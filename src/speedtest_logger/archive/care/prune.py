@@ -1,11 +1,12 @@
 """prune: whole months leave the dataset by age or by size, oldest first. The manifest stays and says so.
 
-Raw output and lines of logs go by the day; the manifest does not name them.
+Raw output, lines of logs and results of probes go by the day; the manifest does not name them.
 """
 
 from __future__ import annotations
 
 import calendar
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,9 +18,15 @@ from speedtest_logger.archive.ledger import index, manifest
 from speedtest_logger.archive.ledger.entry import Entry, Pruned
 from speedtest_logger.archive.read import gathered
 from speedtest_logger.archive.write import store
-from speedtest_logger.archive.write.logs import SET_ASIDE
+from speedtest_logger.archive.write.by_day import SET_ASIDE
 from speedtest_logger.errors import DamagedFileError
 from speedtest_logger.record import utc_text
+
+BY_DAY: dict[str, Callable[..., list[Path]]] = {
+    "raw_older_than": Layout.raw_files,
+    "logs_older_than": Layout.log_files,
+    "probes_older_than": Layout.probe_files,
+}
 
 
 @dataclass(frozen=True)
@@ -65,15 +72,14 @@ def plan(layout: Layout, now: float, older_than: float | None, max_bytes: int | 
     return going
 
 
-def plan_days(
-    layout: Layout, now: float, raw_older_than: float | None = None, logs_older_than: float | None = None
-) -> list[Old]:
-    """The days of raw output, and of logs, to remove: over for longer than that (s); None: none."""
-    found: list[Path] = []
-    if raw_older_than is not None:
-        found += layout.raw_files(last=_last_day(now, raw_older_than))
-    if logs_older_than is not None:
-        found += layout.log_files(last=_last_day(now, logs_older_than))
+def plan_days(layout: Layout, now: float, **older_than: float | None) -> list[Old]:
+    """The days to remove of what BY_DAY names: over for longer than that (s); None: none."""
+    found = [
+        file
+        for name, seconds in older_than.items()
+        if seconds is not None
+        for file in BY_DAY[name](layout, last=_last_day(now, seconds))
+    ]
     return [Old(file.relative_to(layout.root).as_posix(), file.lstat().st_size, _rows(file), "age") for file in found]
 
 
@@ -93,9 +99,7 @@ def prune(
     now: float,
     older_than: float | None = None,
     max_bytes: int | None = None,
-    *,
-    raw_older_than: float | None = None,
-    logs_older_than: float | None = None,
+    **older_days: float | None,
 ) -> list[Old]:
     """Carry both plans out; returns what went. Raises StorageError while another change of the archive goes on."""
     with store.single_writer(layout, "prune", wait=300):
@@ -107,7 +111,7 @@ def prune(
             store.remove_empty_folders(layout.archive, list(files))
             index.rebuild(layout)
             gathered.remove_stale(layout)
-        days = plan_days(layout, now, raw_older_than, logs_older_than)
+        days = plan_days(layout, now, **older_days)
         for old in days:
             place = layout.root / old.file
             for file in (place, *place.parent.glob(f"{SET_ASIDE}*")):

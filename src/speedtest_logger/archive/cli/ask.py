@@ -256,10 +256,10 @@ def fleet(args: argparse.Namespace) -> int:
     from speedtest_logger.archive.care import backup, verify
     from speedtest_logger.archive.read import audited, coverage
     from speedtest_logger.archive.read.dataset import open_archive
-    from speedtest_logger.archive.write import ingest, logs
+    from speedtest_logger.archive.write import ingest, logs, probes
 
     layout = Layout(args.root)
-    problems = [problem for of in (ingest, logs, aside, verify, audited) for problem in of.problems(layout)]
+    problems = [problem for of in (ingest, logs, probes, aside, verify, audited) for problem in of.problems(layout)]
     problems += standing.problems(layout, time.time()) + limits.load(layout)[1] + layout.strangers()
     state: dict[str, Any] = {"nodes": {}, "backup": backup.last(layout), "problems": problems}
     try:

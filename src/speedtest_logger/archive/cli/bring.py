@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from speedtest_logger.archive.arrive import log_lines
+from speedtest_logger.archive.arrive import log_lines, probe_results
 from speedtest_logger.archive.cli.options import (
     Verb,
     no_arguments,
@@ -21,15 +21,16 @@ from speedtest_logger.errors import EXIT_OK, EXIT_UNHEALTHY, StorageError
 def take_in(args: argparse.Namespace) -> int:
     """Every minute there mostly is nothing: then not even the libraries are imported."""
     layout = Layout(args.root)
-    waiting = sum(1 for _ in layout.inbox.glob("*/*.jsonl"))
-    if not waiting and not any(layout.raw_inbox.glob("*/*.jsonl")) and not log_lines.are_due(layout, time.time()):
+    waiting, now = sum(1 for _ in layout.inbox.glob("*/*.jsonl")), time.time()
+    due = (side.are_due(layout, now) for side in (log_lines, probe_results))
+    if not waiting and not any(layout.raw_inbox.glob("*/*.jsonl")) and not any(due):
         return EXIT_OK
     from speedtest_logger.archive.write import ingest
 
     ingest.clear_leftovers(layout)
     with progress(waiting, "ingest") as advance:
         outcome = ingest.ingest(layout, advance, wait=300)  # a backup's or a pruning's seconds
-    if outcome.files or outcome.log_lines or outcome.damaged:
+    if outcome.files or outcome.log_lines or outcome.probe_results or outcome.damaged:
         print(json.dumps(vars(outcome)))
     if outcome.damaged:
         raise StorageError("what belongs there waits in the inbox: " + "; ".join(outcome.damaged))

@@ -28,6 +28,7 @@ def prune_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-size", type=size, help="the oldest months beyond it, such as 500MB or 20GB")
     parser.add_argument("--raw-older-than", type=duration, help="raw output of days that ended longer ago")
     parser.add_argument("--logs-older-than", type=duration, help="lines of logs of days that ended longer ago")
+    parser.add_argument("--probes-older-than", type=duration, help="results of probes of days that ended longer ago")
     parser.add_argument("--yes", action="store_true", help="do it")
     add_form(parser)
 
@@ -36,9 +37,11 @@ def remove_old(args: argparse.Namespace) -> int:
     """Remove months, or say which."""
     from speedtest_logger.archive.care import prune
 
-    by_day = {"raw_older_than": args.raw_older_than, "logs_older_than": args.logs_older_than}
+    by_day = {name: getattr(args, name) for name in prune.BY_DAY}
     if {args.older_than, args.max_size, *by_day.values()} == {None}:
-        raise UsageError("prune needs --older-than, --max-size, --raw-older-than or --logs-older-than")
+        raise UsageError(
+            "prune needs --older-than, --max-size, --raw-older-than, --logs-older-than or --probes-older-than"
+        )
     layout, now = Layout(args.root), time.time()
     if args.yes:
         going = prune.prune(layout, now, args.older_than, args.max_size, **by_day)

@@ -20,6 +20,7 @@ MONTH_PATTERN = re.compile(
 MONTH_FILE = "speedtest.parquet"
 RAW_FILE = "raw.parquet"
 LOG_FILE = "log.parquet"
+PROBE_FILE = "probes.parquet"
 BLOCK = 4_096  # a file takes no less on a disk
 
 
@@ -34,9 +35,11 @@ class Layout:
         self.inbox = root / "inbox"
         self.raw_inbox = root / "raw-inbox"
         self.log_inbox = root / "log-inbox"
+        self.probe_inbox = root / "probe-inbox"
         self.archive = root / "archive"
         self.raw = root / "raw"
         self.logs = root / "logs"
+        self.probes = root / "probes"
         self.manifest = root / "manifest"
         self.quarantine = root / "quarantine"
         self.state = root / "state"
@@ -48,7 +51,8 @@ class Layout:
     def prepare(self) -> None:
         """Make the directories that are missing."""
         records, raw = (self.inbox, self.archive, self.manifest), (self.raw_inbox, self.raw)
-        for folder in (*records, *raw, self.log_inbox, self.logs, self.quarantine, self.state):
+        beside = (self.log_inbox, self.logs, self.probe_inbox, self.probes)
+        for folder in (*records, *raw, *beside, self.quarantine, self.state):
             folder.mkdir(mode=0o750, parents=True, exist_ok=True)
         for folder in (self.work, self.fleet):
             with suppress(PermissionError):  # on a host only root can make them: the role does
@@ -76,19 +80,26 @@ class Layout:
 
     def log_file(self, day: str) -> Path:
         """The one file of a day (YYYY-MM-DD) with lines of all nodes' logs that came in on it."""
-        year, month, number = day.split("-")
-        return self.logs / f"year={year}" / f"month={month}" / f"day={number}" / LOG_FILE
+        return _day_file(self.logs, day, LOG_FILE)
 
     def log_files(self, first: str = "", last: str = "9999") -> list[Path]:
         """Those from a day on to another, sorted."""
-        found = self.logs.glob(f"year=*/month=*/day=*/{LOG_FILE}")
-        return sorted(file for file in found if first <= day_of(file) <= last)
+        return _day_files(self.logs, LOG_FILE, first, last)
+
+    def probe_file(self, day: str) -> Path:
+        """The one file of a day (YYYY-MM-DD) with results of all nodes' probes that began on it."""
+        return _day_file(self.probes, day, PROBE_FILE)
+
+    def probe_files(self, first: str = "", last: str = "9999") -> list[Path]:
+        """Those from a day on to another, sorted."""
+        return _day_files(self.probes, PROBE_FILE, first, last)
 
     def strangers(self) -> list[str]:
         """What lies where small files and deliveries lie and is neither file nor folder, in words."""
         folders = [self.state, self.manifest, self.quarantine, self.inbox, self.raw_inbox, self.work]
-        folders += [self.log_inbox, self.logs]
-        folders += map(Path, [*_folders(self.inbox), *_folders(self.raw_inbox), *_folders(self.log_inbox)])
+        folders += [self.log_inbox, self.logs, self.probe_inbox, self.probes]
+        inboxes = (self.inbox, self.raw_inbox, self.log_inbox, self.probe_inbox)
+        folders += [Path(folder) for inbox in inboxes for folder in _folders(inbox)]
         return [words for folder in folders for words in files.strangers(folder)]
 
     def name(self, file: Path) -> str:
@@ -104,8 +115,18 @@ def _folders(folder: Path | str, prefix: str = "") -> list[str]:
         return []
 
 
+def _day_file(folder: Path, day: str, name: str) -> Path:
+    year, month, number = day.split("-")
+    return folder / f"year={year}" / f"month={month}" / f"day={number}" / name
+
+
+def _day_files(folder: Path, name: str, first: str, last: str) -> list[Path]:
+    found = folder.glob(f"year=*/month=*/day=*/{name}")
+    return sorted(file for file in found if first <= day_of(file) <= last)
+
+
 def day_of(file: Path) -> str:
-    """The day of a file with raw output or lines of logs, YYYY-MM-DD."""
+    """The day of a file that is one of a day, YYYY-MM-DD."""
     return "-".join(part.partition("=")[2] for part in file.parts[-4:-1])
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from speedtest_logger import probe_result
 from speedtest_logger.errors import StorageError
 from speedtest_logger.record import COLUMNS, SCHEMA_VERSION
 
@@ -38,6 +39,12 @@ LOG_SCHEMA = pa.schema(
         ("offset", pa.int64()),
     ],
     metadata={"schema_version": "1"},
+)
+# Results of probes, with the node that delivered them.
+PROBE_SCHEMA = pa.schema(
+    [("node", pa.string())]
+    + [(name, ARROW_TYPES.get(of["kind"], pa.string())) for name, of in probe_result.COLUMNS.items()],
+    metadata={"schema_version": str(probe_result.SCHEMA_VERSION)},
 )
 SORT_KEYS = [("started_at", "ascending"), ("node", "ascending"), ("run_id", "ascending")]
 

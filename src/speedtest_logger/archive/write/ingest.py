@@ -15,12 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from speedtest_logger.archive.arrive import aside, chunks, inbox, log_lines
+from speedtest_logger.archive.arrive import aside, chunks, inbox, log_lines, probe_results
 from speedtest_logger.archive.arrive.limits import Limits
 from speedtest_logger.archive.arrive.limits import load as load_limits
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.format.schema import milliseconds, months, numbered
-from speedtest_logger.archive.write import logs, raw, store
+from speedtest_logger.archive.write import by_day, logs, probes, raw, store
 from speedtest_logger.archive.write.attempts import Attempts
 from speedtest_logger.errors import DamagedFileError, StorageError
 from speedtest_logger.files import identities, read_bounded, write_durably
@@ -46,6 +46,7 @@ class Outcome:
     months: int = 0
     raw: int = 0
     log_lines: int = 0
+    probe_results: int = 0
     waiting: int = 0
     damaged: list[str] = field(default_factory=list)
 
@@ -88,7 +89,7 @@ def ingest(layout: Layout, progress: Callable[[int], None] | None = None, wait: 
 def everything(work: Work) -> None:
     """Records, raw output, then what would hold up others: floods of months, and files at which an ingest failed.
 
-    Lines of logs are last: no record waits for one.
+    What comes beside records is last: no record waits for it.
     """
     layout, outcome, attempts = work.layout, work.outcome, work.attempts
     newcomers(work)
@@ -101,8 +102,12 @@ def everything(work: Work) -> None:
     outcome.raw = words.added
     if log_lines.are_due(layout, time.time()):
         lines = logs.Taking(layout)
-        outcome.damaged += logs.ingest(lines, attempts, work.limits.log_inbox_mb * MB)
+        outcome.damaged += by_day.ingest(lines, attempts, work.limits.log_inbox_mb * MB)
         outcome.log_lines = lines.added
+    if probe_results.are_due(layout, time.time()):
+        results = probes.Taking(layout)
+        outcome.damaged += by_day.ingest(results, attempts, work.limits.probe_inbox_mb * MB)
+        outcome.probe_results = results.added
 
 
 def flood(work: Work, files: list[Path]) -> None:
@@ -251,7 +256,7 @@ def problems(layout: Layout) -> list[str]:
 def clear_leftovers(layout: Layout) -> int:
     """Remove temporary files of deliveries that a crash left behind more than an hour ago."""
     limit = (time.time() - 3600) * 1e9
-    inboxes = (layout.inbox, layout.raw_inbox, layout.log_inbox)
+    inboxes = (layout.inbox, layout.raw_inbox, layout.log_inbox, layout.probe_inbox)
     folders = (*(folder.glob("*/.*.tmp") for folder in inboxes), layout.state.glob(".*.tmp"))
     found = identities(chain.from_iterable(folders))  # those of deliveries under way go while this looks
     old = [file for file, identity in found.items() if identity.mtime_ns < limit]

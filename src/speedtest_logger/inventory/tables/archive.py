@@ -102,6 +102,13 @@ INPUTS = (
         DAYS,
     ),
     Input(
+        "speedtest_archive_keep_probe_days",
+        400,
+        "Results of nodes' probes (speedtest_logger_probes) of days longer ago are removed, each night and by the day; "
+        "0 keeps them for ever.",
+        DAYS,
+    ),
+    Input(
         "speedtest_archive_upkeep_calendar",
         "*-*-* 04:40:00 UTC",
         "When, as a calendar expression (systemd.time(7)).",

@@ -14,6 +14,7 @@ from speedtest_logger.archive import cli
 from speedtest_logger.archive.format.layout import Layout, ulid
 from speedtest_logger.archive.read import logs
 from speedtest_logger.archive.read.logs import Wanted, rows_of, search
+from speedtest_logger.archive.write import by_day
 from speedtest_logger.archive.write import logs as write_logs
 from speedtest_logger.errors import UsageError
 from speedtest_logger.log import PRIORITIES
@@ -44,12 +45,12 @@ def archive(tmp_path_factory):
     made = Layout(tmp_path_factory.mktemp("archive"))
     made.prepare()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(write_logs, "GROUP_ROWS", 50)
+        patch.setattr(by_day, "GROUP_ROWS", 50)
         for day in range(5):
             for node in NODES:
                 deliver(made, node, day)
             taking = write_logs.Taking(made)
-            batch = write_logs.Batch()
+            batch = by_day.Batch()
             for folder in sorted(made.log_inbox.iterdir()):
                 taking.read(sorted(folder.iterdir()), batch)
             taking.write(batch)
