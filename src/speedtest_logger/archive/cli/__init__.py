@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from speedtest_logger import __version__, light
-from speedtest_logger.archive.cli import ask, bring, keep, logs, prove, rights
+from speedtest_logger.archive.cli import ask, bring, keep, logs, probes, prove, rights
 from speedtest_logger.archive.format.layout import default_root
 from speedtest_logger.errors import EXIT_NO_ACCESS, EXIT_OK, EXIT_STORAGE, NoAccessError, SpeedtestError
 from speedtest_logger.usage import add_verbs
@@ -31,6 +31,7 @@ ALL = (
     ask.REPORT,
     logs.LOGS,
     logs.COLLECT,
+    probes.PROBES,
     prove.VERIFY,
     prove.ACCEPT,
     bring.IMPORT,

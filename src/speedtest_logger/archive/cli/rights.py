@@ -17,7 +17,7 @@ from speedtest_logger.files import is_stream, kind_of, new_output
 
 Verb = Callable[[argparse.Namespace], int]
 OF_SEVERAL = ("backup", "restore")  # accounts: each does its own steps
-ONLY_READ = ("query", "nodes", "latest", "coverage", "outages", "report", "export", "fleet", "logs", "verify")
+ONLY_READ = ("query", "nodes", "latest", "coverage", "outages", "report", "export", "fleet", "logs", "probes", "verify")
 
 
 def act(args: argparse.Namespace, verb: Verb) -> int:

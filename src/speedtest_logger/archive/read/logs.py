@@ -20,6 +20,8 @@ import pyarrow.compute as pc
 from speedtest_logger.archive.format import parquet
 from speedtest_logger.archive.format.layout import Layout, day_of
 from speedtest_logger.archive.format.schema import LOG_SCHEMA, check_version
+from speedtest_logger.archive.read import by_day
+from speedtest_logger.archive.read.by_day import moment
 from speedtest_logger.errors import DamagedFileError, StorageError, UsageError
 from speedtest_logger.log import PRIORITIES
 from speedtest_logger.record import unix_time, utc_text
@@ -31,7 +33,6 @@ SHOWN = ["at", "node", "level", "event", "fields"]
 DAY = 86_400
 AHEAD_SECONDS = 300  # that a line's time may be later than its arrival
 MOST_TEXT = 200  # characters that can be searched for
-LAST_TIME = 253_402_300_799.0
 NAMED = re.compile(r"(\w)=")
 
 
@@ -113,11 +114,9 @@ def _of_group(source: parquet.ParquetFile, group: int, wanted: Wanted, place: tu
 
 def _may_have(source: parquet.ParquetFile, group: int, wanted: Wanted) -> bool:
     """Whether a row group can have a line that is wanted, as the footer says."""
-    nodes = parquet.ends(source.metadata, "node", group, group + 1)
-    if nodes and wanted.nodes is not None and not any(nodes[0] <= node <= nodes[1] for node in wanted.nodes):
-        return False
-    times = parquet.ends(source.metadata, "at", group, group + 1)
-    return not times or (times[1].timestamp() >= wanted.start and times[0].timestamp() < wanted.end)
+    return by_day.may_have_any(source, group, "node", wanted.nodes) and by_day.may_have_within(
+        source, group, "at", wanted.start, wanted.end
+    )
 
 
 def mask(rows: pa.Table, wanted: Wanted, place: tuple[Any, ...] | None) -> pa.Array:
@@ -128,16 +127,7 @@ def mask(rows: pa.Table, wanted: Wanted, place: tuple[Any, ...] | None) -> pa.Ar
         found = pc.and_(found, pc.is_in(rows["node"], pa.array(sorted(wanted.nodes), pa.string())))
     if wanted.level != LEVELS[0]:
         found = pc.and_(found, pc.is_in(rows["level"], pa.array(LEVELS[LEVELS.index(wanted.level) :])))
-    return pc.and_(found, _before(rows, place)) if place else found
-
-
-def _before(rows: pa.Table, place: tuple[Any, ...]) -> pa.Array:
-    """Which lines come before one, in ORDER."""
-    found = None
-    for (name, _), value in reversed(list(zip(ORDER, place, strict=True))):
-        less, same = pc.less(rows[name], value), pc.equal(rows[name], value)
-        found = less if found is None else pc.or_(less, pc.and_(same, found))
-    return found
+    return pc.and_(found, by_day.before(rows, [name for name, _ in ORDER], place)) if place else found
 
 
 def says(rows: pa.Table, text: str) -> pa.ChunkedArray:
@@ -148,11 +138,6 @@ def says(rows: pa.Table, text: str) -> pa.ChunkedArray:
     likely = pc.if_else(found, rows["fields"], "")  # a pattern takes longer
     pattern = NAMED.sub(r'\1":"?', re.escape(text).replace(r"\=", "="))
     return pc.match_substring_regex(likely, pattern, ignore_case=True)
-
-
-def moment(at: float) -> pa.Scalar:
-    """A Unix time (s) as the column `at` has it."""
-    return pa.scalar(round(min(max(at, 0.0), LAST_TIME) * 1000), pa.timestamp("ms", tz="UTC"))
 
 
 def _cursor(lines: pa.Table) -> str:

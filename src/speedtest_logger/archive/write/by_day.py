@@ -139,7 +139,11 @@ class Taking(ABC):
                 fresh.append(row)
         if not fresh:
             return
-        table = pa.concat_tables([old, pa.Table.from_pylist(fresh, self.schema)])
+        self.write_file(file, pa.concat_tables([old, pa.Table.from_pylist(fresh, self.schema)]))
+        self.added += len(fresh)
+
+    def write_file(self, file: Path, table: pa.Table) -> None:
+        """Make rows a day's file. Raises OSError."""
         table = table.sort_by([(name, "ascending") for name in self.order])
         parquet.make_folders(file.parent)
         with (
@@ -150,7 +154,6 @@ class Taking(ABC):
             writer.write_table(table, GROUP_ROWS)
         os.replace(parquet.beside(file), file)
         sync_directory(file.parent)
-        self.added += len(fresh)
 
     def _old(self, file: Path) -> pa.Table:
         """What a day's file has; one that cannot be read is renamed. Raises StorageError for a later version's."""
