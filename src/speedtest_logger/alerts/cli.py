@@ -261,8 +261,8 @@ def _table(rows: list[dict[str, Any]]) -> None:
 
 def explain(asked: Asked) -> int:
     """Why a finding was made."""
+    from speedtest_logger.alerts import diagnosed, reading, state
     from speedtest_logger.alerts import explain as explain_
-    from speedtest_logger.alerts import reading, state
 
     wanted = asked.args.finding
     entries = [entry for entry in state.load(asked.layout).book.entries if entry.id.startswith(wanted)]
@@ -276,10 +276,12 @@ def explain(asked: Asked) -> int:
     rows = []
     if known and finding.rule not in ("clock", "ingest_stopped", "disk", "backup", "verify"):
         rows = explain_.slots(asked.layout, known, finding, now, now - asked.settings.grace_seconds)
+    probes = diagnosed.sentence(asked.layout, finding, now)
     if asked.args.format == "json":
-        print(json.dumps({"finding": replace(finding).to_json(), "limits": limits, "slots": rows}, indent=2))
+        said = {"finding": replace(finding).to_json(), "limits": limits, "slots": rows, "probes": probes}
+        print(json.dumps(said, indent=2))
         return EXIT_OK
-    print(explain_.words(finding, limits))
+    print(explain_.words(finding, limits, probes))
     if rows:
         print()
         _table(rows)

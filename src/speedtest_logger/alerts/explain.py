@@ -45,11 +45,12 @@ def _row(test: Test, finding: Finding) -> dict[str, Any]:
     }
 
 
-def words(finding: Finding, limits: dict[str, float] | None) -> str:
-    """The rule, its limits as they are now, and what it says of this finding."""
+def words(finding: Finding, limits: dict[str, float] | None, probes: str = "") -> str:
+    """The rule, its limits as they are now, what it says of this finding, and what probes say of it."""
     rule = RULES[finding.rule]
+    said = f"probes: {probes}\n" if probes else ""
     shown = ", ".join(f"{name} {value:g} {rule.parameters[name].unit}" for name, value in (limits or {}).items())
     return (
-        f"{finding.subject}: {rule.title}: {finding.sentence()}\n\n"
+        f"{finding.subject}: {rule.title}: {finding.sentence()}\n{said}\n"
         f"fires: {rule.fires}\nends:  {rule.ends}\nlimits now: {shown or 'none' if limits is not None else 'it is off'}"
     )

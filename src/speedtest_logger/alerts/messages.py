@@ -50,6 +50,7 @@ class Told:
 
     entry: Watched
     what: str
+    diagnosis: str = ""  # what probes say of it
 
     @property
     def location(self) -> str:
@@ -66,9 +67,13 @@ class Told:
             until = finding.ended or finding.last
             took = duration(until - finding.began)
             span = f"{describe_time(finding.began)} to {describe_time(until)}, {took}"
-            return f"{title} is over: {span}: {finding.sentence()} ({entry.id})"
+            return f"{title} is over: {span}: {self._sentence()} ({entry.id})"
         still = "still " if self.what == "still" else ""
-        return f"{title} {still}since {describe_time(finding.began)}: {finding.sentence()} ({entry.id})"
+        return f"{title} {still}since {describe_time(finding.began)}: {self._sentence()} ({entry.id})"
+
+    def _sentence(self) -> str:
+        said = self.entry.finding.sentence()
+        return f"{said}; probes: {self.diagnosis}" if self.diagnosis else said
 
 
 def compose(told: Sequence[Told], to: Destination, now: float, link: str = "") -> Iterator[Message]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from speedtest_logger import registry
-from speedtest_logger.alerts import follow, messages, progress, reading, state
+from speedtest_logger.alerts import diagnosed, follow, messages, progress, reading, state
 from speedtest_logger.alerts.findings import FLEET, Finding
 from speedtest_logger.alerts.follow import Watched
 from speedtest_logger.alerts.progress import Progress
@@ -82,7 +82,7 @@ def evaluate(layout: Layout, settings: Settings, now: float) -> Outcome:
     if one.outcome.is_listening:
         _judge_lines(one)
         _judge_clocks(one)
-    one.outcome.made = len(tell(one.state, settings, now))
+    one.outcome.made = len(tell(one.state, settings, now, diagnosed.words_of(layout, now)))
     one.state.evaluated = now
     one.state.book.forget(now - state.KEPT_SECONDS, state.MOST_FINDINGS)
     one.outcome.lasting = len(one.state.book.open())
@@ -91,14 +91,17 @@ def evaluate(layout: Layout, settings: Settings, now: float) -> Outcome:
     return one.outcome
 
 
-def tell(known: State, settings: Settings, now: float) -> list[messages.Message]:
-    """Messages of what is to be told now; each destination's wait behind what waits already."""
+def tell(
+    known: State, settings: Settings, now: float, words: diagnosed.Words = diagnosed.no_words
+) -> list[messages.Message]:
+    """Messages of what is to be told now, each with what probes say; a destination's wait behind what waits already."""
     begun, ended = follow.due(known.book, now)
     told = [*messages.begun(begun), *messages.ended(ended)]
     made: list[messages.Message] = []
     for destination in settings.destinations:
         reminded = messages.reminders(known.book.open(), destination.reminder_hours, known.evaluated or now, now)
-        made += messages.compose([*told, *reminded], destination, now, settings.link)
+        said = [replace(each, diagnosis=words(each.entry.finding)) for each in (*told, *reminded)]
+        made += messages.compose(said, destination, now, settings.link)
     for entry in begun:
         entry.told_begin, entry.told_end, entry.since_told = True, entry.finding.ended is not None, now
     for entry in ended:
