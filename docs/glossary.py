@@ -27,6 +27,8 @@ TERMS = (
         "the machine that runs Ansible",
         ("control node", "control host", "ansible controller", "management host"),
     ),
+    Term("probe", "what a node asks beside its tests each minute: ping, dns, http, irtt, traceroute"),
+    Term("result", "what a probe found of one target in some minutes: requests, losses, round trips, when it failed"),
     Term("location", "the place whose line is measured; reports group by it"),
     Term("uplink", "a line that several nodes share; no two of them measure at the same time"),
     Term("runtime", "how the logger runs on a node: systemd or compose", ("deployment mode",)),

@@ -30,7 +30,7 @@ LARGEST, TOGETHER = 1_000_000, 32_000_000  # bytes of one answer, and of all
 PATHS = ("/line/", "/fleet", "/compare", "/outages", "/alerts", "/kiosk", "/badge/", "/api/v1/")  # and the first page
 OF_ALERTS = ("/alerts", "/api/v1/alerts")  # change whenever alerts are evaluated, and the others do not
 REPORT = "/report"  # is large, and asked for once
-LOGS = "/api/v1/logs"  # change while nothing else does
+ALONE = ("/api/v1/logs", "/api/v1/probes")  # change while nothing else does
 OF_THE_ANSWER = ("host", "accept", "accept-encoding")  # headers that make it another one
 
 
@@ -70,7 +70,7 @@ class Remembered:
             return None
         connection = HTTPConnection(scope)
         path = connection.url.path
-        kept = path == "/" or (path.startswith(PATHS) and not path.startswith(LOGS) and not path.endswith(REPORT))
+        kept = path == "/" or (path.startswith(PATHS) and not path.startswith(ALONE) and not path.endswith(REPORT))
         anew = "no-cache" in connection.headers.get("cache-control", "").lower()
         if not kept or anew or "if-none-match" in connection.headers:
             return None

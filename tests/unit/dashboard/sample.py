@@ -10,10 +10,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
+from probing import result
 
 from speedtest_logger.archive.format import json_lines
-from speedtest_logger.archive.format.schema import LOG_SCHEMA
-from speedtest_logger.archive.read import logs
+from speedtest_logger.archive.format.schema import LOG_SCHEMA, PROBE_SCHEMA
+from speedtest_logger.archive.read import logs, probes
 from speedtest_logger.archive.read.coverage import Cover
 from speedtest_logger.archive.read.told import Destination, Told
 from speedtest_logger.dashboard.figures import (
@@ -30,6 +31,7 @@ from speedtest_logger.dashboard.figures import (
     Span,
     Week,
 )
+from speedtest_logger.dashboard.figures.probed import Failure, Probed
 from speedtest_logger.dashboard.figures.source import Known
 from speedtest_logger.record import Record, utc_text
 
@@ -271,6 +273,25 @@ class SampleFigures:
             if location in (None, each.location) and node in (None, each.node) and each.slots >= shortest
             and each.start < end and (each.until or now) > start
         ]  # fmt: skip
+
+    def probed(self, *_: float, location: str) -> Probed:
+        rows = [
+            result(self.at - HOUR + 300 * number, probe, target, node, location=location)
+            for number in range(6)
+            for probe, target, node in (("ping", "gateway", "attic"), ("dns", f"host-{SCRIPT}"[:200], "cellar"))
+        ]
+        rows += [result(self.at - 700, "ping", "1.1.1.1", "attic", failed=(self.at - 650, self.at - 500))]
+        table = pa.Table.from_pylist(rows, PROBE_SCHEMA)
+        failed = probes.spans(table)
+        said = [Failure(span, "the gateway answered and the internet did not") for span in failed]
+        return Probed(True, probes.summaries(table, failed), probes.curves(table, "result"), said, 3)
+
+    def probe_results(self, *_: Any) -> probes.Found:
+        rows = [result(self.at - 300 * number, "ping", HOSTILE, SCRIPT) for number in range(3)]
+        return probes.Found(pa.Table.from_pylist(rows, PROBE_SCHEMA), ["2026-01-31"])
+
+    def probes_heard(self) -> list[probes.Heard]:
+        return [probes.Heard("dns", 2, self.at - 60, 1, 0), probes.Heard("ping", 1, self.at - 90, 0, 1)]
 
     def system(self) -> list[Part]:
         return [

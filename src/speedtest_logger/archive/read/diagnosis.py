@@ -18,13 +18,12 @@ import pyarrow.compute as pc
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.read import probes
 from speedtest_logger.archive.read.by_day import moment
-from speedtest_logger.archive.read.probes import OF_SERIES, OF_SPANS, Span, Wanted
+from speedtest_logger.archive.read.probes import OF_SERIES, OF_SPANS, ON_FAILURE, Span, Wanted
 from speedtest_logger.record import utc_text
 
 Cause = Literal["own_network", "line", "engine", "unknown"]
 Of = Literal["answers", "loss", "latency"]
 GATEWAY = ("ping", "gateway")  # probe and target
-ON_FAILURE = "traceroute"  # says nothing of whether there is an answer
 AROUND = 3_600  # s before and after in which a failure may have begun and ended
 SLACK = 90  # s: a test begins before it fails, and probes keep away from tests
 USUAL = 86_400  # s before: what delays are compared with

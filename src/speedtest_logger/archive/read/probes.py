@@ -35,6 +35,10 @@ NO_RESULTS_YET = (
     "no results of probes came in yet: nodes run them where speedtest_logger_probes names some, such as [ping, dns]"
 )
 HOUR, DAY = 3_600, 86_400
+HEARD_SECONDS = 2 * DAY  # in which a probe was heard of lately
+SILENT_SECONDS = 3_600
+ON_FAILURE = "traceroute"  # runs only where something fails
+BROKEN = ("program_missing", "program_failed")
 SAME_SECONDS = 1.0  # two times that are nearer are one
 GAP_SECONDS = 900  # between two results that follow each other, at most
 LONGEST: dict[Grain, int] = {"result": 2 * DAY, "hour": 31 * DAY}  # that are shown so
@@ -107,6 +111,27 @@ class Span:
     start: float
     until: float
     reason: str | None
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A probe that was heard of lately: of how many nodes, when last (Unix time, s), and how it is.
+
+    `silent` counts nodes without a result for SILENT_SECONDS, `broken` those where its program is missing or fails.
+    """
+
+    probe: str
+    nodes: int
+    last: int
+    silent: int
+    broken: int
+
+    @property
+    def health(self) -> str:
+        """In words."""
+        counts = (("silent on", self.silent), ("its program does not work on", self.broken))
+        said = [f"{words} {count} {'node' if count == 1 else 'nodes'}" for words, count in counts if count]
+        return "; ".join(said) or "well"
 
 
 def results(layout: Layout, wanted: Wanted, columns: Sequence[str] = tuple(PROBE_SCHEMA.names)) -> Found:
@@ -321,3 +346,27 @@ def spans(rows: pa.Table) -> list[Span]:
             own.append(Span(*names, start, until, row["reason"]))
         reached[names] = ended if until >= ended - SAME_SECONDS else -GAP_SECONDS * 2
     return sorted((span for own in found.values() for span in own), key=lambda span: (span.start, span.node))
+
+
+def heard(layout: Layout, now: float) -> list[Heard]:
+    """Each probe of the last days, by name; traceroute runs only where something fails, and is not silent then."""
+    rows = results(layout, Wanted(now - HEARD_SECONDS, now + DAY), ("finished_at", *NAMES, "reason")).rows
+    last: dict[tuple[str, str], dict[str, Any]] = {}
+    ends = rows.group_by(list(NAMES)).aggregate([("finished_at", "max")]).rename_columns([*NAMES, "finished_at"])
+    for row in ends.join(rows.select([*NAMES, "finished_at", "reason"]), [*NAMES, "finished_at"]).to_pylist():
+        known = last.setdefault((row["probe"], row["node"]), {"at": 0.0, "broken": False})
+        known["at"] = max(known["at"], row["finished_at"].timestamp())
+        known["broken"] = known["broken"] or row["reason"] in BROKEN
+    found: dict[str, list[dict[str, Any]]] = {}
+    for (probe, _), known in last.items():
+        found.setdefault(probe, []).append(known)
+    return [
+        Heard(
+            probe,
+            len(nodes),
+            int(max(node["at"] for node in nodes)),
+            0 if probe == ON_FAILURE else sum(now - node["at"] > SILENT_SECONDS for node in nodes),
+            sum(node["broken"] for node in nodes),
+        )
+        for probe, nodes in sorted(found.items())
+    ]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from fastapi import APIRouter, FastAPI
 
-from speedtest_logger.dashboard.api import alerts, asked, charts, fleet, logs, notes, records, slots
+from speedtest_logger.dashboard.api import alerts, asked, charts, fleet, logs, notes, probes, records, slots
 
 
 def add_to(app: FastAPI) -> None:
     """Add all routes to an application."""
     router = APIRouter(prefix="/api")
-    for part in (fleet, records, charts, slots, alerts, notes, logs):
+    for part in (fleet, records, charts, slots, alerts, notes, logs, probes):
         router.include_router(part.router)
     app.include_router(router)
     app.add_exception_handler(asked.NotModified, asked.not_modified)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, create_model
 
+from speedtest_logger import probe_result
 from speedtest_logger.archive.read.coverage import OUTCOMES
 from speedtest_logger.dashboard.figures import Cells, Line, Node, Outage, Part
 from speedtest_logger.dashboard.notes import Note
@@ -24,6 +25,15 @@ def _record() -> type[BaseModel]:
     return create_model("Record", **columns)
 
 
+def _result() -> type[BaseModel]:
+    columns: dict[str, Any] = {"node": (str, Field(description="the node that probed"))}
+    for name, of in probe_result.COLUMNS.items():
+        given = TYPES.get(of["kind"], str)
+        required = name in probe_result.REQUIRED
+        columns[name] = (given if required else given | None, Field(description=of["text"]))
+    return create_model("ProbeResult", **columns)
+
+
 def _coverage() -> type[BaseModel]:
     columns: dict[str, Any] = {"node": str, "location": str, "day": (str | None, None), "expected": int}
     columns |= dict.fromkeys(OUTCOMES, int) | {"unscheduled": int, "unscheduled_failed": int}
@@ -33,6 +43,7 @@ def _coverage() -> type[BaseModel]:
 
 
 Record = _record()
+Result = _result()
 Coverage = _coverage()
 
 
@@ -97,6 +108,24 @@ class Coverages(BaseModel):
     coverage: list[Coverage]  # type: ignore[valid-type]  # made of the outcomes
 
 
+class Results(BaseModel):
+    """Results of probes, the newest last; `next` is the cursor for those before; `unreadable`: days that are lost."""
+
+    results: list[Result]  # type: ignore[valid-type]  # made of the result's columns
+    next: str | None
+    unreadable: list[str]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A probe that was heard of in the last two days: of how many nodes, when last, and how it is, in words."""
+
+    probe: str
+    nodes: int
+    last_result_at: str
+    health: str
+
+
 @dataclass(frozen=True)
 class LogLine:
     """A line of a node's log: when it was written, and its fields beside these."""
@@ -138,3 +167,4 @@ class Status:
     queue: int
     parts: list[Part]
     nodes: list[Seen]
+    probes: list[Probe]

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from speedtest_logger import __version__
-from speedtest_logger.dashboard.api.answers import Location, Locations, Nodes, Seen, Status
+from speedtest_logger.dashboard.api.answers import Location, Locations, Nodes, Probe, Seen, Status
 from speedtest_logger.dashboard.api.asked import NAME, ONCE, figures_of
 from speedtest_logger.dashboard.figures import Node
 from speedtest_logger.dashboard.guard import may
@@ -64,7 +64,10 @@ def status(request: Request, response: Response) -> Status:
     seen: list[Seen] = []
     with suppress(SpeedtestError, OSError, duckdb.Error):  # the parts say what is wrong
         seen = [seen_of(node) for node in figures.nodes()]
-    return Status(all(part.ok for part in parts), utc_text(time.time()), __version__, queue, parts, seen)
+    probes: list[Probe] = []
+    with suppress(OSError):
+        probes = [Probe(each.probe, each.nodes, utc_text(each.last), each.health) for each in figures.probes_heard()]
+    return Status(all(part.ok for part in parts), utc_text(time.time()), __version__, queue, parts, seen, probes)
 
 
 def seen_of(node: Node) -> Seen:

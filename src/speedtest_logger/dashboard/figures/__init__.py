@@ -12,12 +12,13 @@ from typing import Any
 import pyarrow as pa
 
 from speedtest_logger.archive.format.layout import Layout
-from speedtest_logger.archive.read import logs, slots, told
+from speedtest_logger.archive.read import logs, probes, slots, told
 from speedtest_logger.archive.read.local_time import Zone
 from speedtest_logger.archive.read.parts import Part
 from speedtest_logger.archive.read.rollup import VALUES, Rollups
 from speedtest_logger.archive.read.told import Alerts
 from speedtest_logger.dashboard.figures import exported as of_exported
+from speedtest_logger.dashboard.figures import probed as of_probed
 from speedtest_logger.dashboard.figures import records as of_records
 from speedtest_logger.dashboard.figures import series as of_series
 from speedtest_logger.dashboard.figures import spans as of_spans
@@ -212,6 +213,18 @@ class Figures:
     def logs(self, wanted: logs.Wanted) -> logs.Found:
         """Lines of nodes' logs, the newest last."""
         return logs.search(self.source.layout, wanted)
+
+    def probe_results(self, wanted: probes.Wanted, limit: int, before: str | None = None) -> probes.Found:
+        """A page of results of probes, the newest last. Raises UsageError for a cursor that is none."""
+        return probes.page(self.source.layout, wanted, limit, before)
+
+    def probed(self, start: float, end: float, location: str) -> of_probed.Probed:
+        """What a line's probes found."""
+        return of_probed.probed(self.source.layout, (start, end), location, self.source.zone)
+
+    def probes_heard(self) -> list[probes.Heard]:
+        """Each probe that was heard of lately."""
+        return probes.heard(self.source.layout, time.time())
 
     def system(self) -> list[Part]:
         """How the archive is, what is wrong first; since when at least, where nothing else tells."""

@@ -69,6 +69,7 @@ def facts_of(request: Request, location: str) -> dict[str, Any]:
     grain: Grain = "hour" if period.end - period.start <= 2 * DAY else "day"
     table = figures.series(*within, location=location, grain=grain, values=SPEEDS + DELAYS)
     strips = [strip(cells, zone) for cells in figures.cells(*within, location=location)]
+    probed = figures.probed(*within, location=location)
     return {
         "now": now,
         "line": line,
@@ -84,7 +85,8 @@ def facts_of(request: Request, location: str) -> dict[str, Any]:
         "rows": list(rows(table, zone)),
         "grain": table.grain,
         "week": Map.of(figures.week(*within, location=location), line.plan.download),
-        "data": chart_data(line, period, found),
+        "data": {**chart_data(line, period, found), "probes": probed.to_chart()},
+        "probed": probed,
     }
 
 

@@ -57,5 +57,8 @@ def show_system(request: Request) -> HTMLResponse:
     with suppress(SpeedtestError, OSError, duckdb.Error):  # the parts say what is wrong
         nodes = figures.nodes()
     rows = sorted((Row(node, wrong_with(node, now)) for node in nodes), key=lambda row: not row.wrong)
+    heard = []
+    with suppress(OSError):
+        heard = figures.probes_heard()
     versions = sorted({node.version for node in nodes if node.version})
-    return render.page(request, "system.html.j2", now=now, parts=parts, rows=rows, versions=versions)
+    return render.page(request, "system.html.j2", now=now, parts=parts, rows=rows, versions=versions, heard=heard)

@@ -460,6 +460,50 @@ function startCharts() {
   load().catch(fail);
 }
 
+// ---- probes: a small chart for each target, median with a band up to the 90th percentile, and lost ones below --------
+
+let probeCharts = [];
+
+function drawProbes() {
+  for (const chart of probeCharts) chart.destroy();
+  probeCharts = [];
+  const place = $(".probes");
+  if (!place || !window.uPlot) return;
+  place.hidden = false;
+  place.replaceChildren();
+  const {start, end, probes} = chartData();
+  const range = [Date.parse(start) / SECOND, Date.parse(end) / SECOND];
+  const axis = {stroke: colour("soft"), font: "12px system-ui, sans-serif", grid: {stroke: colour("rule"), width: 1}, ticks: {show: false}};
+  const stroke = colour("delay");
+  for (const each of probes) {
+    const figure = document.createElement("figure");
+    const caption = document.createElement("figcaption");
+    const plot = document.createElement("div");
+    caption.textContent = `${each.target} (${each.probe}, ${each.node})`;
+    plot.setAttribute("role", "img");
+    plot.setAttribute("aria-label", `${caption.textContent} over time; the table has its figures`);
+    figure.append(caption, plot);
+    place.append(figure);
+    probeCharts.push(new uPlot({
+      width: place.clientWidth, height: 130, padding: [6, 16, 0, 0], legend: {show: false}, cursor: {show: false},
+      series: [
+        {},
+        {scale: "y", width: 0, points: {show: false}},
+        {scale: "y", stroke, width: 1.5, points: {size: 3, show: pointsOf}},
+        {scale: "%", paths: uPlot.paths.bars({size: [0.9, 6]}), fill: colour("failed"), width: 0, points: {show: false}},
+      ],
+      bands: [{series: [1, 2], fill: stroke + "2e"}],
+      scales: {
+        x: {range: () => range},
+        y: {range: (_, low, high) => [0, Math.max(high ?? 0, 1) * 1.06]},
+        "%": {range: () => [0, 400]}, // the lowest quarter of the chart
+      },
+      axes: [{...axis, space: 70, size: 30, values: dates}, {...axis, scale: "y", size: 46}],
+      hooks: {drawClear: [(u) => shade(u, {outages: each.failed.map(([from, until]) => ({start: from, until}))})]},
+    }, [each.at, each.p90, each.median, each.loss.map((value) => value || null)], plot));
+  }
+}
+
 // ---- all pages ---------------------------------------------------------------------------------------------------
 
 function dress(root) {
@@ -475,4 +519,7 @@ for (const year of $$("table.year")) stopAt($$("td a", year), $$("td a", year).a
 document.addEventListener("keydown", walk);
 setInterval(() => document.hidden || showTimes(document, ["ago", "until"]), SECOND);
 startCharts();
+drawProbes();
+document.addEventListener("refreshed", drawProbes);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawProbes);
 listen();
