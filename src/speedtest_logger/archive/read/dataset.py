@@ -263,6 +263,15 @@ class Archive:
         frame: pd.DataFrame = self.to_arrow(columns).to_pandas()
         return frame
 
+    def probes(self) -> pa.Table:
+        """Results of probes, narrowed as its rows are, in order of their start."""
+        from speedtest_logger.archive.read import by_day, probes
+
+        start, end = self.scope.start, self.scope.end
+        nodes = None if self.scope.node is None else frozenset((self.scope.node,))
+        wanted = probes.Wanted(start or 0.0, by_day.LAST_TIME if end is None else end, nodes, self.scope.location)
+        return probes.results(self.layout, wanted).rows
+
     def newer_than_this_program(self) -> int | None:
         """The archive's schema version where it is later than what this program knows."""
         line = manifest.head(self.layout).line

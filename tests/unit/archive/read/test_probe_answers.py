@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from probing import at, result, store
 
-from speedtest_logger.archive import cli
+from speedtest_logger.archive import cli, open_archive
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.format.schema import PROBE_SCHEMA
 from speedtest_logger.archive.read import diagnosis, probes
@@ -215,6 +215,14 @@ def test_questions_are_narrowed(archive):
     assert probes.results(archive, wanted).rows.num_rows == 48
     assert probes.results(archive, Wanted(START, START + STEP)).rows.num_rows == 6
     assert probes.results(archive, Wanted(START, START + DAY, location="garden")).rows.num_rows == 0
+
+
+def test_the_library_narrows_them_as_it_narrows_records(archive):
+    store(archive, evening() + evening("porch"))
+    whole = open_archive(archive.root)
+    assert whole.probes().num_rows == 2 * whole.only(node="porch").probes().num_rows == 288
+    assert whole.only(start=START + 4 * HOUR).probes().num_rows == 0
+    assert whole.only(location="garden").probes().num_rows == 0
 
 
 def test_a_day_that_cannot_be_read_is_said(archive):
