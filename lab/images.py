@@ -19,15 +19,17 @@ INCLUDE = (
 )
 # Nodes have no way out: these packages and all they need lie in apt's own cache, so `apt-get install` is real.
 CACHED = {
-    "bookworm": "iperf3 speedtest-cli nginx-light python3-venv rsync restic docker-registry caddy pebble"
+    "bookworm": "iperf3 speedtest-cli irtt mtr-tiny nginx-light python3-venv rsync restic docker-registry caddy pebble"
     " prometheus prometheus-alertmanager prometheus-node-exporter",
-    "trixie": "iperf3 speedtest-cli nginx-light python3-venv rsync librespeed-cli make ntfy python3-aiosmtpd"
-    " docker.io docker-cli docker-buildx docker-compose prometheus prometheus-alertmanager prometheus-node-exporter",
+    "trixie": "iperf3 speedtest-cli irtt mtr-tiny nginx-light python3-venv rsync librespeed-cli make ntfy"
+    " python3-aiosmtpd docker.io docker-cli docker-buildx docker-compose prometheus prometheus-alertmanager"
+    " prometheus-node-exporter",
 }
 # The base image that a container image is built from, and what is installed in it: here no registry can be reached.
 CONTAINER_SUITE = "trixie"
 CONTAINER_CACHED = (
-    "python3 python3-venv openssh-client iperf3 speedtest-cli librespeed-cli iproute2 ca-certificates tzdata"
+    "python3 python3-venv openssh-client iperf3 speedtest-cli librespeed-cli irtt mtr-tiny iproute2 ca-certificates"
+    " tzdata"
 )
 CONTAINER_SETUP = r"""
 set -eu
