@@ -56,6 +56,16 @@ class EngineError(SpeedtestError):
         self.reason = reason
 
 
+class ProbeError(SpeedtestError):
+    """A probe gave no answer; `reason` is one of probe_result.REASONS."""
+
+    exit_code = EXIT_FAILED_MEASUREMENT
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class DeliveryError(SpeedtestError):
     """The archive could not be reached or gave no valid receipt; the outbox is untouched."""
 

@@ -25,7 +25,8 @@ CARE = WRITE | READ | {"archive.care"}
 ROOMS: dict[str, set[str]] = {
     "ground": set(),
     "engines": GROUND,
-    "node": GROUND | {"engines"},
+    "probes": GROUND,
+    "node": GROUND | {"engines", "probes"},
     "archive.format": GROUND,
     "archive.ledger": FORMAT,
     "archive.arrive": LEDGER,
@@ -41,6 +42,7 @@ ROOMS: dict[str, set[str]] = {
     "inventory": GROUND
     | {
         "engines",
+        "probes",
         "node.config",
         "archive.arrive.limits",
         "alerts.rules",
@@ -56,7 +58,7 @@ GROUND_MODULES = {
     "accounts", "calendars", "domains", "env_file", "errors", "files", "light", "log", "metrics", "probe_result",
     "record", "registry", "schedule", "text", "usage", "wire",
 }  # fmt: skip
-STANDARD_LIBRARY_ONLY = ("ground", "engines", "node", "inventory", "__main__", "archive.arrive.receive")
+STANDARD_LIBRARY_ONLY = ("ground", "engines", "probes", "node", "inventory", "__main__", "archive.arrive.receive")
 DYNAMIC = ("import_module", "__import__")
 
 
