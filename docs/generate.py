@@ -34,6 +34,7 @@ from speedtest_logger.inventory import systems  # noqa: E402
 from speedtest_logger.inventory.inputs import Input, Role  # noqa: E402
 from speedtest_logger.inventory.roles import FLEET, ROLES  # noqa: E402
 from speedtest_logger.node import cli, config  # noqa: E402
+from speedtest_logger.probes.catalogue import PROBES  # noqa: E402
 
 os.environ["COLUMNS"] = "100"  # argparse wraps its help at the terminal's width
 PARSERS = (cli.parser(), archive_cli.parser(), dashboard_cli.parser(), alerts_cli.parser())
@@ -80,7 +81,7 @@ def shown(default: Any) -> str:
 
 def settings() -> str:
     """Every variable of logger.env."""
-    plain = [o for o in dataclasses.fields(config.Settings) if o.name != "engine"]
+    plain = [o for o in dataclasses.fields(config.Settings) if o.name not in config.EACH]
     rows = [
         (f"`SPEEDTEST_{o.name.upper()}`", o.metadata["domain"].words(), shown(o.default), o.metadata["text"])
         for o in plain
@@ -91,6 +92,10 @@ def settings() -> str:
             name = f"`SPEEDTEST_{engine.upper()}_{option.name.upper()}`"
             words = config.engine_domain(engine, option.name).words()
             rows.append((name, words, shown(default), config.engine_text(engine, option.name)))
+    for probe, known in PROBES.items():
+        if domain := config.probe_domain(probe):
+            name = f"`SPEEDTEST_{probe.upper()}_TARGETS`"
+            rows.append((name, domain.words(), shown(known.default), known.targets_text))
     head = "# Settings of a node\n\n`/etc/speedtest-telemetry/logger.env`, written by the role `speedtest_logger`.\n\n"
     own = NOTE + head + table(("variable", "what it may be", "default", "effect"), rows)
     return f"{own}\n{archive_limits()}\n{settings_of_dashboard()}"
@@ -145,7 +150,11 @@ def all_metrics() -> str:
     place = f"`{metrics.TEXTFILE_DIR}/{metrics.TEXTFILE}`"
     measured = tuple(metric for metric, *_ in metrics.MEASURED)
     parts = (
-        ("Of a node", f"In {place}, which the node replaces after each run.", (*metrics.OF_NODE, metrics.BUILD_INFO)),
+        (
+            "Of a node",
+            f"In {place}, which the node replaces after each run.",
+            (*metrics.OF_NODE, *metrics.OF_PROBES, metrics.BUILD_INFO),
+        ),
         (
             "What nodes measured",
             "From the dashboard's `/metrics`, and from `speedtest-archive export --format openmetrics`. Absent where "

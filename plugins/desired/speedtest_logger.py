@@ -36,14 +36,16 @@ from speedtest_logger.inventory.found import View
 from speedtest_logger.inventory.settings import in_variables, variable_of
 from speedtest_logger.metrics import TEXTFILE_DIR
 from speedtest_logger.node import config
+from speedtest_logger.probes.catalogue import PROBES
 
 ROLE = "speedtest_logger"
 COMPOSE_FILE = Path(__file__).resolve().parents[2] / "docker" / "compose.yml"
-STATE_FOLDERS = ("outbox", "results", "raw", "rejected", "state")
+STATE_FOLDERS = ("outbox", "results", "raw", "rejected", "probes", "state")
 PROJECT = {"name": "speedtest", "container": "speedtest-logger"}
 PUT_BACK = (
     "A release that is put back uses the image that the node has kept; run site.yml to get the inventory's release."
 )
+ECHO_REQUESTS = "/etc/sysctl.d/60-speedtest-probes.conf"
 COMMAND = "/usr/local/bin/speedtest-logger"
 Values = dict[str, Any]
 
@@ -116,6 +118,7 @@ def things(v: Values) -> list[Thing]:
     return [
         package("openssh-client"),
         *[package(brings.name, when=systemd) for brings in packages(v).values()],
+        *[package(name, when=systemd) for name in probe_packages(v)],
         account(v["user"], uid=v["uid"], home=v["state_dir"], login="/usr/sbin/nologin"),
         *directories(v, n),
         *releases(v, n, compose=compose),
@@ -130,6 +133,11 @@ def packages(v: Values) -> dict[str, Package]:
     """The packages that bring the engines of the chain, less those of engines that are downloaded."""
     named = {name: ENGINES[name].package for name in v["engines"] if name not in v["downloads"]}
     return {name: brings for name, brings in named.items() if brings}
+
+
+def probe_packages(v: Values) -> list[str]:
+    """The packages that bring the programs of the probes."""
+    return [brings for name in v["probes"] if (brings := PROBES[name].package)]
 
 
 def directories(v: Values, n: Values) -> list[Thing]:
@@ -193,7 +201,7 @@ def links(v: Values, n: Values, *, systemd: bool) -> list[Thing]:
 
 def units(v: Values, n: Values, *, systemd: bool) -> list[Thing]:
     """Its units."""
-    awake = bool(v["stayawake_enabled"])
+    awake, probes = bool(v["stayawake_enabled"]), systemd and bool(v["probes"])
     return [
         *[
             file(
@@ -211,6 +219,17 @@ def units(v: Values, n: Values, *, systemd: bool) -> list[Thing]:
         ],
         unit("speedtest-logger.timer", when=systemd),
         unit("speedtest-push.timer", when=systemd),
+        *[
+            file(
+                f"{UNIT_DIRECTORY}{name}",
+                text(v, n, f"etc/systemd/system/{name}"),
+                when=probes,
+                restarts=[name] if name.endswith(".timer") else [],
+            )
+            for name in ("speedtest-probe.service", "speedtest-probe.timer")
+        ],
+        unit("speedtest-probe.timer", when=probes),
+        *echo_requests(v, n),
         file(
             f"{UNIT_DIRECTORY}speedtest-stayawake.service",
             text(v, n, "etc/systemd/system/speedtest-stayawake.service"),
@@ -218,6 +237,16 @@ def units(v: Values, n: Values, *, systemd: bool) -> list[Thing]:
             restarts=["speedtest-stayawake.service"],
         ),
         unit("speedtest-stayawake.service", when=awake),
+    ]
+
+
+def echo_requests(v: Values, n: Values) -> list[Thing]:
+    """What lets the account, and a container's, send them without any privilege."""
+    wanted = any(PROBES[name].needs_icmp for name in v["probes"])
+    content = text(v, n, ECHO_REQUESTS.removeprefix("/"))
+    return [
+        file(ECHO_REQUESTS, content, when=wanted, restarts=["systemd-sysctl.service"]),
+        unit("systemd-sysctl.service", when=wanted, goes=Goes.NEVER),
     ]
 
 
@@ -323,12 +352,15 @@ def known_hosts(v: Values) -> str:
 def text(v: Values, n: Values, name: str) -> str:
     """A template's text for this node."""
     slots = v["slots"]
+    every = schedule.parse_duration(v["probe_interval"])
     values = {
         **{f"{ROLE}_{key}": value for key, value in v.items()},
         **n,
         "push_calendar": schedule.Schedule(
             interval := schedule.parse_duration(v["push_interval"]), slots["offset_seconds"] % interval
         ).on_calendar(),
+        "probe_seconds": every,
+        "probe_calendar": schedule.Schedule(every, (slots["offset_seconds"] + every // 2) % every).on_calendar(),
         "timeout_seconds": int(v["measure_timeout_seconds"]) + int(v["busy_window_seconds"]) + 30,
     }
     return templates.rendered(ROLE, name, values)

@@ -20,6 +20,7 @@ from plugins.desired.things import (
 
 ROLE = "speedtest_target"
 LIBRESPEED = "speedtest-librespeed.service"
+IRTT = "speedtest-irtt.service"
 Values = dict[str, Any]
 
 
@@ -45,10 +46,11 @@ def things(v: Values) -> list[Thing]:
     """Everything that a target may have; a port or a protocol that the inventory names no longer goes."""
     librespeed, ports = int(v["librespeed_port"]) > 0, v["iperf3_ports"]
     iperf3 = [f"speedtest-iperf3@{port}.service" for port in ports]
-    stock = bool(v["stock_nginx_enabled"])
+    stock, irtt = bool(v["stock_nginx_enabled"]), int(v["irtt_port"]) > 0
     return [
         package("nginx-light", when=librespeed),
         package("iperf3", when=bool(ports)),
+        package("irtt", when=irtt),
         account(v["user"], home=v["dir"], login="/usr/sbin/nologin", goes=Goes.OFF),
         directory(v["dir"]),
         directory(v["config_dir"]),
@@ -76,6 +78,10 @@ def things(v: Values) -> list[Thing]:
         ),
         *[unit(name) for name in iperf3],
         instances("speedtest-iperf3@*.service"),
+        file(f"{UNIT_DIRECTORY}{IRTT}", text(v, f"etc/systemd/system/{IRTT}"), when=irtt, restarts=[IRTT]),
+        unit(IRTT, when=irtt),
+        # its package starts it as soon as it is installed, with nothing to keep it in
+        unit("irtt.service", when=irtt, goes=Goes.NEVER, package="irtt", enabled=False, active=False),
     ]
 
 

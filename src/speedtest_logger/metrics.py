@@ -1,7 +1,7 @@
 """Every metric that nodes and the dashboard give to Prometheus, and the text that they give it in.
 
 Base units: bytes, seconds, ratios from 0 to 1, Unix times. What was not measured has no sample, never 0 or NaN. No
-label has more values than the inventory has nodes: no server, address or run is one.
+label has more values than the inventory has nodes, or targets of probes: no server, address or run is one.
 """
 
 from __future__ import annotations
@@ -50,6 +50,12 @@ OF_NODE = (
     Metric(f"{NODE}_budget_used_bytes", "gauge", (), "What this month's measurements have cost (UTC)."),
     Metric(f"{NODE}_budget_limit_bytes", "gauge", (), "What they may cost; absent where there is no limit."),
     Metric(f"{NODE}_log_bytes", "gauge", (), "Size of the diagnostics log, with what was rotated."),
+)
+# What its probes found in the last minutes; the inventory names their targets.
+PROBED = ("probe", "target")
+OF_PROBES = (
+    Metric("speedtest_probe_loss_ratio", "gauge", PROBED, "Share of a probe's requests without a good answer."),
+    Metric("speedtest_probe_latency_seconds", "gauge", PROBED, "Median round trip of those that had one."),
 )
 # What the last test of a node measured: the metric, its column of the record, and by what that is divided.
 MEASURED = (
@@ -132,6 +138,7 @@ BY_NAME = {
     for metric in (
         BUILD_INFO,
         *OF_NODE,
+        *OF_PROBES,
         *(row[0] for row in MEASURED),
         *OF_FLEET,
         *OF_ARCHIVE,

@@ -22,9 +22,15 @@ def logger_env(view: View) -> str:
 
 
 def environment(view: View) -> dict[str, str]:
-    """Variables of logger.env, in its order; what is empty, or wrong by itself, is left out."""
+    """Variables of logger.env, in its order; what is empty, or wrong by itself, is left out.
+
+    So is what is set for probes where there are none.
+    """
     made = {}
+    probes = bool(view[settings.PREFIX + "probes"])
     for name in settings.names():
+        if name in settings.OF_PROBES and not probes:
+            continue
         try:
             text = as_text(value_of(name, view))
         except BadValueError:

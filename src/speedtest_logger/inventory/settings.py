@@ -17,6 +17,7 @@ from speedtest_logger.engines.catalogue import ENGINES
 from speedtest_logger.inventory.inputs import DIRECTORY, Input
 from speedtest_logger.metrics import TEXTFILE, TEXTFILE_DIR
 from speedtest_logger.node import config
+from speedtest_logger.probes.catalogue import PROBES
 
 PREFIX = "speedtest_logger_"
 # Settings that an inventory has under another name, with another default or text.
@@ -27,6 +28,7 @@ OTHERWISE: dict[str, dict[str, Any]] = {
     },
     "interval_seconds": {"name": "interval", "default": "1h"},
     "push_interval_seconds": {"name": "push_interval", "default": "5min"},
+    "probe_interval_seconds": {"name": "probe_interval", "default": "1min"},
     "state_dir": {"domain": DIRECTORY},
     "log_file": {
         "name": "log_dir",
@@ -61,14 +63,15 @@ FILES = {"log_file": "speedtest-diag.log", "key_file": "id_ed25519", "known_host
 SWITCHED = {"metrics_dir": TEXTFILE_DIR}
 PLANNED = ("interval_seconds", "offset_seconds")  # the fleet's plan gives them: speedtest_logger_slots
 # Settings that an inventory has no variable for.
-UNSET = ("offset_seconds", "push_timeout_seconds", "push_batch_records")
+UNSET = ("offset_seconds", "push_timeout_seconds", "push_batch_records", "runtime_dir")
+OF_PROBES = ("probe_interval_seconds", *(f"{name}_targets" for name in PROBES if PROBES[name].targets))
 
 
 def names() -> list[str]:
-    """All settings that logger.env has, in its order; those of engines as ENGINE_OPTION."""
-    plain = [o.name for o in fields(config.Settings) if o.name != "engine"]
+    """All settings that logger.env has, in its order; those of engines as ENGINE_OPTION, of probes as PROBE_targets."""
+    plain = [o.name for o in fields(config.Settings) if o.name not in config.EACH]
     engines = [f"{e}_{o.name}" for e in ENGINES for o in fields(config.EngineSettings)]
-    return [name for name in [*plain, *engines] if name not in UNSET or name in PLANNED]
+    return [name for name in [*plain, *engines, *OF_PROBES[1:]] if name not in UNSET or name in PLANNED]
 
 
 def variable(name: str) -> str:
@@ -93,7 +96,7 @@ def inputs() -> Iterator[Input]:
     seen = set()
     for option in fields(config.Settings):
         name = variable(option.name)
-        if option.name not in (*UNSET, "engine") and name not in seen:
+        if option.name not in (*UNSET, *config.EACH) and name not in seen:
             seen.add(name)
             yield of_setting(option)
     for engine in ENGINES:
@@ -101,6 +104,9 @@ def inputs() -> Iterator[Input]:
             if o.name != "program":  # from speedtest_logger_downloads
                 text, domain = config.engine_text(engine, o.name), config.engine_domain(engine, o.name)
                 yield Input(f"{PREFIX}{engine}_{o.name}", in_yaml(o.default), in_variables(text), domain)
+    for probe, known in PROBES.items():
+        if targets := config.probe_domain(probe):
+            yield Input(f"{PREFIX}{probe}_targets", in_yaml(known.default), in_variables(known.targets_text), targets)
 
 
 def of_setting(option: Field[Any]) -> Input:

@@ -29,6 +29,7 @@ EXIT_CODES = """exit codes:
 VERBS = {
     "measure": ("measure once, keep the record, exit", "speedtest-logger measure --json"),
     "push": ("deliver the outbox to the archive", "speedtest-logger push --force"),
+    "probe": ("ask the targets of the probes once, keep the answers, exit", "speedtest-logger probe --now"),
     "status": ("show what this node last did and what waits", "speedtest-logger status --json"),
     "doctor": ("check everything that a measurement and a delivery need", "speedtest-logger doctor"),
     "loop": ("measure at every slot and deliver, until told to stop: a container's scheduler", "speedtest-logger loop"),
@@ -58,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
             made[name].add_argument("--json", action="store_true", help="print one JSON object")
     made["measure"].add_argument("--scheduled", action="store_true", help="a scheduler started this: no slot, no test")
     made["measure"].add_argument("--wait", action="store_true", help="let a running measurement end first")
+    made["probe"].add_argument("--now", action="store_true", help="show what they answer, keep nothing")
     made["push"].add_argument("--force", action="store_true", help="do not wait after earlier failures")
     what = made["push"].add_mutually_exclusive_group()
     what.add_argument(
@@ -91,6 +93,7 @@ def act(args: argparse.Namespace, environment: Mapping[str, str]) -> int:
     actions = {
         "measure": run_measure,
         "push": run_push,
+        "probe": run_probe,
         "status": run_status,
         "doctor": run_doctor,
         "loop": run_loop,
@@ -167,6 +170,20 @@ def run_push(args: argparse.Namespace, settings: config.Settings, _: Mapping[str
     return errors.EXIT_OK
 
 
+def run_probe(args: argparse.Namespace, settings: config.Settings, environment: Mapping[str, str]) -> int:
+    """Probe."""
+    from speedtest_logger.node import probe
+
+    log = Log(settings.log_file)
+    if not args.now:
+        if probe.probe(settings, log, environment):
+            write_metrics(settings, log)
+        return errors.EXIT_OK
+    found = probe.now(settings, environment)
+    print(json.dumps([each.to_row() for each in found]) if args.json else probe.as_text(found))
+    return errors.EXIT_UNHEALTHY if any(each.lost == each.sent for each in found) else errors.EXIT_OK
+
+
 def run_status(args: argparse.Namespace, settings: config.Settings, _: Mapping[str, str]) -> int:
     """Status."""
     from speedtest_logger.node import status
@@ -210,11 +227,13 @@ def run_config(args: argparse.Namespace, settings: config.Settings, _: Mapping[s
     """Config check and show: loading the settings was the check."""
     if args.what == "show":
         for name, value in vars(settings).items():
-            if name != "engine":
+            if name not in config.EACH:
                 print(f"{name} = {value}")
         for name, own in settings.engine.items():
             for option, value in vars(own).items():
                 print(f"{name}.{option} = {value}")
+        for name, asked in settings.probe.items():
+            print(f"{name}.targets = {asked.targets}")
     return errors.EXIT_OK
 
 

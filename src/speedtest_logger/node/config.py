@@ -14,10 +14,13 @@ from speedtest_logger import __version__, domains, record
 from speedtest_logger.domains import Choice, Domain, Interval, ListOf, Number, Whole, Window
 from speedtest_logger.engines.catalogue import ENGINES
 from speedtest_logger.errors import ConfigError
+from speedtest_logger.probes.catalogue import PROBES
 
 ENV_FILE = Path("/etc/speedtest-telemetry/logger.env")
 PREFIX = "SPEEDTEST_"
 RELEASE = PREFIX + "RELEASE"  # the release that an environment was written for
+EACH = ("engine", "probe")  # what holds the settings of each engine and of each probe
+MOST_TARGETS = 10  # of one probe: all are asked at once
 
 
 def _option(domain: Domain, default: Any, text: str) -> Any:
@@ -30,7 +33,10 @@ def _option(domain: Domain, default: Any, text: str) -> Any:
 
 @dataclass
 class Settings:
-    """All settings. The variable of `node` is SPEEDTEST_NODE, and so on. `engine` holds what is set per engine."""
+    """All settings. The variable of `node` is SPEEDTEST_NODE, and so on.
+
+    `engine` and `probe` hold what is set for each engine and each probe.
+    """
 
     node: str = _option(
         domains.IDENTIFIER, ..., "Name of the node in the archive: lower-case letters, digits, inner hyphens."
@@ -148,6 +154,21 @@ class Settings:
     )
     history_days: int = _option(Whole(1, 36_500), 400, "How long the local CSV history is kept (days).")
     raw_days: int = _option(Whole(0, 36_500), 30, "How long raw output is kept (days).")
+    probes: tuple[str, ...] = _option(
+        ListOf(Choice(*PROBES), unique=True),
+        (),
+        f"Probes beside the tests: {', '.join(PROBES)}; empty: none. They wait while the line is measured, rest while "
+        "SPEEDTEST_PAUSED is true, and go on in SPEEDTEST_QUIET_HOURS, for they cost next to nothing.",
+    )
+    probe_interval_seconds: int = _option(
+        Interval(), 60, "Time between two runs of SPEEDTEST_PROBES; must divide a day."
+    )
+    runtime_dir: Path = _option(
+        domains.PATH,
+        Path("/run/speedtest-telemetry"),
+        "Where answers of probes wait in memory for five minutes before they are written; where it is missing they "
+        "wait in SPEEDTEST_STATE_DIR.",
+    )
     archive_host: str | None = _option(
         domains.HOST, None, "Where nodes reach the archive host. Empty: records stay on the node."
     )
@@ -177,6 +198,7 @@ class Settings:
     )
     push_batch_records: int = _option(Whole(1, 10_000), 2000, "Most records in one connection.")
     engine: dict[str, EngineSettings] = field(default_factory=dict)
+    probe: dict[str, ProbeSettings] = field(default_factory=dict)
 
 
 @dataclass
@@ -187,6 +209,13 @@ class EngineSettings:
     servers: tuple[str, ...] = _option(ListOf(domains.WORD), (), "Servers to use, in this order.")
     blocked_servers: tuple[str, ...] = _option(ListOf(domains.WORD), (), "Servers never to use.")
     extra_args: tuple[str, ...] = _option(ListOf(domains.WORD), (), "Further arguments for the program.")
+
+
+@dataclass
+class ProbeSettings:
+    """What can be set for each probe: SPEEDTEST_PING_TARGETS, and so on."""
+
+    targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -212,6 +241,12 @@ def engine_text(engine: str, option: str) -> str:
     return ENGINES[engine].servers_text if option == "servers" else text
 
 
+def probe_domain(probe: str) -> Domain | None:
+    """Which targets a probe may have; None where it has none of its own."""
+    targets = PROBES[probe].targets
+    return ListOf(targets, most=MOST_TARGETS, unique=True) if targets else None
+
+
 def load(environment: Mapping[str, str]) -> Settings:
     """Settings from variables. Raises ConfigError naming every problem: variable, value seen, what is expected."""
     settings, problems = read(environment)
@@ -227,7 +262,7 @@ def read(environment: Mapping[str, str]) -> tuple[Settings, list[str]]:
     plain = {
         o.name: reader.read(o.name, o.metadata["domain"], o.default, o.metadata["text"])
         for o in fields(Settings)
-        if o.name != "engine"
+        if o.name not in EACH
     }
     engine = {}
     for name, program in ENGINES.items():
@@ -236,9 +271,14 @@ def read(environment: Mapping[str, str]) -> tuple[Settings, list[str]]:
             default = program.name if o.name == "program" else o.default
             options[o.name] = reader.read(f"{name}_{o.name}", engine_domain(name, o.name), default, o.metadata["text"])
         engine[name] = EngineSettings(**options)
+    probe = {}
+    for name, known in PROBES.items():
+        domain = probe_domain(name)
+        read = reader.read(f"{name}_targets", domain, known.default, known.targets_text) if domain else ()
+        probe[name] = ProbeSettings(read)
     if environment.get(RELEASE, __version__) == __version__:  # a release that was put back may not know newer settings
         reader.problems += [f"{name}: there is no such setting" for name in sorted(reader.unread)]
-    return Settings(**plain, engine=engine), reader.problems
+    return Settings(**plain, engine=engine, probe=probe), reader.problems
 
 
 class _Reader:
@@ -267,7 +307,7 @@ class _Reader:
 
 def contradictions(settings: Settings) -> list[Contradiction]:
     """What is wrong with settings taken together."""
-    found = [*_times(settings)]
+    found = [*_times(settings), *_probes(settings)]
     for name in settings.engines:
         if (own := ENGINES[name].own_server) and not settings.engine[name].servers:
             words = f"{name} has no public list, name {own} of yours"
@@ -278,6 +318,19 @@ def contradictions(settings: Settings) -> list[Contradiction]:
             "SPEEDTEST_ISP_ENABLED keep from the archive: choose one of the two"
         )
         found.append(Contradiction("SPEEDTEST_ARCHIVE_RAW", "true", words))
+    return found
+
+
+def _probes(settings: Settings) -> list[Contradiction]:
+    """Each probe has something to ask."""
+    found = []
+    for name in settings.probes:
+        if (own := PROBES[name].own_target) and not settings.probe[name].targets:
+            words = f"SPEEDTEST_PROBES names {name}, which has no target by itself: name {own}"
+            found.append(Contradiction(f"{PREFIX}{name.upper()}_TARGETS", "", words))
+    if "traceroute" in settings.probes and "ping" not in settings.probes:
+        words = "traceroute shows the way to a target of ping that does not answer: name ping too"
+        found.append(Contradiction("SPEEDTEST_PROBES", " ".join(settings.probes), words))
     return found
 
 

@@ -144,7 +144,7 @@ def read_receipt(settings: Settings, answer: dict[str, Any], sent: Container[str
     known |= refused.keys()
     put_off = {run_id: printable(why) for run_id, why in later.items() if run_id in sent and run_id not in known}
     lines = [kind for kind in receipt.knows if isinstance(kind, str)]
-    return Receipt(printable(receipt.name), settings.node, taken, refused, put_off, lines, receipt.log)
+    return Receipt(printable(receipt.name), settings.node, taken, refused, put_off, lines, receipt.log, receipt.probes)
 
 
 def meaning(settings: Settings, said: str) -> str:

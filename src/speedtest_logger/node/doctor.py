@@ -18,6 +18,7 @@ from speedtest_logger.node import chain, network
 from speedtest_logger.node.config import Settings
 from speedtest_logger.node.connection import send
 from speedtest_logger.node.spool import Spool
+from speedtest_logger.probes.catalogue import PROBES
 
 EARLIEST_SANE_CLOCK = 1_750_000_000
 CONNECT_SECONDS = 5
@@ -47,7 +48,8 @@ def examine(settings: Settings, environment: Mapping[str, str]) -> list[Finding]
         lambda: archive(settings),
     ]
     found = [check() for check in checks]
-    return found + [engine(settings, name, environment) for name in settings.engines]
+    found += [engine(settings, name, environment) for name in settings.engines]
+    return found + [probe(name, environment) for name in settings.probes]
 
 
 def interface(settings: Settings) -> Finding:
@@ -189,3 +191,18 @@ def engine(settings: Settings, name: str, environment: Mapping[str, str]) -> Fin
     except (EngineError, OSError) as error:
         return Finding("ENGINE_MISSING", False, f"{name}: {error}")
     return Finding("ENGINE", True, f"{name} {version}")
+
+
+def probe(name: str, environment: Mapping[str, str]) -> Finding:
+    """The probe's program is there, and the account may send echo requests where the probe does."""
+    known = PROBES[name]
+    if known.program and not shutil.which(known.program, path=environment.get("PATH", os.defpath)):
+        words = f"{name}: there is no program {known.program}: install Debian's package {known.package}"
+        return Finding("PROGRAM_MISSING", False, words)
+    if known.needs_icmp:
+        try:
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP).close()
+        except OSError as error:
+            words = f"{name}: {error.strerror}: this account's group is not within net.ipv4.ping_group_range"
+            return Finding("ICMP_FORBIDDEN", False, words)
+    return Finding("PROBE", True, f"{name} can run")

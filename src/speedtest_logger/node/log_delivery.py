@@ -17,12 +17,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from speedtest_logger import files, log, wire
-from speedtest_logger.errors import DeliveryError
-from speedtest_logger.log import Log
 from speedtest_logger.node import greeting
 from speedtest_logger.node.config import Settings
-from speedtest_logger.node.connection import read_receipt, send
 from speedtest_logger.node.spool import Spool
+from speedtest_logger.wire import Receipt
 
 STATE, TRIED = "log", "log_alone"
 MOST_BYTES = 256_000  # of lines in one push
@@ -41,10 +39,15 @@ class Place:
 
 @dataclass(frozen=True)
 class Piece:
-    """Lines for one delivery, as they go up, and how far they reach."""
+    """See beside.Piece: lines, and how far they reach."""
 
     content: bytes
     end: Place
+
+    def settle(self, spool: Spool, receipt: Receipt) -> None:
+        """Where the archive has them, they need not go again."""
+        if receipt.log:
+            spool.write_state(STATE, {**asdict(self.end), "at": round(time.time())})
 
 
 @dataclass(frozen=True)
@@ -137,9 +140,9 @@ def _place(spool: Spool) -> Place | None:
     return None
 
 
-def delivered(spool: Spool, piece: Piece) -> None:
-    """The archive has a piece."""
-    spool.write_state(STATE, {**asdict(piece.end), "at": round(time.time())})
+def tried_alone(spool: Spool) -> None:
+    """They go without a record now: not again for a while, whatever becomes of it."""
+    spool.write_hint(TRIED, {"at": round(time.time())})
 
 
 def due_alone(settings: Settings, spool: Spool, *, force: bool) -> bool:
@@ -153,19 +156,3 @@ def due_alone(settings: Settings, spool: Spool, *, force: bool) -> bool:
     moments = [(spool.read_state(name) or {}).get("at") for name in (STATE, TRIED)]
     tried = max((at for at in moments if isinstance(at, (int, float))), default=0)
     return force or abs(time.time() - tried) >= ALONE_SECONDS
-
-
-def deliver_alone(settings: Settings, spool: Spool, said: greeting.Greeting, events: Log) -> None:
-    """Send what is new in the log without a record, once: no delivery counts as failed for its sake."""
-    piece = next_piece(settings, spool)
-    if piece is None:
-        return
-    spool.write_hint(TRIED, {"at": round(time.time())})
-    try:
-        receipt = read_receipt(settings, send(settings, said.line() + piece.content), ())
-    except DeliveryError as error:
-        events.event("debug", "log_not_delivered", message=str(error))
-        return
-    said.hear(receipt)
-    if receipt.log:
-        delivered(spool, piece)

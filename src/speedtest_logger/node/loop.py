@@ -6,6 +6,7 @@ nothing ran is missed, never replayed: it could meet another node's slot on the 
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from pathlib import Path
 import speedtest_logger
 from speedtest_logger.errors import EXIT_FAILED_MEASUREMENT, EXIT_OK
 from speedtest_logger.log import Log
+from speedtest_logger.node import probe_lock
 from speedtest_logger.node.config import Settings
 from speedtest_logger.node.spool import Spool
 from speedtest_logger.record import utc_text
@@ -28,10 +30,14 @@ LONGEST_WAIT_SECONDS = 20  # the clock is read at least this often: it may be st
 STOP_SECONDS = 15
 MEASURE = ("measure", "--scheduled")
 PUSH = ("push",)
+PROBE = ("probe",)
 
 
 def loop(settings: Settings, log: Log, environment: Mapping[str, str]) -> None:
-    """Run measure at every slot and push after it, until SIGTERM or SIGINT. Raises StorageError, OSError."""
+    """Run measure at every slot, push after it, and probes between slots, until SIGTERM or SIGINT.
+
+    Raises StorageError, OSError.
+    """
     children = Children(environment)
     spool = Spool(settings.state_dir)
     spool.prepare()
@@ -61,12 +67,14 @@ class Plan:
         self.slots = Schedule(settings.interval_seconds, settings.offset_seconds)
         push_every = settings.push_interval_seconds
         self.pushes = Schedule(push_every, settings.offset_seconds % push_every)
+        self.probes = probe_lock.schedule(settings) if settings.probes else None
         self.next_slot: float = self.slots.next_after(now)
+        self.next_probe: float = self.probes.next_after(now) if self.probes else math.inf
         self.next_push: float = now
 
     def wait(self, now: float) -> float:
         """Seconds to the next thing that is due, LONGEST_WAIT_SECONDS at most."""
-        return min(max(0.0, min(self.next_slot, self.next_push) - now), LONGEST_WAIT_SECONDS)
+        return min(max(0.0, min(self.next_slot, self.next_push, self.next_probe) - now), LONGEST_WAIT_SECONDS)
 
     def due(self, now: float, *, after_measuring: bool) -> list[tuple[str, ...]]:
         """The verbs to start at `now`; a slot that passed long ago is started too, and measure records it as late."""
@@ -75,6 +83,10 @@ class Plan:
             verbs.append(MEASURE)
         if after_measuring or now >= self.next_push:
             verbs.append(PUSH)
+        if now >= self.next_probe:
+            verbs.append(PROBE)
+        if self.probes:
+            self.next_probe = self.probes.next_after(now)
         self.next_slot = self.slots.next_after(now)  # also right after the clock was set back
         self.next_push = self.pushes.next_after(now)
         return verbs

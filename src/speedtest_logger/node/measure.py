@@ -21,7 +21,7 @@ from speedtest_logger.engines.contract import Result
 from speedtest_logger.engines.reading import text_or_none
 from speedtest_logger.errors import EngineError, RecordError
 from speedtest_logger.log import Log
-from speedtest_logger.node import chain, gates, network, slots
+from speedtest_logger.node import chain, gates, network, probe_lock, slots
 from speedtest_logger.node.config import Settings
 from speedtest_logger.node.spool import DAY_SECONDS, Spool
 from speedtest_logger.record import MAX_TEXT, Record, run_id_of_slot, shorten, unix_time, utc_text, validate
@@ -78,7 +78,11 @@ def measure(
         spool.write_state("measuring", record.to_row())
         skip = ("late_start", f"{due.late:.0f} s late") if due.late > settings.start_tolerance_seconds else None
         skip = skip or gates.reason_to_skip(settings, spool, now)
-        record = skipped(record, *skip) if skip else run_test(settings, spool, log, record, environment)
+        if skip:
+            record = skipped(record, *skip)
+        else:
+            with probe_lock.without_probes(settings, spool):
+                record = run_test(settings, spool, log, record, environment)
         record = finish(settings, spool, log, record, due.turn)
         spool.clear_state("measuring")
     tidy(settings, spool, log, now)

@@ -12,7 +12,7 @@ from pathlib import Path
 from speedtest_logger import __version__
 from speedtest_logger.log import KEEP, Log
 from speedtest_logger.metrics import BUILD_INFO, NODE, OF_NODE, TEXTFILE, family, labels
-from speedtest_logger.node import gates, outbox
+from speedtest_logger.node import gates, outbox, probe_status
 from speedtest_logger.node.config import Settings
 from speedtest_logger.node.spool import Spool
 from speedtest_logger.record import unix_time
@@ -67,7 +67,12 @@ def text(settings: Settings, spool: Spool, now: float) -> str:
     known = labels(version=__version__, role="logger", python=version)
     values = figures(settings, spool, now)
     samples = [(metric, values.get(metric.name.removeprefix(f"{NODE}_"))) for metric in OF_NODE]
-    return family(BUILD_INFO, [(known, 1)]) + "".join(family(metric, [("", value)]) for metric, value in samples)
+    return family(BUILD_INFO, [(known, 1)]) + "".join(
+        [
+            *(family(metric, [("", value)]) for metric, value in samples),
+            *probe_status.families(settings, spool, now),
+        ]
+    )
 
 
 def figures(settings: Settings, spool: Spool, now: float) -> dict[str, float | None]:

@@ -28,6 +28,24 @@ def default_interface() -> str | None:
     return None
 
 
+def default_gateway(interface: str | None = None) -> str | None:
+    """The router of the default route, or of an interface's own: IPv4 before IPv6; empty where the route names none.
+
+    None without a default route.
+    """
+    for line in _lines(PROC / "route")[1:]:
+        words = line.split()
+        if words[1] == words[7] == "00000000" and int(words[3], 16) & 1 and interface in (None, words[0]):
+            return socket.inet_ntoa(struct.pack("=I", int(words[2], 16))) if int(words[2], 16) else ""
+    for line in _lines(PROC / "ipv6_route"):
+        words = line.split()
+        default = words[0] == "0" * 32 and words[1] == "00" and words[9] != "lo" and int(words[8], 16) & 1
+        if default and interface in (None, words[9]):
+            address = socket.inet_ntop(socket.AF_INET6, bytes.fromhex(words[4]))
+            return "" if address == "::" else f"{address}%{words[9]}" if address.startswith("fe80") else address
+    return None
+
+
 def _lines(file: Path) -> list[str]:
     try:
         return file.read_text(encoding="ascii").splitlines()

@@ -16,7 +16,8 @@ from typing import Any, BinaryIO
 from speedtest_logger import files, wire
 from speedtest_logger.errors import DeliveryError, RecordError
 from speedtest_logger.log import Log
-from speedtest_logger.node import cap, log_delivery, outbox
+from speedtest_logger.node import beside, cap, outbox
+from speedtest_logger.node.beside import Piece
 from speedtest_logger.node.config import Settings
 from speedtest_logger.node.connection import read_receipt, send
 from speedtest_logger.node.greeting import Greeting
@@ -51,19 +52,19 @@ class Course:
     tried: set[str] = field(default_factory=set)
     counts: dict[str, Record] = field(default_factory=dict)
     put_off: dict[str, str] = field(default_factory=dict)
-    log_is_sent: bool = False
+    besides_are_sent: bool = False
 
     @cached_property
     def greeting(self) -> Greeting:
         """What the node says of itself, made when there is something to send."""
         return Greeting.of(self.settings, self.spool)
 
-    def log_for(self, batch: dict[str, bytes]) -> log_delivery.Piece | None:
-        """New lines of the log to go with what seems to be the last batch; once in a push."""
-        if self.log_is_sent or len(batch) >= self.settings.push_batch_records:
-            return None
-        self.log_is_sent = True
-        return log_delivery.next_piece(self.settings, self.spool)
+    def besides(self, batch: dict[str, bytes]) -> list[Piece]:
+        """What goes up besides records, with what seems to be the last batch; once in a push."""
+        if self.besides_are_sent or len(batch) >= self.settings.push_batch_records:
+            return []
+        self.besides_are_sent = True
+        return beside.pieces(self.settings, self.spool)
 
 
 def push(settings: Settings, log: Log, *, force: bool = False, rejected: bool = False) -> Delivery:
@@ -81,14 +82,14 @@ def push(settings: Settings, log: Log, *, force: bool = False, rejected: bool = 
     if not settings.archive_host:
         return delivery
     alone = outbox.is_empty(spool.outbox) and not rejected
-    if alone and not log_delivery.due_alone(settings, spool, force=force):
+    if alone and not beside.due_alone(settings, spool, force=force):
         return delivery
     with files.open_lock(spool.directory / "state" / "push.lock") as lock:
         if not locked(lock, log, wait=force) or (resting(spool) and not force):
             delivery.waiting = waiting(spool)
             return delivery
         if alone:
-            log_delivery.deliver_alone(settings, spool, course.greeting, log)
+            beside.deliver_alone(settings, spool, course.greeting, log)
             return delivery
         if rejected:
             take_back(spool, log)
@@ -261,14 +262,14 @@ def raw_lines(spool: Spool, record: Record, log: Log) -> list[bytes]:
 def deliver(course: Course, batch: dict[str, bytes]) -> Receipt:
     """Send a batch until the archive answers; after three failures rest, longer each time.
 
-    Lines of the log go with the first try only: whatever is in them, records do not wait for their sake.
+    What goes besides goes with the first try only: whatever is in it, records do not wait for its sake.
     """
     settings, spool, log = course.settings, course.spool, course.log
     lines = b"\n".join(batch.values()) + b"\n"
-    piece = course.log_for(batch)
+    pieces = course.besides(batch)
     for attempt in range(1, TRIES + 1):
         try:
-            content = course.greeting.line(len(course.tried)) + lines + (piece.content if piece else b"")
+            content = course.greeting.line(len(course.tried)) + lines + b"".join(piece.content for piece in pieces)
             receipt = read_receipt(settings, send(settings, content), batch)
             if not (receipt.accepted or receipt.rejected or receipt.later):
                 raise DeliveryError("the archive's receipt names none of the records that were sent")
@@ -278,12 +279,12 @@ def deliver(course: Course, batch: dict[str, bytes]) -> Receipt:
                 rest(settings, spool, str(error))
                 raise
             time.sleep(FIRST_WAIT_SECONDS**attempt)
-            piece = None
+            pieces = []
         else:
             spool.clear_state("push")
             course.greeting.hear(receipt)
-            if piece and receipt.log:
-                log_delivery.delivered(spool, piece)
+            for piece in pieces:
+                piece.settle(spool, receipt)
             unnamed = len(batch) - len(receipt.accepted) - len(receipt.rejected) - len(receipt.later)
             if unnamed:
                 log.event("warning", "receipt_incomplete", records=unnamed)

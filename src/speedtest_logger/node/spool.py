@@ -26,7 +26,7 @@ from speedtest_logger.record import COLUMNS, Record, from_text, validate, withou
 DAY_SECONDS = 86_400
 sync_directory, write_durably = files.sync_directory, files.write_durably
 DROPPED_BEFORE = "dropped_total"  # the state that has what the cap's earlier journals counted
-FOLDERS = ("outbox", "results", "raw", "rejected", "state")
+FOLDERS = ("outbox", "results", "raw", "rejected", "probes", "state")
 RECORD_BYTES = 200_000  # most that a record's file may have
 RAW_BYTES = 16_000_000  # most that one run's engine may have said
 MOST_NAME = 200  # bytes of a file's name that leave room for an ending
@@ -77,6 +77,11 @@ class Spool:
     def rejected(self) -> Path:
         """Records that the archive refused, and files that are no records, each beside its reason."""
         return self.directory / "rejected"
+
+    @property
+    def probes(self) -> Path:
+        """Results of probes that the archive does not have yet, some minutes in a file."""
+        return self.directory / "probes"
 
     def prepare(self) -> None:
         """Make the directories that are missing."""

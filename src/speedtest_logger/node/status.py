@@ -6,8 +6,9 @@ import time
 from typing import Any
 
 from speedtest_logger import __version__
-from speedtest_logger.node import outbox, slots
+from speedtest_logger.node import outbox, probe_status, slots
 from speedtest_logger.node.config import Settings
+from speedtest_logger.node.probe_buffer import waiting_results
 from speedtest_logger.node.spool import Spool
 from speedtest_logger.record import run_id_of_slot, unix_time, utc_text
 from speedtest_logger.schedule import Schedule
@@ -66,6 +67,8 @@ def status(settings: Settings, now: float | None = None) -> dict[str, Any]:
         "engines_resting": sorted(
             name for name, rest in (spool.read_state("rests") or {}).items() if rest.get("until", 0) > now
         ),
+        "probes": probe_status.registry(settings, spool, now),
+        "probe_results": len(waiting_results(spool)),
     }
     return {**state, "problems": problems(settings, state, last, now) + spool.strangers()}
 
@@ -85,6 +88,7 @@ def problems(settings: Settings, state: dict[str, Any], last: dict[str, Any], no
             )
     if settings.archive_host:
         found += delivery_problems(settings, state, now)
+    found += probe_status.problems(settings, state["probes"], now)
     if state["rejected_records"]:
         found.append(
             f"the archive refused {state['rejected_records']} records: {settings.state_dir}/rejected says why; "
@@ -163,5 +167,6 @@ def as_text(settings: Settings, state: dict[str, Any]) -> str:
         f"outbox        {state['outbox_records']} records",
         f"last receipt  {state['last_receipt_at'] or 'none yet'}",
         f"this month    {state['month_bytes'] / 1e9:.2f} GB",
+        *probe_status.as_lines(state["probes"], state["probe_results"]),
     ]
     return "\n".join(lines + [f"PROBLEM       {problem}" for problem in state["problems"]])

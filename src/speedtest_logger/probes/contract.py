@@ -20,7 +20,7 @@ class Job:
     """One run against one target, which the inventory names, or an address in its place; it may take so long (s)."""
 
     target: str
-    seconds: float = 5.0
+    seconds: float = 4.0
     source_address: str | None = None
     ip_family: str = "auto"
 

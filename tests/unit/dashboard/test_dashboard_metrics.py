@@ -30,7 +30,7 @@ from speedtest_logger.dashboard.counters import Counters
 from speedtest_logger.dashboard.figures.exported import Exported, Last
 from speedtest_logger.dashboard.figures.types import Plan
 from speedtest_logger.dashboard.requests import OTHER, Requests
-from speedtest_logger.metrics import BY_NAME, MEASURED, OF_ALERTS, OF_NODE
+from speedtest_logger.metrics import BY_NAME, MEASURED, OF_ALERTS, OF_NODE, OF_PROBES
 from speedtest_logger.record import utc_text
 
 STEP, HOUR, DAY = 3600, 3600, 86_400
@@ -289,7 +289,7 @@ def test_all_that_is_told_is_in_the_table_and_all_of_the_table_is_told(app):
     found = set(told(app))
     histogram = {f"http_request_duration_seconds_{end}" for end in ("bucket", "sum", "count")}
     named = (found - histogram) | {"http_request_duration_seconds"}
-    of_nodes = {metric.name for metric in OF_NODE}
+    of_nodes = {metric.name for metric in (*OF_NODE, *OF_PROBES)}
     optional = {"speedtest_plan_upload_bytes_per_second"}
     optional |= {metric.name for metric in OF_ALERTS}  # where somebody is told
     optional |= {f"speedtest_archive_{name}" for name in ("last_backup_timestamp_seconds", "verify_findings")}

@@ -22,6 +22,7 @@ from speedtest_logger.archive import cli as archive_cli
 from speedtest_logger.engines.catalogue import ENGINES
 from speedtest_logger.inventory import settings as node_settings
 from speedtest_logger.node import cli, config
+from speedtest_logger.probes.catalogue import PROBES
 
 PACKAGE = ROOT / "src/speedtest_logger"
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
@@ -95,7 +96,8 @@ def test_one_version_everywhere():
 
 def test_logger_env_sets_every_setting_that_the_role_can_know():
     written = {f"SPEEDTEST_{name.upper()}" for name in node_settings.names()}
-    known = {f"SPEEDTEST_{o.name.upper()}" for o in dataclasses.fields(config.Settings) if o.name != "engine"}
+    known = {f"SPEEDTEST_{o.name.upper()}" for o in dataclasses.fields(config.Settings) if o.name not in config.EACH}
+    known |= {f"SPEEDTEST_{name.upper()}_TARGETS" for name in PROBES if config.probe_domain(name)}
     known |= {
         f"SPEEDTEST_{e.upper()}_{o.name.upper()}" for e in ENGINES for o in dataclasses.fields(config.EngineSettings)
     }

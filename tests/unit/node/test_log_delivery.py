@@ -15,7 +15,7 @@ from speedtest_logger.archive.read import logs as read_logs
 from speedtest_logger.archive.write import ingest
 from speedtest_logger.errors import DeliveryError
 from speedtest_logger.log import Log, rotated
-from speedtest_logger.node import log_delivery, measure, push
+from speedtest_logger.node import beside, log_delivery, measure, push
 from speedtest_logger.node.spool import Spool
 
 LIMITS = receive.Limits(free_mb=0, low_disk_mb=0, oldest_days=36_500)
@@ -44,7 +44,7 @@ def link(archive, monkeypatch):
             raise DeliveryError("the line was cut")
         return receipt
 
-    for module in (push, log_delivery):
+    for module in (push, beside):
         monkeypatch.setattr(module, "send", send)
     monkeypatch.setattr(time, "sleep", lambda _: None)
     return made
@@ -282,7 +282,7 @@ def test_lines_alone_fail_no_delivery(greeted, monkeypatch):
     def broken(*_):
         raise DeliveryError("no route")
 
-    monkeypatch.setattr(log_delivery, "send", broken)
+    monkeypatch.setattr(beside, "send", broken)
     write(greeted, 1)
     assert push.push(greeted, Log(greeted.log_file), force=True).waiting == 0
     assert not (greeted.state_dir / "state/push.json").exists()  # no rest: records will be tried at once

@@ -32,6 +32,12 @@ INPUTS = (
         ListOf(domains.PORT, most=100, unique=True),
     ),
     Input(
+        "speedtest_target_irtt_port",
+        0,
+        "irtt's server on this port (UDP; 2112 is its own), for nodes whose probes are irtt; 0 = none.",
+        Whole(0, 65_535),
+    ),
+    Input(
         "speedtest_target_stock_nginx_enabled",
         False,
         "false: the nginx that Debian's package starts on port 80 is stopped and disabled. true: it is yours "
