@@ -38,6 +38,7 @@ TERMS = (
         "slot", "a moment at which a node must measure: interval and offset in the UTC day", ("time slot", "timeslot")
     ),
     Term("engine", f"a program that measures: {', '.join(each.title or each.name for each in ENGINES.values())}"),
+    Term("probe", "a question that a node asks of a few targets every minute, beside the tests"),
     Term("chain", "the engines of a node in the order in which they are tried"),
     Term("record", "the outcome of one slot or one measurement by hand: one row", ("result record",)),
     Term("run_id", "identifies a record; made of node and slot, so that a slot cannot be counted twice"),

@@ -28,8 +28,8 @@ CACHED = {
 # The base image that a container image is built from, and what is installed in it: here no registry can be reached.
 CONTAINER_SUITE = "trixie"
 CONTAINER_CACHED = (
-    "python3 python3-venv openssh-client iperf3 speedtest-cli librespeed-cli irtt mtr-tiny iproute2 ca-certificates"
-    " tzdata"
+    "python3 python3-venv openssh-client iperf3 speedtest-cli librespeed-cli irtt mtr-tiny"
+    " iproute2 ca-certificates tzdata"
 )
 CONTAINER_SETUP = r"""
 set -eu

@@ -65,6 +65,31 @@ ENGINE = Acme()
     "lab/images.py": [("librespeed-cli make", "acme-tools "), ('iproute2 ca-certificates tzdata"', "acme-tools ")],
 }
 
+PROBE: Addition = {
+    f"{PACKAGE}/probes/catalogue.py": [
+        (
+            '    "traceroute": Known(',
+            '    "ntp": Known("a time server", domains.HOST_PORT, "ntp: time servers.", own_target="HOST"),\n',
+        )
+    ],
+    f"{PACKAGE}/probes/ntp.py": [
+        (
+            "",
+            '''"""ntp: a question (RFC 5905)."""
+from speedtest_logger.probes.contract import Answer
+
+
+class Ntp:
+    def run(self, job, means):
+        return Answer(1, [1.0])
+
+
+PROBE = Ntp()
+''',
+        )
+    ],
+}
+
 REASON: Addition = {
     f"{PACKAGE}/record.py": [('    "server_unreachable": ', '    "captive_portal": "a portal asked for a login",\n')],
     f"{PACKAGE}/engines/reasons.py": [('    ("server_busy", ', '    ("captive_portal", r"log in to the portal"),\n')],
@@ -128,6 +153,7 @@ def capability_gone(item, observed):
 ADDED = {
     "a setting of the node": SETTING,
     "an engine": ENGINE,
+    "a probe": PROBE,
     "a reason why a record is not ok": REASON,
     "a kind of thing that roles manage": KIND,
 }
@@ -152,8 +178,8 @@ L = "speedtest_logger_"
 groups = {"speedtest_nodes": ["a"], "speedtest_archive": ["a"]}
 def wrong(**values):
     return check.problems(Inventory({"a": {L + name: value for name, value in values.items()}}, groups))
-text = environment.logger_env(View("a", {L + "politeness": 7, L + "acme_servers": ["h:7"], L + "node_name": "a"},
-                                   ("speedtest_logger",)))
+text = environment.logger_env(View("a", {L + "politeness": 7, L + "acme_servers": ["h:7"], L + "node_name": "a",
+                                         L + "probes": ["ntp"], L + "ntp_targets": ["h:123"]}, ("speedtest_logger",)))
 open("logger.env", "w").write(text)
 read = config.load(env_file.read(Path("logger.env")))
 try:
@@ -171,6 +197,7 @@ print(json.dumps({
     "setting": [read.politeness, wrong(politeness=10)],
     "engine": [read.engine["acme"].program, read.engine["acme"].servers, wrong(engines=["acme"]),
                wrong(engines=["acme"], acme_servers=["localhost"]), wrong(engines=["fastcom"])],
+    "probe": [read.probe["ntp"].targets, wrong(probes=["ntp"]), wrong(probes=["npt"])],
     "package": [brings.name for brings in role.packages({"engines": ["acme"], "downloads": {}}).values()],
     "reason": [told, told in record.REASONS],
     "kind": [sorted(set(seen) - set(ANSWERS)), planning.plan(gone, seen)["absent_capabilities"],

@@ -129,6 +129,13 @@ def test_a_new_engine_reaches_the_node_is_checked_before_and_installed(copy):
     assert copy[1]["package"] == ["acme-tools"]
 
 
+def test_a_new_probe_reaches_the_node_and_is_checked_before(copy):
+    targets, unnamed, unknown = copy[1]["probe"]
+    assert targets == ["h:123"]
+    assert [line for line in unnamed if "speedtest_logger_ntp_targets" in line and "name HOST" in line]
+    assert [line for line in unknown if "http, irtt, ntp, traceroute" in line]
+
+
 def test_a_new_reason_is_given_and_taken(copy):
     assert copy[1]["reason"] == ["captive_portal", True]
 

@@ -15,7 +15,7 @@ VERBS = {verb for line in re.findall(r"^([a-z][a-z -]*):", MAKEFILE, re.MULTILIN
 LINT = MAKEFILE.partition("\nlint:")[2].partition("\n\n")[0]
 PLACE = re.compile(r"[\w.-]+/[\w./-]*|[\w-]+\.(?:py|md|toml|yml)")
 MADE = (".venv/",)  # by make
-PAGES = ["CONTRIBUTING.md", "docs/explanation/architecture.md"]
+PAGES = ["CONTRIBUTING.md", "docs/explanation/architecture.md", "docs/how-to/write-a-probe.md"]
 
 
 def text_of(page):
