@@ -229,7 +229,6 @@ def units(v: Values, n: Values, *, systemd: bool) -> list[Thing]:
             for name in ("speedtest-probe.service", "speedtest-probe.timer")
         ],
         unit("speedtest-probe.timer", when=probes),
-        *echo_requests(v, n),
         file(
             f"{UNIT_DIRECTORY}speedtest-stayawake.service",
             text(v, n, "etc/systemd/system/speedtest-stayawake.service"),
@@ -240,9 +239,14 @@ def units(v: Values, n: Values, *, systemd: bool) -> list[Thing]:
     ]
 
 
+def needs_icmp(v: Values) -> bool:
+    """Whether a probe sends echo requests."""
+    return any(PROBES[name].needs_icmp for name in v["probes"])
+
+
 def echo_requests(v: Values, n: Values) -> list[Thing]:
-    """What lets the account, and a container's, send them without any privilege."""
-    wanted = any(PROBES[name].needs_icmp for name in v["probes"])
+    """What lets a container send them, which can have no capability as its account; a unit has one."""
+    wanted = needs_icmp(v) and v["runtime"] == "compose"
     content = text(v, n, ECHO_REQUESTS.removeprefix("/"))
     return [
         file(ECHO_REQUESTS, content, when=wanted, restarts=["systemd-sysctl.service"]),
@@ -273,6 +277,7 @@ def containers(v: Values, n: Values, *, compose: bool) -> list[Thing]:
             when=compose,
         ),
         leftover(n["image_file"]),
+        *echo_requests(v, n),
     ]
 
 
@@ -360,6 +365,7 @@ def text(v: Values, n: Values, name: str) -> str:
             interval := schedule.parse_duration(v["push_interval"]), slots["offset_seconds"] % interval
         ).on_calendar(),
         "probe_seconds": every,
+        "probes_need_icmp": needs_icmp(v),
         "probe_calendar": schedule.Schedule(every, (slots["offset_seconds"] + every // 2) % every).on_calendar(),
         "timeout_seconds": int(v["measure_timeout_seconds"]) + int(v["busy_window_seconds"]) + 30,
     }

@@ -26,6 +26,7 @@ REASONS = {
     "program_missing": "no such program on the node",
     "program_failed": "the probe's program ended with an error of its own, or did not end in time",
 }
+BROKEN = ("program_missing", "program_failed")  # nothing was asked
 
 
 @dataclass

@@ -49,7 +49,7 @@ def examine(settings: Settings, environment: Mapping[str, str]) -> list[Finding]
     ]
     found = [check() for check in checks]
     found += [engine(settings, name, environment) for name in settings.engines]
-    return found + [probe(name, environment) for name in settings.probes]
+    return found + [probe(settings, name, environment) for name in settings.probes]
 
 
 def interface(settings: Settings) -> Finding:
@@ -193,13 +193,13 @@ def engine(settings: Settings, name: str, environment: Mapping[str, str]) -> Fin
     return Finding("ENGINE", True, f"{name} {version}")
 
 
-def probe(name: str, environment: Mapping[str, str]) -> Finding:
-    """The probe's program is there, and the account may send echo requests where the probe does."""
+def probe(settings: Settings, name: str, environment: Mapping[str, str]) -> Finding:
+    """The probe's program is there, and a container may send echo requests where the probe does; a unit may anyway."""
     known = PROBES[name]
     if known.program and not shutil.which(known.program, path=environment.get("PATH", os.defpath)):
         words = f"{name}: there is no program {known.program}: install Debian's package {known.package}"
         return Finding("PROGRAM_MISSING", False, words)
-    if known.needs_icmp:
+    if known.needs_icmp and settings.runtime == "compose":
         try:
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP).close()
         except OSError as error:

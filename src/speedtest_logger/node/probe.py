@@ -20,7 +20,7 @@ from speedtest_logger.node import network, probe_lock, process
 from speedtest_logger.node.config import Settings
 from speedtest_logger.node.probe_buffer import Buffer, Entry, result
 from speedtest_logger.node.spool import Spool
-from speedtest_logger.probe_result import ProbeResult
+from speedtest_logger.probe_result import BROKEN, ProbeResult
 from speedtest_logger.probes.catalogue import GATEWAY
 from speedtest_logger.probes.contract import Answer, Job, said
 from speedtest_logger.text import as_table
@@ -148,9 +148,9 @@ def _ask(entry: Entry, name: str, job: Job, line: Line) -> None:
     try:
         answer = probes.get(name).run(job, line)
     except ProbeError as error:
-        answer = Answer(1, reason=error.reason, message=said(error))
+        answer = Answer(int(error.reason not in BROKEN), reason=error.reason, message=said(error))
     except OSError as error:
-        answer = Answer(1, reason="program_failed", message=said(error.strerror or error))
+        answer = Answer(0, reason="program_failed", message=said(error.strerror or error))
     entry.answer, entry.until = answer, time.time()
 
 

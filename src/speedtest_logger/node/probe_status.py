@@ -14,12 +14,11 @@ from speedtest_logger.metrics import OF_PROBES, family, labels
 from speedtest_logger.node.config import Settings
 from speedtest_logger.node.probe_buffer import RESULT_SECONDS, STATE
 from speedtest_logger.node.spool import Spool
-from speedtest_logger.probe_result import ProbeResult, validate
+from speedtest_logger.probe_result import BROKEN, ProbeResult, validate
 from speedtest_logger.probes.catalogue import PROBES
 from speedtest_logger.record import unix_time
 
 OLD_SECONDS = 3 * RESULT_SECONDS  # or as many runs
-BROKEN = ("program_missing", "program_failed")
 
 
 def last_results(settings: Settings, spool: Spool) -> list[ProbeResult]:
@@ -66,7 +65,7 @@ def health(settings: Settings, results: Sequence[ProbeResult], now: float) -> st
         return "broken"
     if now - max(unix_time(result.finished_at) for result in results) > old(settings):
         return "waiting" if results[0].probe == "traceroute" else "silent"
-    if any(result.lost == result.sent for result in results):
+    if any(result.lost == result.sent > 0 for result in results):
         return "failing"
     return "lossy" if any(result.lost for result in results) else "ok"
 

@@ -1,7 +1,8 @@
 """ping: three echo requests (RFC 792, RFC 4443) from a datagram socket, which needs no privilege (icmp(7)).
 
-The kernel lets groups within net.ipv4.ping_group_range open such a socket, and gives it its own answers only. Debian's
-fping (5.1) hears no answer on such a socket, so that it would need a privilege.
+The kernel lets groups within net.ipv4.ping_group_range open such a socket, and gives it its own answers only. Where
+this group is none of them, a raw socket does, for a process that has CAP_NET_RAW, as a unit may. Debian's fping (5.1)
+hears no answer on a datagram socket, so that a container, which can have no capability, could not use it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 import socket
 import struct
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 
 from speedtest_logger.errors import ProbeError
 from speedtest_logger.probes.contract import Answer, Job, Means, reason_of, resolve, said, version_of
@@ -43,12 +44,14 @@ class Ping:
 
 
 def opened(family: int, means: Means) -> socket.socket:
-    """A socket for echo requests. Raises ProbeError where this account may have none, OSError for other failures."""
-    try:
-        return means.socket(family, socket.SOCK_DGRAM, ECHO[socket.AddressFamily(family)][2])
-    except PermissionError as error:
-        words = "this account may not send echo requests: its group is not within net.ipv4.ping_group_range"
-        raise ProbeError("program_failed", words) from error
+    """A socket for echo requests. Raises ProbeError where this process may have none, OSError for other failures."""
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_RAW):
+        with suppress(PermissionError):
+            return means.socket(family, kind, ECHO[socket.AddressFamily(family)][2])
+    words = (
+        "this process may not send echo requests: it has no CAP_NET_RAW, its group is not in net.ipv4.ping_group_range"
+    )
+    raise ProbeError("program_failed", words)
 
 
 def _ask(icmp: socket.socket, family: int, number: int, answer: Answer) -> None:
@@ -61,7 +64,7 @@ def _ask(icmp: socket.socket, family: int, number: int, answer: Answer) -> None:
         icmp.send(body if family == socket.AF_INET6 else with_checksum(body))
         while (left := began + WAIT_SECONDS - time.monotonic()) > 0:
             icmp.settimeout(left)
-            got = icmp.recv(2048)
+            got = without_header(icmp.recv(2048), family, icmp.type)
             if len(got) >= 16 and got[0] == reply and got[6:16] == struct.pack("!H", number) + token:
                 answer.times_ms.append((time.monotonic() - began) * 1000)
                 return
@@ -71,6 +74,13 @@ def _ask(icmp: socket.socket, family: int, number: int, answer: Answer) -> None:
         answer.reason, answer.message = reason_of(error), said(error.strerror or error)
         return
     answer.reason, answer.message = "no_answer", f"no answer within {WAIT_SECONDS:g} s"
+
+
+def without_header(packet: bytes, family: int, kind: int) -> bytes:
+    """The ICMP packet: on a raw socket that of IPv4 comes with the header of IP."""
+    if family == socket.AF_INET and kind == socket.SOCK_RAW and packet:
+        return packet[4 * (packet[0] & 0xF) :]
+    return packet
 
 
 def with_checksum(packet: bytes) -> bytes:

@@ -88,6 +88,18 @@ def test_ping_needs_a_group_that_may():
         ping.PROBE.run(Job("192.0.2.1"), Forbidden())
 
 
+def test_a_real_ping_of_this_machine_by_root_needs_no_group():
+    found = ping.PROBE.run(Job("127.0.0.1"), Real())
+    assert (found.sent, len(found.times_ms), found.reason) == (3, 3, None)
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_RAW])
+def test_the_header_of_a_raw_socket_is_passed_over(kind):
+    packet = b"\x46" + bytes(23) + b"icmp" if kind == socket.SOCK_RAW else b"icmp"
+    assert ping.without_header(packet, socket.AF_INET, kind) == b"icmp"
+    assert ping.without_header(b"icmp", socket.AF_INET6, kind) == b"icmp"
+
+
 def test_the_checksum_is_that_of_rfc_1071():
     packet = ping.with_checksum(bytes([8, 0, 0, 0, 0, 1, 0, 2]) + b"\xff\xff\x12\x34")
     assert sum(int.from_bytes(packet[at : at + 2], "big") for at in range(0, len(packet), 2)) % 0xFFFF == 0

@@ -43,7 +43,7 @@ class FakeSocket:
     """A socket whose peer gives, to each packet, what `answers` makes of it: packets, or an error."""
 
     def __init__(self, answers: Callable[[bytes], Iterable[bytes | OSError]]) -> None:
-        self.answers, self.waiting = answers, list[bytes | OSError]()
+        self.answers, self.waiting, self.type = answers, list[bytes | OSError](), socket.SOCK_DGRAM
 
     def close(self) -> None:
         """Nothing is left behind."""
