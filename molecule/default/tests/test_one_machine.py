@@ -7,10 +7,11 @@ import time
 from datetime import datetime, timezone
 from typing import Any
 
-from fleet import attempt, between_slots, coverage, on, playbook, query, wait_until
+from fleet import LAB, attempt, between_slots, coverage, lab, on, pause, playbook, query, wait_until
 from security import assert_sandboxed
 
 NODE = "homelab"
+EDGES = ("failed_from", "failed_until")
 
 
 def test_units_are_enabled_and_elapse_next_within_a_minute(host):
@@ -177,3 +178,44 @@ def test_pandas_reads_the_archive_as_it_lies():
     assert int(count) >= 2
     assert location == "home"
     assert "UTC" in kind
+
+
+def results(probe: str, target: str) -> list[dict[str, Any]]:
+    """What was written last of a probe and a target, whether the archive has it yet or not."""
+    state = json.loads(on(NODE, "cat /var/lib/speedtest-telemetry/state/probes.json 2>/dev/null || echo {}"))
+    return [row for row in state.get("results", []) if (row["probe"], row["target"]) == (probe, target)]
+
+
+def answers(probe: str, target: str) -> list[dict[str, Any]]:
+    """The answers of the last minutes, which wait in memory."""
+    lines = on(NODE, "cat /run/speedtest-telemetry/probes.jsonl 2>/dev/null || true").splitlines()
+    rows = [json.loads(line) for line in lines]
+    return [row["answer"] for row in rows if (row.get("probe"), row.get("target")) == (probe, target)]
+
+
+def test_probes_answer_without_any_privilege_but_echo_requests():
+    wanted = [("ping", "gateway"), ("http", "http://127.0.0.1:8989/getIP"), ("irtt", "127.0.0.1")]
+    for probe, target in wanted:
+        wait_until(f"{probe} of {target} answers", lambda of=(probe, target): answers(*of), 120, NODE)
+        found = answers(probe, target)[-1]
+        assert (found["reason"], len(found["times_ms"])) == (None, found["sent"]), found
+    assert on(NODE, "systemctl show --property AmbientCapabilities speedtest-probe").strip().endswith("cap_net_raw")
+    assert on(NODE, "stat --format %U /run/speedtest-telemetry/probes.jsonl").strip() == "speedtest"
+    assert "inactive" in attempt(NODE, "systemctl is-active irtt.service").stdout  # the package's own
+
+
+def test_a_cut_line_fails_to_the_minute_and_its_way_is_traced():
+    lab("cut", LAB, NODE)
+    began = time.time()
+    pause(130)  # two runs at least
+    lab("restore", LAB, NODE)
+    ended = time.time()
+    wait_until("results of the outage", lambda: [row for row in results("ping", "gateway") if row["lost"]], 330, NODE)
+    row = next(row for row in results("ping", "gateway") if row["lost"])
+    moments = [datetime.fromisoformat(row[name].replace("Z", "+00:00")).timestamp() for name in EDGES]
+    assert began <= moments[0] <= began + 65
+    assert ended - 65 <= moments[1] <= ended + 5
+    assert next(row for row in results("ping", "127.0.0.1"))["lost"] == 0
+    traced = results("traceroute", "gateway")
+    assert [row["runs"] for row in traced] == [1]
+    assert traced[0]["reason"] in ("no_route", "no_answer")

@@ -47,7 +47,15 @@ RUNTIMES = ("systemd", "compose")
 SHARES = [{"location": "home", "sha256": "1" * 64, "expires": date(2027, 1, 31)}]
 NAME = "speed.example.org"
 WATCHED = {"server": True, "exporter": True, "monitors": [], "nodes": [], "dashboard": ""}
-STOCK = ("nginx", "caddy", "prometheus", "prometheus-alertmanager", "prometheus-node-exporter")  # of packages
+STOCK = (
+    "nginx",
+    "caddy",
+    "prometheus",
+    "prometheus-alertmanager",
+    "prometheus-node-exporter",
+    "irtt",
+    "systemd-sysctl",
+)  # of packages
 OWN = {
     ("ingest_interval", "speedtest_archive"),
     ("workbench_port", "speedtest_dashboard"),
@@ -85,7 +93,8 @@ VARIANTS = {
     "speedtest_logger": [
         {"runtime": runtime, "stayawake_enabled": awake, "image_source": source, "image": "example.org/logger@sha256:0"}
         for runtime, awake, source in itertools.product(("systemd", "compose"), (True, False), ("build", "pull"))
-    ],
+    ]
+    + [{"runtime": runtime, "probes": ["ping", "irtt", "traceroute"]} for runtime in ("systemd", "compose")],
     "speedtest_archive": [
         {},
         {"backup_repository": "/mnt/usb/restic", "backup_password": "x"},
@@ -104,7 +113,8 @@ VARIANTS = {
         {"fleet": {"server": False, "exporter": True, "monitors": ["192.0.2.1"]}},
     ],
     "speedtest_target": [
-        {"librespeed_port": port, "iperf3_ports": ports} for port, ports in itertools.product((0, 8989), ([], [5201]))
+        {"librespeed_port": port, "iperf3_ports": ports, "irtt_port": 2112 * bool(ports)}
+        for port, ports in itertools.product((0, 8989), ([], [5201]))
     ],
 }
 CASES = [(role, variant) for role, variants in VARIANTS.items() for variant in variants]
@@ -156,6 +166,58 @@ def test_a_change_of_runtime_takes_off_what_only_the_other_one_has(here):
     assert [item["name"] for item in systemd["absent_projects"]] == ["speedtest"]
     assert systemd["absent_images"] == ["speedtest-logger"]
     assert "absent_images" not in compose
+
+
+PROBE_UNITS = {f"/etc/systemd/system/speedtest-probe.{kind}" for kind in ("service", "timer")}
+ECHO_REQUESTS = "/etc/sysctl.d/60-speedtest-probes.conf"
+
+
+def test_probes_bring_units_programs_and_one_right_and_take_them_off_again(here):
+    off = wanted("speedtest_logger", here).desired
+    files = {
+        item["path"]: item["content"] for item in wanted("speedtest_logger", here, probes=["dns"]).desired["files"]
+    }
+    assert paths_of(off) & (PROBE_UNITS | {ECHO_REQUESTS}) == set()
+    assert all(is_gone(path, off) for path in (*PROBE_UNITS, ECHO_REQUESTS))
+    assert set(files) >= PROBE_UNITS
+    assert "CAP_NET_RAW" not in files["/etc/systemd/system/speedtest-probe.service"]
+    on = wanted("speedtest_logger", here, probes=["ping", "irtt", "traceroute"]).desired
+    unit = next(item["content"] for item in on["files"] if item["path"].endswith("speedtest-probe.service"))
+    assert unit.rindex("CapabilityBoundingSet=CAP_NET_RAW") > unit.index("CapabilityBoundingSet=\n")
+    assert {"irtt", "mtr-tiny"} <= set(on["packages"])
+    assert {"irtt", "mtr-tiny"} & set(off["packages"]) == set()
+    assert ECHO_REQUESTS not in paths_of(on)
+
+
+def test_a_container_s_probes_need_the_kernel_s_leave_and_nothing_else_on_the_host(here):
+    on = wanted("speedtest_logger", here, runtime="compose", probes=["ping"]).desired
+    assert ECHO_REQUESTS in paths_of(on)
+    assert paths_of(on) & PROBE_UNITS == set()
+    assert "irtt" not in on["packages"]
+    quiet = wanted("speedtest_logger", here, runtime="compose", probes=["dns"]).desired
+    assert is_gone(ECHO_REQUESTS, quiet)
+
+
+def test_probes_run_as_far_from_the_slots_as_they_can(here):
+    slots = {"interval_seconds": 300, "offset_seconds": 97, "on_calendar": ["*:1/5:37"]}
+    on = wanted("speedtest_logger", here, probes=["dns"], slots=slots).desired
+    timer = next(item["content"] for item in on["files"] if item["path"].endswith("speedtest-probe.timer"))
+    assert "OnCalendar=*-*-* *:*:07 UTC" in timer
+
+
+@pytest.mark.parametrize(
+    ("probes", "words"),
+    [
+        ("http", "speedtest_logger_http_targets: seen ; speedtest_logger_probes names http"),
+        ("irtt", "name HOST or HOST:PORT"),
+        ("traceroute", "name ping too"),
+    ],
+)
+def test_probes_that_can_ask_nothing_are_refused(here, probes, words):
+    observed = {"links": {}, "paths": {}, "texts": {}, "os": {"id": "debian", "version_id": "13"}}
+    refused = wanted("speedtest_logger", here, probes=[probes]).found(observed)["refusals"]
+    assert any(words in each for each in refused)
+    assert wanted("speedtest_logger", here, probes=["ping", "dns"]).found(observed)["refusals"] == []
 
 
 COMPOSE = "/etc/speedtest-dashboard/compose.yml"
