@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import time
+from typing import Any
 
 from containers import CONTAINER, health, inspect
 from fleet import (
@@ -202,3 +203,16 @@ def test_after_a_reboot_it_comes_back_by_itself():
     wait_until("another slot is archived", lambda: slots() > before, 150, NODE)
     twice = query("SELECT run_id FROM records GROUP BY run_id HAVING count(*) > 1", HUB)
     assert twice == []
+
+
+def test_probes_run_in_the_container_without_any_capability():
+    def answers(probe: str, target: str) -> list[dict[str, Any]]:
+        lines = on(NODE, f"{INSIDE} cat /run/speedtest-telemetry/probes.jsonl", check=False).splitlines()
+        rows = [json.loads(line) for line in lines if line.startswith("{")]
+        return [row["answer"] for row in rows if (row.get("probe"), row.get("target")) == (probe, target)]
+
+    for probe, target in (("ping", "gateway"), ("ping", HUB), ("http", f"http://{HUB}:8989/getIP"), ("irtt", HUB)):
+        wait_until(f"{probe} of {target} answers", lambda of=(probe, target): answers(*of), 180, NODE)
+        found = answers(probe, target)[-1]
+        assert (found["reason"], len(found["times_ms"])) == (None, found["sent"]), found
+    assert on(NODE, "cat /proc/sys/net/ipv4/ping_group_range").split() == ["0", "2147483647"]
