@@ -88,6 +88,7 @@ benchmark: .venv-benchmark/complete .venv/complete peers ## ratios against named
 	$(PYTHON) benchmarks/archive_receive.py
 	$(PYTHON) benchmarks/dashboard.py
 	$(PYTHON) benchmarks/alerts.py
+	$(PYTHON) benchmarks/database.py
 
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/speedtest_logger/__init__.py)
 PLATFORM ?= linux/$(shell uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')
@@ -113,8 +114,8 @@ workbench: .venv-workbench/complete ## test the workbench, which needs Streamlit
 	PYTHONPATH=src:tests:. .venv-workbench/bin/python tests/workbench.py
 
 lock: .venv/complete ## compile requirements/*.txt from pyproject.toml
-	for set in "archive --extra archive --extra alerts" "dashboard --extra dashboard" "workbench --extra workbench" "control --group control" "benchmark --group benchmark" \
-	  "dev --group control --group dev --extra archive --extra alerts --extra dashboard"; do read -r name what <<<"$$set"; \
+	for set in "archive --extra archive --extra alerts" "dashboard --extra dashboard" "database --extra database" "workbench --extra workbench" "control --group control" "benchmark --group benchmark" \
+	  "dev --group control --group dev --extra archive --extra alerts --extra dashboard --extra database"; do read -r name what <<<"$$set"; \
 	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $$what \
 	    pyproject.toml --output-file requirements/$$name.txt || exit 1; done
 
@@ -125,9 +126,9 @@ clean: ## remove environments and what was built
 TEST_PROGRAMS := iperf3:iperf3 speedtest-cli:speedtest-cli ssh:openssh-client systemd-analyze:systemd gpg:gnupg restic:restic \
   Rscript:r-base-core chromium-headless-shell:chromium-headless-shell caddy:caddy
 PEERS := /usr/sbin/sshd:openssh-server psql:postgresql npm:npm chromium-headless-shell:chromium-headless-shell
-.PHONY: tools peers prometheus promtool amtool
+.PHONY: tools peers prometheus promtool amtool postgresql
 tools: PROGRAMS = $(TEST_PROGRAMS)
-tools: prometheus promtool amtool
+tools: prometheus promtool amtool postgresql
 peers: PROGRAMS = $(PEERS)
 tools peers:
 	@missing=(); for pair in $(PROGRAMS); do command -v "$${pair%%:*}" >/dev/null || missing+=("$${pair##*:}"); done; \
@@ -142,6 +143,12 @@ prometheus promtool amtool:
 	@command -v $@ >/dev/null || { echo "installing $@"; folder=$$(mktemp -d) && cd $$folder && apt-get -qq update && \
 	  for package in $(PACKAGES); do apt-get -qq -o APT::Sandbox::User=root download $$package 2>/dev/null && break; done; \
 	  dpkg --fsys-tarfile *.deb | tar --extract ./usr/bin/$@ && install usr/bin/$@ /usr/local/bin/ && rm -r $$folder; }
+
+# the server's programs, without the server that its package makes and starts
+postgresql:
+	@compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || { echo "installing $@"; apt-get -qq update && \
+	  mkdir -p /etc/postgresql-common && echo 'create_main_cluster = false' >>/etc/postgresql-common/createcluster.conf && \
+	  DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends -o DPkg::Options::=--force-confold install $@ >/dev/null; }
 
 # Debian splits what `python3 -m venv` needs into a package of its own
 .PHONY: ensurepip

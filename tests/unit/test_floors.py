@@ -39,6 +39,7 @@ ROOMS: dict[str, set[str]] = {
     "dashboard": READ | {"archive.report"},
     "workbench": READ | {"archive"},
     "alerts": READ,
+    "sinks": READ,
     "inventory": GROUND
     | {
         "engines",

@@ -1,0 +1,95 @@
+"""The PostgreSQL sink against bare COPY of the same rows into the same table, and ingest with the server dead.
+
+Usage: python benchmarks/database.py [NODES [DAYS]]   (default 20 nodes and 90 days: 518,400 records)
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psycopg
+from fleet_data import node_table
+
+from speedtest_logger.archive.format.layout import Layout
+from speedtest_logger.archive.write import store
+from speedtest_logger.sinks import postgresql, rows, settings
+from speedtest_logger.sinks.connection import connected
+from tests.postgresql import Server, versions
+
+TURNS = 3
+FOREVER = 1 << 32
+DAY_SLOTS = 288
+NAMES = ", ".join(rows.NAMES)
+
+
+def fill(layout: Layout, nodes: int, days: int) -> None:
+    layout.prepare()
+    with store.single_writer(layout, "the benchmark"):
+        for number in range(nodes):
+            store.commit(layout, "ingest", node_table(number, 0, days * DAY_SLOTS))
+
+
+def bare(pieces: list[bytes], into: str) -> float:
+    """Seconds of COPY alone: text that is ready, into tables that are, in one transaction a month as the sink does."""
+    with psycopg.connect(into, autocommit=True) as connection:
+        connection.execute("TRUNCATE speedtest.records")
+        began = time.perf_counter()
+        with connection.transaction():
+            for piece in pieces:
+                with connection.cursor().copy(f"COPY speedtest.records ({NAMES}) FROM STDIN (FORMAT csv)") as stream:
+                    stream.write(piece)
+        return time.perf_counter() - began
+
+
+def sync(layout: Layout, conninfo: str, *, rebuild: bool = False, only_records: bool = False) -> float:
+    """Seconds of a sync; `only_records` leaves the rollups out."""
+    made = rows.rollups
+    rows.rollups = (lambda _: {}) if only_records else made
+    try:
+        with connected(settings.Settings(conninfo)) as session:
+            began = time.perf_counter()
+            postgresql.Sink(layout, session).sync(rebuild=rebuild)
+            return time.perf_counter() - began
+    finally:
+        rows.rollups = made
+
+
+def main() -> None:
+    nodes, days = (int(word) for word in [*sys.argv[1:3], *("20", "90")[len(sys.argv) - 1 :]])
+    with tempfile.TemporaryDirectory() as place:
+        layout = Layout(Path(place) / "archive")
+        fill(layout, nodes, days)
+        version, programs = next(iter(versions().items()))
+        server = Server(programs).make()
+        try:
+            against_copy(layout, server, version, nodes * days * DAY_SLOTS)
+        finally:
+            server.remove()
+        shutil.rmtree(layout.root)
+
+
+def against_copy(layout: Layout, server: Server, version: str, count: int) -> None:
+    into = server.database("sink")
+    sync(layout, into)
+    files = layout.month_files()
+    places = sorted({file.parts[-4].partition("=")[2] for file in files})
+    tables = [postgresql.records_of(layout, place, 0, FOREVER) for place in places]
+    pieces = rows.Copy.of(rows.of_records(tables)).pieces
+    took = {"bare COPY": [], "records": [], "all": []}
+    for _ in range(TURNS):
+        took["bare COPY"].append(bare(pieces, into))
+        took["records"].append(sync(layout, server.database("filled"), only_records=True))
+        took["all"].append(sync(layout, server.database("filled")))
+    best = {name: statistics.median(of) for name, of in took.items()}
+    print(f"PostgreSQL {version}, {count:,} records of {len(files)} months")
+    for name, seconds in best.items():
+        print(f"  {name}: {seconds:.2f} s, {count / seconds:,.0f} records/s, {best['bare COPY'] / seconds:.2f} x")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,423 @@
+"""The PostgreSQL sink on real servers: whatever ended a sync, it holds what the archive holds."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from datetime import datetime, timezone
+
+import psycopg
+import pytest
+from builders import DAY, FIRST, by_hand, put, slot, stored
+from postgresql import Server, versions
+
+from speedtest_logger import registry
+from speedtest_logger.archive.care import prune, repair
+from speedtest_logger.archive.format.layout import Layout
+from speedtest_logger.archive.read import coverage as coverage_
+from speedtest_logger.archive.read.dataset import Archive
+from speedtest_logger.archive.read.local_time import Zone
+from speedtest_logger.archive.read.rollup import Rollups
+from speedtest_logger.errors import DeliveryError, UsageError
+from speedtest_logger.record import COLUMNS, utc_text
+from speedtest_logger.sinks import connection, postgresql, rows, tables
+from speedtest_logger.sinks.connection import connected
+from speedtest_logger.sinks.settings import READER, Settings
+
+JANUARY = "location=home/year=2026/month=01/speedtest.parquet"
+
+
+@pytest.fixture(scope="module", params=sorted(versions()))
+def server(request):
+    made = Server(versions()[request.param]).make()
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def layout(tmp_path):
+    made = Layout(tmp_path / "archive")
+    made.prepare()
+    return made
+
+
+@pytest.fixture
+def into(server):
+    return server.database("speedtest")
+
+
+def sync(layout, into, *, rebuild=False, **settings):
+    with connected(Settings(into, **settings)) as session:
+        return postgresql.Sink(layout, session).sync(rebuild=rebuild)
+
+
+def ask(into, sql):
+    with psycopg.connect(into, options="-c TimeZone=UTC") as connection:
+        return connection.execute(sql).fetchall()
+
+
+def held(into):
+    """What the database holds, as `stored` has it of the archive."""
+    found = ask(into, "SELECT node, run_id::text, location, started_at FROM speedtest.records")
+    return sorted((node, run, place, utc_text(at.timestamp())) for node, run, place, at in found)
+
+
+def partitions(into):
+    found = ask(into, "SELECT relname FROM pg_class WHERE relname ~ '^records_[0-9_]{7}$' ORDER BY 1")
+    return [name for (name,) in found]
+
+
+def same(layout, into):
+    """Whether the database has all that the archive has, and the rollups of just that."""
+    assert held(into) == stored(layout)
+    records = rows.of_records(
+        [postgresql.records_of(layout, place, 0, 1 << 32) for place in Archive(layout).locations()]
+    )
+    for name, table in rows.rollups(records).items():
+        names = ", ".join(table.column_names)
+        found = ask(into, f"SELECT {names} FROM speedtest.{name} ORDER BY 2, 1, 3")
+        assert found == [tuple(row.values()) for row in table.to_pylist()], name
+
+
+def fill(layout, days=3, nodes=("attic", "shed")):
+    for node in nodes:
+        put(layout, *(slot(node, FIRST + hour * 3600, latency_ms=hour + 0.25) for hour in range(0, 24 * days, 5)))
+
+
+def test_every_column_of_every_record_is_as_the_archive_has_it(layout, into):
+    odd = 'a "word", a\nline, \\N, \t and é'
+    put(
+        layout,
+        slot("attic", FIRST, message="", server_name=odd, latency_ms=0.1 + 0.2, bytes_sent=2**53 - 1, ip_family=6),
+        by_hand("attic", 7, FIRST + 60, "garden", download_bps=1e-300, packet_loss_pct=0.0),
+        slot("shed", FIRST + 40 * DAY, status="failed", reason="engine_timeout", download_bps=None, upload_bps=None),
+    )
+    assert sync(layout, into).records == 3
+    names = ", ".join(COLUMNS)
+    found = {str(row[1]): row for row in ask(into, f"SELECT {names} FROM speedtest.records")}
+    wanted = Archive(layout).query(f"SELECT {names} FROM records").to_pylist()
+    assert len(wanted) == len(found) == 3
+    for row in wanted:
+        assert [str(v) if name == "run_id" else v for name, v in zip(COLUMNS, found[row["run_id"]], strict=True)] == [
+            *row.values()
+        ]
+    kinds = dict(
+        ask(
+            into,
+            "SELECT column_name, data_type FROM information_schema.columns "
+            "WHERE table_schema = 'speedtest' AND table_name = 'records'",
+        )
+    )
+    words = {"int": "bigint", "float": "double precision", "time": "timestamp with time zone", "uuid": "uuid"}
+    assert kinds == {name: words.get(kind, "text") for name, kind in COLUMNS.items()}
+    assert partitions(into) == ["records_2026_01", "records_2026_02"]
+
+
+def test_what_comes_after_follows_and_nothing_is_written_twice(layout, into):
+    fill(layout)
+    assert sync(layout, into).months == 1
+    same(layout, into)
+    untouched = ask(into, "SELECT node, run_id, xmin::text FROM speedtest.records ORDER BY 1, 2")
+    put(layout, slot("attic", FIRST + 1800), slot("attic", FIRST + 35 * DAY))
+    outcome = sync(layout, into)
+    assert outcome.months == 2
+    same(layout, into)
+    later = set(ask(into, "SELECT node, run_id, xmin::text FROM speedtest.records"))
+    assert len(later) == len(untouched) + 2
+    assert set(untouched) < later
+    assert sync(layout, into).records == 0
+
+
+def test_a_month_that_was_pruned_restored_or_accepted_follows(layout, into, tmp_path):
+    fill(layout, days=40)
+    sync(layout, into)
+    assert partitions(into) == ["records_2026_01", "records_2026_02"]
+    good = tmp_path / "good.parquet"
+    good.write_bytes((layout.archive / JANUARY).read_bytes())
+    prune.prune(layout, time.time(), (time.time() - FIRST) - 40 * DAY, None)
+    assert [layout.name(file) for file in layout.month_files()] == [JANUARY.replace("=01", "=02")]
+    sync(layout, into)
+    assert partitions(into) == ["records_2026_02"]
+    same(layout, into)
+    put(layout, slot("attic", FIRST + 60))
+    sync(layout, into)
+    (layout.archive / JANUARY).unlink()
+    repair.put_back(layout, JANUARY, good)
+    sync(layout, into)
+    assert len(held(into)) > 100
+    same(layout, into)
+    (layout.archive / JANUARY).unlink()
+    repair.accept(layout, JANUARY, "the disk took it")
+    sync(layout, into)
+    same(layout, into)
+    assert partitions(into) == ["records_2026_02"]
+
+
+def test_a_record_of_the_same_run_that_became_another_one_is_replaced(layout, into):
+    fill(layout)
+    sync(layout, into)
+    ask_nothing(into, "UPDATE speedtest.records SET message = 'by hand' WHERE started_at < '2026-01-02'")
+    ask_nothing(into, "DELETE FROM speedtest.records WHERE node = 'shed' AND started_at < '2026-01-02'")
+    put(layout, slot("attic", FIRST + 1800))  # the day is looked at again
+    sync(layout, into)
+    assert ask(into, "SELECT count(*) FROM speedtest.records WHERE message IS NOT NULL") == [(0,)]
+    same(layout, into)
+
+
+def ask_nothing(into, sql):
+    with psycopg.connect(into, autocommit=True) as connection:
+        connection.execute(sql)
+
+
+def test_rollups_are_those_of_the_archive(layout, into, tmp_path):
+    fill(layout, days=5)
+    sync(layout, into)
+    made = Rollups(layout, tmp_path / "rollups.duckdb", Zone.named("UTC"))
+    names = ["node", "location", *(name for name, _ in rows.BAND_KINDS)]
+    for table in ("hour", "day"):
+        wanted = made.rows(f"SELECT {', '.join(names)}, start FROM {table} ORDER BY node, location, start")
+        found = ask(
+            into,
+            f"SELECT {', '.join(names)}, extract(epoch FROM start)::bigint "
+            f"FROM speedtest.rollup_{table} ORDER BY node, location, start",
+        )
+        assert len(found) > 10
+        assert found == [tuple(row.values()) for row in wanted]
+    made.close()
+
+
+def test_latest_and_coverage_are_those_of_the_archive(layout, into):
+    now = int(time.time()) // 600 * 600
+    begin = now - 3 * DAY
+    slots = [at for at in range(begin, now, 600) if at % 7000 > 900]
+    put(layout, *(slot("attic", at, **outcome(number)) for number, at in enumerate(slots)))
+    put(layout, by_hand("attic", 3, now - 500), slot("shed", now - DAY))
+    (layout.root / "fleet").mkdir(exist_ok=True)
+    entry = {"interval_seconds": 600, "offset_seconds": 0, "location": "home"}
+    history = [
+        {**entry, "valid_from": utc_text(begin + 5000.5), "valid_to": utc_text(begin + DAY)},
+        {**entry, "interval_seconds": 1200, "valid_from": utc_text(begin + DAY), "valid_to": None},
+    ]
+    file = layout.root / registry.PLACES[0]
+    file.write_text(json.dumps({"nodes": {"attic": history, "shed": history[:1]}}))
+    sync(layout, into)
+    counts = ("expected", "ok", "partial", "failed", "skipped", "missed", "pending")
+    found = {
+        (node, str(day)): dict(zip(counts, numbers, strict=True))
+        for node, day, *numbers in ask(into, f"SELECT node, day, {', '.join(counts)} FROM speedtest.coverage_day")
+    }
+    wanted = {
+        (cover.node, cover.day): {"expected": cover.expected, **cover.outcomes}
+        for cover in coverage_.coverage(Archive(layout), begin - DAY, time.time(), by_day=True)
+        if cover.expected
+    }
+    assert len(wanted) >= 4
+    assert found == wanted
+    last = ask(into, "SELECT node, extract(epoch FROM started_at)::int FROM speedtest.latest ORDER BY 1")
+    assert last == [("attic", now - 499), ("shed", now - DAY + 1)]
+
+
+def outcome(number):
+    if number % 5:
+        return {}
+    return {"status": "failed", "reason": "engine_timeout", "download_bps": None, "upload_bps": None}
+
+
+STATEMENTS = ("execute", "executemany", "copy")
+
+
+def die_before(number: int) -> None:
+    """Kill -9 this process before its Nth word to the server, the pieces of a COPY included."""
+    done = 0
+
+    def counted(original):
+        def call(*arguments, **options):
+            nonlocal done
+            done += 1
+            if done == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return original(*arguments, **options)
+
+        return call
+
+    for owner, names in ((psycopg.Cursor, STATEMENTS), (psycopg.Copy, ("write", "__exit__"))):
+        for name in names:
+            setattr(owner, name, counted(getattr(owner, name)))
+
+
+def killed(layout, into, number):
+    """Sync in a process that dies at a word; whether it did."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            die_before(number)
+            sync(layout, into)
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+    status = os.waitpid(pid, 0)[1]
+    assert status in (0, signal.SIGKILL)
+    return status != 0
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["the first fill", "a later sync"])
+def test_killed_at_every_word_to_the_server_it_holds_each_record_once(layout, into, first):
+    fill(layout, days=2)
+    if not first:
+        sync(layout, into)
+        put(layout, slot("attic", FIRST + 1800), by_hand("shed", 9, FIRST + DAY))
+    put(layout, slot("attic", FIRST + 40 * DAY), slot("attic", FIRST + 70 * DAY))
+    number = 0
+    while killed(layout, into, number := number + 1):
+        between = held_if_any(into)
+        assert len(between) == len(set(between))
+        assert set(between) <= set(stored(layout))
+        if number % 9 == 0:  # the archive goes on meanwhile
+            put(layout, slot("shed", FIRST + 40 * DAY + number * 60), slot("attic", FIRST + number * 77))
+    assert number > 20
+    same(layout, into)
+    assert ask(into, "SELECT count(*) FROM speedtest.sink_month") == [(0,)]
+
+
+def held_if_any(into):
+    return held(into) if ask(into, "SELECT to_regclass('speedtest.records')")[0][0] else []
+
+
+def test_a_first_fill_goes_on_with_the_month_that_it_was_at(layout, into):
+    put(layout, *(slot("attic", FIRST + month * 31 * DAY) for month in range(6)))
+    with connected(Settings(into)) as session:
+        sink = postgresql.Sink(layout, session)
+        carried, original = [], sink._carry_out
+
+        def carry(month, *rest):
+            if len(carried) == 4:
+                raise DeliveryError("the cable was pulled")
+            original(month, *rest)
+            carried.append(month)
+
+        sink._carry_out = carry
+        with pytest.raises(DeliveryError, match="the cable was pulled"):
+            sink.sync()
+    put(layout, slot("attic", FIRST + 1800))  # one of those that are done
+    outcome = sync(layout, into)
+    assert outcome.months == 3
+    same(layout, into)
+
+
+def test_rebuild_has_the_same_and_another_archive_is_refused(layout, into, tmp_path):
+    fill(layout)
+    sync(layout, into)
+    before = ask(into, "SELECT * FROM speedtest.records ORDER BY node, started_at")
+    ask_nothing(into, "DELETE FROM speedtest.records WHERE node = 'attic'")
+    sync(layout, into, rebuild=True)
+    assert ask(into, "SELECT * FROM speedtest.records ORDER BY node, started_at") == before
+    other = Layout(tmp_path / "other")
+    other.prepare()
+    put(other, slot("barn", FIRST + DAY))
+    with pytest.raises(UsageError, match=r"the rows of another archive.*nothing was changed.*--rebuild` fills it anew"):
+        sync(other, into)
+    same(layout, into)
+    sync(other, into, rebuild=True)
+    same(other, into)
+
+
+def test_months_that_are_too_old_are_not_there_and_come_when_more_are_kept(layout, into):
+    this = datetime.now(timezone.utc).date().replace(day=1)
+    begins = [FIRST]
+    at = int(time.time())
+    put(layout, *(slot("attic", at - at % 60 - back * 31 * DAY) for back in range(4)), slot("attic", begins[0]))
+    sync(layout, into, keep_months=2)
+    assert len(partitions(into)) == 2
+    assert partitions(into)[-1] == f"records_{this:%Y_%m}"
+    sync(layout, into, keep_months=1)
+    assert partitions(into) == [f"records_{this:%Y_%m}"]
+    assert ask(into, "SELECT DISTINCT date_trunc('month', start)::date FROM speedtest.rollup_hour") == [(this,)]
+    sync(layout, into)
+    same(layout, into)
+
+
+def test_two_syncs_never_mix(layout, into):
+    fill(layout)
+    with connected(Settings(into)) as session:
+        session.take_lock()
+        with pytest.raises(DeliveryError, match="another sync is at work in this database"):
+            sync(layout, into)
+    sync(layout, into)
+    same(layout, into)
+
+
+def test_who_reads_cannot_write(layout, into, server):
+    ask_nothing(into, f"DO $$ BEGIN CREATE ROLE {READER} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
+    fill(layout)
+    sync(layout, into)
+    put(layout, slot("attic", FIRST + 40 * DAY))
+    sync(layout, into)  # a partition that came later is read through its table
+    reader = into.replace("user=postgres", f"user={READER}")
+    for name in ("records", "rollup_hour", "rollup_day", "latest", "coverage_day"):
+        ask(reader, f"SELECT count(*) FROM speedtest.{name}")
+    assert ask(reader, "SELECT count(*) FROM speedtest.records") == ask(into, "SELECT count(*) FROM speedtest.records")
+    for statement in (
+        "DELETE FROM speedtest.records",
+        "UPDATE speedtest.sink SET cursor = NULL",
+        "INSERT INTO speedtest.sink_month VALUES ('2026-01-01', 'x')",
+        "TRUNCATE speedtest.rollup_day",
+        "DROP TABLE speedtest.records_2026_01",
+        "CREATE TABLE speedtest.mine (a int)",
+    ):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            ask_nothing(reader, statement)
+
+
+def test_tables_of_a_later_version_are_left_alone(layout, into):
+    fill(layout)
+    sync(layout, into)
+    ask_nothing(into, "INSERT INTO speedtest.migration VALUES (999)")
+    with pytest.raises(DeliveryError, match="of version 999, this program knows up to"):
+        sync(layout, into)
+    assert held(into) == stored(layout)
+
+
+def test_migrations_are_numbered_without_a_gap():
+    assert sorted(tables.migrations()) == list(range(1, len(tables.migrations()) + 1))
+
+
+def test_a_server_that_stopped_answering_ends_the_sync_in_time(layout, into, server, monkeypatch):
+    monkeypatch.setattr(connection, "GRACE_SECONDS", 0.5)
+    fill(layout)
+    sync(layout, into)
+    put(layout, slot("attic", FIRST + 1800))
+    with connected(Settings(into, timeout=1)) as session:
+        children = [session.connection.info.backend_pid]
+        for pid in children:
+            os.kill(pid, signal.SIGSTOP)
+        resume = threading.Timer(15, os.kill, (children[0], signal.SIGCONT))
+        resume.start()
+        began = time.monotonic()
+        with pytest.raises(DeliveryError, match=r"the database has not answered for 1\.5 s"):
+            postgresql.Sink(layout, session).sync()
+        assert time.monotonic() - began < 10
+        os.kill(children[0], signal.SIGCONT)
+        resume.cancel()
+    sync(layout, into)
+    same(layout, into)
+
+
+def test_a_dead_server_is_named_and_a_slow_one_is_not_waited_for(layout, into, server, tmp_path):
+    fill(layout)
+    sync(layout, into)
+    put(layout, slot("attic", FIRST + 1800))
+    with psycopg.connect(into) as other:
+        other.execute("LOCK TABLE speedtest.records IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(DeliveryError, match=r"the database: canceling statement due to (lock|statement) timeout"):
+            sync(layout, into, timeout=1)
+    server.stop()
+    try:
+        with pytest.raises(DeliveryError, match=r"the database: connection .*No such file or directory"):
+            sync(layout, into)
+    finally:
+        server.start()
+    sync(layout, into)
+    same(layout, into)
