@@ -41,9 +41,10 @@ PROGRAMS = {
     "speedtest-receive": "speedtest_logger.archive.arrive.receive",
     "speedtest-archive": "speedtest_logger.archive.cli",
     "speedtest-alerts": "speedtest_logger.alerts.cli",
+    "speedtest-database": "speedtest_logger.sinks.cli",
     "speedtest-dashboard": "speedtest_logger.dashboard.cli",
 }
-WITH_PACKAGES = ("speedtest-archive", "speedtest-alerts")
+WITH_PACKAGES = ("speedtest-archive", "speedtest-alerts", "speedtest-database")
 # -S: what distributions add to Python's start is for others; these need it, for their packages
 LAUNCHER = """#!/usr/bin/python3 {options}
 import os

@@ -336,10 +336,3 @@ def _unix(day: date) -> int:
 
 def _bps(mbps: float | None) -> float | None:
     return None if mbps is None else mbps * 1e6
-
-
-def lag(layout: Layout, line: int) -> int:
-    """How many of the archive's changes are yet to be carried out, of a sink that got to a line."""
-    from speedtest_logger.archive.ledger import manifest
-
-    return max(0, manifest.head(layout).seq - line)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from psycopg import ProgrammingError
@@ -29,7 +29,10 @@ class Settings:
     conninfo: str = field(repr=False)
     timeout: int = TIMEOUT_SECONDS
     keep_months: int = 0
-    timescale: bool = False
+
+    def of_database(self, name: str) -> Settings:
+        """The same for another database of the server."""
+        return replace(self, conninfo=make_conninfo(self.conninfo, dbname=name))
 
     def parameter(self, name: str) -> str:
         """A parameter of the connection, such as dbname; empty where it is not given."""
@@ -41,9 +44,6 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
     wrong: list[str] = []
     timeout = _number(environment, "SPEEDTEST_DATABASE_TIMEOUT", TIMEOUT_SECONDS, (1, LONGEST_TIMEOUT), wrong)
     months = _number(environment, "SPEEDTEST_DATABASE_KEEP_MONTHS", 0, (0, MOST_MONTHS), wrong)
-    timescale = environment.get("SPEEDTEST_DATABASE_TIMESCALE") or "false"
-    if timescale not in ("true", "false"):
-        wrong.append(f"SPEEDTEST_DATABASE_TIMESCALE is {timescale!r:.20}: true or false is expected")
     try:
         conninfo = make_conninfo(_url(environment), **_parts(environment))
     except ProgrammingError:  # its text may have the password
@@ -51,7 +51,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
         wrong.append("DATABASE_URL is no address of a database: write postgresql://USER:PASSWORD@HOST:5432/NAME")
     if wrong:
         raise ConfigError(wrong)
-    return Settings(conninfo, timeout, months, timescale == "true")
+    return Settings(conninfo, timeout, months)
 
 
 def _url(environment: Mapping[str, str]) -> str:

@@ -14,11 +14,6 @@ from speedtest_logger.sinks.connection import Session
 from speedtest_logger.sinks.settings import READER
 
 SCHEMA = "speedtest"
-TABLES = ("records", "rollup_hour", "rollup_day")
-PARTITIONED = ") PARTITION BY RANGE (started_at);"
-HYPERTABLE = (
-    ");\nSELECT create_hypertable('speedtest.records', 'started_at', chunk_time_interval => interval '1 month');"
-)
 PARTITION = re.compile(r"records_(\d{4})_(\d\d)")
 
 
@@ -47,8 +42,7 @@ def migrate(session: Session) -> list[int]:
             )
         due = sorted(set(known) - done)
         for number in due:
-            text = known[number].replace(PARTITIONED, HYPERTABLE) if session.settings.timescale else known[number]
-            session.run(text)
+            session.run(known[number])
             session.run("INSERT INTO speedtest.migration (number) VALUES (%s)", number)
         if due:
             let_read(session)
@@ -78,8 +72,6 @@ def next_month(month: date) -> date:
 
 def make_partition(session: Session, month: date) -> None:
     """Have a place for the records of a month."""
-    if session.settings.timescale:
-        return
     session.run(
         sql.SQL(
             "CREATE TABLE IF NOT EXISTS speedtest.{} PARTITION OF speedtest.records FOR VALUES FROM ({}) TO ({})"
@@ -91,12 +83,9 @@ def drop_months(session: Session, months: Iterable[date]) -> None:
     """Remove all of some months."""
     for month in months:
         span = (_text(month), _text(next_month(month)))
-        if session.settings.timescale:
-            session.run("DELETE FROM speedtest.records WHERE started_at >= %s AND started_at < %s", *span)
-        else:
-            partition = _partition(month)
-            session.run(sql.SQL("ALTER TABLE speedtest.records DETACH PARTITION speedtest.{}").format(partition))
-            session.run(sql.SQL("DROP TABLE speedtest.{}").format(partition))
+        partition = _partition(month)
+        session.run(sql.SQL("ALTER TABLE speedtest.records DETACH PARTITION speedtest.{}").format(partition))
+        session.run(sql.SQL("DROP TABLE speedtest.{}").format(partition))
         for rollup in ("rollup_hour", "rollup_day"):
             table = sql.Identifier(SCHEMA, rollup)
             session.run(sql.SQL("DELETE FROM {} WHERE start >= %s AND start < %s").format(table), *span)
@@ -104,9 +93,6 @@ def drop_months(session: Session, months: Iterable[date]) -> None:
 
 def months(session: Session) -> list[date]:
     """The months that the database has a place for, in order."""
-    if session.settings.timescale:
-        found = session.run("SELECT DISTINCT date_trunc('month', start)::date FROM speedtest.rollup_day ORDER BY 1")
-        return [month for (month,) in found]
     return sorted(_partitions(session))
 
 

@@ -1,0 +1,54 @@
+"""What a server of one's own is made to have: the database, who writes it, who only reads it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import LiteralString
+
+from psycopg import sql
+
+from speedtest_logger.errors import ConfigError
+from speedtest_logger.sinks.connection import Session
+from speedtest_logger.sinks.settings import DATABASE, READER, WRITER
+
+CREDENTIAL = "reader_password"
+FEWEST_CHARACTERS = 12
+
+
+def reader_password() -> str:
+    """The reader's password, which systemd hands over; empty where there is to be no reader."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    file = Path(folder) / CREDENTIAL if folder else None
+    password = file.read_text(encoding="utf-8").strip() if file and file.is_file() else ""
+    if password and len(password) < FEWEST_CHARACTERS:
+        raise ConfigError([f"the reader's password has fewer than {FEWEST_CHARACTERS} characters"])
+    return password
+
+
+def prepare(session: Session, password: str) -> None:
+    """Have database and roles as they should be; the session is the server's owner's. It may be done again at any time.
+
+    The writer owns the database, and makes the scratch database in which dumps are proved. The reader may log in
+    where there is a password.
+    """
+    session.run("SET password_encryption = 'scram-sha-256'")
+    _have_role(session, WRITER, "LOGIN CREATEDB PASSWORD NULL")
+    _have_role(session, READER, "LOGIN" if password else "NOLOGIN PASSWORD NULL")
+    if password:
+        reader, secret = sql.Identifier(READER), sql.Literal(password)
+        session.run(sql.SQL("ALTER ROLE {} PASSWORD {}").format(reader, secret))
+    if not session.run("SELECT 1 FROM pg_database WHERE datname = %s", DATABASE):
+        names = {"name": sql.Identifier(DATABASE), "owner": sql.Identifier(WRITER)}
+        session.run(sql.SQL("CREATE DATABASE {name} OWNER {owner} TEMPLATE template0").format(**names))
+    session.run(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(DATABASE)))
+    both = {"name": sql.Identifier(DATABASE), "reader": sql.Identifier(READER)}
+    session.run(sql.SQL("GRANT CONNECT ON DATABASE {name} TO {reader}").format(**both))
+
+
+def _have_role(session: Session, name: str, attributes: LiteralString) -> None:
+    role = sql.Identifier(name)
+    if not session.run("SELECT 1 FROM pg_roles WHERE rolname = %s", name):
+        session.run(sql.SQL("CREATE ROLE {}").format(role))
+    bounds = "NOSUPERUSER NOREPLICATION NOCREATEROLE " if name == WRITER else "NOSUPERUSER NOREPLICATION NOCREATEDB "
+    session.run(sql.SQL("ALTER ROLE {} ").format(role) + sql.SQL(bounds) + sql.SQL(attributes))
