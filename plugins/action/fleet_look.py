@@ -28,6 +28,7 @@ from plugins.desired import (
     docker_host,
     speedtest_archive,
     speedtest_dashboard,
+    speedtest_database,
     speedtest_front,
     speedtest_logger,
     speedtest_monitoring,
@@ -40,12 +41,22 @@ from plugins.filter.monitoring import monitoring_fleet, monitoring_hosts
 from plugins.hostvars import whole
 from plugins.remote import source_of, with_arguments
 from speedtest_logger.inventory import roles, systems
-from speedtest_logger.inventory.found import ARCHIVE, DASHBOARD, FRONT, MONITORING, NODES, TARGETS, default_node_name
+from speedtest_logger.inventory.found import (
+    ARCHIVE,
+    DASHBOARD,
+    DATABASE,
+    FRONT,
+    MONITORING,
+    NODES,
+    TARGETS,
+    default_node_name,
+)
 
 SECONDS = 60
 USES = {
     ARCHIVE: systems.ARCHIVE,
     DASHBOARD: systems.ARCHIVE,
+    DATABASE: systems.ARCHIVE,
     FRONT: systems.ARCHIVE,
     TARGETS: systems.TARGET,
     NODES: systems.NODE,
@@ -55,6 +66,7 @@ USES = {
 OWN = {
     ARCHIVE: speedtest_archive.ROLE,
     DASHBOARD: speedtest_dashboard.ROLE,
+    DATABASE: speedtest_database.ROLE,
     FRONT: speedtest_front.ROLE,
     TARGETS: speedtest_target.ROLE,
 }

@@ -19,6 +19,7 @@ ROLES = (
     "docker_host",
     "speedtest_archive",
     "speedtest_dashboard",
+    "speedtest_database",
     "speedtest_front",
     "speedtest_monitoring",
     "speedtest_target",

@@ -46,6 +46,7 @@ WELL = "all is well: every node measures and delivers, and nothing differs from 
 ROLES = {
     "speedtest_archive": "archive",
     "speedtest_dashboard": "dashboard",
+    "speedtest_database": "database",
     "speedtest_front": "front",
     "speedtest_monitoring": "monitoring",
     "speedtest_targets": "target",
@@ -260,6 +261,25 @@ def dashboard_cell(host: str, variables: Any, seen: dict[str, Any], problems: li
     return f"{address} {said}"
 
 
+def database_cell(host: str, variables: Any, seen: dict[str, Any], problems: list[str], now: float) -> str:
+    """When the database last was what the archive is, or that it does not follow."""
+    name = "speedtest_database_state"
+    if variables.get(name, roles.known()[name].default) == "absent":
+        return "absent"
+    if seen["plan"].get("units"):
+        return "NOT RUNNING"
+    said = program(seen, "/usr/local/bin/speedtest-database")
+    for what, since, why in (
+        ("the database does not follow the archive", "failing_since", "why"),
+        ("the database cannot be dumped", "dump_failing_since", "dump_why"),
+    ):
+        if said.get(since):
+            problems.append(f"{host}: {what} since {str(said[since])[:16]}: {said.get(why)}")
+    if not said.get("synced"):
+        return "empty"
+    return f"{said.get('lag')} behind" if said.get("lag") else f"synced {ago(said['synced'], now)}"
+
+
 def front_cell(variables: Any, seen: dict[str, Any]) -> str:
     """Under which name the front answers, or that it does not run."""
     known = roles.known()
@@ -330,6 +350,8 @@ def fleet_status(
             rows.append({**row, "status": "ok", "drift": drift_cell(host, seen, problems)})
             if group == "speedtest_dashboard":
                 rows[-1]["status"] = dashboard_cell(host, hostvars[host], seen, problems)
+            if group == "speedtest_database":
+                rows[-1]["status"] = database_cell(host, hostvars[host], seen, problems, now)
             if group == "speedtest_front":
                 rows[-1]["status"] = front_cell(hostvars[host], seen)
             if group == "speedtest_monitoring":

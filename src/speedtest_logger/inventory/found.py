@@ -15,10 +15,12 @@ SHOWN_VALUE = 80
 CREDENTIALS = re.compile(r"(?<=//)[^/@\s'\"]+@")
 NODES, ARCHIVE, TARGETS = "speedtest_nodes", "speedtest_archive", "speedtest_targets"
 DASHBOARD, FRONT, MONITORING = "speedtest_dashboard", "speedtest_front", "speedtest_monitoring"
+DATABASE = "speedtest_database"
 ROLES_OF_GROUP = {
     NODES: ("speedtest_logger", "docker_host", "managed_host"),
     ARCHIVE: ("speedtest_archive", "managed_host"),
     DASHBOARD: ("speedtest_dashboard", "docker_host", "managed_host"),
+    DATABASE: ("speedtest_database", "managed_host"),
     FRONT: ("speedtest_front", "managed_host"),
     MONITORING: ("speedtest_monitoring", "managed_host"),
     TARGETS: ("speedtest_target", "managed_host"),

@@ -12,6 +12,7 @@ from speedtest_logger.inventory import roles
 from speedtest_logger.inventory.found import (
     ARCHIVE,
     DASHBOARD,
+    DATABASE,
     FRONT,
     MONITORING,
     NODES,
@@ -23,7 +24,7 @@ from speedtest_logger.inventory.found import (
 
 OURS = re.compile("speedtest|docker_host_|managed_host_")
 OURS_OR_LIKE = re.compile(r"[a-z]{2,}[_-].*_|speed|docker_?host|managed_?host|fleet_archive", re.IGNORECASE)
-GROUPS = (NODES, ARCHIVE, DASHBOARD, FRONT, MONITORING, TARGETS)
+GROUPS = (NODES, ARCHIVE, DASHBOARD, DATABASE, FRONT, MONITORING, TARGETS)
 MADE = ("speedtest_upgrades",)  # nodes.yml makes it
 ENDINGS = (".yml", ".yaml", ".json")
 COPY_EXAMPLE = "copy the example, `cp -r inventory/homelab inventory/mine`, and put your machines into its hosts.yml"
@@ -73,6 +74,11 @@ def of_groups(inventory: Inventory) -> Iterator[Problem]:
     if outside := [host for host in inventory.groups.get(DASHBOARD, []) if host not in archives]:
         words = f"the dashboard reads the archive's files: put only the host of group {ARCHIVE} into it"
         yield Problem(f"group {DASHBOARD}", ", ".join(outside[:5]), words)
+    if outside := [host for host in inventory.groups.get(DATABASE, []) if host not in archives]:
+        words = f"the sink reads the archive's files: put only the host of group {ARCHIVE} into it"
+        yield Problem(
+            f"group {DATABASE}", ", ".join(outside[:5]), f"{words}; speedtest_database_dsn may lead elsewhere"
+        )
     dashboards = inventory.groups.get(DASHBOARD, [])
     if alone := [host for host in inventory.groups.get(FRONT, []) if host not in dashboards]:
         words = f"the front leads to the dashboard on its own host: put it into group {DASHBOARD} too"

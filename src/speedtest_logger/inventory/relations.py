@@ -23,7 +23,8 @@ from speedtest_logger.node import config
 
 LOGGER, BACKUP, LIMIT = "speedtest_logger_", "speedtest_archive_backup_", "speedtest_archive_limit_"
 DASHBOARD, FRONT, MONITORING = "speedtest_dashboard_", "speedtest_front_", "speedtest_monitoring_"
-ROLES = ("speedtest_logger", "speedtest_archive", "speedtest_dashboard", "speedtest_target")
+DATABASE = "speedtest_database_"
+ROLES = ("speedtest_logger", "speedtest_archive", "speedtest_dashboard", "speedtest_database", "speedtest_target")
 CONTAINED = ("speedtest_logger", "speedtest_dashboard")  # roles that can run in a container
 Relation = Callable[[View], Iterator[Problem]]
 ACCOUNTS = {role: f"{role}_user" for role in ROLES}
@@ -31,17 +32,20 @@ DIRECTORIES = {
     "speedtest_logger": ("install_dir", "config_dir", "state_dir", "log_dir"),
     "speedtest_archive": ("install_dir", "home_dir", "dir"),
     "speedtest_dashboard": ("install_dir", "dir"),
+    "speedtest_database": ("install_dir", "dir"),
     "speedtest_target": ("dir", "config_dir"),
 }
 # What the roles make under names of their own.
 OWN_ACCOUNTS = {
     "speedtest-backup": "backups have",
     "speedtest-front": "the front has",
+    "speedtest-postgresql": "the database's server has",
     "prometheus": "Debian's Prometheus has",
 }
 OWN_DIRECTORIES = {
     "speedtest_archive": ("/etc/speedtest-archive", "/var/cache/speedtest-backup"),
     "speedtest_dashboard": ("/etc/speedtest-dashboard",),
+    "speedtest_database": ("/etc/speedtest-database",),
     "speedtest_front": ("/etc/speedtest-front", "/var/lib/speedtest-front"),
     "speedtest_monitoring": ("/etc/speedtest-monitoring", "/var/lib/speedtest-monitoring"),
 }
@@ -77,7 +81,7 @@ def of_host(view: View, inventory: Inventory) -> Iterator[Problem]:
                 yield from list(relation(view))
             except BadValueError:
                 continue
-    for role in ("speedtest_logger", "speedtest_archive", "speedtest_dashboard"):
+    for role in ("speedtest_logger", "speedtest_archive", "speedtest_dashboard", "speedtest_database"):
         if role in view.roles:
             yield from release(view, f"{role}_version", f"{role}_artifact_dir", inventory.checkout)
     if "speedtest_monitoring" in view.roles and not {MONITORING + "state", MONITORING + "addresses"} & view.bad:
@@ -229,6 +233,18 @@ def dashboard(view: View) -> Iterator[Problem]:
     if view[DASHBOARD + "state"] == "present" and view["speedtest_archive_state"] == "absent":
         words = "speedtest_archive_state is absent, and it shows what lies there: set absent here too"
         yield problem(view, DASHBOARD + "state", words)
+
+
+def database(view: View) -> Iterator[Problem]:
+    """What follows the archive is where the archive is; who reads a server elsewhere is made there."""
+    if view[DATABASE + "state"] == "absent":
+        return
+    if view["speedtest_archive_state"] == "absent":
+        words = "speedtest_archive_state is absent, and it follows what lies there: set absent here too"
+        yield problem(view, DATABASE + "state", words)
+    if view[DATABASE + "dsn"] and view[DATABASE + "reader_password"]:
+        words = f"{DATABASE}dsn names a server elsewhere: make the role speedtest_reader there, and leave this out"
+        yield problem(view, DATABASE + "reader_password", words)
 
 
 def dashboard_access(view: View) -> Iterator[Problem]:
@@ -441,6 +457,7 @@ RELATIONS: dict[str, tuple[Relation, ...]] = {
         *(dashboard, dashboard_access, dashboard_port, workbench),
         *(front_named, image_of("speedtest_dashboard")),
     ),
+    "speedtest_database": (database,),
     "speedtest_front": (front, front_certificate, front_ports),
     "speedtest_monitoring": (monitoring_people, monitoring_ports),
     "speedtest_target": (ports,),

@@ -8,6 +8,7 @@ from speedtest_logger.inventory.inputs import Input
 from speedtest_logger.inventory.tables import (
     archive,
     dashboard,
+    database,
     docker,
     fleet,
     front,
@@ -17,7 +18,17 @@ from speedtest_logger.inventory.tables import (
     target,
 )
 
-ROLES = (logger.ROLE, docker.ROLE, archive.ROLE, dashboard.ROLE, front.ROLE, monitoring.ROLE, target.ROLE, managed.ROLE)
+ROLES = (
+    logger.ROLE,
+    docker.ROLE,
+    archive.ROLE,
+    dashboard.ROLE,
+    database.ROLE,
+    front.ROLE,
+    monitoring.ROLE,
+    target.ROLE,
+    managed.ROLE,
+)
 FLEET = fleet.ROLE
 
 

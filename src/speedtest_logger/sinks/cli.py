@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from speedtest_logger import __version__, accounts, light
 from speedtest_logger.archive.format.layout import Layout, default_root
@@ -40,6 +40,7 @@ VERBS = {
     ),
     "status": ("where the sink is, since when it fails, and the last dump", "speedtest-database status"),
     "migrate": ("bring the tables to what this version knows", "speedtest-database migrate"),
+    "serve": ("be a server of one's own (what its unit does)", "speedtest-database serve --config postgresql.conf"),
     "prepare": ("have database and roles on a server of one's own (what its unit does)", "speedtest-database prepare"),
     "dump": ("write a dump, and prove it by a restore (what the timer does)", "speedtest-database dump"),
     "restore-test": ("restore a dump into a scratch database, and say what came", "speedtest-database restore-test"),
@@ -63,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     made["sync"].add_argument("--rebuild", action="store_true", help="remove all rows first, and fill it anew")
     made["status"].add_argument("--format", choices=("table", "json"), default="table")
     made["dump"].add_argument("--keep", type=int, default=KEEP, metavar="N", help="how many stay; default %(default)s")
+    made["serve"].add_argument("--config", type=Path, required=True, metavar="FILE", help="its postgresql.conf")
     for name in ("restore-test", "restore"):
         made[name].add_argument("file", metavar="FILE", nargs="?", help="the dump; default: the newest one")
     made["restore"].add_argument("--yes", action="store_true", help="do it: the tables that are there are lost")
@@ -76,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.umask(0o027)
         if argv is None:
             light.start()
-        if args.verb != "prepare":
+        if args.verb not in ("serve", "prepare"):
             _become(args)
         return RUN[args.verb](args)
     except SpeedtestError as error:
@@ -168,6 +170,16 @@ def migrate(_: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def serve(args: argparse.Namespace) -> NoReturn:
+    """What the server's own unit runs: this process becomes the server."""
+    from speedtest_logger.sinks import server
+
+    folder = os.environ.get("SPEEDTEST_DATABASE_DIR")
+    if not folder:
+        raise UsageError("SPEEDTEST_DATABASE_DIR is not set: it names the directory of the server's databases")
+    server.serve(Path(folder), args.config)
+
+
 def prepare(_: argparse.Namespace) -> int:
     """What the server's own unit does once it answers."""
     from speedtest_logger.sinks import server, settings
@@ -233,6 +245,7 @@ RUN: dict[str, Callable[[argparse.Namespace], int]] = {
     "sync": sync,
     "status": status,
     "migrate": migrate,
+    "serve": serve,
     "prepare": prepare,
     "dump": dump,
     "restore-test": restore_test,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import tempfile
 import time
@@ -20,10 +19,10 @@ from psycopg.conninfo import conninfo_to_dict
 from speedtest_logger.errors import DeliveryError, StorageError, UsageError
 from speedtest_logger.files import new_beside, sync_directory
 from speedtest_logger.sinks.connection import Session, connected
+from speedtest_logger.sinks.server import newest
 from speedtest_logger.sinks.settings import Settings
 
 SCRATCH = "speedtest_scratch"  # the database that a dump is restored into
-PROGRAMS = Path("/usr/lib/postgresql")
 NAME = "speedtest-%Y%m%dT%H%M%SZ.dump"
 LONGEST = 3600  # s, for a statement that reads a whole table
 PROVED_TABLES = (
@@ -161,7 +160,7 @@ def _run(settings: Settings, program: str, *arguments: str, output: Any = subpro
         services.write_text("\n".join(["[speedtest]", *lines, ""]), encoding="utf-8")
         environment = {"PATH": os.environ.get("PATH", ""), "PGSERVICE": "speedtest", "PGSERVICEFILE": str(services)}
         done = subprocess.run(
-            [_program(program), "--no-password", *arguments],
+            [str(newest(program) / program), "--no-password", *arguments],
             env=environment,
             stdout=output,
             stderr=subprocess.PIPE,
@@ -171,12 +170,3 @@ def _run(settings: Settings, program: str, *arguments: str, output: Any = subpro
     if done.returncode:
         said = " ".join(done.stderr.decode(errors="replace").split())
         raise DeliveryError(f"{program}: {said[:300] or f'it ended with {done.returncode}'}")
-
-
-def _program(name: str) -> str:
-    """The newest version's that is installed: an older one refuses a newer server."""
-    versions = sorted(PROGRAMS.glob(f"*/bin/{name}"), key=lambda file: float(file.parts[-3]))
-    found = str(versions[-1]) if versions else shutil.which(name)
-    if not found:
-        raise UsageError(f"{name} is not installed: apt install postgresql-client")
-    return found

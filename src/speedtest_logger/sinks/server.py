@@ -3,17 +3,47 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
-from typing import LiteralString
+from typing import LiteralString, NoReturn
 
 from psycopg import sql
 
-from speedtest_logger.errors import ConfigError
+from speedtest_logger.errors import ConfigError, UsageError
 from speedtest_logger.sinks.connection import Session
 from speedtest_logger.sinks.settings import DATABASE, READER, WRITER
 
+PROGRAMS = Path("/usr/lib/postgresql")
 CREDENTIAL = "reader_password"
 FEWEST_CHARACTERS = 12
+
+
+def serve(folder: Path, config: Path) -> NoReturn:
+    """Become the newest server that is installed, with databases of its version, made where there are none.
+
+    Those of another version go: what is in them comes from the archive, as at the first start. Raises UsageError.
+    """
+    programs = newest("postgres")
+    data = folder / programs.parts[-2]
+    for other in folder.iterdir():
+        if other != data:
+            shutil.rmtree(other)  # of another version, or half made
+    if not data.is_dir():
+        made = folder / "new"
+        options = ["--username=postgres", "--auth=reject", "--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums"]
+        subprocess.run([programs / "initdb", *options, "--pgdata", made], check=True, stdout=subprocess.DEVNULL)
+        made.rename(data)
+    program = str(programs / "postgres")
+    os.execv(program, [program, "-D", str(data), "-c", f"config_file={config}"])  # noqa: S606  (it is the unit's own)
+
+
+def newest(program: str) -> Path:
+    """The directory of the programs of the newest version that has one. Raises UsageError."""
+    found = sorted(PROGRAMS.glob(f"*/bin/{program}"), key=lambda file: float(file.parts[-3]))
+    if not found:
+        raise UsageError(f"{program} is not installed: apt install postgresql")
+    return found[-1].parent
 
 
 def reader_password() -> str:

@@ -37,6 +37,7 @@ DATA = {
     "speedtest_logger": ["/var/lib/speedtest-telemetry", "/var/log/speedtest-telemetry"],
     "speedtest_archive": ["/srv/speedtest-archive"],
     "speedtest_dashboard": ["/var/lib/speedtest-dashboard"],
+    "speedtest_database": ["/var/lib/speedtest-database", "/srv/speedtest-archive/database"],
     "speedtest_front": ["/var/lib/speedtest-front"],
     "speedtest_monitoring": ["/var/lib/speedtest-monitoring"],
     "speedtest_target": [],
@@ -61,7 +62,7 @@ OWN = {
     ("workbench_port", "speedtest_dashboard"),
 }  # what a role does not take from another one
 # What stays when all is taken off, since it is others' too, or was there before.
-OTHERS = {"/mnt/usb/restic"}
+OTHERS = {"/mnt/usb/restic", "/etc/postgresql-common", "/etc/postgresql-common/createcluster.d"}
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +106,11 @@ VARIANTS = {
         {"users": USERS, "front": NAME, "workbench_enabled": True},
         {"runtime": "compose"},
         {"runtime": "compose", "users": USERS, "image_source": "pull", "image": "example.org/dashboard@sha256:0"},
+    ],
+    "speedtest_database": [
+        {},
+        {"reader_password": "correct horse battery"},
+        {"dsn": "postgresql://sink:hush@db.example.org/speedtest"},
     ],
     "speedtest_front": [{"tls": "internal"}, {"tls": "acme"}, {"tls": "files", "workbench_port": 8501}],
     "speedtest_monitoring": [
