@@ -23,6 +23,10 @@ PROGRAMS = [
     "/opt/speedtest-dashboard",
     "/etc/speedtest-dashboard",
     "/usr/local/bin/speedtest-dashboard",
+    "/opt/speedtest-database",
+    "/etc/speedtest-database",
+    "/usr/local/bin/speedtest-database",
+    "/etc/postgresql-common/createcluster.d/speedtest.conf",
     "/etc/speedtest-front",
     "/etc/speedtest-target",
     "/srv/speedtest-target",
@@ -35,6 +39,8 @@ DATA = [
     "/var/log/speedtest-telemetry",
     "/srv/speedtest-archive/archive",
     "/srv/speedtest-archive/alerts/state.json",
+    "/srv/speedtest-archive/database/state.json",
+    "/var/lib/speedtest-database",
     "/var/lib/speedtest-dashboard",
     "/var/lib/speedtest-front/caddy/pki/authorities/local/root.crt",
 ]
@@ -134,7 +140,8 @@ def test_5_purge_takes_the_data_too(backed_up):
     done = playbook("playbooks/remove.yml", "-e", "speedtest_purge=true")
     assert done.returncode == 0, done.stdout[-3000:]
     assert present([*PROGRAMS, *DATA, "/var/lib/speedtest-telemetry", "/srv/speedtest-archive"]) == []
-    accounts = "speedtest speedtest-archive speedtest-backup speedtest-dashboard speedtest-front speedtest-target"
+    accounts = "speedtest speedtest-archive speedtest-backup speedtest-dashboard speedtest-front speedtest-target "
+    accounts += "speedtest-database speedtest-postgresql"
     assert attempt(NODE, f"getent passwd {accounts}").stdout.strip() == ""
 
 

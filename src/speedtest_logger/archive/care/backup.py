@@ -33,6 +33,7 @@ from speedtest_logger.files import SAFELY, kind_of, read_bounded, write_durably
 from speedtest_logger.record import utc_text
 
 TAG = "speedtest-archive"
+DUMPS_TAG = "speedtest-database"  # of snapshots that hold the database's dumps, and nothing of the archive
 ENV_FILE = Path("/etc/speedtest-archive/backup.env")
 REPOSITORY = "RESTIC_REPOSITORY"
 NOT_INSTALLED = "restic is not installed: apt install restic"
@@ -176,8 +177,10 @@ def _saved(layout: Layout, keep: Keep) -> dict[str, Any]:
     _initialise()
     said = restic("backup", "--json", "--tag", TAG, "--host", TAG, ".", cwd=folder)
     summary = json.loads(said.strip().splitlines()[-1])
+    tags = [TAG, *_save_dumps(layout)]
     times = [word for name, count in vars(keep).items() for word in (f"--keep-{name}", str(count))]
-    restic("forget", "--quiet", "--prune", "--host", TAG, "--tag", TAG, *times)
+    for tag in tags:
+        restic("forget", "--quiet", "--prune", "--host", TAG, "--tag", tag, *times)
     restic("check", "--quiet")
     return {
         "at": utc_text(time.time()),
@@ -188,6 +191,16 @@ def _saved(layout: Layout, keep: Keep) -> dict[str, Any]:
         "manifest_line": manifest.head(Layout(folder))[0],
         "seconds": round(time.monotonic() - began, 1),
     }
+
+
+def _save_dumps(layout: Layout) -> list[str]:
+    """Save the dumps of the database that follows the archive, where there are some; returns the tag that they got."""
+    folder = layout.database / "dumps"
+    if kind_of(folder) is None or not any(folder.glob("*.dump")):
+        return []
+    accounts.owner_of(folder)
+    restic("backup", "--quiet", "--tag", DUMPS_TAG, "--host", TAG, ".", cwd=folder)
+    return [DUMPS_TAG]
 
 
 def last(layout: Layout) -> dict[str, Any]:

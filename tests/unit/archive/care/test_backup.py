@@ -223,3 +223,25 @@ def test_a_snapshot_of_the_version_before_comes_back(archive, saver, environment
     run(archive, "restore")
     assert (archive.state / "schedule.json").read_text() == '{"nodes": {"attic": []}}'
     assert not Path(archive.state / "restored-schedule.json").exists()
+
+
+def test_dumps_of_the_database_are_carried_along_and_come_back(archive, saver, environment, tmp_path, capfd):
+    folder = archive.database / "dumps"
+    folder.mkdir(parents=True)
+    (folder / "speedtest-20260131T031000Z.dump").write_bytes(b"a dump")
+    for place in (archive.database, folder, *folder.iterdir()):
+        os.chown(place, 61_004, saver.gid)
+        place.chmod(0o2750 if place.is_dir() else 0o640)
+    run(archive, "backup")
+    run(archive, "backup")
+    emptied(archive)
+    run(archive, "restore")  # the newest snapshot of the archive, not that of the dumps
+    assert archive.month_files()
+
+    def bring_back():
+        backup.take_credentials()
+        backup.restic("restore", "latest", "--tag", backup.DUMPS_TAG, "--target", str(tmp_path / "back"))
+
+    in_a_process(bring_back)
+    (found,) = (tmp_path / "back").rglob("*.dump")
+    assert found.read_bytes() == b"a dump"
