@@ -124,7 +124,7 @@ complete -c speedtest-archive -n '__fish_seen_subcommand_from export' -l fresh -
 complete -c speedtest-archive -n '__fish_seen_subcommand_from export' -l last -r -F -d 'period up to now, such as 90min, 24h, 30d, 1w'
 complete -c speedtest-archive -n '__fish_seen_subcommand_from export' -l from -r -F -d '2026-01-31 or 2026-01-31T12:00 (UTC)'
 complete -c speedtest-archive -n '__fish_seen_subcommand_from export' -l to -r -F -d 'exclusive; default now'
-complete -c speedtest-archive -n '__fish_seen_subcommand_from export' -l format -x -a 'csv jsonl json parquet speedsnake openmetrics' -d ''
+complete -c speedtest-archive -n '__fish_seen_subcommand_from export' -l format -x -a 'csv jsonl json parquet sqlite speedsnake openmetrics' -d ''
 complete -c speedtest-archive -n '__fish_seen_subcommand_from prune' -s h -l help -d 'show this help message and exit'
 complete -c speedtest-archive -n '__fish_seen_subcommand_from prune' -l older-than -r -F -d 'months that ended longer ago, such as 1095d'
 complete -c speedtest-archive -n '__fish_seen_subcommand_from prune' -l max-size -r -F -d 'the oldest months beyond it, such as 500MB or 20GB'

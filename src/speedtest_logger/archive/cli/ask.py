@@ -226,7 +226,7 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
     """See `export_rows`."""
     add_rows(parser)
     add_period(parser)
-    forms = ["csv", "jsonl", "json", "parquet", "speedsnake", "openmetrics"]
+    forms = ["csv", "jsonl", "json", "parquet", "sqlite", "speedsnake", "openmetrics"]
     parser.add_argument("--format", choices=forms, default="csv")
     parser.add_argument("out", type=Path, help="a file; a new folder for speedsnake")
 

@@ -1,4 +1,4 @@
-"""export: rows to one file, to the folder tree that SpeedSnake makes, or as OpenMetrics text."""
+"""export: rows to one file, a SQLite database among them, to SpeedSnake's folder tree, or as OpenMetrics text."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from speedtest_logger.archive.read import openmetrics, render
+from speedtest_logger.archive.read import openmetrics, render, sqlite
 from speedtest_logger.archive.read.dataset import Archive
 from speedtest_logger.errors import UsageError
 from speedtest_logger.files import kind_of, new_output
 from speedtest_logger.record import COLUMNS
 
-FORMS = ("csv", "jsonl", "json", "parquet", "speedsnake", "openmetrics")
+FORMS = ("csv", "jsonl", "json", "parquet", "sqlite", "speedsnake", "openmetrics")
+WRITERS = {"openmetrics": openmetrics.write, "sqlite": sqlite.write}
 # SpeedSnake flattens the JSON of sivel's speedtest-cli: speeds in bit/s, ping in ms. It knows no failed tests. The
 # record's own columns follow, so that what is brought in again is the same record. The location is the folder's name.
 OWN = ", ".join(name for name in COLUMNS if name != "location")
@@ -44,11 +45,11 @@ def export(archive: Archive, form: str, out: Path | BinaryIO) -> int:
         else:
             to_tar(speedsnake(table), out)
         return int(table.num_rows)
-    if form == "openmetrics":
+    if form in WRITERS:
         if isinstance(out, Path):
             with new_output(out) as stream:
-                return openmetrics.write(archive, stream)
-        return openmetrics.write(archive, out)
+                return WRITERS[form](archive, stream)
+        return WRITERS[form](archive, out)
     table = archive.to_arrow()
     render.write(table, form, out)
     return int(table.num_rows)

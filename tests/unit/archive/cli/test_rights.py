@@ -120,7 +120,7 @@ def test_a_report_cannot_be_its_own_rows(archive, mine, capsys):
     assert not os.listdir(mine)
 
 
-@pytest.mark.parametrize("form", ["csv", "parquet", "jsonl", "openmetrics"])
+@pytest.mark.parametrize("form", ["csv", "parquet", "jsonl", "openmetrics", "sqlite"])
 def test_an_export_is_roots(archive, mine, form):
     in_a_process(lambda: run(archive, "export", "--format", form, mine / "rows") and sys.exit("it failed"))
     assert (mine / "rows").stat().st_uid == 0
