@@ -164,6 +164,11 @@ def all_metrics() -> str:
         ),
         ("What the archive knows of nodes", "From `/metrics`.", metrics.OF_FLEET),
         ("The archive", "From `/metrics`.", metrics.OF_ARCHIVE),
+        (
+            "The database",
+            "From `/metrics`, where [it is in PostgreSQL too](../how-to/use-postgresql.md).",
+            metrics.OF_DATABASE,
+        ),
         ("Alerts", "From `/metrics`, where [somebody is told](../how-to/be-told.md).", metrics.OF_ALERTS),
         ("The dashboard", "From `/metrics`.", (*metrics.OF_DASHBOARD, metrics.BUILD_INFO)),
     )

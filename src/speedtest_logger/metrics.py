@@ -105,6 +105,16 @@ OF_ARCHIVE = (
     Metric(f"{ARCHIVE}_last_backup_timestamp_seconds", "gauge", (), "When the last backup was made."),
     Metric(f"{ARCHIVE}_verify_findings", "gauge", (), "What differs from the manifest, by the last verify."),
 )
+# The database that follows the archive, where there is one.
+OF_DATABASE = (
+    Metric(
+        "speedtest_database_last_sync_timestamp_seconds", "gauge", (), "When the database last was what the archive is."
+    ),
+    Metric(
+        "speedtest_database_lag_changes", "gauge", (), "Changes of the archive that the database does not have yet."
+    ),
+    Metric("speedtest_database_last_dump_timestamp_seconds", "gauge", (), "When a dump was last made and proved."),
+)
 # What alerts found, and how their messages left.
 OF_ALERTS = (
     Metric(
@@ -142,6 +152,7 @@ BY_NAME = {
         *(row[0] for row in MEASURED),
         *OF_FLEET,
         *OF_ARCHIVE,
+        *OF_DATABASE,
         *OF_ALERTS,
         *OF_DASHBOARD,
     )

@@ -19,7 +19,7 @@ from starlette.responses import PlainTextResponse, Response
 from speedtest_logger import __version__
 from speedtest_logger.archive.arrive import aside
 from speedtest_logger.archive.format.layout import Layout
-from speedtest_logger.archive.read import told
+from speedtest_logger.archive.read import followed, told
 from speedtest_logger.dashboard.counters import Counters
 from speedtest_logger.dashboard.figures import Exported, Figures, Totals
 from speedtest_logger.dashboard.guard import may
@@ -30,6 +30,7 @@ from speedtest_logger.errors import SpeedtestError
 from speedtest_logger.files import identity
 from speedtest_logger.log import Log
 from speedtest_logger.metrics import BUILD_INFO, BY_NAME, MEASURED, family, labels
+from speedtest_logger.record import unix_time
 
 router = APIRouter()
 MEDIA_TYPE = "text/plain; version=0.0.4"
@@ -177,6 +178,21 @@ def _asked(value: Callable[[], float | None]) -> float | None:
         return None
 
 
+def of_database(metrics: Metrics) -> str:
+    """Where the database that follows the archive has got to; nothing where there is none."""
+    layout = metrics.figures.source.layout
+    values: dict[str, Callable[[], float | None]] = {
+        "last_sync_timestamp_seconds": lambda: _moment(followed.read(layout, followed.SYNC).get("at")),
+        "lag_changes": lambda: followed.lag(layout),
+        "last_dump_timestamp_seconds": lambda: _moment(followed.read(layout, followed.DUMPS).get("at")),
+    }
+    return "".join(tell(f"speedtest_database_{name}", [("", _asked(value))]) for name, value in values.items())
+
+
+def _moment(text: str | None) -> float | None:
+    return None if text is None else unix_time(text)
+
+
 def of_alerts(metrics: Metrics) -> str:
     """What lasts, and how destinations take their messages; nothing where nobody is told."""
     alerts = metrics.figures.alerts()
@@ -195,7 +211,7 @@ def of_dashboard(metrics: Metrics) -> str:
     return clients + metrics.requests.text()
 
 
-PARTS: list[Callable[[Metrics], str]] = [of_build, of_fleet, of_archive, of_alerts, of_dashboard]
+PARTS: list[Callable[[Metrics], str]] = [of_build, of_fleet, of_archive, of_database, of_alerts, of_dashboard]
 
 
 @router.get(

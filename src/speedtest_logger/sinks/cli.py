@@ -109,15 +109,16 @@ def _become(args: argparse.Namespace) -> None:
 
 def sync(args: argparse.Namespace) -> int:
     """What the timer does."""
+    from speedtest_logger.archive.read import followed
     from speedtest_logger.sinks import postgresql, settings, state
     from speedtest_logger.sinks.connection import connected
 
     layout, given = Layout(args.root), settings.load()
     state.place(layout)
-    with state.kept(layout, state.SYNC) as known, connected(given) as session:
+    with state.kept(layout, followed.SYNC) as known, connected(given) as session:
         outcome = postgresql.Sink(layout, session, _progress()).sync(rebuild=args.rebuild)
         known.update({"line": outcome.line, "records": outcome.records, "months": outcome.months})
-    Log(None).event("info", "synced", **vars(outcome), lag=state.lag(layout, outcome.line))
+    Log(None).event("info", "synced", **vars(outcome), lag=followed.lag(layout))
     return EXIT_OK
 
 
@@ -135,13 +136,13 @@ def _progress() -> Callable[[str, int, int], None]:
 
 def status(args: argparse.Namespace) -> int:
     """What is known without asking the server."""
-    from speedtest_logger.sinks import state
+    from speedtest_logger.archive.read import followed
 
     layout = Layout(args.root)
-    synced, dumped = state.read(layout, state.SYNC), state.read(layout, state.DUMPS)
+    synced, dumped = followed.read(layout, followed.SYNC), followed.read(layout, followed.DUMPS)
     found: dict[str, Any] = {
         "synced": synced.get("at"),
-        "lag": state.lag(layout, synced["line"]) if "line" in synced else None,
+        "lag": followed.lag(layout),
         "failing_since": synced.get("failing_since"),
         "why": synced.get("why"),
         "dumped": dumped.get("at"),
@@ -192,6 +193,7 @@ def prepare(_: argparse.Namespace) -> int:
 
 def dump(args: argparse.Namespace) -> int:
     """What the other timer does."""
+    from speedtest_logger.archive.read import followed
     from speedtest_logger.sinks import dumps, settings, state
 
     if args.keep < 1:
@@ -199,7 +201,7 @@ def dump(args: argparse.Namespace) -> int:
     layout, given = Layout(args.root), settings.load()
     folder = state.place(layout) / "dumps"
     folder.mkdir(mode=0o750, exist_ok=True)
-    with state.kept(layout, state.DUMPS) as known:
+    with state.kept(layout, followed.DUMPS) as known:
         known.update(dumps.dump(given, folder, args.keep))
     Log(None).event("info", "dumped", **known)
     return EXIT_OK

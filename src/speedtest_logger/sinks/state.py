@@ -1,32 +1,19 @@
-"""What is known of the sink beside the archive, for whoever looks: where it is, since when it fails, and of its dumps.
-
-`<archive>/database/state.json` and `dumps.json`, which their account writes and the archive's group reads.
-"""
+"""What the sink keeps of itself beside the archive: when syncs and dumps succeeded, or since when and why they fail."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from speedtest_logger.archive.format.layout import Layout
-from speedtest_logger.archive.ledger import manifest
+from speedtest_logger.archive.read import followed
 from speedtest_logger.errors import SpeedtestError, StorageError
-from speedtest_logger.files import read_bounded, write_durably
+from speedtest_logger.files import write_durably
 from speedtest_logger.record import utc_text
-
-SYNC, DUMPS = "state.json", "dumps.json"
-
-
-def read(layout: Layout, name: str) -> dict[str, Any]:
-    """One of the files; empty where there is none."""
-    with suppress(OSError, ValueError, RecursionError):
-        content = json.loads(read_bounded(layout.database / name))
-        return content if isinstance(content, dict) else {}
-    return {}
 
 
 @contextmanager
@@ -36,7 +23,7 @@ def kept(layout: Layout, name: str) -> Iterator[dict[str, Any]]:
     Whoever asks puts what they know into the mapping that they are given.
     """
     found: dict[str, Any] = {}
-    before = read(layout, name)
+    before = followed.read(layout, name)
     try:
         yield found
     except (SpeedtestError, OSError) as error:
@@ -54,11 +41,6 @@ def _write(layout: Layout, name: str, content: dict[str, Any]) -> None:
         )
     except OSError as error:
         raise StorageError(f"{layout.database / name} cannot be written: {error.strerror or error}") from error
-
-
-def lag(layout: Layout, line: int) -> int:
-    """How many of the archive's changes are yet to be carried out, of a sink that got to a line of the manifest."""
-    return max(0, manifest.head(layout).seq - max(line, 0))
 
 
 def place(layout: Layout) -> Path:

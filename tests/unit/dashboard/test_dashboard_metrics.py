@@ -20,6 +20,7 @@ from speedtest_logger.alerts import state as alerts
 from speedtest_logger.alerts.findings import Finding
 from speedtest_logger.alerts.follow import Watched
 from speedtest_logger.archive.care import prune
+from speedtest_logger.archive.ledger import manifest
 from speedtest_logger.archive.read import coverage
 from speedtest_logger.archive.read.dataset import Archive
 from speedtest_logger.archive.read.told import Alerts, Destination
@@ -30,7 +31,7 @@ from speedtest_logger.dashboard.counters import Counters
 from speedtest_logger.dashboard.figures.exported import Exported, Last
 from speedtest_logger.dashboard.figures.types import Plan
 from speedtest_logger.dashboard.requests import OTHER, Requests
-from speedtest_logger.metrics import BY_NAME, MEASURED, OF_ALERTS, OF_NODE, OF_PROBES
+from speedtest_logger.metrics import BY_NAME, MEASURED, OF_ALERTS, OF_DATABASE, OF_NODE, OF_PROBES
 from speedtest_logger.record import utc_text
 
 STEP, HOUR, DAY = 3600, 3600, 86_400
@@ -284,6 +285,22 @@ def test_the_archive_itself(app, layout):
     }
 
 
+def test_the_database_that_follows_the_archive(app, layout):
+    assert not any(name.startswith("speedtest_database") for name in told(app))
+    layout.database.mkdir(exist_ok=True)
+    failing = {"at": utc_text(NOW - 600), "line": 0, "failing_since": utc_text(NOW - 500), "why": "no"}
+    (layout.database / "state.json").write_text(json.dumps(failing))
+    (layout.database / "dumps.json").write_text(json.dumps({"at": utc_text(NOW - DAY)}))
+    found = {name: own[()] for name, own in told(app).items() if name.startswith("speedtest_database")}
+    lines = sum(1 for _ in manifest.lines(layout))
+    assert lines > 0
+    assert found == {
+        "speedtest_database_last_sync_timestamp_seconds": NOW - 600,
+        "speedtest_database_lag_changes": manifest.head(layout).seq,
+        "speedtest_database_last_dump_timestamp_seconds": NOW - DAY,
+    }
+
+
 def test_all_that_is_told_is_in_the_table_and_all_of_the_table_is_told(app):
     told(app)  # which is counted as well
     found = set(told(app))
@@ -292,6 +309,7 @@ def test_all_that_is_told_is_in_the_table_and_all_of_the_table_is_told(app):
     of_nodes = {metric.name for metric in (*OF_NODE, *OF_PROBES)}
     optional = {"speedtest_plan_upload_bytes_per_second"}
     optional |= {metric.name for metric in OF_ALERTS}  # where somebody is told
+    optional |= {metric.name for metric in OF_DATABASE}  # where there is one
     optional |= {f"speedtest_archive_{name}" for name in ("last_backup_timestamp_seconds", "verify_findings")}
     assert named | optional == set(BY_NAME) - of_nodes
 
