@@ -167,9 +167,19 @@ def psql_rows(own, sql):
         return connection.execute(sql).fetchall()
 
 
-def test_a_short_password_is_refused(tmp_path, monkeypatch):
-    (tmp_path / server.CREDENTIAL).write_text("speedtest")
+def test_a_password_is_handed_over_once_and_a_short_one_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "run"))
+    server.hand_over()
+    assert server.reader_password() == ""
+    (tmp_path / server.CREDENTIAL).write_text("correct horse battery\n")
+    server.hand_over()
+    assert (tmp_path / "run" / server.HANDED_OVER).stat().st_mode & 0o777 == 0o600
+    assert server.reader_password() == "correct horse battery"
+    assert list((tmp_path / "run").iterdir()) == []
+    (tmp_path / server.CREDENTIAL).write_text("speedtest")
+    server.hand_over()
     with pytest.raises(ConfigError, match="fewer than 12 characters"):
         server.reader_password()
 

@@ -11,11 +11,13 @@ from typing import LiteralString, NoReturn
 from psycopg import sql
 
 from speedtest_logger.errors import ConfigError, UsageError
+from speedtest_logger.files import write_durably
 from speedtest_logger.sinks.connection import Session
 from speedtest_logger.sinks.settings import DATABASE, READER, WRITER
 
 PROGRAMS = Path("/usr/lib/postgresql")
 CREDENTIAL = "reader_password"
+HANDED_OVER = ".reader_password"
 FEWEST_CHARACTERS = 12
 
 
@@ -34,6 +36,7 @@ def serve(folder: Path, config: Path) -> NoReturn:
         options = ["--username=postgres", "--auth=reject", "--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums"]
         subprocess.run([programs / "initdb", *options, "--pgdata", made], check=True, stdout=subprocess.DEVNULL)
         made.rename(data)
+    hand_over()
     program = str(programs / "postgres")
     os.execv(program, [program, "-D", str(data), "-c", f"config_file={config}"])  # noqa: S606  (it is the unit's own)
 
@@ -46,11 +49,20 @@ def newest(program: str) -> Path:
     return found[-1].parent
 
 
+def hand_over() -> None:
+    """Leave the reader's password in memory for `prepare`: systemd 252 shows credentials to the main process only."""
+    given, place = (os.environ.get(name) for name in ("CREDENTIALS_DIRECTORY", "RUNTIME_DIRECTORY"))
+    if given and place and (Path(given) / CREDENTIAL).is_file():
+        write_durably(Path(place) / HANDED_OVER, (Path(given) / CREDENTIAL).read_bytes(), mode=0o600)
+
+
 def reader_password() -> str:
-    """The reader's password, which systemd hands over; empty where there is to be no reader."""
-    folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    file = Path(folder) / CREDENTIAL if folder else None
+    """The reader's password, as it was handed over, once; empty where there is to be no reader. Raises ConfigError."""
+    place = os.environ.get("RUNTIME_DIRECTORY")
+    file = Path(place) / HANDED_OVER if place else None
     password = file.read_text(encoding="utf-8").strip() if file and file.is_file() else ""
+    if file:
+        file.unlink(missing_ok=True)
     if password and len(password) < FEWEST_CHARACTERS:
         raise ConfigError([f"the reader's password has fewer than {FEWEST_CHARACTERS} characters"])
     return password

@@ -56,11 +56,11 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
 
 def _url(environment: Mapping[str, str]) -> str:
     """The address: systemd hands one that has a password over as a credential."""
+    if given := environment.get("DATABASE_URL"):
+        return given
     folder = environment.get("CREDENTIALS_DIRECTORY")
     credential = Path(folder) / CREDENTIAL if folder else None
-    if credential and credential.is_file():
-        return credential.read_text(encoding="utf-8").strip()
-    return environment.get("DATABASE_URL") or LOCAL
+    return credential.read_text(encoding="utf-8").strip() if credential and credential.is_file() else LOCAL
 
 
 def _parts(environment: Mapping[str, str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ import pytest
 from builders import ROOT, ROOT_FILE, load, observed_file, seen
 
 from plugins.desired import plan as planning
+from speedtest_logger.record import unix_time
 
 module = load("plugins/modules/host_state.py")
 release = load("plugins/lookup/release.py")
@@ -386,6 +387,46 @@ def test_the_status_says_under_which_name_the_front_answers(variables, plan, cel
     (row,) = [line for line in found["table"] if line.startswith("arc (front)")]
     assert cell in row.split("  ") or f" {cell} " in row
     assert found["problems"] == [f"arc: differs from the inventory: {words}" for words in plan["drift"]]
+
+
+@pytest.mark.parametrize(
+    ("said", "plan", "cell", "problems"),
+    [
+        ({}, {"drift": []}, "empty", []),
+        ({"synced": "2026-03-31T12:00:00.000Z", "lag": 0}, {"drift": []}, "synced 5 min ago", []),
+        ({"synced": "2026-03-31T12:00:00.000Z", "lag": 3}, {"drift": []}, "3 behind", []),
+        (
+            {
+                "synced": "2026-03-31T12:00:00.000Z",
+                "lag": 3,
+                "failing_since": "2026-03-31T12:01:00.000Z",
+                "why": "gone",
+            },
+            {"drift": []},
+            "3 behind",
+            ["arc: the database does not follow the archive since 2026-03-31T12:01: gone"],
+        ),
+        (
+            {
+                "synced": "2026-03-31T12:00:00.000Z",
+                "dump_failing_since": "2026-03-31T03:10:00.000Z",
+                "dump_why": "full",
+            },
+            {"drift": []},
+            "synced 5 min ago",
+            ["arc: the database cannot be dumped since 2026-03-31T03:10: full"],
+        ),
+        ({}, {"drift": [], "units": [{"name": "x"}]}, "NOT RUNNING", []),
+    ],
+)
+def test_the_status_says_how_far_the_database_has_got(said, plan, cell, problems):
+    programs = {"/usr/local/bin/speedtest-database": json.dumps(said)}
+    hostvars = {"arc": {"speedtest_database_observed": {"plan": plan, "programs": programs}}}
+    now = unix_time("2026-03-31T12:05:00.000Z")
+    found = status.fleet_status(hostvars, {"speedtest_database": ["arc"]}, ["arc"], now)
+    (row,) = [line for line in found["table"] if line.startswith("arc (database)")]
+    assert f" {cell} " in f"{row} "
+    assert found["problems"] == problems
 
 
 def test_the_status_names_what_is_wrong_with_the_archive():
