@@ -17,9 +17,13 @@ ACCOUNT = "postgres"
 OPTIONS = ("-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=20", "-c", "shared_buffers=32MB")
 
 
+# another folder may have servers of other systems too, which are then tested as well
+PROGRAMS = Path(os.environ.get("SPEEDTEST_POSTGRESQL_DIR") or "/usr/lib/postgresql")
+
+
 def versions() -> dict[str, Path]:
     """The directories of the servers' programs, by their major versions."""
-    return {folder.parent.name: folder for folder in sorted(Path("/usr/lib/postgresql").glob("*/bin"))}
+    return {folder.parent.name: folder for folder in sorted(PROGRAMS.glob("*/bin"))}
 
 
 class Server:

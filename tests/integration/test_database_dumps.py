@@ -8,7 +8,7 @@ import os
 import psycopg
 import pytest
 from builders import DAY, FIRST, put, slot, stored
-from postgresql import Server, versions
+from postgresql import PROGRAMS, Server, versions
 
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.errors import ConfigError, DeliveryError
@@ -20,11 +20,14 @@ from speedtest_logger.sinks.settings import READER, WRITER, Settings
 @pytest.fixture(scope="module", params=sorted(versions()))
 def own(request):
     made = Server(versions()[request.param]).make()
+    patched = pytest.MonkeyPatch()
+    patched.setattr(server, "PROGRAMS", PROGRAMS)
     with connected(Settings(made.conninfo("postgres"))) as session:
         server.prepare(session, "correct horse battery")
         server.prepare(session, "correct horse battery")  # as at each start
     yield made
     made.remove()
+    patched.undo()
 
 
 @pytest.fixture
@@ -104,10 +107,10 @@ def test_a_dump_that_is_not_what_was_dumped_is_removed_and_told(layout, own, mon
     assert run(layout, "sync") == 0
     original = dumps._run
 
-    def spoiled(given, program, *arguments, **options):
-        original(given, program, *arguments, **options)
+    def spoiled(session, program, *arguments, **options):
+        original(session, program, *arguments, **options)
         if program == "pg_restore":
-            with psycopg.connect(given.conninfo, autocommit=True) as connection:
+            with psycopg.connect(session.settings.conninfo, autocommit=True) as connection:
                 connection.execute("UPDATE speedtest.records SET latency_ms = 1 WHERE node = 'shed'")
 
     monkeypatch.setattr(dumps, "_run", spoiled)

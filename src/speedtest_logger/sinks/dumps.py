@@ -19,7 +19,7 @@ from psycopg.conninfo import conninfo_to_dict
 from speedtest_logger.errors import DeliveryError, StorageError, UsageError
 from speedtest_logger.files import new_beside, sync_directory
 from speedtest_logger.sinks.connection import Session, connected
-from speedtest_logger.sinks.server import newest
+from speedtest_logger.sinks.server import fitting
 from speedtest_logger.sinks.settings import Settings
 
 SCRATCH = "speedtest_scratch"  # the database that a dump is restored into
@@ -56,7 +56,7 @@ def dump(settings: Settings, folder: Path, keep: int) -> dict[str, Any]:
             session.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             snapshot = session.run("SELECT pg_export_snapshot()")[0][0]
             _run(
-                settings,
+                session,
                 "pg_dump",
                 "--format=custom",
                 "--no-owner",
@@ -95,10 +95,9 @@ def prove(settings: Settings, file: Path, wanted: Digests | None) -> Digests:
     Raises DeliveryError where it cannot be restored, or where something else came than what is wanted.
     """
     patient = replace(settings, timeout=LONGEST)
-    with _scratch(patient) as scratch:
-        _run(scratch, "pg_restore", "--no-owner", "--exit-on-error", f"--dbname={SCRATCH}", str(file))
-        with connected(scratch) as session:
-            found = digests(session)
+    with _scratch(patient) as scratch, connected(scratch) as session:
+        _run(session, "pg_restore", "--no-owner", "--exit-on-error", f"--dbname={SCRATCH}", str(file))
+        found = digests(session)
     for table, digest in (wanted or {}).items():
         if found[table] != digest:
             raise DeliveryError(
@@ -116,7 +115,7 @@ def restore(settings: Settings, file: Path) -> Digests:
         session.take_lock()
         session.run("DROP SCHEMA IF EXISTS speedtest CASCADE")
         _run(
-            settings,
+            session,
             "pg_restore",
             "--no-owner",
             "--exit-on-error",
@@ -151,16 +150,17 @@ def _scratch(settings: Settings) -> Iterator[Settings]:
             session.run(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
 
 
-def _run(settings: Settings, program: str, *arguments: str, output: Any = subprocess.DEVNULL) -> None:
+def _run(session: Session, program: str, *arguments: str, output: Any = subprocess.DEVNULL) -> None:
     """Run one of PostgreSQL's programs; what says how to connect, a password too, is in a file of this account's."""
+    programs = fitting(program, session.connection.info.server_version // 10_000)
     with tempfile.TemporaryDirectory(prefix="speedtest-database-") as folder:
         services = Path(folder) / "services"
-        lines = [f"{name}={value}" for name, value in conninfo_to_dict(settings.conninfo).items()]
+        lines = [f"{name}={value}" for name, value in conninfo_to_dict(session.settings.conninfo).items()]
         services.touch(mode=0o600)
         services.write_text("\n".join(["[speedtest]", *lines, ""]), encoding="utf-8")
         environment = {"PATH": os.environ.get("PATH", ""), "PGSERVICE": "speedtest", "PGSERVICEFILE": str(services)}
         done = subprocess.run(
-            [str(newest(program) / program), "--no-password", *arguments],
+            [str(programs / program), "--no-password", *arguments],
             env=environment,
             stdout=output,
             stderr=subprocess.PIPE,

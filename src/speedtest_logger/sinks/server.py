@@ -43,10 +43,22 @@ def serve(folder: Path, config: Path) -> NoReturn:
 
 def newest(program: str) -> Path:
     """The directory of the programs of the newest version that has one. Raises UsageError."""
-    found = sorted(PROGRAMS.glob(f"*/bin/{program}"), key=lambda file: float(file.parts[-3]))
+    found = _versions(program)
     if not found:
         raise UsageError(f"{program} is not installed: apt install postgresql")
-    return found[-1].parent
+    return found[max(found)]
+
+
+def fitting(program: str, server: int) -> Path:
+    """The same of a server's own version, else of the next later one: an earlier one refuses it. Raises UsageError."""
+    found = {version: folder for version, folder in _versions(program).items() if version >= server}
+    if not found:
+        raise UsageError(f"{program} {server} or later is not installed: apt install postgresql-client")
+    return found[min(found)]
+
+
+def _versions(program: str) -> dict[float, Path]:
+    return {float(file.parts[-3]): file.parent for file in PROGRAMS.glob(f"*/bin/{program}")}
 
 
 def hand_over() -> None:
