@@ -7,21 +7,38 @@ from __future__ import annotations
 
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 import psycopg
+from archive_ingest import deliver
 from fleet_data import node_table
 
 from speedtest_logger.archive.format.layout import Layout
-from speedtest_logger.archive.write import store
+from speedtest_logger.archive.write import ingest, store
 from speedtest_logger.sinks import postgresql, rows, settings
 from speedtest_logger.sinks.connection import connected
 from tests.postgresql import Server, versions
 
 TURNS = 3
+TRYING = """
+import sys, time
+from pathlib import Path
+from speedtest_logger.archive.format.layout import Layout
+from speedtest_logger.errors import DeliveryError
+from speedtest_logger.sinks import postgresql, settings
+from speedtest_logger.sinks.connection import connected
+while True:
+    try:
+        with connected(settings.Settings(sys.argv[1])) as session:
+            postgresql.Sink(Layout(Path(sys.argv[2])), session).sync()
+    except DeliveryError:
+        print("it is dead", flush=True)
+        time.sleep(1)
+"""
 FOREVER = 1 << 32
 DAY_SLOTS = 288
 NAMES = ", ".join(rows.NAMES)
@@ -68,6 +85,7 @@ def main() -> None:
         server = Server(programs).make()
         try:
             against_copy(layout, server, version, nodes * days * DAY_SLOTS)
+            with_the_server_dead(layout, server, nodes, days)
         finally:
             server.remove()
         shutil.rmtree(layout.root)
@@ -89,6 +107,29 @@ def against_copy(layout: Layout, server: Server, version: str, count: int) -> No
     print(f"PostgreSQL {version}, {count:,} records of {len(files)} months")
     for name, seconds in best.items():
         print(f"  {name}: {seconds:.2f} s, {count / seconds:,.0f} records/s, {best['bare COPY'] / seconds:.2f} x")
+
+
+def with_the_server_dead(layout: Layout, server: Server, nodes: int, days: int) -> None:
+    """Ingest of a delivery of each node, by turns alone and beside a sink that tries to reach a server that is dead."""
+    sync(layout, server.conninfo("sink"))
+    server.stop()
+    took: dict[str, list[float]] = {"alone": [], "beside a sink without a server": []}
+    for turn in range(2 * TURNS):
+        beside = turn % 2 == 1
+        for number in range(nodes):
+            deliver(layout, number, node_table(number, days * DAY_SLOTS + turn, 1))
+        command = [sys.executable, "-c", TRYING, server.conninfo("sink"), str(layout.root)]
+        trying = subprocess.Popen(command, stdout=subprocess.PIPE) if beside else None
+        if trying and trying.stdout:
+            trying.stdout.readline()  # it has started, which costs whatever it does then
+        began = time.perf_counter()
+        ingest.ingest(layout)
+        took["beside a sink without a server" if beside else "alone"].append(time.perf_counter() - began)
+        if trying:
+            trying.kill()
+            trying.wait()
+    alone, beside_it = (statistics.median(of) for of in took.values())
+    print(f"  ingest of {nodes} deliveries alone: {alone:.2f} s; with the server dead {beside_it / alone:.2f} x")
 
 
 if __name__ == "__main__":
