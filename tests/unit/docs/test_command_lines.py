@@ -46,7 +46,7 @@ WORDS = [
     ("speedtest-logger", ["measure", "--"], ["--help", "--json", "--scheduled", "--wait"]),
     ("speedtest-logger", ["--env-file", "x", "config", ""], ["-h", "--help", "check", "show"]),
     ("speedtest-archive", ["--root", "/srv", "query", "--format", "j"], ["json", "jsonl"]),
-    ("speedtest-archive", ["export", "--format", "s"], ["speedsnake"]),
+    ("speedtest-archive", ["export", "--format", "s"], ["sqlite", "speedsnake"]),
     ("speedtest-archive", ["latest", "--l"], ["--location", "--last"]),
     ("speedtest-alerts", ["replay", "--s"], ["--set"]),
     ("speedtest-archive", ["export", "/tm"], []),  # bash goes on with files
