@@ -266,8 +266,6 @@ def database_cell(host: str, variables: Any, seen: dict[str, Any], problems: lis
     name = "speedtest_database_state"
     if variables.get(name, roles.known()[name].default) == "absent":
         return "absent"
-    if seen["plan"].get("units"):
-        return "NOT RUNNING"
     said = program(seen, "/usr/local/bin/speedtest-database")
     for what, since, why in (
         ("the database does not follow the archive", "failing_since", "why"),
@@ -275,6 +273,8 @@ def database_cell(host: str, variables: Any, seen: dict[str, Any], problems: lis
     ):
         if said.get(since):
             problems.append(f"{host}: {what} since {str(said[since])[:16]}: {said.get(why)}")
+    if seen["plan"].get("units"):
+        return "NOT RUNNING"
     if not said.get("synced"):
         return "empty"
     return f"{said.get('lag')} behind" if said.get("lag") else f"synced {ago(said['synced'], now)}"

@@ -417,6 +417,12 @@ def test_the_status_says_under_which_name_the_front_answers(variables, plan, cel
             ["arc: the database cannot be dumped since 2026-03-31T03:10: full"],
         ),
         ({}, {"drift": [], "units": [{"name": "x"}]}, "NOT RUNNING", []),
+        (
+            {"synced": "2026-03-31T12:00:00.000Z", "failing_since": "2026-03-31T12:01:00.000Z", "why": "gone"},
+            {"drift": [], "units": [{"name": "x"}]},
+            "NOT RUNNING",
+            ["arc: the database does not follow the archive since 2026-03-31T12:01: gone"],
+        ),
     ],
 )
 def test_the_status_says_how_far_the_database_has_got(said, plan, cell, problems):
