@@ -35,7 +35,7 @@ ROOMS: dict[str, set[str]] = {
     "archive.read": ARRIVE,
     "archive.report": READ,
     "archive.care": CARE,
-    "archive.cli": CARE | {"archive.report", "archive.write.importing"},
+    "archive.cli": CARE | {"archive.report", "archive.write.importing", "sinks"},
     "dashboard": READ | {"archive.report"},
     "workbench": READ | {"archive"},
     "alerts": READ,

@@ -151,7 +151,11 @@ def test_examples_of_the_archive_run(verb, argv, tmp_path, monkeypatch, capsys):
         assert archive_cli.main(["backup"]) == 0
         monkeypatch.setenv("SPEEDTEST_ARCHIVE_DIR", str(tmp_path / "new"))
         (tmp_path / "new/archive").mkdir(parents=True)
-    argv = [str(tmp_path / Path(word).name) if word.startswith("/tmp/") else word for word in argv]
+    argv = [str(tmp_path / Path(word).name) if word.startswith(("/tmp/", "s3://")) else word for word in argv]
+    if verb == "fetch":
+        assert archive_cli.main(["publish", *argv[1:]]) == 0
+        monkeypatch.setenv("SPEEDTEST_ARCHIVE_DIR", str(tmp_path / "new"))
+        (tmp_path / "new/archive").mkdir(parents=True)
     assert archive_cli.main(argv) == 0
     with pytest.raises(SystemExit) as asked:
         archive_cli.main([verb, "--help"])

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from speedtest_logger import __version__, light
-from speedtest_logger.archive.cli import ask, bring, keep, logs, probes, prove, rights
+from speedtest_logger.archive.cli import ask, bring, carry, keep, logs, probes, prove, rights
 from speedtest_logger.archive.format.layout import default_root
 from speedtest_logger.errors import EXIT_NO_ACCESS, EXIT_OK, EXIT_STORAGE, NoAccessError, SpeedtestError
 from speedtest_logger.usage import add_verbs
@@ -40,6 +40,8 @@ ALL = (
     keep.GATHER,
     keep.BACKUP,
     keep.RESTORE,
+    carry.PUBLISH,
+    carry.FETCH,
     ask.FLEET,
 )
 LIGHT = (bring.INGEST.name, ask.FLEET.name, logs.COLLECT.name)  # what is run often, and has no use for pandas

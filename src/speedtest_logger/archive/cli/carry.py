@@ -1,0 +1,143 @@
+"""What carries an archive to an object store, and back."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from speedtest_logger.archive.cli.options import Verb
+from speedtest_logger.archive.cli.output import progress
+from speedtest_logger.archive.format.layout import Layout
+from speedtest_logger.errors import EXIT_OK, EXIT_UNHEALTHY, UsageError
+
+if TYPE_CHECKING:
+    from speedtest_logger.sinks.table import Digests
+
+MOST_BUCKETS = 4096
+SHOWN = 20  # differences
+
+
+@contextmanager
+def packages_needed() -> Iterator[None]:
+    """Say what is to be installed where it is not."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"{error.name} is not installed: on an archive host set speedtest_archive_store and run site.yml; elsewhere "
+            "pip install 'speedtest-telemetry[store]'"
+        ) from error
+
+
+def publish_arguments(parser: argparse.ArgumentParser) -> None:
+    """See `publish`."""
+    parser.add_argument("address", metavar="ADDRESS", help="s3://BUCKET/FOLDER, or an absolute path")
+    parser.add_argument("--buckets", type=int, default=16, metavar="N", help="of a new table, default %(default)s")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--rebuild", action="store_true", help="the whole archive takes the place of the table's rows")
+    what.add_argument("--check", action="store_true", help="compare the table with the archive")
+    what.add_argument("--maintain", action="store_true", help="put small files together, remove what nobody uses")
+
+
+def publish(args: argparse.Namespace) -> int:
+    """What the publish timer runs."""
+    with packages_needed():
+        from speedtest_logger.sinks.delta import Publisher
+        from speedtest_logger.sinks.place import Place
+    if not 1 <= args.buckets <= MOST_BUCKETS:
+        raise UsageError(f"--buckets {args.buckets}: a number from 1 to {MOST_BUCKETS} is expected")
+    layout, place = Layout(args.root), Place.of(args.address)
+    if args.check:
+        return check(layout, args.address)
+    publisher = Publisher(layout, place, args.buckets)
+    if args.maintain:
+        print(json.dumps(publisher.maintain()))
+        return EXIT_OK
+    with progress(publisher.size(rebuild=args.rebuild), "publish") as advance:
+        print(json.dumps(vars(publisher.publish(rebuild=args.rebuild, advance=advance))))
+    return EXIT_OK
+
+
+def check(layout: Layout, address: str) -> int:
+    """Whether a table holds what its archive does, and nobody else has written to it."""
+    from speedtest_logger.sinks import table as tables
+    from speedtest_logger.sinks.place import Place
+
+    table = Place.of(address).existing()
+    found = [*tables.broken_links(table), *tables.compared(table, layout)]
+    say(found, "the table holds what the archive does, and each of its commits follows from the one before")
+    return EXIT_UNHEALTHY if found else EXIT_OK
+
+
+def say(problems: list[str], well: str) -> None:
+    """What is wrong, as far as anybody would read it."""
+    for problem in islice(problems, SHOWN):
+        print(problem)
+    if len(problems) > SHOWN:
+        print(f"… and {len(problems) - SHOWN} more")
+    print(f"{len(problems)} differences" if problems else well, file=sys.stderr)
+
+
+PUBLISH = Verb(
+    "publish",
+    "carry what is new to a Delta table in an object store, for other engines to read",
+    "speedtest-archive publish s3://measurements/records",
+    publish_arguments,
+    publish,
+)
+
+
+def fetch_arguments(parser: argparse.ArgumentParser) -> None:
+    """See `fetch`."""
+    parser.add_argument("address", metavar="ADDRESS", help="s3://BUCKET/FOLDER, or an absolute path")
+
+
+def fetch(args: argparse.Namespace) -> int:
+    """Fill an empty archive from a table; what nodes delivered meanwhile stays in the inbox and comes behind it."""
+    from speedtest_logger.archive.ledger import manifest
+    from speedtest_logger.archive.write import store
+
+    with packages_needed():
+        from speedtest_logger.sinks import table as tables
+        from speedtest_logger.sinks.place import Place
+    layout = Layout(args.root)
+    table = Place.of(args.address).existing()
+    rows = 0
+    with store.single_writer(layout, "fetch", wait=60):
+        started = layout.state / "fetching"  # a fetch that was killed goes on: each run comes in once
+        if layout.month_files() and not started.exists():
+            raise UsageError(f"{layout.archive} holds records: nothing was changed. A table fills an empty archive")
+        started.touch()
+        with progress(tables.rows_in(table), "fetch") as advance:
+            for batch in tables.partitions(table):
+                rows += store.commit(layout, "fetch", batch).added
+                advance(batch.num_rows)
+        started.unlink()
+    differ = unlike(tables.digests_told(table), {name: dict(of.days) for name, of in manifest.state(layout).items()})
+    print(json.dumps({"rows": rows, "version": table.version(), "months": len(layout.month_files())}))
+    say(differ, "each day has the rows that the commits of the table say")
+    return EXIT_UNHEALTHY if differ else EXIT_OK
+
+
+def unlike(told: Digests, there: Digests) -> list[str]:
+    """Days of an archive that are not what commits said of them."""
+    return [
+        f"{name} {day}: its commit tells of {known[0]} rows, {there.get(name, {}).get(day, (0, ''))[0]} are there"
+        for name, days in sorted(told.items())
+        for day, known in sorted(days.items())
+        if there.get(name, {}).get(day) != known
+    ]
+
+
+FETCH = Verb(
+    "fetch",
+    "bring a published table back into an empty archive",
+    "speedtest-archive fetch s3://measurements/records",
+    fetch_arguments,
+    fetch,
+)

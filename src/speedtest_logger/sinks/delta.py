@@ -1,0 +1,281 @@
+"""The archive's records as a Delta table in an object store, which many engines read at the same time.
+
+    _delta_log/NUMBER.json                        a commit: one conditional PUT, so that of two writers one fails
+    bucket=N/month=YYYY-MM/part-….parquet         zstd, by location and time; `bucket` is a hash of the location
+
+The days that changes touched are made what the archive has of them. The archive's cursor stands in the commit that
+carries its changes out, so whatever ends a publish, rows and cursor belong together. Each commit names the SHA-256 of
+the one before and the digests of the days that it wrote, computed as the manifest's are.
+
+The protocol: https://github.com/delta-io/delta/blob/master/PROTOCOL.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta, timezone
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import (
+    CommitProperties,
+    DeltaTable,
+    PostCommitHookProperties,
+    Transaction,
+    WriterProperties,
+    write_deltalake,
+)
+from deltalake.exceptions import CommitFailedError, DeltaError
+
+from speedtest_logger.archive.format.layout import Layout, month_of
+from speedtest_logger.archive.format.schema import BATCH_SCHEMA, SORT_KEYS
+from speedtest_logger.archive.read import changes
+from speedtest_logger.archive.read.rollup import records_of, touched_by
+from speedtest_logger.errors import DeliveryError, StorageError, UsageError
+from speedtest_logger.files import identity
+from speedtest_logger.sinks.place import Place, said
+from speedtest_logger.sinks.table import BUCKETS, PREFIX, Digests, Head, bucket_of, digests_of, head_of
+
+BATCH_BYTES = 16_000_000  # of month files that go into one commit: some 400,000 records
+APPLICATION = "speedtest-archive"  # whose transactions the table counts: their number is the manifest's line
+SCHEMA_OF_TABLE = pa.schema([*BATCH_SCHEMA, pa.field("bucket", pa.int32()), pa.field("month", pa.string())])
+ORDER = [("bucket", "ascending"), ("month", "ascending"), ("location", "ascending"), *SORT_KEYS]
+KEPT_LOG = "interval 400 days"
+SMALL_FILES = 64 * 2**20  # files below it are put together, bytes
+VACUUM_HOURS = 7 * 24  # that a reader may still use a file that is in the table no more
+Days = set[str] | None
+Advance = Callable[[int], None]
+
+
+@dataclass
+class Outcome:
+    """What a publish did: records and commits that it wrote, and the line of the manifest that it got to."""
+
+    records: int = 0
+    commits: int = 0
+    line: int = 0
+
+
+@dataclass
+class Publisher:
+    """Carries one archive's changes into one table."""
+
+    layout: Layout
+    place: Place
+    buckets: int = BUCKETS  # of a table that is made
+    outcome: Outcome = field(default_factory=Outcome)
+
+    def publish(self, *, rebuild: bool = False, advance: Advance = lambda _: None) -> Outcome:
+        """Carry out all changes since the last time. `rebuild`: all of the archive takes the place of the table's rows.
+
+        `advance` hears of the months that were done.
+
+        Raises UsageError for a table of another archive, or one that somebody else has written to; DeliveryError where
+        another publish was faster; StorageError where the store or the archive cannot be read or written.
+        """
+        try:
+            return self._publish(rebuild, advance)
+        except CommitFailedError as error:
+            raise DeliveryError(
+                f"{self.place.address}: somebody else wrote to the table meanwhile: nothing of this publish took "
+                "effect, the next one goes on. There should be one archive that publishes to a table"
+            ) from error
+        except DeltaError as error:
+            raise StorageError(f"{self.place.address}: {said(error)}") from error
+
+    def _publish(self, rebuild: bool, advance: Advance) -> Outcome:
+        table = self.place.table()
+        if table is None:
+            self.place.probe()
+            table = self._create()
+        head = head_of(table)
+        if rebuild:
+            head = Head(chain=head.chain if head else "", buckets=head.buckets if head else self.buckets)
+        elif head is None:
+            raise UsageError(
+                f"{self.place.address} has a table that this program did not make, or that somebody else has written "
+                "to since: nothing was changed; `speedtest-archive publish --rebuild` makes it the archive's again"
+            )
+        found = self._changes(head.cursor)
+        target = found[-1].cursor if found else head.cursor
+        batches = list(self._batches(self._due(head, found))) or ([{}] if rebuild else [])
+        for number, names in enumerate(batches, 1):
+            last = number == len(batches)
+            begun = replace(head, reached=target, after=max(map(_place_in_order, names), default=""))
+            done = replace(head, cursor=target, reached=None, after="")
+            head = self._commit(table, done if last else begun, names, is_new=rebuild and number == 1)
+            advance(len(names))
+        if target != head.cursor:
+            head = self._commit(table, replace(head, cursor=target, reached=None, after=""), {})
+        self.outcome.line = changes.Position.of(head.cursor).seq if head.cursor else 0
+        return self.outcome
+
+    def size(self, *, rebuild: bool = False) -> int:
+        """How many months there are to carry, as far as is known before. Raises as publish."""
+        table = None if rebuild else self.place.table()
+        head = (head_of(table) if table else None) or Head()
+        return len(self._due(head, self._changes(head.cursor)))
+
+    def _create(self) -> DeltaTable:
+        made = DeltaTable.create(
+            self.place.address,
+            SCHEMA_OF_TABLE,
+            partition_by=["bucket", "month"],
+            storage_options=self.place.storage_options,
+            configuration={"delta.logRetentionDuration": KEPT_LOG},
+            commit_properties=_properties(Head(buckets=self.buckets), {}),
+        )
+        return DeltaTable(made.table_uri, storage_options=self.place.storage_options)
+
+    def _changes(self, cursor: str | None) -> list[changes.Change]:
+        """What is to be carried out: all that the archive's files show by now."""
+        try:
+            found = list(changes.since(self.layout, cursor))
+        except UsageError as error:
+            raise UsageError(
+                f"{self.place.address} has the rows of another archive, or of this one before it was restored to an "
+                "earlier state: nothing was changed; `speedtest-archive publish --rebuild` fills it anew"
+            ) from error
+        return found[:-1] if found and changes.is_under_way(self.layout, found[-1]) else found
+
+    def _due(self, head: Head, found: list[changes.Change]) -> dict[str, Days]:
+        """The months to be made again, less those that an unfinished publish has done and nothing touched since."""
+        touched = touched_by(found)
+        if head.reached is None:
+            return touched
+        try:
+            since = touched_by(self._changes(head.reached))
+        except UsageError:
+            return touched
+        return {
+            name: days if _place_in_order(name) > head.after else since[name]
+            for name, days in touched.items()
+            if _place_in_order(name) > head.after or name in since
+        }
+
+    def _batches(self, due: dict[str, Days]) -> Iterator[dict[str, Days]]:
+        """Months in their order, as many as go into one commit."""
+        batch: dict[str, Days] = {}
+        size = 0.0
+        for name in sorted(due, key=_place_in_order):
+            found, days = identity(self.layout.archive / name), due[name]
+            size += (found.size if found else 0) * (len(days) / 31 if days else 1)
+            if batch and size > BATCH_BYTES:
+                yield batch
+                batch, size = {}, 0.0
+            batch[name] = days
+        if batch:
+            yield batch
+
+    def _commit(self, table: DeltaTable, head: Head, names: dict[str, Days], *, is_new: bool = False) -> Head:
+        """Make months, or some of their days, what the archive has of them: all or nothing."""
+        rows, days = self._rows(names, head.buckets)
+        metadata = head.to_metadata(days)
+        write_deltalake(
+            table,
+            rows,
+            mode="overwrite",
+            predicate=None if is_new else _predicate(names, head.buckets),
+            writer_properties=WriterProperties(compression="ZSTD", max_row_group_size=65_536),
+            commit_properties=_properties(head, days),
+            post_commithook_properties=PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False),
+        )
+        stands = head_of(table)
+        if stands is None or stands.chain != metadata[f"{PREFIX}chain"]:
+            raise DeliveryError(f"{self.place.address}: what was just committed is not there: two publish at once")
+        self.outcome.records += rows.num_rows
+        self.outcome.commits += 1
+        return stands
+
+    def _rows(self, names: dict[str, Days], buckets: int) -> tuple[pa.Table, Digests]:
+        """What the archive has of months, as the table holds it, and the digests of the days that were read."""
+        tables, digests = [SCHEMA_OF_TABLE.empty_table()], Digests()
+        for name, days in names.items():
+            location, year, number = month_of(name)
+            rows = records_of(self.layout, location, *_span(date(year, number, 1), days))
+            if days is not None:
+                rows = rows.filter(pc.is_in(rows["day"], pa.array([date.fromisoformat(day) for day in sorted(days)])))
+            digests[name] = digests_of(rows)
+            count = rows.num_rows
+            rows = rows.append_column("bucket", pa.repeat(pa.scalar(bucket_of(location, buckets), pa.int32()), count))
+            tables.append(rows.append_column("month", pa.repeat(pa.scalar(f"{year}-{number:02d}"), count)))
+        rows = pa.concat_tables([table.replace_schema_metadata() for table in tables])
+        return rows.sort_by(ORDER), digests
+
+    def maintain(self) -> dict[str, int]:
+        """Put small files together and remove those that no reader can use any more; returns how many.
+
+        Raises as publish.
+        """
+        table = self.place.table()
+        head = head_of(table) if table else None
+        if table is None or head is None:
+            raise UsageError(f"{self.place.address} has no table of an archive: publish first")
+        try:
+            small = table.optimize.compact(
+                target_size=SMALL_FILES,
+                writer_properties=WriterProperties(compression="ZSTD", max_row_group_size=65_536),
+                commit_properties=_properties(head, {}),
+            )
+            table = self.place.table() or table
+            removed = table.vacuum(
+                VACUUM_HOURS, dry_run=False, commit_properties=_properties(head_of(table) or head, {})
+            )
+            table.create_checkpoint()
+            table.cleanup_metadata()
+        except CommitFailedError as error:
+            raise DeliveryError(f"{self.place.address}: somebody wrote to the table meanwhile: try again") from error
+        except DeltaError as error:
+            raise StorageError(f"{self.place.address}: {said(error)}") from error
+        return {"put_together": small["numFilesRemoved"], "removed": len(removed)}
+
+
+def _properties(head: Head, days: Digests) -> CommitProperties:
+    """Of a commit: it takes the place that it was meant for, or fails."""
+    line = changes.Position.of(head.cursor).seq if head.cursor else 0
+    return CommitProperties(
+        custom_metadata=head.to_metadata(days),
+        max_commit_retries=0,
+        app_transactions=[Transaction(APPLICATION, line)],
+    )
+
+
+def _place_in_order(name: str) -> str:
+    """Months are published from the oldest on."""
+    location, year, month = month_of(name)
+    return f"{year:04d}-{month:02d} {location}"
+
+
+def _span(month: date, days: Days) -> tuple[int, int]:
+    """From when to when (Unix time, s) a month's, or some of its days', records started."""
+    after = (month + timedelta(days=31)).replace(day=1)
+    first, last = month, after
+    if days:
+        first, last = date.fromisoformat(min(days)), date.fromisoformat(max(days)) + timedelta(days=1)
+    return _unix(first), _unix(last)
+
+
+def _unix(day: date) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=timezone.utc).timestamp())
+
+
+def _predicate(names: dict[str, Days], buckets: int) -> str:
+    """Which rows of the table months, or some of their days, are. Names are ids: nothing in them needs quoting."""
+    alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for name, touched in names.items():
+        location, year, number = month_of(name)
+        alike.setdefault((f"{year:04d}-{number:02d}", tuple(sorted(touched or ()))), []).append(location)
+    terms = []
+    for (month, days), locations in sorted(alike.items()):
+        term = [f"month = '{month}'", _among("bucket", sorted({bucket_of(each, buckets) for each in locations}))]
+        term.append(f"location IN ({', '.join(map(repr, sorted(locations)))})")
+        if days:
+            dates = ", ".join(f"CAST('{day}' AS DATE)" for day in days)
+            term.append(f"day IN ({dates})")
+        terms.append(f"({' AND '.join(term)})")
+    return " OR ".join(terms) or "false"
+
+
+def _among(column: str, numbers: list[int]) -> str:
+    return f"{column} IN ({', '.join(map(str, numbers))})"
