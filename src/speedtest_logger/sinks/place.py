@@ -2,8 +2,8 @@
 
 A place is an address such as s3://BUCKET/FOLDER, or a folder of this machine. Whom an address belongs to, and where its
 server is, the environment says by the names that all programs for S3 know: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID,
-AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ALLOW_HTTP. systemd hands the secrets over as a credential, `store`, with a
-NAME=VALUE a line.
+AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ALLOW_HTTP. systemd hands the secrets over as a credential, `store`, an
+environment file.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ from deltalake.exceptions import DeltaError
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, S3Store
 
+from speedtest_logger import domains, env_file
 from speedtest_logger.errors import ConfigError, StorageError, UsageError
-from speedtest_logger.files import read_bounded
 
 CREDENTIAL = "store"
-ADDRESS = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/[A-Za-z0-9_=][A-Za-z0-9._=-]*)*)/?")
 SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 OPTIONS = (*SECRETS, "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ALLOW_HTTP")
 PATIENCE = {"timeout": "60s", "connect_timeout": "10s", "retry_timeout": "60s", "max_retries": "4"}
@@ -50,7 +49,7 @@ class Place:
             if "://" in text or not text.startswith("/"):
                 raise ConfigError([f"{text!r:.100} is neither s3://BUCKET/FOLDER nor an absolute path"])
             return cls(text.rstrip("/"))
-        if not ADDRESS.fullmatch(text):
+        if domains.STORE.problem(text):
             raise ConfigError([f"{text!r:.100} is not of the form s3://BUCKET/FOLDER"])
         known = {**environment, **_credential(environment)}
         options = {name: known[name] for name in OPTIONS if known.get(name)}
@@ -124,8 +123,7 @@ def _credential(environment: Mapping[str, str]) -> dict[str, str]:
     file = Path(folder) / CREDENTIAL if folder else None
     if file is None or not file.is_file():
         return {}
-    lines = read_bounded(file).decode(errors="replace").splitlines()
-    return {name.strip(): value.strip() for name, equals, value in (line.partition("=") for line in lines) if equals}
+    return env_file.read(file)
 
 
 def said(error: Exception) -> str:
