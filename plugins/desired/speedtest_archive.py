@@ -40,6 +40,9 @@ CONFIG = "/etc/speedtest-archive"
 BACKUP_CACHE = "/var/cache/speedtest-backup"
 # Knows where messages go, and reaches the network; it only reads the archive.
 ALERTS_ACCOUNT = "speedtest-alerts"
+# Has the keys of an object store, and reaches the network; it only reads the archive.
+PUBLISH_ACCOUNT = "speedtest-publish"
+STORE_IMPORTS = ("deltalake", "obstore")
 LIMIT = "limit_"
 Values = dict[str, Any]
 
@@ -47,7 +50,7 @@ Values = dict[str, Any]
 def names(v: Values) -> Values:
     """Paths that the role's tasks and templates use. `v`: the role's inputs, less their prefix."""
     return {
-        **software.names(v),
+        **software.names(packaged(v)),
         "fleet_dir": f"{v['dir']}/fleet",
         "backups_dir": f"{v['dir']}/backups",
         "sshd_file": SSHD_FILE,
@@ -59,6 +62,9 @@ def names(v: Values) -> Values:
         "alerts_account": ALERTS_ACCOUNT,
         "alerts_dir": f"{v['dir']}/alerts",
         "alerts_file": f"{CONFIG}/alerts.json",
+        "publish_account": PUBLISH_ACCOUNT,
+        "store_dir": f"{v['dir']}/store",
+        "store_file": f"{CONFIG}/store.env",
     }
 
 
@@ -69,7 +75,7 @@ def besides(_: Values) -> Values:
 
 def found(v: Values, observed: Values) -> Values:
     """What this run replaces; nothing has to be done that no plan says."""
-    return {"due": False, "replaced": software.replaced(v, observed)}
+    return {"due": False, "replaced": software.replaced(packaged(v), observed)}
 
 
 def things(v: Values) -> list[Thing]:
@@ -80,14 +86,20 @@ def things(v: Values) -> list[Thing]:
         account(v["user"], home=v["home_dir"], login="/bin/sh"),
         *other_accounts(v),
         *directories(v, n),
-        *software.things(v, IMPORTS),
+        *software.things(packaged(v), (*IMPORTS, *(STORE_IMPORTS if publishes(v) else ()))),
         file("/usr/local/bin/speedtest-archive", text(v, n, "usr/local/bin/speedtest-archive"), mode="0755"),
         *connections(v, n),
         *units(v, n),
-        directory(CONFIG, mode="0700", when=enabled(v) or alerts_enabled(v)),
+        directory(CONFIG, mode="0700", when=enabled(v) or alerts_enabled(v) or publishes(v)),
         *backups(v, n),
         *alerts(v, n),
+        *publishing(v, n),
     ]
+
+
+def packaged(v: Values) -> Values:
+    """The inputs, with the lock of packages that this archive needs."""
+    return {**v, "requirements_file": v["store_requirements_file"]} if publishes(v) else v
 
 
 def directories(v: Values, n: Values) -> list[Thing]:
@@ -139,6 +151,7 @@ def units(v: Values, n: Values) -> list[Thing]:
 def other_accounts(v: Values) -> list[Thing]:
     """Those that hold the backups and send messages; they stay where they are not wanted any more, as what they own."""
     return [
+        account(PUBLISH_ACCOUNT, when=publishes(v), login="/usr/sbin/nologin", groups=[v["user"]]),
         account(ALERTS_ACCOUNT, when=alerts_enabled(v), login="/usr/sbin/nologin", groups=[v["user"]]),
         account(
             BACKUP_ACCOUNT,
@@ -210,6 +223,54 @@ def alerts_enabled(v: Values) -> bool:
     return bool(v["alerts_destinations"] or v["alerts_heartbeat_url"])
 
 
+def publishing(v: Values, n: Values) -> list[Thing]:
+    """What carries the records to an object store where an address is named.
+
+    store/ is the archive's group's to read: so the archive knows how it goes. The table itself stays.
+    """
+    on, address = publishes(v), v["store_address"]
+    local = address.startswith("/")
+    return [
+        directory(n["store_dir"], PUBLISH_ACCOUNT, v["user"], "2750", when=on),
+        *([directory(address, PUBLISH_ACCOUNT, v["user"], "2750", goes=Goes.NEVER)] if local else []),
+        file(n["store_file"], store_env(v), when=on, mode="0600", secret=True),
+        *[
+            file(
+                f"{UNIT_DIRECTORY}{name}",
+                text(v, n, f"etc/systemd/system/{name}"),
+                when=on,
+                restarts=[name] if name.endswith(".timer") else [],
+            )
+            for name in (
+                "speedtest-publish.service",
+                "speedtest-publish.timer",
+                "speedtest-publish-upkeep.service",
+                "speedtest-publish-upkeep.timer",
+            )
+        ],
+        unit("speedtest-publish.timer", when=on),
+        unit("speedtest-publish-upkeep.timer", when=on),
+    ]
+
+
+def publishes(v: Values) -> bool:
+    """Whether the records are published."""
+    return bool(v["store_address"])
+
+
+def store_env(v: Values) -> str:
+    """What programs for S3 read."""
+    variables = {
+        "AWS_ACCESS_KEY_ID": v["store_access_key"],
+        "AWS_SECRET_ACCESS_KEY": v["store_secret_key"],
+        "AWS_ENDPOINT_URL": v["store_endpoint"],
+        "AWS_REGION": v["store_region"],
+        "AWS_ALLOW_HTTP": "true" if v["store_endpoint"].startswith("http://") else "",
+    }
+    note = "handed to speedtest-publish.service, and read by speedtest-archive where root runs it by hand"
+    return templates.env_file(ROLE, variables, note)
+
+
 def alerts_json(v: Values) -> str:
     """What speedtest_logger.alerts.settings reads."""
     content = {
@@ -260,6 +321,7 @@ def text(v: Values, n: Values, name: str, **more: Any) -> str:
         "channel_seconds": int(v["limit_seconds"]) + 60,
         "backup_keep": f"--keep-daily {v['backup_keep_daily']} --keep-weekly {v['backup_keep_weekly']} "
         f"--keep-monthly {v['backup_keep_monthly']}",
+        "store_writes": [n["store_dir"], *([v["store_address"]] if v["store_address"].startswith("/") else [])],
         "backup_writes": [n["backups_dir"], BACKUP_HOME, *([repository] if repository.startswith("/") else [])],
         **more,
     }

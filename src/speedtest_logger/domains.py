@@ -362,9 +362,7 @@ HOST = Text("a host's name or address", accepts=is_host)
 HOST_PORT = Text("HOST or HOST:PORT of a server", accepts=is_host_port)
 URL = Text("a URL such as https://example.org/", accepts=is_url)
 ORIGIN = Text("an origin such as https://example.org, without a path,", r"https?://[^/?#@]+", is_url)
-STORE = Text(
-    "s3://BUCKET/FOLDER", r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:/[A-Za-z0-9_=][A-Za-z0-9._=-]*)*/?"
-)
+STORE = Text("s3://BUCKET/FOLDER", r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:/[A-Za-z0-9_=][A-Za-z0-9._=-]*)*/?")
 SERVER_ID = Text("a server's number", "[0-9]{1,10}")
 WORD = Text("text without control characters")
 TIMEZONE = Text("a time zone such as Europe/Berlin", "[A-Za-z0-9_+/-]{1,64}", is_timezone)

@@ -102,6 +102,9 @@ OF_ARCHIVE = (
     Metric(f"{ARCHIVE}_last_ingest_timestamp_seconds", "gauge", (), "When ingest last ended well."),
     Metric(f"{ARCHIVE}_rows", "gauge", (), "Records in the archive."),
     Metric(f"{ARCHIVE}_bytes", "gauge", (), "Size of the archive's months."),
+    Metric(
+        f"{ARCHIVE}_last_publish_timestamp_seconds", "gauge", (), "When the object store was last brought up to date."
+    ),
     Metric(f"{ARCHIVE}_last_backup_timestamp_seconds", "gauge", (), "When the last backup was made."),
     Metric(f"{ARCHIVE}_verify_findings", "gauge", (), "What differs from the manifest, by the last verify."),
 )

@@ -149,6 +149,7 @@ complete -c speedtest-archive -n '__fish_seen_subcommand_from restore' -l snapsh
 complete -c speedtest-archive -n '__fish_seen_subcommand_from restore' -l file -r -F -d 'this month only, such as location=home/year=2026/month=01/speedtest.parquet'
 complete -c speedtest-archive -n '__fish_seen_subcommand_from publish' -s h -l help -d 'show this help message and exit'
 complete -c speedtest-archive -n '__fish_seen_subcommand_from publish' -l buckets -r -F -d 'of a new table, default 16'
+complete -c speedtest-archive -n '__fish_seen_subcommand_from publish' -l remember -d 'for the System page how it went, as timers do'
 complete -c speedtest-archive -n '__fish_seen_subcommand_from publish' -l rebuild -d 'the whole archive takes the place of the table\'s rows'
 complete -c speedtest-archive -n '__fish_seen_subcommand_from publish' -l check -d 'compare the table with the archive'
 complete -c speedtest-archive -n '__fish_seen_subcommand_from publish' -l maintain -d 'put small files together, remove what nobody uses'

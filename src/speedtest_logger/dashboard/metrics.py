@@ -165,6 +165,7 @@ def of_archive(metrics: Metrics) -> str:
         "rows": lambda: parts.get("archive", {}).get("records"),
         "bytes": metrics.archive_bytes,
         "last_backup_timestamp_seconds": lambda: parts.get("backup", {}).get("last"),
+        "last_publish_timestamp_seconds": lambda: parts.get("store", {}).get("last"),
         "verify_findings": lambda: parts.get("verify", {}).get("findings"),
     }
     return "".join(tell(f"speedtest_archive_{name}", [("", _asked(value))]) for name, value in values.items())

@@ -12,7 +12,7 @@ from typing import Any
 
 from speedtest_logger import calendars
 from speedtest_logger.alerts import rules
-from speedtest_logger.domains import ABSOLUTE, LONGEST_TEXT, URL, AnyOf, Domain, ListOf, Text, Whole
+from speedtest_logger.domains import ABSOLUTE, LONGEST_TEXT, STORE, URL, AnyOf, Domain, ListOf, Text, Whole
 
 # Directories of the system, in which and above which nothing of ours may lie: they would change hands, or be removed.
 _SYSTEM = """bin boot dev home lib lib32 lib64 libx32 lost+found proc root run sbin sys tmp usr var/backups var/local
@@ -265,6 +265,8 @@ VARIABLE = Text(
     lambda name: not re.match(r"(LD_|PYTHON|SPEEDTEST_|PATH$|IFS$|ENV$|RESTIC_(REPOSITORY|PASSWORD))", name),
 )
 REPOSITORY = AnyOf(Directory(), Text("sftp:USER@HOST:/PATH, s3:https://HOST/BUCKET or rest:URL", f"{_SFTP}|{_REMOTE}"))
+REGION = Text("a region such as eu-central-1", r"[a-z0-9][a-z0-9-]{0,63}")
+PLACE = AnyOf(Directory(), STORE)
 BATCH = AnyOf(Whole(1, 10_000), Text("a share such as 20%", "([1-9][0-9]?|100)%"))
 BATCHES = AnyOf(BATCH, ListOf(BATCH, least=1, most=100))
 DAEMON = Mapped("a mapping of dockerd's options")

@@ -22,6 +22,7 @@ from speedtest_logger.inventory.tables.front import LETS_ENCRYPT
 from speedtest_logger.node import config
 
 LOGGER, BACKUP, LIMIT = "speedtest_logger_", "speedtest_archive_backup_", "speedtest_archive_limit_"
+PUBLISH = "speedtest_archive_store_"
 DASHBOARD, FRONT, MONITORING = "speedtest_dashboard_", "speedtest_front_", "speedtest_monitoring_"
 DATABASE = "speedtest_database_"
 ROLES = ("speedtest_logger", "speedtest_archive", "speedtest_dashboard", "speedtest_database", "speedtest_target")
@@ -40,6 +41,7 @@ OWN_ACCOUNTS = {
     "speedtest-backup": "backups have",
     "speedtest-front": "the front has",
     "speedtest-postgresql": "the database's server has",
+    "speedtest-publish": "publishing has",
     "prometheus": "Debian's Prometheus has",
 }
 OWN_DIRECTORIES = {
@@ -109,9 +111,11 @@ def directories(view: View) -> Iterator[Problem]:
         for name in names
         if role in view.roles and f"{role}_{name}" not in view.bad
     ]
-    if "speedtest_archive" in view.roles and f"{BACKUP}repository" not in view.bad:
-        repository = view.text(f"{BACKUP}repository")
-        places += [(f"{BACKUP}repository", repository)] if repository.startswith("/") else []
+    places += [
+        (variable, view.text(variable))
+        for variable in (f"{BACKUP}repository", f"{PUBLISH}address")
+        if "speedtest_archive" in view.roles and variable not in view.bad and view.text(variable).startswith("/")
+    ]
     places += [("the role", path) for role, paths in OWN_DIRECTORIES.items() if role in view.roles for path in paths]
     for (one, path), (other, its) in combinations(places, 2):
         if f"{path}/".startswith(f"{its}/") or f"{its}/".startswith(f"{path}/"):
@@ -206,6 +210,17 @@ def backups(view: View) -> Iterator[Problem]:
         yield problem(
             view, f"{BACKUP}keep_daily", "weekly and monthly are 0 too, so that no backup would stay: keep one"
         )
+
+
+def publishing(view: View) -> Iterator[Problem]:
+    """Who publishes to a bucket has a key of it."""
+    address = view.text(f"{PUBLISH}address")
+    if not address.startswith("s3://"):
+        return
+    for name, what in (("access_key", "the id of a key"), ("secret_key", "the key")):
+        if not view[f"{PUBLISH}{name}"]:
+            words = f"publishing to {address} needs {what} that may write there: set it, from a vault"
+            yield problem(view, f"{PUBLISH}{name}", words)
 
 
 def limits(view: View) -> Iterator[Problem]:
@@ -452,7 +467,7 @@ def release(view: View, variable: str, directory: str, checkout: Path) -> Iterat
 RELATIONS: dict[str, tuple[Relation, ...]] = {
     "": (accounts, directories, docker_key),
     "speedtest_logger": (node_settings, own_server, licence, image_of("speedtest_logger")),
-    "speedtest_archive": (backups, limits),
+    "speedtest_archive": (backups, publishing, limits),
     "speedtest_dashboard": (
         *(dashboard, dashboard_access, dashboard_port, workbench),
         *(front_named, image_of("speedtest_dashboard")),

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta, timezone
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -203,7 +204,7 @@ class Publisher:
         rows = pa.concat_tables([table.replace_schema_metadata() for table in tables])
         return rows.sort_by(ORDER), digests
 
-    def maintain(self) -> dict[str, int]:
+    def maintain(self) -> dict[str, Any]:
         """Put small files together and remove those that no reader can use any more; returns how many.
 
         Raises as publish.

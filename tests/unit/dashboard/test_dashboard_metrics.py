@@ -301,6 +301,9 @@ def test_the_database_that_follows_the_archive(app, layout):
     }
 
 
+OPTIONAL = ("last_backup_timestamp_seconds", "last_publish_timestamp_seconds", "verify_findings")
+
+
 def test_all_that_is_told_is_in_the_table_and_all_of_the_table_is_told(app):
     told(app)  # which is counted as well
     found = set(told(app))
@@ -310,7 +313,7 @@ def test_all_that_is_told_is_in_the_table_and_all_of_the_table_is_told(app):
     optional = {"speedtest_plan_upload_bytes_per_second"}
     optional |= {metric.name for metric in OF_ALERTS}  # where somebody is told
     optional |= {metric.name for metric in OF_DATABASE}  # where there is one
-    optional |= {f"speedtest_archive_{name}" for name in ("last_backup_timestamp_seconds", "verify_findings")}
+    optional |= {f"speedtest_archive_{name}" for name in OPTIONAL}
     assert named | optional == set(BY_NAME) - of_nodes
 
 

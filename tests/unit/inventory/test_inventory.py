@@ -151,6 +151,16 @@ def test_a_number_with_its_unit_is_refused_in_plain_words():
         ({L + "image_source": "pull"}, [L + "image: seen nothing", "@sha256:"]),
         ({L + "runtime": "compose", "docker_host_source": "repository"}, ["docker_host_repository_key: seen nothing"]),
         ({A + "backup_repository": "/mnt/usb/restic"}, [A + "backup_password: seen nothing", "vault"]),
+        ({A + "store_address": "/srv/speedtest-archive/table"}, [A + "store_address", "none inside"]),
+        ({A + "user": "speedtest-publish"}, [A + "user", "publishing has an account of this name"]),
+        (
+            {A + "store_address": "s3://measurements/records", A + "store_secret_key": "x"},
+            [A + "store_access_key: seen nothing", "publishing to s3://measurements/records needs the id", "vault"],
+        ),
+        (
+            {A + "store_address": "s3://measurements/records", A + "store_access_key": "x"},
+            [A + "store_secret_key: seen nothing", "needs the key", "vault"],
+        ),
         (
             {**BACKUP, **{f"{A}backup_keep_{age}": 0 for age in ("daily", "weekly", "monthly")}},
             ["no backup would stay"],

@@ -62,7 +62,12 @@ OWN = {
     ("workbench_port", "speedtest_dashboard"),
 }  # what a role does not take from another one
 # What stays when all is taken off, since it is others' too, or was there before.
-OTHERS = {"/mnt/usb/restic", "/etc/postgresql-common", "/etc/postgresql-common/createcluster.d"}
+OTHERS = {
+    "/mnt/usb/restic",
+    "/mnt/usb/table",
+    "/etc/postgresql-common",
+    "/etc/postgresql-common/createcluster.d",
+}
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +80,8 @@ def here(tmp_path_factory):
     for name in ("certificate", "key", "ca"):
         (folder / f"{name}.pem").write_text(f"{name}\n")
     files = {f"{name}_file": str(folder / f"{name}.pem") for name in ("certificate", "key")}
+    (folder / "store.txt").write_text("duckdb==1\ndeltalake==1\n")
+    control |= {"store_requirements_file": str(folder / "store.txt")}
     control |= {"workbench_requirements_file": str(folder / "requirements.txt"), "workbench_port": 0}
     front = {**files, "name": NAME, "dashboard_bind": "127.0.0.1", "dashboard_port": 8000, "front": ""}
     return {**control, **archive, **front, "acme_ca_file": str(folder / "ca.pem"), "slots": SLOTS}
@@ -99,6 +106,8 @@ VARIANTS = {
     "speedtest_archive": [
         {},
         {"backup_repository": "/mnt/usb/restic", "backup_password": "x"},
+        {"store_address": "/mnt/usb/table"},
+        {"store_address": "s3://b/t", "store_access_key": "x", "store_secret_key": "y"},
     ],
     "speedtest_dashboard": [
         {},
@@ -143,8 +152,8 @@ def test_everything_that_a_role_has_put_there_goes_with_state_absent(here, role,
         for path in paths_of(made) - OTHERS:
             data = any(path == place or path.startswith(f"{place}/") for place in DATA[role])
             assert is_gone(path, purged), path
-            assert is_gone(path, kept) != data or path.endswith("limits.env"), path
-        assert not is_gone("/mnt/usb/restic", purged)
+            assert is_gone(path, kept) != data or path.endswith(("limits.env", "/store")), path
+        assert not any(is_gone(place, purged) for place in OTHERS)
         units = {item["name"] for item in made.get("units", [])} - {f"{name}.service" for name in STOCK}
         gone = set(kept.get("absent_units", []))
         assert {name.partition("@")[0] for name in units} <= {name.partition("@")[0] for name in gone}
@@ -600,3 +609,38 @@ def test_every_list_of_a_plan_has_its_task_and_main_runs_it():
     assert lists - looked_at == {"again"}
     assert lists - carried_out == {"images", "unread"}  # main.yml hands one at a time on; and has systemd read them
     assert looked_at | carried_out <= set(made)
+
+
+STORE = {"store_address": "s3://measurements/records", "store_access_key": "an id", "store_secret_key": "a key"}
+
+
+def test_an_archive_publishes_with_packages_an_account_and_secrets_of_that(here):
+    off, on = wanted("speedtest_archive", here).desired, wanted("speedtest_archive", here, **STORE).desired
+    assert not any("publish" in json.dumps(off[kind]) for kind in ("files", "directories", "accounts", "units"))
+    assert off["venvs"][0]["path"] != on["venvs"][0]["path"]
+    assert off["venvs"][0]["requirements"] == here["requirements_file"]
+    assert on["venvs"][0]["requirements"] == here["store_requirements_file"]
+    assert {"deltalake", "obstore"} <= set(on["venvs"][0]["imports"])
+    (account,) = [item for item in on["accounts"] if item["name"] == "speedtest-publish"]
+    assert account["groups"] == ["speedtest-archive"]
+    files = {item["path"]: item for item in on["files"]}
+    secrets = files["/etc/speedtest-archive/store.env"]
+    assert (secrets["owner"], secrets["mode"], secrets["secret"]) == ("root", "0600", True)
+    assert [path for path, item in files.items() if "a key" in item["content"]] == [secrets["path"]]
+    assert "AWS_ALLOW_HTTP" not in secrets["content"]
+    service = files["/etc/systemd/system/speedtest-publish.service"]["content"]
+    assert "LoadCredential=store:/etc/speedtest-archive/store.env" in service
+    assert "User=speedtest-publish" in service
+    assert re.findall("^ReadWritePaths=(.*)$", service, re.MULTILINE) == ["/srv/speedtest-archive/store"]
+
+
+def test_a_table_on_the_archive_host_itself_is_the_publishers_to_write(here):
+    lists = wanted("speedtest_archive", here, store_address="/mnt/usb/table").desired
+    (folder,) = [item for item in lists["directories"] if item["path"] == "/mnt/usb/table"]
+    assert (folder["owner"], folder["group"], folder["mode"]) == ("speedtest-publish", "speedtest-archive", "2750")
+    for name in ("speedtest-publish.service", "speedtest-publish-upkeep.service"):
+        (unit,) = [item["content"] for item in lists["files"] if item["path"] == UNITS + name]
+        assert "ReadWritePaths=/srv/speedtest-archive/store /mnt/usb/table\n" in unit
+    plain = wanted("speedtest_archive", here, **{**STORE, "store_endpoint": "http://127.0.0.1:8333"}).desired
+    (secrets,) = [item["content"] for item in plain["files"] if item["path"].endswith("store.env")]
+    assert 'AWS_ALLOW_HTTP="true"' in secrets

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from speedtest_logger.archive.cli.options import Verb
 from speedtest_logger.archive.cli.output import progress
@@ -29,8 +29,8 @@ def packages_needed() -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"{error.name} is not installed: on an archive host set speedtest_archive_store and run site.yml; elsewhere "
-            "pip install 'speedtest-telemetry[store]'"
+            f"{error.name} is not installed: on an archive host set speedtest_archive_store_address and run site.yml; "
+            "elsewhere pip install 'speedtest-telemetry[store]'"
         ) from error
 
 
@@ -38,6 +38,7 @@ def publish_arguments(parser: argparse.ArgumentParser) -> None:
     """See `publish`."""
     parser.add_argument("address", metavar="ADDRESS", help="s3://BUCKET/FOLDER, or an absolute path")
     parser.add_argument("--buckets", type=int, default=16, metavar="N", help="of a new table, default %(default)s")
+    parser.add_argument("--remember", action="store_true", help="for the System page how it went, as timers do")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--rebuild", action="store_true", help="the whole archive takes the place of the table's rows")
     what.add_argument("--check", action="store_true", help="compare the table with the archive")
@@ -49,17 +50,22 @@ def publish(args: argparse.Namespace) -> int:
     with packages_needed():
         from speedtest_logger.sinks.delta import Publisher
         from speedtest_logger.sinks.place import Place
+        from speedtest_logger.sinks.standing import remembered
     if not 1 <= args.buckets <= MOST_BUCKETS:
         raise UsageError(f"--buckets {args.buckets}: a number from 1 to {MOST_BUCKETS} is expected")
     layout, place = Layout(args.root), Place.of(args.address)
     if args.check:
         return check(layout, args.address)
     publisher = Publisher(layout, place, args.buckets)
-    if args.maintain:
-        print(json.dumps(publisher.maintain()))
-        return EXIT_OK
-    with progress(publisher.size(rebuild=args.rebuild), "publish") as advance:
-        print(json.dumps(vars(publisher.publish(rebuild=args.rebuild, advance=advance))))
+
+    def carried() -> dict[str, Any]:
+        if args.maintain:
+            return publisher.maintain()
+        with progress(publisher.size(rebuild=args.rebuild), "publish") as advance:
+            return vars(publisher.publish(rebuild=args.rebuild, advance=advance))
+
+    what = "maintain" if args.maintain else "publish"
+    print(json.dumps(remembered(layout, place.address, what, carried) if args.remember else carried()))
     return EXIT_OK
 
 

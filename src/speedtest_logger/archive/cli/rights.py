@@ -5,17 +5,20 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from speedtest_logger import accounts
+from speedtest_logger import accounts, env_file
 from speedtest_logger.accounts import Owner
 from speedtest_logger.archive.care import steps
+from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.errors import SpeedtestError, StorageError, UsageError
 from speedtest_logger.files import is_stream, kind_of, new_output
 
 Verb = Callable[[argparse.Namespace], int]
+STORE_FILE = Path("/etc/speedtest-archive/store.env")
+OF_STORE = ("publish", "fetch")
 OF_SEVERAL = ("backup", "restore")  # accounts: each does its own steps
 ONLY_READ = ("query", "nodes", "latest", "coverage", "outages", "report", "export", "fleet", "logs", "probes", "verify")
 
@@ -23,6 +26,8 @@ ONLY_READ = ("query", "nodes", "latest", "coverage", "outages", "report", "expor
 def act(args: argparse.Namespace, verb: Verb) -> int:
     """Run a verb. Root's goes on as the archive's owner, after what root named was opened with root's rights."""
     owner = owner_of_archive(args.root)
+    if args.verb in OF_STORE:
+        take_store()
     args.outputs = []
     if args.verb in OF_SEVERAL:
         return verb(args)
@@ -34,10 +39,24 @@ def act(args: argparse.Namespace, verb: Verb) -> int:
     with ExitStack() as stack:
         args.outputs = [opened(stack, place) for place in outputs_of(args)]
         if not args.outputs:
-            accounts.become(owner, to_read=args.verb in ONLY_READ)
+            of = publisher(args.root) if args.verb == "publish" else owner
+            accounts.become(of, to_read=args.verb in ONLY_READ)
             return verb(args)
         code: int = steps.run(owner, lambda: flushed(verb(args), args.outputs), to_read=args.verb in ONLY_READ)
     return code
+
+
+def publisher(root: Path) -> Owner:
+    """Who publishes: the owner of the folder that says how it goes; without it the archive's."""
+    layout = Layout(root)
+    return accounts.owner_of(layout.store if kind_of(layout.store) else layout.archive)
+
+
+def take_store() -> None:
+    """What root may read of the inventory's object store, where the environment does not say otherwise."""
+    with suppress(OSError):  # systemd hands it over, or there is none
+        for name, value in env_file.read(STORE_FILE).items():
+            os.environ.setdefault(name, value)
 
 
 def opened(stack: ExitStack, place: Path) -> BinaryIO:

@@ -48,6 +48,7 @@ class Layout:
         self.fleet = root / "fleet"  # root writes it: what is known of the nodes, and their limits
         self.backups = root / "backups"  # the backup account writes it
         self.database = root / "database"  # the database sink's account writes it
+        self.store = root / "store"  # the publishing account writes it
 
     def prepare(self) -> None:
         """Make the directories that are missing."""

@@ -17,6 +17,7 @@ from speedtest_logger.record import unix_time
 
 INGEST_LATE = 180  # s
 BACKUP_LATE = 36 * 3600
+STORE_LATE = 26 * 3600  # its calendar may name an hour of the day
 DISK_FULL = 0.05  # of a disk that is free at least
 
 
@@ -106,6 +107,32 @@ def backup(layout: Layout, now: float, oldest: float = BACKUP_LATE) -> Iterator[
         late = now - at > oldest
         sentence = "the last one is too old" if late else "made"
         yield Part("backup", ok=not late, sentence=sentence, since=at, figures=figures)
+
+
+def store(layout: Layout, now: float, oldest: float = STORE_LATE) -> Iterator[Part]:
+    """Whether the object store has what the archive does, where the inventory names one; `oldest` in s."""
+    if not layout.store.is_dir():
+        return
+    state = _read(layout.store / "state.json")
+    publish, maintain = (_mapping(state, name) for name in ("publish", "maintain"))
+    at, address = _time(publish.get("at")), state.get("address", "")
+    figures = {"last": at} if at else {}
+    for done, words in ((publish, f"cannot publish to {address}"), (maintain, f"cannot tidy {address} up")):
+        if failing := _mapping(done, "failing"):
+            sentence, since = f"{words}: {failing.get('why', '')}", _time(failing.get("since"))
+            yield Part("store", ok=False, sentence=sentence, since=since, figures=figures)
+            return
+    late = at is None or now - at > oldest
+    sentence = "nothing was published yet: see speedtest-publish.service" if at is None else f"published to {address}"
+    if at and late:
+        sentence = "publishing does not run: see speedtest-publish.timer"
+    yield Part("store", ok=not late, sentence=sentence, since=at, figures=figures)
+
+
+def _mapping(content: dict[str, Any], name: str) -> dict[str, Any]:
+    """A part of a file's content; empty where it is none."""
+    found = content.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def verify(layout: Layout) -> Iterator[Part]:

@@ -166,6 +166,64 @@ INPUTS = (
         KEEP,
     ),
     Input(
+        "speedtest_archive_store_address",
+        "",
+        "Where the records are published as a Delta table that other engines read: s3://BUCKET/FOLDER, or a directory "
+        "of the host. Empty: nowhere.",
+        OrEmpty(kinds.PLACE),
+    ),
+    Input(
+        "speedtest_archive_store_endpoint",
+        "",
+        "The server of an s3:// address, such as https://s3.example.org or http://127.0.0.1:8333; empty: AWS.",
+        OrEmpty(domains.ORIGIN),
+    ),
+    Input(
+        "speedtest_archive_store_region",
+        "us-east-1",
+        "The bucket's region; what a store of your own is told does not matter.",
+        kinds.REGION,
+    ),
+    Input(
+        "speedtest_archive_store_access_key",
+        "",
+        "The id of the key that may read and write the bucket, from a vault.",
+        OrEmpty(domains.WORD),
+        secret=True,
+    ),
+    Input(
+        "speedtest_archive_store_secret_key",
+        "",
+        "The key itself, from a vault.",
+        OrEmpty(domains.WORD),
+        secret=True,
+    ),
+    Input(
+        "speedtest_archive_store_buckets",
+        16,
+        "In how many parts a new table has each month, by a hash of the location: 16 for 10,000 nodes, 256 for a "
+        "million.",
+        Whole(1, 4096),
+    ),
+    Input(
+        "speedtest_archive_store_calendar",
+        "*-*-* *:*:40",
+        "When it is published, as a calendar expression (systemd.time(7)).",
+        kinds.Calendar(),
+    ),
+    Input(
+        "speedtest_archive_store_upkeep_calendar",
+        "*-*-* 05:10:00 UTC",
+        "When small files are put together, and old ones removed (systemd.time(7)).",
+        kinds.Calendar(),
+    ),
+    Input(
+        "speedtest_archive_store_requirements_file",
+        "{{ role_path | dirname | dirname }}/requirements/store.txt",
+        "The hashed lock of the Python packages that an archive which publishes needs: the archive's, and its own.",
+        kinds.CONTROL_PATH,
+    ),
+    Input(
         "speedtest_archive_alerts_destinations",
         [],
         "Who is told what is wrong: a list, each item with name and url (Apprise's, from a vault), and if wanted "
