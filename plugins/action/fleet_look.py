@@ -32,6 +32,7 @@ from plugins.desired import (
     speedtest_front,
     speedtest_logger,
     speedtest_monitoring,
+    speedtest_store,
     speedtest_target,
 )
 from plugins.desired.observation import request_of, seen, together
@@ -48,6 +49,7 @@ from speedtest_logger.inventory.found import (
     FRONT,
     MONITORING,
     NODES,
+    STORE,
     TARGETS,
     default_node_name,
 )
@@ -58,6 +60,7 @@ USES = {
     DASHBOARD: systems.ARCHIVE,
     DATABASE: systems.ARCHIVE,
     FRONT: systems.ARCHIVE,
+    STORE: systems.STORE,
     TARGETS: systems.TARGET,
     NODES: systems.NODE,
     MONITORING: systems.NODE,
@@ -68,6 +71,7 @@ OWN = {
     DASHBOARD: speedtest_dashboard.ROLE,
     DATABASE: speedtest_database.ROLE,
     FRONT: speedtest_front.ROLE,
+    STORE: speedtest_store.ROLE,
     TARGETS: speedtest_target.ROLE,
 }
 CONTAINED = {NODES: "speedtest_logger_runtime", DASHBOARD: "speedtest_dashboard_runtime"}

@@ -14,6 +14,7 @@ from plugins.desired import (
     speedtest_front,
     speedtest_logger,
     speedtest_monitoring,
+    speedtest_store,
     speedtest_target,
 )
 from plugins.desired.things import Desired, resolved
@@ -28,6 +29,7 @@ MODULES: dict[str, Any] = {
         speedtest_database,
         speedtest_front,
         speedtest_monitoring,
+        speedtest_store,
         speedtest_target,
         docker_host,
     )

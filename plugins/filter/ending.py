@@ -22,6 +22,7 @@ ROLES = (
     "speedtest_database",
     "speedtest_front",
     "speedtest_monitoring",
+    "speedtest_store",
     "speedtest_target",
     "speedtest_logger",
 )

@@ -49,6 +49,7 @@ ROLES = {
     "speedtest_database": "database",
     "speedtest_front": "front",
     "speedtest_monitoring": "monitoring",
+    "speedtest_store": "store",
     "speedtest_targets": "target",
     "speedtest_nodes": "logger",
 }

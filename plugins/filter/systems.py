@@ -9,13 +9,14 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 from speedtest_logger.inventory import systems
-from speedtest_logger.inventory.found import ARCHIVE, DASHBOARD, MONITORING, NODES, TARGETS
+from speedtest_logger.inventory.found import ARCHIVE, DASHBOARD, MONITORING, NODES, STORE, TARGETS
 
 USES = {
     NODES: systems.NODE,
     ARCHIVE: systems.ARCHIVE,
     DASHBOARD: systems.ARCHIVE,
     MONITORING: systems.NODE,
+    STORE: systems.STORE,
     TARGETS: systems.TARGET,
 }
 BESIDES = "leave it out with --limit 'all:!{host}', or take it out of the inventory"

@@ -13,7 +13,7 @@ from speedtest_logger.inventory.inputs import Input
 SHOWN_HOSTS = 3
 SHOWN_VALUE = 80
 CREDENTIALS = re.compile(r"(?<=//)[^/@\s'\"]+@")
-NODES, ARCHIVE, TARGETS = "speedtest_nodes", "speedtest_archive", "speedtest_targets"
+NODES, ARCHIVE, TARGETS, STORE = "speedtest_nodes", "speedtest_archive", "speedtest_targets", "speedtest_store"
 DASHBOARD, FRONT, MONITORING = "speedtest_dashboard", "speedtest_front", "speedtest_monitoring"
 DATABASE = "speedtest_database"
 ROLES_OF_GROUP = {
@@ -23,6 +23,7 @@ ROLES_OF_GROUP = {
     DATABASE: ("speedtest_database", "managed_host"),
     FRONT: ("speedtest_front", "managed_host"),
     MONITORING: ("speedtest_monitoring", "managed_host"),
+    STORE: ("speedtest_store", "managed_host"),
     TARGETS: ("speedtest_target", "managed_host"),
 }
 

@@ -16,6 +16,7 @@ from speedtest_logger.inventory.found import (
     FRONT,
     MONITORING,
     NODES,
+    STORE,
     TARGETS,
     Inventory,
     Problem,
@@ -24,7 +25,7 @@ from speedtest_logger.inventory.found import (
 
 OURS = re.compile("speedtest|docker_host_|managed_host_")
 OURS_OR_LIKE = re.compile(r"[a-z]{2,}[_-].*_|speed|docker_?host|managed_?host|fleet_archive", re.IGNORECASE)
-GROUPS = (NODES, ARCHIVE, DASHBOARD, DATABASE, FRONT, MONITORING, TARGETS)
+GROUPS = (NODES, ARCHIVE, DASHBOARD, DATABASE, FRONT, MONITORING, STORE, TARGETS)
 MADE = ("speedtest_upgrades",)  # nodes.yml makes it
 ENDINGS = (".yml", ".yaml", ".json")
 COPY_EXAMPLE = "copy the example, `cp -r inventory/homelab inventory/mine`, and put your machines into its hosts.yml"

@@ -24,8 +24,15 @@ from speedtest_logger.node import config
 LOGGER, BACKUP, LIMIT = "speedtest_logger_", "speedtest_archive_backup_", "speedtest_archive_limit_"
 PUBLISH = "speedtest_archive_store_"
 DASHBOARD, FRONT, MONITORING = "speedtest_dashboard_", "speedtest_front_", "speedtest_monitoring_"
-DATABASE = "speedtest_database_"
-ROLES = ("speedtest_logger", "speedtest_archive", "speedtest_dashboard", "speedtest_database", "speedtest_target")
+DATABASE, STORE = "speedtest_database_", "speedtest_store_"
+ROLES = (
+    "speedtest_logger",
+    "speedtest_archive",
+    "speedtest_dashboard",
+    "speedtest_database",
+    "speedtest_store",
+    "speedtest_target",
+)
 CONTAINED = ("speedtest_logger", "speedtest_dashboard")  # roles that can run in a container
 Relation = Callable[[View], Iterator[Problem]]
 ACCOUNTS = {role: f"{role}_user" for role in ROLES}
@@ -34,6 +41,7 @@ DIRECTORIES = {
     "speedtest_archive": ("install_dir", "home_dir", "dir"),
     "speedtest_dashboard": ("install_dir", "dir"),
     "speedtest_database": ("install_dir", "dir"),
+    "speedtest_store": ("install_dir", "dir"),
     "speedtest_target": ("dir", "config_dir"),
 }
 # What the roles make under names of their own.
@@ -49,8 +57,10 @@ OWN_DIRECTORIES = {
     "speedtest_dashboard": ("/etc/speedtest-dashboard",),
     "speedtest_database": ("/etc/speedtest-database",),
     "speedtest_front": ("/etc/speedtest-front", "/var/lib/speedtest-front"),
+    "speedtest_store": ("/etc/speedtest-store",),
     "speedtest_monitoring": ("/etc/speedtest-monitoring", "/var/lib/speedtest-monitoring"),
 }
+KEY_LENGTH, KEY_VARIETY = 20, 8  # characters, and different ones, of a secret key
 # Of each pair the first must not be below the second.
 AT_LEAST = (
     ("rows_burst", "rows"),
@@ -441,6 +451,38 @@ def monitoring_ways(view: View, inventory: Inventory) -> Iterator[Problem]:
         yield problem(view, MONITORING + "dashboard_url", words)
 
 
+def store_keys(view: View) -> Iterator[Problem]:
+    """Nobody opens a store without a key, or with one that can be guessed."""
+    if view[STORE + "state"] == "absent":
+        return
+    access, secret = view.text(STORE + "access_key"), view.text(STORE + "secret_key")
+    if not access:
+        yield problem(view, STORE + "access_key", "whoever writes there needs a key: set its id, from a vault")
+    make = "`openssl rand -hex 20` makes one; keep it in a vault"
+    if not secret:
+        yield problem(view, STORE + "secret_key", f"whoever writes there needs a key: {make}")
+    elif len(secret) < KEY_LENGTH or len(set(secret)) < KEY_VARIETY or (access and access in secret):
+        words = f"it can be guessed ({KEY_LENGTH} characters at least, not all alike, without the id in it): {make}"
+        yield problem(view, STORE + "secret_key", words)
+
+
+def store_ports(view: View) -> Iterator[Problem]:
+    """Nobody else on the host has a port of the store's parts."""
+    first = int(view.number(STORE + "port"))
+    mine = {port + more for port in range(first, first + 4) for more in (0, 10_000)}
+    others = dashboard_ports(view) if "speedtest_dashboard" in view.roles else []
+    others += [FRONT + "http_port", FRONT + "https_port"] if "speedtest_front" in view.roles else []
+    others += [MONITORING + "port", MONITORING + "alertmanager_port"] if "speedtest_monitoring" in view.roles else []
+    if "speedtest_target" in view.roles:
+        others += ["speedtest_target_librespeed_port", "speedtest_target_iperf3_ports"]
+    for other in others if view[STORE + "state"] == "present" else ():
+        if other not in view.bad and mine & set(as_list(view[other]) or [view[other]]):
+            words = (
+                f"{other} is one of {first} to {first + 3}, or of those plus 10000, which the store has: choose another"
+            )
+            yield problem(view, STORE + "port", words)
+
+
 def is_public(name: str) -> bool:
     """Whether a name may be one that the Internet's name servers know."""
     return "." in name and not name.endswith(NOT_PUBLIC)
@@ -475,6 +517,7 @@ RELATIONS: dict[str, tuple[Relation, ...]] = {
     "speedtest_database": (database,),
     "speedtest_front": (front, front_certificate, front_ports),
     "speedtest_monitoring": (monitoring_people, monitoring_ports),
+    "speedtest_store": (store_keys, store_ports),
     "speedtest_target": (ports,),
 }
 

@@ -15,6 +15,7 @@ from speedtest_logger.inventory.tables import (
     logger,
     managed,
     monitoring,
+    store,
     target,
 )
 
@@ -26,6 +27,7 @@ ROLES = (
     database.ROLE,
     front.ROLE,
     monitoring.ROLE,
+    store.ROLE,
     target.ROLE,
     managed.ROLE,
 )

@@ -23,8 +23,9 @@ TABLE = (
     ("Debian 11 and older", "no: Python 3.9", "no", "no", "refused"),
     ("Fedora, Alpine, Arch, … (no apt)", "no; by hand: Compose alone", "no", "no", "refused"),
 )
-NODE, ARCHIVE, TARGET = "node", "archive host", "target"
-OLDEST_PYTHON = {NODE: (3, 10), ARCHIVE: (3, 11), TARGET: (3, 10)}
+NODE, ARCHIVE, TARGET, STORE = "node", "archive host", "target", "object store"
+OLDEST_PYTHON = {NODE: (3, 10), ARCHIVE: (3, 11), TARGET: (3, 10), STORE: (3, 11)}
+PACKAGES = {ARCHIVE: "duckdb and pyarrow have no packages", STORE: "SeaweedFS has no package"}
 WHEELS = ("amd64", "arm64")  # what duckdb and pyarrow have packages for, in dpkg's names
 
 
@@ -50,10 +51,10 @@ def problem(seen: Mapping[str, object], uses: Iterable[str]) -> str | None:
         if version < oldest:
             wanted = ".".join(map(str, oldest))
             return f"{words}, Python {python}; as {use} it needs {wanted} or newer: {SUPPORTED} are supported"
-    if ARCHIVE in uses and seen["architecture"] not in WHEELS:
+    for use in (each for each in PACKAGES if each in uses and seen["architecture"] not in WHEELS):
         return (
-            f"{words}; as {ARCHIVE} it needs 64 bit: duckdb and pyarrow have no packages for "
-            f"{seen['architecture']}. It can be a {NODE} or a {TARGET}"
+            f"{words}; as {use} it needs 64 bit: {PACKAGES[use]} for {seen['architecture']}. It can be a {NODE} or a "
+            f"{TARGET}"
         )
     return None
 

@@ -40,6 +40,7 @@ DATA = {
     "speedtest_database": ["/var/lib/speedtest-database", "/srv/speedtest-archive/database"],
     "speedtest_front": ["/var/lib/speedtest-front"],
     "speedtest_monitoring": ["/var/lib/speedtest-monitoring"],
+    "speedtest_store": ["/srv/speedtest-store"],
     "speedtest_target": [],
 }
 USERS = [{"name": "ada", "password": "scrypt$16384$8$1$c2FsdA==$aGFzaA=="}]
@@ -127,6 +128,7 @@ VARIANTS = {
         {"fleet": WATCHED, "mode": "files", "grafana_enabled": True},
         {"fleet": {"server": False, "exporter": True, "monitors": ["192.0.2.1"]}},
     ],
+    "speedtest_store": [{"access_key": "an id", "secret_key": "a key"}, {"listen": "192.0.2.1", "port": 9000}],
     "speedtest_target": [
         {"librespeed_port": port, "iperf3_ports": ports, "irtt_port": 2112 * bool(ports)}
         for port, ports in itertools.product((0, 8989), ([], [5201]))
@@ -644,3 +646,25 @@ def test_a_table_on_the_archive_host_itself_is_the_publishers_to_write(here):
     plain = wanted("speedtest_archive", here, **{**STORE, "store_endpoint": "http://127.0.0.1:8333"}).desired
     (secrets,) = [item["content"] for item in plain["files"] if item["path"].endswith("store.env")]
     assert 'AWS_ALLOW_HTTP="true"' in secrets
+
+
+def test_a_store_opens_one_bucket_to_one_key_and_only_s3_to_others(here):
+    given = {"access_key": "an id", "secret_key": "a key", "listen": "192.0.2.1", "max_gb": 10}
+    lists = wanted("speedtest_store", here, **given).desired
+    files = {item["path"]: item for item in lists["files"]}
+    keys = files["/etc/speedtest-store/s3.json"]
+    assert (keys["owner"], keys["mode"], keys["secret"]) == ("root", "0600", True)
+    (who,) = json.loads(keys["content"])["identities"]
+    assert who["credentials"] == [{"accessKey": "an id", "secretKey": "a key"}]
+    assert who["actions"] == [f"{right}:measurements" for right in ("Read", "Write", "List", "Tagging")]
+    unit = files[UNITS + "speedtest-store.service"]["content"]
+    assert "a key" not in unit
+    (command,) = re.findall(r"^ExecStart=((?:.*\\\n)*.*)$", unit, re.MULTILINE)
+    options = dict(word.partition("=")[::2] for word in command.split()[2:] if "=" in word)
+    assert (options["-ip"], options["-ip.bind"], options["-s3.ip.bind"]) == ("127.0.0.1", "127.0.0.1", "192.0.2.1")
+    assert (options["-s3.port.iceberg"], options["-s3.port.lance"], options["-s3.iam"]) == ("0", "0", "false")
+    ports = [int(options[f"-{part}.port"]) for part in ("s3", "master", "volume", "filer")]
+    assert ports == [8333, 8334, 8335, 8336]
+    assert int(options["-volume.max"]) * int(options["-master.volumeSizeLimitMB"]) <= 10_000
+    (folder,) = [item for item in lists["directories"] if item["path"] == "/srv/speedtest-store"]
+    assert (folder["owner"], folder["mode"]) == ("speedtest-store", "0700")
