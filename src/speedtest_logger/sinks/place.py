@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import obstore
 from deltalake import DeltaTable
@@ -27,6 +28,13 @@ CREDENTIAL = "store"
 SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 OPTIONS = (*SECRETS, "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ALLOW_HTTP")
 PATIENCE = {"timeout": "60s", "connect_timeout": "10s", "retry_timeout": "60s", "max_retries": "4"}
+_PARAMETERS = {
+    "AWS_ENDPOINT_URL": "endpoint",
+    "AWS_REGION": "region",
+    "AWS_ACCESS_KEY_ID": "access_key_id",
+    "AWS_SECRET_ACCESS_KEY": "secret_access_key",
+    "AWS_SESSION_TOKEN": "token",
+}
 COLOURS = re.compile(r"\x1b\[\d*m|↳")
 PROBE = "_delta_log/.probe"  # readers pass over names that begin so
 NO_CONDITIONS = (
@@ -101,14 +109,10 @@ class Place:
         if not self.options:
             return LocalStore(self.address, mkdir=True)
         bucket, _, folder = self.address.removeprefix("s3://").partition("/")
+        told: dict[str, Any] = {"prefix": folder, **{_PARAMETERS[name]: self.options.get(name) for name in _PARAMETERS}}
         return S3Store(
             bucket,
-            prefix=folder or None,
-            endpoint=self.options.get("AWS_ENDPOINT_URL"),
-            region=self.options["AWS_REGION"],
-            access_key_id=self.options["AWS_ACCESS_KEY_ID"],
-            secret_access_key=self.options["AWS_SECRET_ACCESS_KEY"],
-            token=self.options.get("AWS_SESSION_TOKEN"),
+            **{name: value for name, value in told.items() if value},
             client_options={
                 "allow_http": self.options.get("AWS_ALLOW_HTTP") == "true",
                 "timeout": PATIENCE["timeout"],
