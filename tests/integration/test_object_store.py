@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import os
+import re
 import signal
+import subprocess
 import sys
 import threading
 from collections import Counter
@@ -174,3 +177,16 @@ def test_no_store_and_a_wrong_key_are_said(layout, place):
     with pytest.raises(StorageError) as error:
         publish(layout, wrong)
     assert "another" not in str(error.value)
+
+
+def test_engines_read_it_as_the_how_to_types_it(layout, place, address):
+    publish(layout, place())
+    page = (ROOT / "docs/how-to/publish-to-an-object-store.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 2
+    given = {**os.environ, **KEYS, "AWS_ENDPOINT_URL": address, "AWS_ALLOW_HTTP": "true"}
+    for block in blocks:
+        code = block.replace("s3://measurements/records", place().address)
+        done = subprocess.run([sys.executable, "-c", code], env=given, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert {"home", "garden"} <= set(re.findall(r"\w+", done.stdout)), done.stdout
