@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from speedtest_logger.archive.format.layout import Layout
-from speedtest_logger.errors import SpeedtestError, StorageError
+from speedtest_logger.errors import StorageError
 from speedtest_logger.files import open_lock, read_bounded, write_durably
 from speedtest_logger.record import utc_text
 
@@ -33,8 +33,9 @@ def remembered(layout: Layout, address: str, what: str, do: Callable[[], dict[st
         before = state.get(what, {})
         try:
             outcome = do()
-        except (SpeedtestError, OSError) as error:
-            failing = {"since": before.get("failing", {}).get("since") or utc_text(time.time()), "why": str(error)}
+        except BaseException as error:  # what panics in Rust is no Exception
+            why = str(error) or type(error).__name__
+            failing = {"since": before.get("failing", {}).get("since") or utc_text(time.time()), "why": why}
             _save(layout, {**state, what: {**before, "failing": failing}})
             raise
         _save(layout, {**state, what: {**outcome, "at": utc_text(time.time())}})

@@ -72,6 +72,19 @@ def test_upkeep_that_fails_is_told_too_and_another_address_has_no_past(layout):
     assert part(layout).sentence == "published to /mnt/table"
 
 
+class PanicError(BaseException):
+    """As pyo3 raises it."""
+
+
+def test_a_library_that_panics_is_told_too(layout):
+    def panics():
+        raise PanicError
+
+    with pytest.raises(PanicError):
+        standing.remembered(layout, ADDRESS, "publish", panics)
+    assert part(layout).sentence == f"cannot publish to {ADDRESS}: PanicError"
+
+
 def test_publishing_that_does_not_run_any_more_is_told(layout):
     standing.remembered(layout, ADDRESS, "publish", dict)
     assert part(layout, time.time() + 25 * 3600).ok
