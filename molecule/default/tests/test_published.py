@@ -12,7 +12,7 @@ from fleet import attempt, measure_by_hand, on, playbook, query, recap, wait_unt
 
 NODE = "homelab"
 ADDRESS = "s3://measurements/records"
-OFF = ("speedtest_archive_store_address=", "speedtest_store_state=absent", "speedtest_store_purge=true")
+OFF = {"speedtest_archive_store_address": "", "speedtest_store_state": "absent", "speedtest_store_purge": True}
 ROWS = "SELECT count(*) AS n FROM records"
 
 
@@ -111,12 +111,13 @@ def test_upkeep_of_the_table_does_its_work():
 
 
 def test_both_are_taken_off_without_a_trace():
-    given = [f"--extra-vars={words}" for words in OFF]
-    assert playbook("site.yml", *given).returncode == 0
+    given = f"--extra-vars={json.dumps(OFF)}"
+    done = playbook("site.yml", given)
+    assert done.returncode == 0, done.stdout[-3000:]
     left = on(NODE, "ls -d /etc/speedtest-store /srv/speedtest-store /opt/speedtest-store /srv/speedtest-archive/store "
               "/etc/speedtest-archive /etc/systemd/system/speedtest-publish* /etc/systemd/system/speedtest-store* "
               "2>/dev/null; getent passwd speedtest-store; pgrep weed", check=False)  # fmt: skip
     assert left == ""
     assert "deltalake" not in on(NODE, "ls /opt/speedtest-archive/venv/lib/python3*/site-packages")
-    again = playbook("site.yml", *given)
+    again = playbook("site.yml", given)
     assert [counts["changed"] for counts in recap(again).values()] == [0] * len(recap(again))
