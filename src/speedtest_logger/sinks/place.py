@@ -127,7 +127,7 @@ def _credential(environment: Mapping[str, str]) -> dict[str, str]:
     file = Path(folder) / CREDENTIAL if folder else None
     if file is None or not file.is_file():
         return {}
-    return env_file.read(file)
+    return {name.strip(): value.strip() for name, value in env_file.read(file).items()}
 
 
 def said(error: Exception) -> str:
