@@ -27,7 +27,6 @@ TERMS = (
         "the machine that runs Ansible",
         ("control node", "control host", "ansible controller", "management host"),
     ),
-    Term("probe", "what a node asks beside its tests each minute: ping, dns, http, irtt, traceroute"),
     Term("result", "what a probe found of one target in some minutes: requests, losses, round trips, when it failed"),
     Term("location", "the place whose line is measured; reports group by it"),
     Term("uplink", "a line that several nodes share; no two of them measure at the same time"),
@@ -38,7 +37,7 @@ TERMS = (
         "slot", "a moment at which a node must measure: interval and offset in the UTC day", ("time slot", "timeslot")
     ),
     Term("engine", f"a program that measures: {', '.join(each.title or each.name for each in ENGINES.values())}"),
-    Term("probe", "a question that a node asks of a few targets every minute, beside the tests"),
+    Term("probe", "what a node asks a few targets beside its tests each minute: ping, dns, http, irtt, traceroute"),
     Term("chain", "the engines of a node in the order in which they are tried"),
     Term("record", "the outcome of one slot or one measurement by hand: one row", ("result record",)),
     Term("run_id", "identifies a record; made of node and slot, so that a slot cannot be counted twice"),

@@ -158,7 +158,9 @@ class SampleFigures:
             speeds[-down:], ticks[-down:] = [None] * down, ["failed" if state == "down" else "missed"] * down
         if not names:
             speeds, ticks = [None] * 24, [None] * 24
-        middle = figures_of(location, self.at - 5 * HOUR) if names else dict.fromkeys(NAMES)
+        five = self.at - 5 * HOUR
+        measured = five if speed(location, five, 0) else five - HOUR  # of two hours one has a test
+        middle = figures_of(location, measured) if names else dict.fromkeys(NAMES)
         cover = Cover("", location)
         if names:
             cover.expected = 288 * len(names)

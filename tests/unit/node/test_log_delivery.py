@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from speedtest_logger import wire
-from speedtest_logger.archive.arrive import receive
+from speedtest_logger.archive.arrive import log_lines, receive
 from speedtest_logger.archive.read import logs as read_logs
 from speedtest_logger.archive.write import ingest
 from speedtest_logger.errors import DeliveryError
@@ -121,8 +121,7 @@ def test_an_archive_that_does_not_know_such_lines_gets_none(node, archive, link)
 
 def test_what_the_archive_made_of_a_line_that_it_does_not_know(greeted, archive, link, monkeypatch):
     """An archive that went back judges the line as a record: it refuses it, and takes the records."""
-    monkeypatch.setattr(receive, "BEGINS", b"nothing begins like this")
-    monkeypatch.setattr("speedtest_logger.archive.arrive.log_lines.BEGINS", b"nothing begins like this")
+    monkeypatch.setattr(log_lines.Lines, "begins", b"nothing begins like this")
     write(greeted, 1)
     delivery = deliver(greeted)
     assert (delivery.accepted, delivery.rejected, delivery.waiting) == (1, 0, 0)
