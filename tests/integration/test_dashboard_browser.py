@@ -60,7 +60,9 @@ SCREENS = [(360, "light"), (360, "dark"), (1440, "light"), (1440, "dark")]
 BEYOND_THE_EDGE = """[...document.querySelectorAll("body *")].filter(each => !each.closest(".scroll, .hidden, table") &&
     each.getBoundingClientRect().right > innerWidth + 0.5).map(each => each.outerHTML.slice(0, 200))"""
 COLOURS = """[...document.querySelectorAll("canvas")].map(canvas => {
-    const found = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+    const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", {willReadFrequently: true});
+    copy.drawImage(canvas, 0, 0);
+    const found = copy.getImageData(0, 0, canvas.width, canvas.height).data;
     const colours = new Set();
     for (let at = 0; at < found.length; at += 4) if (found[at + 3] > 200)
         colours.add(found.slice(at, at + 3).join());
