@@ -1,7 +1,7 @@
 # Every verb here is what CI runs. `make help` lists them.
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
-LONGEST := compose site drift upgrade switch_runtime parity remove monitoring
+LONGEST := site monitoring default compose drift upgrade parity remove switch_runtime
 PROOFS := hostile killed killed_runtime
 SCENARIOS := $(LONGEST) $(filter-out $(LONGEST) $(PROOFS),$(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
