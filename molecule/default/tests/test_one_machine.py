@@ -158,14 +158,14 @@ def test_the_upkeep_of_every_night_does_its_work():
 
 
 def test_what_the_archive_s_own_units_said_is_among_the_log_lines():
-    on(NODE, "systemctl start speedtest-journal.service speedtest-ingest.service")
+    on(NODE, "systemctl start speedtest-journal.service; systemctl start speedtest-ingest.service")
     shown = "speedtest-archive logs --node @archive --limit 100000 --format json"
     said = [json.loads(line) for line in on(NODE, shown).splitlines()]
     assert any(
         line["event"] == "speedtest-upkeep" and "0 months gathered" in line["fields"]["message"] for line in said
     )
     assert {line["event"] for line in said} >= {"speedtest-ingest", "speedtest-upkeep"}
-    on(NODE, "systemctl start speedtest-journal.service speedtest-ingest.service")
+    on(NODE, "systemctl start speedtest-journal.service; systemctl start speedtest-ingest.service")
     assert on(NODE, f"{shown} | sort | uniq --repeated") == ""
 
 
@@ -210,6 +210,7 @@ def test_a_cut_line_fails_to_the_minute_and_its_way_is_traced():
     pause(130)  # two runs at least
     lab("restore", LAB, NODE)
     ended = time.time()
+    wait_until("the machine answers again", lambda: attempt(NODE, "true").returncode == 0, 60, NODE)
     wait_until("results of the outage", lambda: [row for row in results("ping", "gateway") if row["lost"]], 330, NODE)
     row = next(row for row in results("ping", "gateway") if row["lost"])
     moments = [datetime.fromisoformat(row[name].replace("Z", "+00:00")).timestamp() for name in EDGES]
@@ -219,3 +220,18 @@ def test_a_cut_line_fails_to_the_minute_and_its_way_is_traced():
     traced = results("traceroute", "gateway")
     assert [row["runs"] for row in traced] == [1]
     assert traced[0]["reason"] in ("no_route", "no_answer")
+
+
+def test_the_archive_has_what_probes_found_once_and_when_the_line_was_cut():
+    waiting = json.loads(on(NODE, "cat /var/lib/speedtest-telemetry/state/probes.json"))["results"]
+    for _ in range(2):  # and again: nothing is there twice
+        on(NODE, "speedtest-logger push --force; systemctl start speedtest-ingest.service")
+    asked = "speedtest-archive probes --location home --last 1h --format json"
+    rows = json.loads(on(NODE, f"{asked} --results"))
+    known = {(row["probe"], row["target"], row["started_at"]) for row in rows}
+    assert len(known) == len(rows)
+    assert {(row["probe"], row["target"]) for row in waiting} <= {(probe, target) for probe, target, _ in known}
+    assert any(row["probe"] == "traceroute" for row in rows)
+    failed = json.loads(on(NODE, f"{asked} --failures"))
+    assert [row["target"] for row in failed if row["probe"] == "ping"] == ["gateway"]
+    assert on(NODE, "find /var/lib/speedtest-telemetry/probes -name '*.jsonl'") == ""
