@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from speedtest_logger.errors import UsageError
+
 NOBODY = 65534  # owns no file, by convention everywhere
 
 
@@ -48,6 +50,22 @@ def become(owner: Owner, *, to_read: bool = False) -> None:
     os.setgroups([owner.gid] if to_read else groups_of(owner))
     os.setresgid(owner.gid, owner.gid, owner.gid)
     os.setresuid(owner.uid, owner.uid, NOBODY if to_read else owner.uid)
+
+
+def become_owner_in(root: Path, folder: str) -> None:
+    """As root, go on as who owns a folder of an archive, or the archive while there is none; it is only read.
+
+    Raises UsageError where there is no archive.
+    """
+    place = root / folder
+    try:
+        become(owner_of(place if place.is_dir() else root / "archive"))
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise UsageError(
+            f"{root} is not an archive: give its directory with --root or SPEEDTEST_ARCHIVE_DIR"
+        ) from error
 
 
 def groups_of(owner: Owner) -> list[int]:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from speedtest_logger.errors import RecordError
-from speedtest_logger.record import UNKNOWN_LOCATION, check, column
+from speedtest_logger.record import UNKNOWN_LOCATION, check_row, column
 
 SCHEMA_VERSION = 1
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
@@ -59,26 +59,15 @@ class ProbeResult:
         return asdict(self)
 
 
-COLUMNS = {each.name: each.metadata for each in fields(ProbeResult)}
+COLUMNS = {each.name: each.metadata["kind"] for each in fields(ProbeResult)}
+MOST = {each.name: each.metadata["most"] for each in fields(ProbeResult)}
 REQUIRED = ("schema_version", "started_at", "finished_at", "location", "probe", "target", "runs", "sent", "lost")
 TIMES_MS = ("min_ms", "median_ms", "p90_ms", "max_ms")
 
 
 def validate(row: dict[str, Any]) -> ProbeResult:
     """Turn a row from outside into a result. Raises RecordError with column, value and what is wrong."""
-    unknown = sorted(set(row) - set(COLUMNS))
-    if unknown:
-        raise RecordError("unknown_column", f"unknown column {unknown[0]!r:.100}")
-    if row.get("schema_version") != SCHEMA_VERSION:
-        raise RecordError(
-            "schema_version", f"schema_version is {row.get('schema_version')!r:.40}, not {SCHEMA_VERSION}"
-        )
-    for name in REQUIRED:
-        if row.get(name) in (None, ""):
-            raise RecordError("missing_column", f"{name} is missing")
-    for name, value in row.items():
-        if value is not None:
-            check(name, COLUMNS[name]["kind"], value, COLUMNS[name]["most"])
+    check_row(row, COLUMNS, MOST, REQUIRED, SCHEMA_VERSION)
     result = ProbeResult(**row)
     _check_together(result)
     return result

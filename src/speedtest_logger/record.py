@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
 from typing import Any
@@ -143,22 +143,27 @@ def is_id(text: str) -> bool:
 
 def validate(row: dict[str, Any]) -> Record:
     """Turn a row from outside into a record. Raises RecordError with column, value and what is wrong."""
-    unknown = sorted(set(row) - set(COLUMNS))
+    check_row(row, COLUMNS, MOST, REQUIRED, SCHEMA_VERSION)
+    record = Record(**row)
+    _check_together(record)
+    return record
+
+
+def check_row(
+    row: dict[str, Any], kinds: Mapping[str, str], most: Mapping[str, int], required: Iterable[str], version: int
+) -> None:
+    """Raise RecordError for a row with a column that is unknown, missing or not of its kind, or of another version."""
+    unknown = sorted(set(row) - set(kinds))
     if unknown:
         raise RecordError("unknown_column", f"unknown column {unknown[0]!r:.100}")
-    if row.get("schema_version") != SCHEMA_VERSION:
-        raise RecordError(
-            "schema_version", f"schema_version is {row.get('schema_version')!r:.40}, not {SCHEMA_VERSION}"
-        )
-    for name in REQUIRED:
+    if row.get("schema_version") != version:
+        raise RecordError("schema_version", f"schema_version is {row.get('schema_version')!r:.40}, not {version}")
+    for name in required:
         if row.get(name) in (None, ""):
             raise RecordError("missing_column", f"{name} is missing")
     for name, value in row.items():
         if value is not None:
-            check(name, COLUMNS[name], value, MOST[name])
-    record = Record(**row)
-    _check_together(record)
-    return record
+            check(name, kinds[name], value, most[name])
 
 
 def without_impossible(row: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+
+from speedtest_logger.errors import EXIT_NO_ACCESS, EXIT_OK, EXIT_STORAGE, NoAccessError, SpeedtestError
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
@@ -28,6 +30,23 @@ def add_verbs(top: argparse.ArgumentParser, verbs: Mapping[str, tuple[str, str]]
         )
         for name, (text, example) in verbs.items()
     }
+
+
+def exit_code_of(program: str, act: Callable[[], int]) -> int:
+    """Do what a command line was asked for; what goes wrong is said in a line. Returns the exit code."""
+    try:
+        return act()
+    except SpeedtestError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        return EXIT_OK
+    except PermissionError as error:
+        print(f"{program}: {NoAccessError(error.filename)}", file=sys.stderr)
+        return EXIT_NO_ACCESS
+    except OSError as error:
+        print(f"{program}: {error.filename or 'the disk'}: {error.strerror or error}", file=sys.stderr)
+        return EXIT_STORAGE
 
 
 def columns() -> int:

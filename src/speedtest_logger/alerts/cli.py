@@ -23,9 +23,7 @@ from speedtest_logger.alerts.settings import Settings
 from speedtest_logger.archive.format.layout import Layout, default_root
 from speedtest_logger.errors import (
     EXIT_DELIVERY,
-    EXIT_NO_ACCESS,
     EXIT_OK,
-    EXIT_STORAGE,
     EXIT_UNHEALTHY,
     ConfigError,
     DeliveryError,
@@ -37,7 +35,7 @@ from speedtest_logger.log import Log
 from speedtest_logger.record import utc_text
 from speedtest_logger.schedule import parse_duration
 from speedtest_logger.text import as_table
-from speedtest_logger.usage import add_verbs
+from speedtest_logger.usage import add_verbs, exit_code_of
 
 EXIT_CODES = """exit codes:
   0  done
@@ -108,24 +106,17 @@ class Asked:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     args = parser().parse_args(argv)
-    try:
+
+    def act() -> int:
         os.umask(0o027)
         if argv is None:
             light.start()
         settings = _settings(args)
-        _become(args)
+        if args.verb != "rules":
+            accounts.become_owner_in(args.root, "alerts")
         return RUN[args.verb](Asked(args, Layout(args.root), settings))
-    except SpeedtestError as error:
-        print(f"speedtest-alerts: {error}", file=sys.stderr)
-        return error.exit_code
-    except BrokenPipeError:
-        return EXIT_OK
-    except PermissionError as error:
-        print(f"speedtest-alerts: {NoAccessError(error.filename)}", file=sys.stderr)
-        return EXIT_NO_ACCESS
-    except OSError as error:
-        print(f"speedtest-alerts: {error.filename or 'the disk'}: {error.strerror or error}", file=sys.stderr)
-        return EXIT_STORAGE
+
+    return exit_code_of("speedtest-alerts", act)
 
 
 def _settings(args: argparse.Namespace) -> Settings:
@@ -137,21 +128,6 @@ def _settings(args: argparse.Namespace) -> Settings:
         if args.settings or args.verb in ("run", "test") or place.exists():
             raise
         return Settings()
-
-
-def _become(args: argparse.Namespace) -> None:
-    """As root, go on as who owns the alerts' folder: the archive is only read."""
-    if args.verb == "rules":
-        return
-    folder = args.root / "alerts"
-    try:
-        accounts.become(accounts.owner_of(folder if folder.is_dir() else args.root / "archive"))
-    except PermissionError:
-        raise
-    except OSError as error:
-        raise UsageError(
-            f"{args.root} is not an archive: give its directory with --root or SPEEDTEST_ARCHIVE_DIR"
-        ) from error
 
 
 def run(asked: Asked) -> int:

@@ -18,16 +18,13 @@ from speedtest_logger.dashboard import keys, listed, users
 from speedtest_logger.dashboard import settings as settings_
 from speedtest_logger.dashboard.settings import PREFIX, Settings
 from speedtest_logger.errors import (
-    EXIT_NO_ACCESS,
     EXIT_OK,
-    EXIT_STORAGE,
     EXIT_UNHEALTHY,
     ConfigError,
     NoAccessError,
-    SpeedtestError,
     UsageError,
 )
-from speedtest_logger.usage import add_verbs
+from speedtest_logger.usage import add_verbs, exit_code_of
 
 EXIT_CODES = """exit codes:
   0  done
@@ -259,15 +256,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         light.start()
         os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # which gives back: 17 MB
     try:
-        return ACTIONS[args.verb](args, os.environ)
+        return exit_code_of("speedtest-dashboard", lambda: ACTIONS[args.verb](args, os.environ))
     except KeyboardInterrupt:
         return EXIT_OK
-    except SpeedtestError as error:
-        print(f"speedtest-dashboard: {error}", file=sys.stderr)
-        return error.exit_code
-    except PermissionError as error:
-        print(f"speedtest-dashboard: {NoAccessError(error.filename)}", file=sys.stderr)
-        return EXIT_NO_ACCESS
-    except OSError as error:
-        print(f"speedtest-dashboard: {error.filename or 'the disk'}: {error.strerror or error}", file=sys.stderr)
-        return EXIT_STORAGE

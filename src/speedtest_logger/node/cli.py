@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 from speedtest_logger import __version__, accounts, env_file, errors, files
 from speedtest_logger.log import Log
 from speedtest_logger.node import config
-from speedtest_logger.usage import Help, add_verbs
+from speedtest_logger.usage import Help, add_verbs, exit_code_of
 
 JUST_NOW_SECONDS = 10
 UMASK = 0o027  # results are the owner's and the group's to read, whoever starts the program
@@ -241,14 +240,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     args = parser().parse_args(argv)
     os.umask(UMASK)
-    try:
-        return act(args, os.environ)
-    except errors.SpeedtestError as error:
-        print(f"speedtest-logger: {error}", file=sys.stderr)
-        return error.exit_code
-    except PermissionError as error:
-        print(f"speedtest-logger: {errors.NoAccessError(error.filename)}", file=sys.stderr)
-        return errors.EXIT_NO_ACCESS
-    except OSError as error:
-        print(f"speedtest-logger: {error.filename or 'the disk'}: {error.strerror}", file=sys.stderr)
-        return errors.EXIT_STORAGE
+    return exit_code_of("speedtest-logger", lambda: act(args, os.environ))

@@ -13,17 +13,13 @@ from typing import Any, NoReturn
 from speedtest_logger import __version__, accounts, light
 from speedtest_logger.archive.format.layout import Layout, default_root
 from speedtest_logger.errors import (
-    EXIT_NO_ACCESS,
     EXIT_OK,
-    EXIT_STORAGE,
     EXIT_UNHEALTHY,
-    NoAccessError,
-    SpeedtestError,
     UsageError,
 )
 from speedtest_logger.log import Log
 from speedtest_logger.text import as_table
-from speedtest_logger.usage import add_verbs
+from speedtest_logger.usage import add_verbs, exit_code_of
 
 EXIT_CODES = """exit codes:
   0  done
@@ -74,37 +70,16 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     args = parser().parse_args(argv)
-    try:
+
+    def act() -> int:
         os.umask(0o027)
         if argv is None:
             light.start()
         if args.verb not in ("serve", "prepare"):
-            _become(args)
+            accounts.become_owner_in(args.root, "database")
         return RUN[args.verb](args)
-    except SpeedtestError as error:
-        print(f"speedtest-database: {error}", file=sys.stderr)
-        return error.exit_code
-    except BrokenPipeError:
-        return EXIT_OK
-    except PermissionError as error:
-        print(f"speedtest-database: {NoAccessError(error.filename)}", file=sys.stderr)
-        return EXIT_NO_ACCESS
-    except OSError as error:
-        print(f"speedtest-database: {error.filename or 'the disk'}: {error.strerror or error}", file=sys.stderr)
-        return EXIT_STORAGE
 
-
-def _become(args: argparse.Namespace) -> None:
-    """As root, go on as who owns the sink's folder: the archive is only read."""
-    folder = args.root / "database"
-    try:
-        accounts.become(accounts.owner_of(folder if folder.is_dir() else args.root / "archive"))
-    except PermissionError:
-        raise
-    except OSError as error:
-        raise UsageError(
-            f"{args.root} is not an archive: give its directory with --root or SPEEDTEST_ARCHIVE_DIR"
-        ) from error
+    return exit_code_of("speedtest-database", act)
 
 
 def sync(args: argparse.Namespace) -> int:

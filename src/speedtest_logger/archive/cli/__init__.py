@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from speedtest_logger import __version__, light
 from speedtest_logger.archive.cli import ask, bring, carry, keep, logs, probes, prove, rights
 from speedtest_logger.archive.format.layout import default_root
-from speedtest_logger.errors import EXIT_NO_ACCESS, EXIT_OK, EXIT_STORAGE, NoAccessError, SpeedtestError
-from speedtest_logger.usage import add_verbs
+from speedtest_logger.usage import add_verbs, exit_code_of
 
 EXIT_CODES = """exit codes:
   0  done
@@ -66,19 +64,11 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     args = parser().parse_args(argv)
-    try:
+
+    def act() -> int:
         os.umask(0o027)
         if argv is None and args.verb in LIGHT:  # a process of its own
             light.start()
         return rights.act(args, args.run)
-    except SpeedtestError as error:
-        print(f"speedtest-archive: {error}", file=sys.stderr)
-        return error.exit_code
-    except BrokenPipeError:
-        return EXIT_OK
-    except PermissionError as error:
-        print(f"speedtest-archive: {NoAccessError(error.filename)}", file=sys.stderr)
-        return EXIT_NO_ACCESS
-    except OSError as error:
-        print(f"speedtest-archive: {error.filename or 'the disk'}: {error.strerror or error}", file=sys.stderr)
-        return EXIT_STORAGE
+
+    return exit_code_of("speedtest-archive", act)

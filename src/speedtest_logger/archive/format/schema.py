@@ -43,7 +43,7 @@ LOG_SCHEMA = pa.schema(
 # Results of probes, with the node that delivered them.
 PROBE_SCHEMA = pa.schema(
     [("node", pa.string())]
-    + [(name, ARROW_TYPES.get(of["kind"], pa.string())) for name, of in probe_result.COLUMNS.items()],
+    + [(name, ARROW_TYPES.get(kind, pa.string())) for name, kind in probe_result.COLUMNS.items()],
     metadata={"schema_version": str(probe_result.SCHEMA_VERSION)},
 )
 SORT_KEYS = [("started_at", "ascending"), ("node", "ascending"), ("run_id", "ascending")]

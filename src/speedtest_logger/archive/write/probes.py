@@ -18,12 +18,12 @@ from speedtest_logger.probe_result import COLUMNS, validate
 from speedtest_logger.record import unix_time
 
 KEY = ("node", "probe", "target", "started_at")
-REPEATED = [name for name, of in COLUMNS.items() if of["kind"] not in ("time", "float")]
+REPEATED = [name for name, kind in COLUMNS.items() if kind not in ("time", "float")]
 WRITING = {
     "use_dictionary": ["node", *REPEATED],
     "column_encoding": dict.fromkeys(("started_at", "finished_at"), "DELTA_BINARY_PACKED"),
 }
-TIMES = [name for name, of in COLUMNS.items() if of["kind"] == "time"]
+TIMES = [name for name, kind in COLUMNS.items() if kind == "time"]
 
 
 class Taking(by_day.Taking):

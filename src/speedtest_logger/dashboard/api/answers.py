@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, create_model
@@ -27,7 +27,8 @@ def _record() -> type[BaseModel]:
 
 def _result() -> type[BaseModel]:
     columns: dict[str, Any] = {"node": (str, Field(description="the node that probed"))}
-    for name, of in probe_result.COLUMNS.items():
+    for each in fields(probe_result.ProbeResult):
+        name, of = each.name, each.metadata
         given = TYPES.get(of["kind"], str)
         required = name in probe_result.REQUIRED
         columns[name] = (given if required else given | None, Field(description=of["text"]))

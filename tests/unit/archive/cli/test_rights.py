@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import encodings.utf_8_sig  # noqa: F401  # before accounts change: this Python may lie in root's home
 import os
+import sqlite3  # noqa: F401  # for the same reason
 import stat
 import sys
 import threading
