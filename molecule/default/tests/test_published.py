@@ -38,7 +38,7 @@ def problems() -> list[str]:
 @pytest.fixture
 def still() -> Iterator[None]:
     """Nothing is ingested meanwhile."""
-    on(NODE, "systemctl stop speedtest-ingest.timer")
+    on(NODE, "systemctl stop speedtest-ingest.timer; systemctl start speedtest-ingest.service")  # one may be under way
     yield
     on(NODE, "systemctl start speedtest-ingest.timer")
 
