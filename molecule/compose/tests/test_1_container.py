@@ -211,8 +211,10 @@ def test_probes_run_in_the_container_without_any_capability():
         rows = [json.loads(line) for line in lines if line.startswith("{")]
         return [row["answer"] for row in rows if (row.get("probe"), row.get("target")) == (probe, target)]
 
+    def whole(probe: str, target: str) -> bool:
+        return any(each["reason"] is None and len(each["times_ms"]) == each["sent"] for each in answers(probe, target))
+
     for probe, target in (("ping", "gateway"), ("ping", HUB), ("http", f"http://{HUB}:8989/getIP"), ("irtt", HUB)):
-        wait_until(f"{probe} of {target} answers", lambda of=(probe, target): answers(*of), 180, NODE)
-        found = answers(probe, target)[-1]
-        assert (found["reason"], len(found["times_ms"])) == (None, found["sent"]), found
+        # a busy machine may lose a packet of its own: a run without a loss is waited for
+        wait_until(f"all of {probe} of {target} is answered", lambda of=(probe, target): whole(*of), 180, NODE)
     assert on(NODE, "cat /proc/sys/net/ipv4/ping_group_range").split() == ["0", "2147483647"]

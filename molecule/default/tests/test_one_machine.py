@@ -193,12 +193,16 @@ def answers(probe: str, target: str) -> list[dict[str, Any]]:
     return [row["answer"] for row in rows if (row.get("probe"), row.get("target")) == (probe, target)]
 
 
+def whole(probe: str, target: str) -> bool:
+    """Whether a run had all its answers."""
+    return any(each["reason"] is None and len(each["times_ms"]) == each["sent"] for each in answers(probe, target))
+
+
 def test_probes_answer_without_any_privilege_but_echo_requests():
     wanted = [("ping", "gateway"), ("http", "http://127.0.0.1:8989/getIP"), ("irtt", "127.0.0.1")]
     for probe, target in wanted:
-        wait_until(f"{probe} of {target} answers", lambda of=(probe, target): answers(*of), 120, NODE)
-        found = answers(probe, target)[-1]
-        assert (found["reason"], len(found["times_ms"])) == (None, found["sent"]), found
+        # a busy machine may lose a packet of its own: a run without a loss is waited for
+        wait_until(f"all of {probe} of {target} is answered", lambda of=(probe, target): whole(*of), 120, NODE)
     assert on(NODE, "systemctl show --property AmbientCapabilities speedtest-probe").strip().endswith("cap_net_raw")
     assert on(NODE, "stat --format %U /run/speedtest-telemetry/probes.jsonl").strip() == "speedtest"
     assert "inactive" in attempt(NODE, "systemctl is-active irtt.service").stdout  # the package's own
