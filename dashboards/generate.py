@@ -5,21 +5,21 @@ Figures are in bytes and seconds, as Prometheus wants them; people see bit/s.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, timeseries
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from grafana_foundation_sdk.builders import dashboard, prometheus, stat, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from grafana_foundation_sdk.models import common as models
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models import units
+from panels import CHART_HEIGHT, HERE, STAT_HEIGHT, WIDTH, chart, number
 
-HERE = Path(__file__).resolve().parent
 SOURCE = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
 NODE = '{node=~"$node"}'
-WIDTH = 24  # Grafana's columns
-STAT_HEIGHT, CHART_HEIGHT = 4, 8
 
 
 @dataclass(frozen=True)
@@ -205,24 +205,6 @@ def built(panel: Panel, identity: int, x: int, y: int) -> stat.Panel | timeserie
     for place, (legend, expression) in enumerate(panel.queries.items()):
         made.with_target(query(expression, legend, place, instant=panel.figure))
     return made
-
-
-def number() -> stat.Panel:
-    """One value, the last that there is."""
-    last = common.ReduceDataOptions().calcs(["lastNotNull"]).values(False).fields("")
-    return stat.Panel().reduce_options(last).graph_mode(models.BigValueGraphMode.NONE)
-
-
-def chart() -> timeseries.Panel:
-    """Lines from zero on; whoever points at them sees all, the largest first."""
-    told = common.VizTooltipOptions().mode(models.TooltipDisplayMode.MULTI).sort(models.SortOrder.DESCENDING)
-    legend = (
-        common.VizLegendOptions()
-        .display_mode(models.LegendDisplayMode.LIST)
-        .placement(models.LegendPlacement.BOTTOM)
-        .show_legend(True)
-    )
-    return timeseries.Panel().min(0).fill_opacity(8).line_width(1).tooltip(told).legend(legend)
 
 
 def placed(panels: tuple[Panel, ...]) -> list[stat.Panel | timeseries.Panel]:

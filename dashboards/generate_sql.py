@@ -12,12 +12,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from generate import CHART_HEIGHT, HERE, STAT_HEIGHT, WIDTH, chart, number
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog import builder
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models import units
+from panels import CHART_HEIGHT, HERE, STAT_HEIGHT, WIDTH, chart, number
 
 SOURCE = model.DataSourceRef(type_val="grafana-postgresql-datasource", uid="${datasource}")
 NODE = "node = ${node:sqlstring}"

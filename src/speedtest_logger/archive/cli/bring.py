@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from speedtest_logger.archive.arrive import log_lines, probe_results
@@ -16,6 +17,8 @@ from speedtest_logger.archive.cli.options import (
 from speedtest_logger.archive.cli.output import progress
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.errors import EXIT_OK, EXIT_UNHEALTHY, StorageError
+from speedtest_logger.files import read_bounded, write_durably
+from speedtest_logger.record import utc_text
 
 
 def take_in(args: argparse.Namespace) -> int:
@@ -24,6 +27,7 @@ def take_in(args: argparse.Namespace) -> int:
     waiting, now = sum(1 for _ in layout.inbox.glob("*/*.jsonl")), time.time()
     due = (side.are_due(layout, now) for side in (log_lines, probe_results))
     if not waiting and not any(layout.raw_inbox.glob("*/*.jsonl")) and not any(due):
+        note_that_it_ran(layout, now)
         return EXIT_OK
     from speedtest_logger.archive.write import ingest
 
@@ -35,6 +39,14 @@ def take_in(args: argparse.Namespace) -> int:
     if outcome.damaged:
         raise StorageError("what belongs there waits in the inbox: " + "; ".join(outcome.damaged))
     return EXIT_OK
+
+
+def note_that_it_ran(layout: Layout, now: float) -> None:
+    """Whoever looks must not take an ingest that finds nothing for one that does not run."""
+    file = layout.state / "ingest.json"
+    with suppress(OSError, ValueError, TypeError, RecursionError):  # nothing is there yet: the first ingest makes it
+        state = {**json.loads(read_bounded(file)), "at": utc_text(now)}
+        write_durably(file, json.dumps(state).encode())
 
 
 INGEST = Verb(
