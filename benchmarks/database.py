@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 
 import psycopg
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from archive_ingest import deliver
 from fleet_data import node_table
 
