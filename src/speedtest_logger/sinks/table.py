@@ -17,10 +17,12 @@ from speedtest_logger.archive.format import digest
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.format.schema import BATCH_SCHEMA, SCHEMA, SORT_KEYS
 from speedtest_logger.archive.ledger import manifest
-from speedtest_logger.errors import StorageError
+from speedtest_logger.errors import RecordError, StorageError, UsageError
+from speedtest_logger.record import COLUMNS, utc_text, validate, without_impossible
 
 BUCKETS = 16
 PREFIX = "speedtest."
+AT_ONCE = 10_000  # rows that are looked at together
 Digests = dict[str, dict[str, tuple[int, str]]]
 
 
@@ -59,8 +61,14 @@ class Head:
             return None
         if hashlib.sha256(text.encode()).hexdigest() != chain:
             raise StorageError(f"commit {commit.get('version')} of the table was changed after it was written")
-        content = json.loads(text)
-        return cls(content["cursor"], content["reached"], content["after"], chain, content["buckets"])
+        try:
+            content = json.loads(text)
+            head = cls(content["cursor"], content["reached"], content["after"], chain, int(content["buckets"]))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise StorageError(f"commit {commit.get('version')} of the table says nothing of use: {error!r}") from error
+        if head.buckets < 1 or not isinstance(head.after, str):
+            raise StorageError(f"commit {commit.get('version')} of the table says what cannot be")
+        return head
 
 
 def head_of(table: DeltaTable) -> Head | None:
@@ -111,6 +119,23 @@ def partitions(table: DeltaTable) -> Iterator[pa.Table]:
         wanted = (pc.field("month") == month) & (pc.field("bucket") == bucket)
         rows = dataset.to_table(columns=BATCH_SCHEMA.names, filter=wanted)
         yield rows.cast(BATCH_SCHEMA).sort_by([("location", "ascending"), *SORT_KEYS])
+
+
+def checked(rows: pa.Table) -> pa.Table:
+    """Rows of a table as records, each on the day of its start.
+
+    Who has the key of the store may have written anything: names become paths. Raises UsageError for what is no record.
+    """
+    times = [name for name, kind in COLUMNS.items() if kind == "time"]
+    for batch in rows.select(list(COLUMNS)).to_batches(AT_ONCE):
+        for row in batch.to_pylist():
+            texts = {name: utc_text(row[name].timestamp()) for name in times if row[name] is not None}
+            try:
+                validate(without_impossible({**row, **texts}))
+            except RecordError as error:
+                raise UsageError(f"the table has a row that is no record: {error.reason}: {error}") from error
+    place = rows.schema.get_field_index("day")
+    return rows.set_column(place, rows.schema.field("day"), rows["started_at"].cast(pa.date32()))
 
 
 def compared(table: DeltaTable, layout: Layout) -> list[str]:

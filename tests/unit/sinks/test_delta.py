@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import sys
 from pathlib import Path
 
 import obstore
+import pyarrow as pa
 import pytest
 from builders import DAY, FIRST, fresh, put, slot
 from deltalake import write_deltalake
@@ -265,3 +267,29 @@ def test_packages_that_are_missing_are_named(layout, place, monkeypatch, capsys)
     monkeypatch.setitem(sys.modules, "speedtest_logger.sinks.delta", None)
     assert cli.main(["--root", str(layout.root), "publish", place.address]) == 2
     assert "is not installed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("location", "x/../../../outside"), ("node", "../mallory"), ("status", "fine"), ("run_id", "1")],
+)
+def test_what_somebody_else_wrote_into_a_table_comes_into_no_archive(layout, place, tmp_path, capsys, column, value):
+    put(layout, slot("attic", FIRST))
+    publish(layout, place)
+    there = place.existing()
+    rows = there.to_pyarrow_table()
+    named = rows.schema.get_field_index(column)
+    write_deltalake(there, rows.set_column(named, column, pa.array([value])), mode="append")
+    back = Layout(tmp_path / "back")
+    back.prepare()
+    assert cli.main(["--root", str(back.root), "fetch", place.address]) == 2
+    assert "is no record" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*outside*"))
+    assert not back.month_files()
+
+
+@pytest.mark.parametrize("said", ["nonsense", "[]", '{"cursor": null, "reached": null, "after": "", "buckets": 0}'])
+def test_a_commit_that_says_nonsense_is_refused(said):
+    chain = hashlib.sha256(said.encode()).hexdigest()
+    with pytest.raises(StorageError, match="of the table says"):
+        table.Head.of({"version": 1, "speedtest.head": said, "speedtest.chain": chain})

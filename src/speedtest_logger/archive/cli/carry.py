@@ -121,7 +121,7 @@ def fetch(args: argparse.Namespace) -> int:
         started.touch()
         with progress(tables.rows_in(table), "fetch") as advance:
             for batch in tables.partitions(table):
-                rows += store.commit(layout, "fetch", batch).added
+                rows += store.commit(layout, "fetch", tables.checked(batch)).added
                 advance(batch.num_rows)
         started.unlink()
     differ = unlike(tables.digests_told(table), {name: dict(of.days) for name, of in manifest.state(layout).items()})
