@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 import recorded
 from fleet import on, quoted, wait_until
-from prometheus import ALERTMANAGER, firing, held, named
+from prometheus import ALERTMANAGER, firing, held, named, values
 from recorded import DROPPING, GROWING, SILENT
 from test_1_watched import MONITORS, body, received
 
@@ -60,6 +60,9 @@ def wait_for(alerts: set[tuple[str, str]], seconds: float) -> None:
         wait_until(f"{len(alerts)} alerts fire", all_fire, seconds)
     finally:
         print("do not fire:", missing)
+        for monitor, _, node in missing:
+            for seen_of in (f'up{{node="{node}"}}', f'node_systemd_unit_state{{node="{node}",state="failed"}}'):
+                print(monitor, values(f"changes({seen_of}[5m])", monitor), values(seen_of, monitor))
 
 
 @pytest.mark.usefixtures("at_fault")
@@ -81,7 +84,7 @@ def wait_recorded(monitor: str, alerts: set[tuple[str, str]], until: float) -> N
 
 
 def test_real_faults_fire(at_fault):
-    wait_for(set(FAULTS), 180)  # a scrape that takes too long on a busy machine begins the minute anew
+    wait_for(set(FAULTS), 180)
     for monitor in MONITORS:
         assert set(FAULTS) <= {named(alert["labels"]) for alert in held(monitor)}
 
