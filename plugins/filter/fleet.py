@@ -22,7 +22,7 @@ from speedtest_logger import record, schedule
 from speedtest_logger.inventory import roles
 from speedtest_logger.inventory.found import default_node_name
 from speedtest_logger.inventory.kinds import plain
-from speedtest_logger.inventory.relations import WAYS_OUT, claim_of_node
+from speedtest_logger.inventory.relations.fleet import WAYS_OUT, claim_of_node
 
 Vars = dict[str, Any]
 # The text of an ed25519 public key: a node's file is believed no further than that.

@@ -6,6 +6,7 @@ import re
 
 from speedtest_logger.inventory import names, relations, roles
 from speedtest_logger.inventory.found import NODES, Failure, Inventory, Problem, Problems, View, seen, views
+from speedtest_logger.inventory.relations.fleet import alerts_of_locations, of_fleet
 
 
 def problems(inventory: Inventory) -> list[str]:
@@ -25,8 +26,8 @@ def problems(inventory: Inventory) -> list[str]:
             found.add(problem, view.host)
     nodes = {view.host: view for view in all_views}
     members = [nodes[host] for host in inventory.groups.get(NODES, []) if host in nodes]
-    relations.of_fleet([view for view in members if not view.bad & CLAIM], found)
-    relations.alerts_of_locations([view for view in members if not view.bad & ALERTS], found)
+    of_fleet([view for view in members if not view.bad & CLAIM], found)
+    alerts_of_locations([view for view in members if not view.bad & ALERTS], found)
     return found.lines()
 
 
