@@ -39,7 +39,7 @@ DATA = [
     "/var/log/speedtest-telemetry",
     "/srv/speedtest-archive/archive",
     "/srv/speedtest-archive/alerts/state.json",
-    "/srv/speedtest-archive/database/state.json",
+    "/srv/speedtest-archive/database/sync.json",
     "/var/lib/speedtest-database",
     "/var/lib/speedtest-dashboard",
     "/var/lib/speedtest-front/caddy/pki/authorities/local/root.crt",

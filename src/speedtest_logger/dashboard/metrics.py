@@ -183,9 +183,9 @@ def of_database(metrics: Metrics) -> str:
     """Where the database that follows the archive has got to; nothing where there is none."""
     layout = metrics.figures.source.layout
     values: dict[str, Callable[[], float | None]] = {
-        "last_sync_timestamp_seconds": lambda: _moment(followed.read(layout, followed.SYNC).get("at")),
+        "last_sync_timestamp_seconds": lambda: _moment(followed.read(layout.database / followed.SYNC).get("at")),
         "lag_changes": lambda: followed.lag(layout),
-        "last_dump_timestamp_seconds": lambda: _moment(followed.read(layout, followed.DUMPS).get("at")),
+        "last_dump_timestamp_seconds": lambda: _moment(followed.read(layout.database / followed.DUMP).get("at")),
     }
     return "".join(tell(f"speedtest_database_{name}", [("", _asked(value))]) for name, value in values.items())
 

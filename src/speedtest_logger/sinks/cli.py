@@ -89,8 +89,7 @@ def sync(args: argparse.Namespace) -> int:
     from speedtest_logger.sinks.connection import connected
 
     layout, given = Layout(args.root), settings.load()
-    state.place(layout)
-    with state.kept(layout, followed.SYNC) as known, connected(given) as session:
+    with state.kept(state.place(layout.database) / followed.SYNC) as known, connected(given) as session:
         outcome = postgresql.Sink(layout, session, _progress()).sync(rebuild=args.rebuild)
         known.update({"line": outcome.line, "records": outcome.records, "months": outcome.months})
     Log(None).event("info", "synced", **vars(outcome), lag=followed.lag(layout))
@@ -114,7 +113,7 @@ def status(args: argparse.Namespace) -> int:
     from speedtest_logger.archive.read import followed
 
     layout = Layout(args.root)
-    synced, dumped = followed.read(layout, followed.SYNC), followed.read(layout, followed.DUMPS)
+    synced, dumped = (followed.read(layout.database / name) for name in (followed.SYNC, followed.DUMP))
     found: dict[str, Any] = {
         "synced": synced.get("at"),
         "lag": followed.lag(layout),
@@ -174,9 +173,9 @@ def dump(args: argparse.Namespace) -> int:
     if args.keep < 1:
         raise UsageError(f"--keep is {args.keep}: one dump at least has to stay")
     layout, given = Layout(args.root), settings.load()
-    folder = state.place(layout) / "dumps"
+    folder = state.place(layout.database) / "dumps"
     folder.mkdir(mode=0o750, exist_ok=True)
-    with state.kept(layout, followed.DUMPS) as known:
+    with state.kept(layout.database / followed.DUMP) as known:
         known.update(dumps.dump(given, folder, args.keep))
     Log(None).event("info", "dumped", **known)
     return EXIT_OK

@@ -289,8 +289,8 @@ def test_the_database_that_follows_the_archive(app, layout):
     assert not any(name.startswith("speedtest_database") for name in told(app))
     layout.database.mkdir(exist_ok=True)
     failing = {"at": utc_text(NOW - 600), "line": 0, "failing_since": utc_text(NOW - 500), "why": "no"}
-    (layout.database / "state.json").write_text(json.dumps(failing))
-    (layout.database / "dumps.json").write_text(json.dumps({"at": utc_text(NOW - DAY)}))
+    (layout.database / "sync.json").write_text(json.dumps(failing))
+    (layout.database / "dump.json").write_text(json.dumps({"at": utc_text(NOW - DAY)}))
     found = {name: own[()] for name, own in told(app).items() if name.startswith("speedtest_database")}
     lines = sum(1 for _ in manifest.lines(layout))
     assert lines > 0

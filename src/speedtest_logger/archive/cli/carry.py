@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from speedtest_logger.archive.cli.options import Verb
 from speedtest_logger.archive.cli.output import progress
 from speedtest_logger.archive.format.layout import Layout
+from speedtest_logger.archive.read import followed
 from speedtest_logger.errors import EXIT_OK, EXIT_UNHEALTHY, UsageError
 
 if TYPE_CHECKING:
@@ -48,9 +49,9 @@ def publish_arguments(parser: argparse.ArgumentParser) -> None:
 def publish(args: argparse.Namespace) -> int:
     """What the publish timer runs."""
     with packages_needed():
+        from speedtest_logger.sinks import state
         from speedtest_logger.sinks.delta import Publisher
         from speedtest_logger.sinks.place import Place
-        from speedtest_logger.sinks.standing import remembered
     if not 1 <= args.buckets <= MOST_BUCKETS:
         raise UsageError(f"--buckets {args.buckets}: a number from 1 to {MOST_BUCKETS} is expected")
     layout, place = Layout(args.root), Place.of(args.address)
@@ -64,8 +65,13 @@ def publish(args: argparse.Namespace) -> int:
         with progress(publisher.size(rebuild=args.rebuild), "publish") as advance:
             return vars(publisher.publish(rebuild=args.rebuild, advance=advance))
 
-    what = "maintain" if args.maintain else "publish"
-    print(json.dumps(remembered(layout, place.address, what, carried) if args.remember else carried()))
+    if not args.remember:
+        print(json.dumps(carried()))
+        return EXIT_OK
+    file = layout.store / (followed.MAINTAIN if args.maintain else followed.PUBLISH)
+    with state.alone(layout.store), state.kept(file, address=place.address) as known:
+        known.update(carried())
+    print(json.dumps(known))
     return EXIT_OK
 
 

@@ -1,30 +1,35 @@
-"""What is known of the database that follows the archive, for whoever looks: where it is, and since when it fails.
+"""What is known of places that follow the archive, a database and an object store: how it went, since when it fails.
 
-`<archive>/database/state.json` is of syncs and `dumps.json` of dumps; the sink's account writes them.
+Each job has a file beside the archive, which the account that carries writes and the archive's group reads:
+
+    {"at": …, "line": …, "failing_since": …, "why": …, "tried_at": …}
+
+`at` is when it last went well; what else it found is beside it.
 """
 
 from __future__ import annotations
 
 import json
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.ledger import manifest
 from speedtest_logger.files import read_bounded
 
-SYNC, DUMPS = "state.json", "dumps.json"
+SYNC, DUMP, PUBLISH, MAINTAIN = "sync.json", "dump.json", "publish.json", "maintain.json"
 
 
-def read(layout: Layout, name: str) -> dict[str, Any]:
-    """One of the files; empty where there is none."""
+def read(file: Path) -> dict[str, Any]:
+    """One of the files; empty where there is none, or none that makes sense."""
     with suppress(OSError, ValueError, RecursionError):
-        content = json.loads(read_bounded(layout.database / name))
+        content = json.loads(read_bounded(file))
         return content if isinstance(content, dict) else {}
     return {}
 
 
 def lag(layout: Layout) -> int | None:
-    """How many of the archive's changes are yet to be carried out; None before the first sync. Raises StorageError."""
-    line = read(layout, SYNC).get("line")
+    """How many changes of the archive the database is behind; None before the first sync. Raises StorageError."""
+    line = read(layout.database / SYNC).get("line")
     return max(0, manifest.head(layout).seq - max(line, 0)) if isinstance(line, int) else None

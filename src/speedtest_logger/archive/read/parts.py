@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from speedtest_logger.archive.arrive import aside
 from speedtest_logger.archive.format.layout import Layout
-from speedtest_logger.files import read_bounded
+from speedtest_logger.archive.read import followed
 from speedtest_logger.record import unix_time
 
 INGEST_LATE = 180  # s
 BACKUP_LATE = 36 * 3600
-STORE_LATE = 26 * 3600  # its calendar may name an hour of the day
+FOLLOWER_LATE = 26 * 3600  # its calendar may name an hour of the day
 DISK_FULL = 0.05  # of a disk that is free at least
 
 
@@ -32,15 +31,6 @@ class Part:
     figures: dict[str, Any] = field(default_factory=dict)
 
 
-def _read(file: Path) -> dict[str, Any]:
-    """A small file of the archive's; empty where there is none, or none that makes sense."""
-    try:
-        content = json.loads(read_bounded(file))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def _time(value: object) -> int | None:
     try:
         return int(unix_time(str(value)))
@@ -50,7 +40,7 @@ def _time(value: object) -> int | None:
 
 def ingest(layout: Layout, now: float, *, expected: bool) -> Iterator[Part]:
     """Whether receipted records reach the Parquet files; `expected`: somebody delivers."""
-    state = _read(layout.state / "ingest.json")
+    state = followed.read(layout.state / "ingest.json")
     at = _time(state.get("at"))
     damaged = state.get("damaged") or []
     if at is None:
@@ -95,7 +85,7 @@ def backup(layout: Layout, now: float, oldest: float = BACKUP_LATE) -> Iterator[
     if not layout.backups.is_dir():
         yield Part("backup", ok=True, sentence="none is made: the inventory names no repository")
         return
-    last, failure = (_read(layout.backups / f"{name}.json") for name in ("last", "failure"))
+    last, failure = (followed.read(layout.backups / f"{name}.json") for name in ("last", "failure"))
     at, failed = _time(last.get("at")), _time(failure.get("at"))
     figures = {"last": at} if at else {}
     if failed and (at is None or failed > at):
@@ -109,35 +99,48 @@ def backup(layout: Layout, now: float, oldest: float = BACKUP_LATE) -> Iterator[
         yield Part("backup", ok=not late, sentence=sentence, since=at, figures=figures)
 
 
-def store(layout: Layout, now: float, oldest: float = STORE_LATE) -> Iterator[Part]:
+def database(layout: Layout, now: float, oldest: float = FOLLOWER_LATE) -> Iterator[Part]:
+    """Whether the database follows the archive, where the inventory has one; `oldest` in s."""
+    if layout.database.is_dir():
+        sync, dump = (followed.read(layout.database / name) for name in (followed.SYNC, followed.DUMP))
+        failing = ((sync, "it does not follow the archive"), (dump, "it cannot be dumped"))
+        yield _follower("database", "database", sync, failing, "it follows the archive", now - oldest)
+
+
+def store(layout: Layout, now: float, oldest: float = FOLLOWER_LATE) -> Iterator[Part]:
     """Whether the object store has what the archive does, where the inventory names one; `oldest` in s."""
-    if not layout.store.is_dir():
-        return
-    state = _read(layout.store / "state.json")
-    publish, maintain = (_mapping(state, name) for name in ("publish", "maintain"))
-    at, address = _time(publish.get("at")), state.get("address", "")
+    if layout.store.is_dir():
+        publish, maintain = (followed.read(layout.store / name) for name in (followed.PUBLISH, followed.MAINTAIN))
+        address = publish.get("address", "")
+        failing = ((publish, f"cannot publish to {address}"), (maintain, f"cannot tidy {address} up"))
+        yield _follower("store", "publish", publish, failing, f"published to {address}", now - oldest)
+
+
+def _follower(
+    name: str,
+    unit: str,
+    last: dict[str, Any],
+    failing: Iterable[tuple[dict[str, Any], str]],
+    well: str,
+    oldest: float,
+) -> Part:
+    """How a place that follows the archive is, by what its jobs left; `oldest`: Unix time of a last one that counts."""
+    at = _time(last.get("at"))
     figures = {"last": at} if at else {}
-    for done, words in ((publish, f"cannot publish to {address}"), (maintain, f"cannot tidy {address} up")):
-        if failing := _mapping(done, "failing"):
-            sentence, since = f"{words}: {failing.get('why', '')}", _time(failing.get("since"))
-            yield Part("store", ok=False, sentence=sentence, since=since, figures=figures)
-            return
-    late = at is None or now - at > oldest
-    sentence = "nothing was published yet: see speedtest-publish.service" if at is None else f"published to {address}"
-    if at and late:
-        sentence = "publishing does not run: see speedtest-publish.timer"
-    yield Part("store", ok=not late, sentence=sentence, since=at, figures=figures)
-
-
-def _mapping(content: dict[str, Any], name: str) -> dict[str, Any]:
-    """A part of a file's content; empty where it is none."""
-    found = content.get(name)
-    return found if isinstance(found, dict) else {}
+    for job, words in failing:
+        if since := job.get("failing_since"):
+            return Part(name, ok=False, sentence=f"{words}: {job.get('why', '')}", since=_time(since), figures=figures)
+    if at is None:
+        return Part(name, ok=False, sentence=f"it has nothing yet: see speedtest-{unit}.service")
+    if at < oldest:
+        sentence = f"nothing is carried there any more: see speedtest-{unit}.timer"
+        return Part(name, ok=False, sentence=sentence, since=at, figures=figures)
+    return Part(name, ok=True, sentence=well, since=at, figures=figures)
 
 
 def verify(layout: Layout) -> Iterator[Part]:
     """What the last verify found."""
-    state = _read(layout.state / "verify.json")
+    state = followed.read(layout.state / "verify.json")
     at, count = _time(state.get("at")), state.get("count", 0)
     if at is None:
         yield Part("verify", ok=True, sentence="nobody has run it yet: speedtest-archive verify")

@@ -23,6 +23,7 @@ def parts(source: Source, now: float) -> list[Part]:
         "inbox": lambda: read.inbox(source.layout, now),
         "quarantine": lambda: read.quarantine(source.layout),
         "backup": lambda: read.backup(source.layout, now),
+        "database": lambda: read.database(source.layout, now),
         "store": lambda: read.store(source.layout, now),
         "verify": lambda: read.verify(source.layout),
         "disk": lambda: read.disk(source.layout),
