@@ -195,14 +195,23 @@ def test_slots_of_nodes_on_one_uplink_are_never_at_the_same_time():
 
 @pytest.mark.usefixtures("measured")
 def test_coverage_adds_up():
+    missing: set[str] = set()
+
     def no_slot_is_missed() -> bool:
-        covers = coverage("--last", "30min", "--grace", "1min").values()
-        for cover in covers:
+        missing.clear()
+        for cover in coverage("--last", "30min", "--grace", "1min").values():
             parts = ("ok", "partial", "failed", "skipped", "missed", "pending")
             assert cover["expected"] == sum(cover[name] for name in parts)
-        return all(cover["missed"] == 0 for cover in covers)
+            missing.update([cover["node"]] if cover["missed"] else [])
+        return not missing
 
-    wait_until("no slot is missed", no_slot_is_missed, 150, "porch")
+    try:
+        wait_until("no slot is missed", no_slot_is_missed, 150)
+    finally:
+        for node in missing:
+            print(query(f"SELECT scheduled_at, started_at, status, reason FROM records WHERE node = '{node}'"))
+            print(on(node, "journalctl --no-pager --unit 'speedtest-*'; systemctl list-timers 'speedtest-*'"))
+            print(on("archive", "cat /srv/speedtest-archive/fleet/schedule.json"))
 
 
 @pytest.mark.parametrize("node", ["target", "archive", "attic", "porch"])
