@@ -39,6 +39,7 @@ LINKS = [
 UNITS = [
     "speedtest-logger.timer",
     "speedtest-push.timer",
+    "speedtest-probe.timer",
     "speedtest-ingest.timer",
     "speedtest-upkeep.timer",
     "speedtest-journal.timer",
@@ -80,7 +81,7 @@ ROUNDS = {
     "stopped": {"units": "systemctl stop {}"},
     "removed": {
         # the services too: an account whose process runs cannot be removed
-        "account": "systemctl stop 'speedtest-logger.*' 'speedtest-push.*' && userdel {}",
+        "account": "systemctl stop 'speedtest-logger.*' 'speedtest-push.*' 'speedtest-probe.*' && userdel {}",
         "package": "systemctl stop 'speedtest-iperf3@*' && apt-get -qq -y remove {} >/dev/null",
     },
 }
