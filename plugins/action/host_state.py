@@ -6,12 +6,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ansible.errors import AnsibleActionFail
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
 sys.path.insert(0, str(ROOT))
 
 from plugins.desired.kinds import KINDS
 from plugins.desired.observation import request_of, seen
+from plugins.desired.plan import PlanError
 from plugins.desired.roles import Wanted, wanted_by
 from plugins.remote import RemoteProgram
 
@@ -30,4 +33,7 @@ class ActionModule(RemoteProgram):
         observed = self.ask_host("host_state", request_of(wanted, arguments.get("extra", {})), task_vars)
         if observed.get("failed"):
             return {**result, **observed}
-        return {**result, **seen(wanted, observed), "changed": False}
+        try:
+            return {**result, **seen(wanted, observed), "changed": False}
+        except PlanError as error:
+            raise AnsibleActionFail(str(error)) from error

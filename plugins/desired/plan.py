@@ -7,8 +7,6 @@ import json
 import re
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
-
 from plugins.desired.kinds import KINDS, docker_of, kind_of, printable, unit_gone
 from plugins.desired.things import UNIT_DIRECTORY, Desired
 from plugins.modules.host_state import ASKED
@@ -18,6 +16,10 @@ NUMBER = re.compile(r"<(uid|gid) of ([^<>\s]+)>")
 
 
 WHAT_NOW = "somebody put it there; look at it, remove it, and run again"
+
+
+class PlanError(ValueError):
+    """What stands on the machine cannot be compared with what is wanted."""
 
 
 def request(desired: Desired, extra: dict[str, Any]) -> dict[str, Any]:
@@ -261,18 +263,18 @@ def images_left(drift: list[str], repository: str, observed: dict[str, Any]) -> 
 
 
 def merged(item: dict[str, Any], observed: dict[str, Any]) -> dict[str, Any]:
-    """A JSON file that others write too: `merge` holds our keys, all else in it stays. Raises AnsibleActionFail."""
+    """A JSON file that others write too: `merge` holds our keys, all else in it stays. Raises PlanError."""
     if "merge" not in item:
         return item
     text = (observed["texts"].get(item["path"]) or "").strip()
     try:
         found = json.loads(text or "{}")
     except ValueError as error:
-        raise AnsibleActionFail(
+        raise PlanError(
             f"{item['path']}: seen no JSON ({error}); put it right or delete it, then run again. Nothing was changed."
         ) from error
     if not isinstance(found, dict):
-        raise AnsibleActionFail(f"{item['path']}: seen {text[:60]!r}; a JSON object is wanted. Nothing was changed.")
+        raise PlanError(f"{item['path']}: seen {text[:60]!r}; a JSON object is wanted. Nothing was changed.")
     wanted = {**found, **item["merge"]}
     content = observed["texts"][item["path"]] if wanted == found and text else json.dumps(wanted, indent=2) + "\n"
     return {**item, "content": content}

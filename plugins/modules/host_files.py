@@ -237,8 +237,8 @@ def difference(item: Item) -> dict[str, str]:
     return {"before_header": item["path"], "before": shown, "after_header": item["path"], "after": item["content"]}
 
 
-def main(wanted: dict[str, Any]) -> None:
-    """Make them in the order of MAKERS; print what was done, as a line of JSON."""
+def make(wanted: dict[str, Any]) -> dict[str, Any]:
+    """Make them in the order of MAKERS; what was done."""
     check = wanted["check"]
     wanted = {**wanted, "absent": [{"path": path} for path in wanted.get("absent", [])]}
     done: list[str] = []
@@ -250,10 +250,13 @@ def main(wanted: dict[str, Any]) -> None:
                 changed = maker(item, check)
             except (OSError, KeyError, RefusedError) as error:
                 words = error.strerror if isinstance(error, OSError) else str(error).strip("'")
-                failed = {"failed": True, "msg": f"{item['path']}: {words}", "done": done}
-                print(json.dumps(failed))
-                return
+                return {"failed": True, "msg": f"{item['path']}: {words}", "done": done}
             if changed:
                 done += [item["path"]] if item["path"] not in done else []
                 shown += [before] if before else []
-    print(json.dumps({"done": done, "shown": shown}))
+    return {"done": done, "shown": shown}
+
+
+def main(wanted: dict[str, Any]) -> None:
+    """Print what was done, as a line of JSON."""
+    print(json.dumps(make(wanted)))

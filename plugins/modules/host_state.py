@@ -487,15 +487,17 @@ ASKED = (*dict.fromkeys(asked for asked, _, _ in EACH), *TOGETHER, *OF_DOCKER)
 ANSWERS = (*(answer for _, answer, _ in EACH), *TOGETHER, "docker", "os", "now", "notes")
 
 
-def main(wanted: dict[str, Any]) -> None:
-    """Print what was asked for, as a line of JSON."""
+def look(wanted: dict[str, Any]) -> dict[str, Any]:
+    """What was asked for, as it is now."""
     global PATIENCE  # noqa: PLW0603  (one program, one run)
     PATIENCE = int(wanted.get("patience", PATIENCE))
+    NOTES.clear()
+    walked.cache_clear()
     running = {argv[0]: begun(argv) for argv in wanted.get("programs", [])}  # while this one looks
     docker_lists = [wanted.get(name, []) for name in OF_DOCKER]
     packages = package_versions(wanted.get("packages", []))
-    seen = {
-        **{answer: {name: look(name) for name in wanted.get(asked, [])} for asked, answer, look in EACH},
+    return {
+        **{answer: {name: ask(name) for name in wanted.get(asked, [])} for asked, answer, ask in EACH},
         "units": unit_states(wanted.get("units", [])),
         "packages": packages,
         "candidates": candidate_versions([name for name in wanted.get("candidates", []) if name not in packages]),
@@ -503,6 +505,10 @@ def main(wanted: dict[str, Any]) -> None:
         "os": os_state(),
         "programs": {name: printed_by(program) for name, program in running.items()},
         "now": time.time(),
-        "notes": NOTES,
+        "notes": list(NOTES),
     }
-    print(json.dumps(seen))
+
+
+def main(wanted: dict[str, Any]) -> None:
+    """Print what was asked for, as a line of JSON."""
+    print(json.dumps(look(wanted)))

@@ -81,8 +81,8 @@ def needed(items: list[dict[str, Any]]) -> dict[str, list[str]]:
     return todo
 
 
-def main(wanted: dict[str, Any]) -> None:
-    """Tell systemd what it needs to be told; print what was done, or would be in check mode, as a line of JSON."""
+def tell(wanted: dict[str, Any]) -> dict[str, Any]:
+    """Tell systemd what it needs to be told; what was done, or would be in check mode."""
     check = wanted["check"]
     told: dict[str, list[str]] = {}
     try:
@@ -100,7 +100,12 @@ def main(wanted: dict[str, Any]) -> None:
                 systemctl(verb, *names)
             for name in names:
                 told.setdefault(name, []).append(VERBS[verb])
-        failed = {}
+        failed: dict[str, Any] = {}
     except FailedError as error:
         failed = {"failed": True, "msg": str(error)}
-    print(json.dumps({"done": ["%s: %s" % (name, ", ".join(words)) for name, words in told.items()], **failed}))
+    return {"done": ["%s: %s" % (name, ", ".join(words)) for name, words in told.items()], **failed}
+
+
+def main(wanted: dict[str, Any]) -> None:
+    """Print what was done, as a line of JSON."""
+    print(json.dumps(tell(wanted)))

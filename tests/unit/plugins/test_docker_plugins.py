@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible.errors import AnsibleActionFail
 from builders import load, observed_file, seen
 
 from plugins.desired import docker_host
@@ -90,7 +89,7 @@ def test_daemon_json_that_says_it_all_keeps_its_own_layout():
 
 @pytest.mark.parametrize("text", ['{"a": 1,}', "[]", "a: 1"])
 def test_daemon_json_that_cannot_be_read_is_not_overwritten(text):
-    with pytest.raises(AnsibleActionFail, match=r"/etc/docker/daemon\.json: seen"):
+    with pytest.raises(planning.PlanError, match=r"/etc/docker/daemon\.json: seen"):
         planning.plan({"files": [DAEMON]}, daemon(text))
 
 
