@@ -37,7 +37,7 @@ from plugins.desired import (
 )
 from plugins.desired.observation import request_of, seen, together
 from plugins.desired.roles import ROLES_PATH, Wanted, wanted_by
-from plugins.filter.fleet import fleet_known, fleet_nodes
+from plugins.filter.fleet import fleet_known, fleet_nodes, pulls
 from plugins.filter.monitoring import monitoring_fleet, monitoring_hosts
 from plugins.hostvars import whole
 from plugins.remote import source_of, with_arguments
@@ -103,7 +103,10 @@ def defaults_of(role: str) -> dict[str, Any]:
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no types
-    """`read`: what fleet_run has read of the archive host, `archive`: how nodes reach it, `programs`: by role."""
+    """`read`: what fleet_run has read of the archive host, `archive`: how nodes reach it, `programs`: by role.
+
+    `enrols`: nodes that pull are looked at too.
+    """
 
     BYPASS_HOST_LOOP = True
 
@@ -118,7 +121,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         state = self.known()
         wanted = {host: by_role for host in hosts if (by_role := self.wants(host, state))}
         looked = self.look({host: by_role for host, by_role in wanted.items() if host not in self.problems})
-        due = [{"host": host, "groups": found} for host in hosts if (found := self.due(host, looked.get(host)))]
+        asked = [host for host in hosts if self.mine(host)]
+        due = [{"host": host, "groups": found} for host in asked if (found := self.due(host, looked.get(host)))]
         return {
             **result,
             "changed": False,
@@ -126,8 +130,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
             "hosts": looked,
             "due": due,
             "problems": self.problems,
-            "silent": [host for host in hosts if host not in looked and host not in self.problems],
+            "silent": [host for host in asked if host not in looked and host not in self.problems],
         }
+
+    def mine(self, host: str) -> list[str]:
+        """The groups for which a host is looked at; a node that pulls is left alone, but where it is enrolled."""
+        groups = [group for group in USES if host in self.members.get(group, [])]
+        left = [NODES] if NODES in groups and pulls(self.hostvars, host) and not self._task.args.get("enrols") else []
+        if left and host not in self.groups.get(MONITORING, []):
+            left.append(MONITORING)  # its exporter, which nobody could ask
+        return [group for group in groups if group not in left]
 
     def archives_problem(self) -> dict[str, dict[str, Any]]:
         """Why the archive host could not be read: asked again, it would cost the same time again."""
@@ -151,10 +163,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         wanted: dict[str, Wanted | None] = {role: self.wanted(role, host) for role in mine}
         if any(self.contained(group, host) for group in CONTAINED):
             wanted[docker_host.ROLE] = self.wanted(docker_host.ROLE, host)
-        if host in self.groups.get(NODES, []):
+        if NODES in self.mine(host):
             given = self.of_fleet(host, state) if state else None
             wanted[speedtest_logger.ROLE] = self.wanted(speedtest_logger.ROLE, host, given) if given else None
-        if host in self.members[MONITORING]:
+        if MONITORING in self.mine(host):
             wanted[speedtest_monitoring.ROLE] = self.wanted(speedtest_monitoring.ROLE, host, self.watching(host))
         return wanted
 
@@ -217,7 +229,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
 
     def due(self, host: str, looked: Seen | None) -> list[str]:
         """The groups of the hosts whose roles have something to do; `due_` and whose group it is."""
-        groups = [group for group in USES if host in self.members.get(group, [])]
+        groups = self.mine(host)
         if looked is None:
             return [f"due_{group}" for group in groups]
         of_group = {**OWN, NODES: speedtest_logger.ROLE, MONITORING: speedtest_monitoring.ROLE}

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from plugins.converge import bundle
 from plugins.desired import images, templates
 from plugins.desired.things import (
     UNIT_DIRECTORY,
@@ -46,6 +47,8 @@ PUT_BACK = (
     "A release that is put back uses the image that the node has kept; run site.yml to get the inventory's release."
 )
 ECHO_REQUESTS = "/etc/sysctl.d/60-speedtest-probes.conf"
+# where speedtest-converge looks: it has no settings, so that nothing but its bundle decides what it does
+PULL_CONFIGURATION, PULL_STATE = "/etc/speedtest-converge", "/var/lib/speedtest-converge"
 COMMAND = "/usr/local/bin/speedtest-logger"
 Values = dict[str, Any]
 
@@ -125,6 +128,7 @@ def things(v: Values) -> list[Thing]:
         *configuration(v, n),
         *links(v, n, systemd=systemd),
         *units(v, n, systemd=systemd),
+        *pulling(v, n),
         *containers(v, n, compose=compose),
     ]
 
@@ -236,6 +240,29 @@ def units(v: Values, n: Values, *, systemd: bool) -> list[Thing]:
             restarts=["speedtest-stayawake.service"],
         ),
         unit("speedtest-stayawake.service", when=awake),
+    ]
+
+
+def pulling(v: Values, n: Values) -> list[Thing]:
+    """What a node has that brings itself to its desired state: whom it believes, and what it has taken."""
+    pull = v["converge"] == "pull"
+    config = {"node": v["node_name"], "url": v["pull_url"]}
+    return [
+        directory(PULL_CONFIGURATION, when=pull),
+        directory(PULL_STATE, when=pull),
+        file(f"{PULL_CONFIGURATION}/pull.json", json.dumps(config, indent=2) + "\n", when=pull),
+        file(f"{PULL_CONFIGURATION}/allowed_signers", bundle.allowed_signers(v["pull_signers"]), when=pull),
+        link("/usr/local/bin/speedtest-converge", f"{n['current']}/bin/speedtest-converge", when=pull),
+        *[
+            file(
+                f"{UNIT_DIRECTORY}{name}",
+                text(v, n, f"etc/systemd/system/{name}") if pull else "",
+                when=pull,
+                restarts=[name] if name.endswith(".timer") else [],
+            )
+            for name in ("speedtest-converge.service", "speedtest-converge.timer")
+        ],
+        unit("speedtest-converge.timer", when=pull),
     ]
 
 

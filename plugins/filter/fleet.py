@@ -250,6 +250,27 @@ def observed(hostvars: Any, host: str, role: str) -> Vars:
     return looked.get(host, {}).get(role) or by_role
 
 
+def pulls(hostvars: Any, host: str) -> bool:
+    """Whether a node brings itself to its desired state, so that no run opens a connection to it."""
+    return str(hostvars[host].get("speedtest_logger_converge") or "push") == "pull"
+
+
+def pushed_hosts(hostvars: Any, groups: dict[str, list[str]]) -> list[str]:
+    """Nodes that are pushed to. (A syntax check has no hostvars.)"""
+    return [host for host in groups.get("speedtest_nodes", []) if host not in hostvars or not pulls(hostvars, host)]
+
+
+def brought_hosts(hostvars: Any, hosts: list[str]) -> list[str]:
+    """Hosts that have the slots of this run: one that pulls, where it was pushed to or its bundle was made just now."""
+    return [
+        host
+        for host in hosts
+        if not pulls(hostvars, host)
+        or observed(hostvars, host, "speedtest_logger")
+        or host in (hostvars[host].get("fleet_bundles") or {}).get("hosts", [])
+    ]
+
+
 def due_hosts(groups: dict[str, list[str]], *names: str) -> list[str]:
     """Hosts of some groups whose roles have something to do in this run, in the inventory's order."""
     found = [host for name in names for host in groups.get(name, []) if host in groups.get(f"due_{name}", [])]
@@ -303,7 +324,9 @@ def fleet_compared(
     """
     known = held["known"]
     keys = fleet_keys(hostvars, hosts, known["authorized"], known["names"], held["files"]["command"])
-    deployed_now = fleet_deployed(hostvars, hosts if brought is None else brought, known["slots"])
+    deployed_now = fleet_deployed(
+        hostvars, brought_hosts(hostvars, hosts if brought is None else brought), known["slots"]
+    )
     now = now or record.utc_text(int(time.time()))
     wanted = {
         "authorized": keys,
@@ -381,5 +404,6 @@ class FilterModule:
             "fleet_slots": fleet_slots,
             "line_free_in": line_free_in,
             "due_hosts": due_hosts,
+            "pushed_hosts": pushed_hosts,
             "silent_hosts": silent_hosts,
         }

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
 sys.path.insert(0, str(ROOT))
 
-from plugins.filter.fleet import fleet_compared
+from plugins.filter.fleet import fleet_compared, pulls
 from plugins.filter.fleet import observed as seen_of
 from plugins.hostvars import whole
 from speedtest_logger.inventory import roles
@@ -53,6 +53,7 @@ ROLES = {
     "speedtest_targets": "target",
     "speedtest_nodes": "logger",
 }
+BUNDLES_LATE = 4  # times the interval at which a node looks
 ALERTS_LATE = 300  # s after the last evaluation, which comes each minute
 Row = dict[str, str]
 # What to do about it, where Ansible's words alone do not say it.
@@ -116,6 +117,8 @@ def program(seen: dict[str, Any] | None, name: str) -> dict[str, Any]:
 
 def node_row(hostvars: Any, host: str, archived: dict[str, Any], problems: list[str], now: float) -> Row:
     """One node's row; its problems are added to `problems`."""
+    if pulls(hostvars, host):
+        return pulled_row(hostvars, host, archived, problems, now)
     seen = observed(hostvars, host, "logger")
     name = str(hostvars[host].get("speedtest_logger_node_name") or default_node_name(host))
     plan = plan_cell(hostvars[host])
@@ -146,6 +149,54 @@ def node_row(hostvars: Any, host: str, archived: dict[str, Any], problems: list[
         "version": state.get("version", "-"),
         "drift": drift_cell(host, seen, problems),
     }
+
+
+def pulled_row(hostvars: Any, host: str, archived: dict[str, Any], problems: list[str], now: float) -> Row:
+    """The row of a node that nobody can ask: what the archive knows of it, and what it said with its last delivery."""
+    name = str(hostvars[host].get("speedtest_logger_node_name") or default_node_name(host))
+    known = archived.get(name, {})
+    said = known.get("said") or {}
+    row = {
+        **dict.fromkeys(COLUMNS, "?"),
+        "node": name,
+        **archive_cells(known, now),
+        "plan": plan_cell(hostvars[host]),
+        "status": ":".join(str(part) for part in (known.get("last_status"), known.get("last_reason")) if part) or "-",
+        "next": "-",
+        "outbox": str((said.get("outbox") or {}).get("records", "?")),
+        "delivered": since(said.get("last_seen"), now),
+        "runtime": str(said.get("runtime", "?")),
+        "version": str(said.get("version", "?")),
+        "drift": "?",
+    }
+    problems += [f"{host}: {words}" for words in bundle_problems(hostvars[host], said, now)]
+    if converged := said.get("converged"):
+        row["drift"] = "refused" if converged.get("error") else f"none {since(converged.get('at'), now)}"
+    return row
+
+
+def bundle_problems(variables: Any, said: dict[str, Any], now: float) -> list[str]:
+    """What is wrong with how a node brings itself to its desired state, as far as it has said so."""
+    converged = said.get("converged")
+    if not converged:
+        return [
+            "it has said nothing of its bundle yet: enrol it with playbooks/enrol.yml, or wait for its next delivery"
+        ]
+    if converged.get("error"):
+        return [f"it is not as its bundle says: {converged['error']}"]
+    default = roles.known()["speedtest_logger_pull_interval_seconds"].default
+    every = float(variables.get("speedtest_logger_pull_interval_seconds") or default)
+    heard = float(said.get("last_seen") or 0)  # it cannot have told of a later run
+    if heard - float(converged.get("at") or 0) > BUNDLES_LATE * every:
+        return [
+            f"it last looked for its bundle {since(converged.get('at'), now)}: `systemctl status speedtest-converge`"
+        ]
+    return []
+
+
+def since(moment: Any, now: float) -> str:
+    """How long ago a Unix time (s) was."""
+    return f"{span(now - moment)} ago" if isinstance(moment, (int, float)) and moment else "?"
 
 
 def node_state(seen: dict[str, Any] | None) -> dict[str, Any]:

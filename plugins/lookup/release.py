@@ -36,7 +36,14 @@ CONTAINER_FILES = (
     "docker/Dockerfile.dashboard",
     "requirements/dashboard.txt",
 )
+# What a node that brings itself to its desired state runs: the code of the host modules, which needs no Ansible.
+CONVERGE_FILES = (
+    *(f"plugins/converge/{name}.py" for name in ("__init__", "bundle", "carry_out", "cli", "fetch", "state")),
+    *(f"plugins/desired/{name}.py" for name in ("__init__", "kinds", "plan", "things")),
+    *(f"plugins/modules/{name}.py" for name in ("host_files", "host_state", "host_units")),
+)
 PROGRAMS = {
+    "speedtest-converge": "plugins.converge.cli",
     "speedtest-logger": "speedtest_logger.node.cli",
     "speedtest-receive": "speedtest_logger.archive.arrive.receive",
     "speedtest-archive": "speedtest_logger.archive.cli",
@@ -75,7 +82,7 @@ def contents() -> dict[str, tuple[bytes, bool]]:
     for name, module in PROGRAMS.items():
         options = "-I" if name in WITH_PACKAGES else "-IS"
         files[f"bin/{name}"] = (LAUNCHER.format(module=module, options=options).encode(), True)
-    for name in CONTAINER_FILES:
+    for name in (*CONTAINER_FILES, *CONVERGE_FILES):
         files[name] = ((CHECKOUT / name).read_bytes(), False)
     for file in sorted(path for path in SHARE.rglob("*") if path.is_file()):
         files[f"share/{file.relative_to(SHARE).as_posix()}"] = (file.read_bytes(), False)

@@ -5,7 +5,10 @@ Up go records, each on a line. On request a record's line is followed by one wit
 archive knows such a line:
 
     {"hello": {"version": TEXT, "runtime": NAME, "outbox": {"records": N, "bytes": N}, "clock": Unix time (s),
-               "disk_free": bytes}}
+               "disk_free": bytes,
+               "converged": {"applied": serial, "at": Unix time (s), "changed": N, "version": TEXT, "error": TEXT}}}
+
+The last one is of a node that brings itself to its desired state; others leave it out.
 
 After the records, on the same terms, go new lines of its diagnostics log, some in a line. A log's file has an id of the
 node's choice, each of its lines the place (byte) at which it begins there, so that one that comes twice is known:

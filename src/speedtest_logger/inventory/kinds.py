@@ -250,6 +250,8 @@ BASE_IMAGE = Text(
 )
 CONTROL_PATH = Text("an absolute path on the control machine", r"/.*", lambda path: ".." not in path.split("/"))
 HOST_KEY = Text("a public host key such as 'ssh-ed25519 AAAA…'", rf"({_KIND}) [A-Za-z0-9+/=]+( .*)?", is_public_key)
+SIGNER = Text("a public key such as 'ssh-ed25519 AAAA…'", rf"({_KIND}) [A-Za-z0-9+/=]+( .*)?", is_public_key)
+SERVED = AnyOf(URL, Text("file:// and a directory's path", rf"file://{ABSOLUTE}"))
 ARMOUR = Lines(
     "a public key block that begins with -----BEGIN PGP PUBLIC KEY BLOCK-----",
     r"(?s)\s*-----BEGIN PGP PUBLIC KEY BLOCK-----\r?\n.*-----END PGP PUBLIC KEY BLOCK-----\s*",

@@ -5,17 +5,22 @@ What else besides records the archive knows is kept here too.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from speedtest_logger import __version__, wire
+from speedtest_logger.files import read_bounded
 from speedtest_logger.node import outbox
 from speedtest_logger.node.config import Settings
 from speedtest_logger.node.spool import Spool
 from speedtest_logger.wire import Receipt
 
 STATE = "archive"
+CONVERGED, MOST_CONVERGED = Path("/var/lib/speedtest-converge/state.json"), 4_000  # speedtest-converge writes it
 
 
 @dataclass
@@ -48,6 +53,7 @@ class Greeting:
                 "outbox": {"records": left, "bytes": self.disk_bytes * left // max(1, self.records)},
                 "clock": round(time.time(), 3),
                 "disk_free": disk.f_bavail * disk.f_frsize,
+                **converged(),
             }
         )
 
@@ -58,6 +64,17 @@ class Greeting:
             return
         self.knows = knows
         self.spool.write_hint(STATE, {"knows": sorted(knows)})
+
+
+def converged() -> dict[str, Any]:
+    """How a node that brings itself to its desired state is: {"converged": …}; empty for one that is pushed to."""
+    try:
+        said = json.loads(read_bounded(CONVERGED, MOST_CONVERGED))
+        return {
+            "converged": {name: said[name] for name in ("applied", "at", "changed", "version", "error") if name in said}
+        }
+    except (OSError, ValueError, TypeError, RecursionError):
+        return {}
 
 
 def known(spool: Spool) -> frozenset[str]:

@@ -52,6 +52,7 @@ def test_nodes_that_are_wrong_come_first(client, load):
         ({"outbox": None, "clock_offset": None, "disk_free": None}, []),
         ({"outbox": 1_200}, ["1,200 records wait on it"]),
         ({"clock_offset": -90.2}, ["its clock is 90 s slow"]),
+        ({"bundle_error": "its serial is older"}, ["it is not as its bundle says: its serial is older"]),
         ({"disk_free": 20_000_000}, ["20.0\u202fMB of its disk are free"]),
         ({"last_seen": AT - 1_000, "last": None}, ["silent for 16 min"]),
         ({"last_seen": None, "last": None}, ["nothing was heard of it yet"]),

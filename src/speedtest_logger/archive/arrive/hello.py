@@ -19,6 +19,7 @@ from speedtest_logger.record import LARGEST, NODE_RUNTIMES
 
 FOLDER = "nodes"
 MOST_BYTES = 16_000
+MOST_WORDS = 400  # characters of a reason
 VERSION = re.compile(r"[0-9A-Za-z.+-]{1,40}", re.ASCII)
 
 
@@ -41,7 +42,21 @@ def taken(row: dict[str, Any], size: int, now: float) -> dict[str, Any]:
         "outbox": {name: int(_number(outbox.get(name))) for name in ("records", "bytes")},
         "clock_offset": round(_number(said.get("clock")) - now, 1),
         "disk_free": int(_number(said.get("disk_free"))),
+        **({"converged": _converged(said["converged"])} if "converged" in said else {}),
     }
+
+
+def _converged(said: object) -> dict[str, Any]:
+    """How a node says that it has brought itself to its desired state."""
+    if not isinstance(said, dict):
+        raise RecordError("bad_hello", "what a node says of its bundles must be an object")
+    version, error = said.get("version", ""), said.get("error", "")
+    if not isinstance(version, str) or (version and not VERSION.fullmatch(version)):
+        raise RecordError("bad_hello", "what a node says of its bundles must name a version")
+    if not isinstance(error, str) or len(error) > MOST_WORDS or not error.isprintable():
+        raise RecordError("bad_hello", "why a node is not as its bundle says must be one short line")
+    numbers = {name: int(_number(said.get(name, 0))) for name in ("applied", "at", "changed")}
+    return {**numbers, "version": version, "error": error}
 
 
 def _number(value: object) -> float:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from speedtest_logger import registry
 from speedtest_logger.archive.arrive import aside
 from speedtest_logger.archive.format.layout import Layout
-from speedtest_logger.archive.read import questions
+from speedtest_logger.archive.read import hellos, questions
 from speedtest_logger.archive.read.dataset import Archive
 from speedtest_logger.archive.read.render import rows_of
 from speedtest_logger.record import UNKNOWN_LOCATION, unix_time, utc_text
@@ -279,7 +279,10 @@ def _compare(outage: Outage, tried: list[Slot]) -> None:
 
 
 def fleet(archive: Archive, now: float | None = None) -> dict[str, dict[str, Any]]:
-    """For each node of the last 30 days: its last archived record, medians, and the last day's medians and coverage."""
+    """For each node of the last 30 days: its last archived record, medians, and the last day's medians and coverage.
+
+    `said`: what a node said of itself that is brought to its desired state by its bundles.
+    """
     now = time.time() if now is None else now
     state: dict[str, dict[str, Any]] = {c.node: {"coverage": c.to_row()} for c in coverage(archive, now - 86_400, now)}
     for row in questions.last_of_each(archive.only(start=now - 30 * 86_400), now - 86_400):
@@ -290,4 +293,8 @@ def fleet(archive: Archive, now: float | None = None) -> dict[str, dict[str, Any
     for node, lies in aside.of(archive.layout).items():
         if node in state:
             state[node]["aside"] = lies.different + lies.failed
+    for node in hellos.times(archive.layout):
+        said = hellos.of(archive.layout, node)
+        if "converged" in said:  # nobody can ask such a node itself
+            state.setdefault(node, {})["said"] = said
     return state

@@ -154,7 +154,12 @@ def node_of(source: Source, day: Day, name: str, location: str) -> Node:
         _whole(outbox.get("records")) if isinstance(outbox, dict) else None,
         hello.get("clock_offset"),
         _whole(hello.get("disk_free")),
+        _bundle_error(hello.get("converged")),
     )
+
+
+def _bundle_error(said: Any) -> str | None:
+    return str(said["error"]) if isinstance(said, dict) and said.get("error") else None
 
 
 def last_seen(hello: dict[str, Any], last: float | None) -> int | None:

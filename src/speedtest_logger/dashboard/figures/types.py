@@ -43,7 +43,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class Node:
-    """A node as the archive knows it. `version`, `outbox`, `clock_offset` and `disk_free` are from its last hello."""
+    """A node as the archive knows it. `version`, `outbox`, `clock_offset` and `disk_free` are from its last hello.
+
+    So is `bundle_error`: why one that brings itself to its desired state is not as its bundle says.
+    """
 
     name: str
     location: str
@@ -56,6 +59,7 @@ class Node:
     outbox: int | None = None
     clock_offset: float | None = None
     disk_free: int | None = None
+    bundle_error: str | None = None
 
 
 @dataclass(frozen=True)

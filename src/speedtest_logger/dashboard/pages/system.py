@@ -45,6 +45,8 @@ def wrong_with(node: Node, now: float) -> list[str]:
         found.append(f"its clock is {abs(node.clock_offset):.0f} s {'fast' if node.clock_offset > 0 else 'slow'}")
     if node.disk_free is not None and node.disk_free < DISK_LOW:
         found.append(f"{size(node.disk_free)} of its disk are free")
+    if node.bundle_error:
+        found.append(f"it is not as its bundle says: {node.bundle_error}")
     return found
 
 

@@ -13,12 +13,13 @@ from speedtest_logger.inventory.relations.front import front, front_certificate,
 from speedtest_logger.inventory.relations.host import accounts, directories, docker_key, release
 from speedtest_logger.inventory.relations.logger import licence, node_settings, own_server
 from speedtest_logger.inventory.relations.monitoring import monitoring_people, monitoring_ports, monitoring_ways
+from speedtest_logger.inventory.relations.pull import pull
 from speedtest_logger.inventory.relations.store import store_keys, store_ports
 from speedtest_logger.inventory.relations.target import ports
 
 RELATIONS: dict[str, tuple[Relation, ...]] = {
     "": (accounts, directories, docker_key),
-    "speedtest_logger": (node_settings, own_server, licence, image_of("speedtest_logger")),
+    "speedtest_logger": (node_settings, own_server, licence, image_of("speedtest_logger"), pull),
     "speedtest_archive": (backups, publishing, limits),
     "speedtest_dashboard": (
         *(dashboard, dashboard_access, dashboard_port, workbench),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from speedtest_logger import domains
 from speedtest_logger.domains import Choice, Whole
 from speedtest_logger.inventory import kinds
-from speedtest_logger.inventory.inputs import Input, Role
+from speedtest_logger.inventory.inputs import DIRECTORY, Input, Role
 
 ROLE = Role(
     "fleet",
@@ -34,6 +34,34 @@ ROLE = Role(
             [1, "20%"],
             "How many nodes get another release at a time, batch by batch.",
             kinds.BATCHES,
+        ),
+        Input(
+            "speedtest_pull_signing_key",
+            ...,
+            "For bundle.yml: the file of the private key that signs bundles, on the control machine. For one with a "
+            "passphrase ssh-agent is asked.",
+            kinds.CONTROL_PATH,
+        ),
+        Input(
+            "speedtest_pull_dir",
+            ...,
+            "For bundle.yml: the folder of the control machine into which bundles and releases are written; unset: "
+            "dist/bundles in the checkout.",
+            kinds.CONTROL_PATH,
+        ),
+        Input(
+            "speedtest_pull_served_dir",
+            ...,
+            "On the archive host: the directory whose files are served at speedtest_logger_pull_url; bundle.yml copies "
+            "them there. Unset: whoever runs bundle.yml brings them where they are served.",
+            DIRECTORY,
+        ),
+        Input(
+            "speedtest_pull_valid_days",
+            30,
+            "For bundle.yml: how long a bundle is taken after it was made. A node that gets no newer one stays as it "
+            "is.",
+            Whole(1, 3650, texts=True),
         ),
         Input(
             "speedtest_purge",

@@ -94,6 +94,32 @@ AFTER = (
         OrEmpty(kinds.HOST_KEY),
     ),
     Input(
+        "speedtest_logger_converge",
+        "push",
+        "push: site.yml brings the node. pull: it brings itself to what playbooks/bundle.yml signs for it, and only "
+        "enrol.yml and remove.yml open a connection to it (docs/how-to/nodes-behind-nat.md).",
+        Choice("push", "pull"),
+    ),
+    Input(
+        "speedtest_logger_pull_url",
+        "",
+        "With pull: where bundles are served, such as https://bundles.example.org/fleet or file:///media/bundles.",
+        OrEmpty(kinds.SERVED),
+    ),
+    Input(
+        "speedtest_logger_pull_signers",
+        [],
+        "With pull: the public keys (ssh-ed25519 AAAA…) of those who may sign the node's bundle; two while one "
+        "replaces the other.",
+        ListOf(kinds.SIGNER, most=8),
+    ),
+    Input(
+        "speedtest_logger_pull_interval_seconds",
+        1800,
+        "With pull: how often the node looks for a new bundle, up to a fifth later.",
+        Whole(60, 86_400),
+    ),
+    Input(
         "speedtest_logger_stayawake_enabled",
         False,
         "true: the machine does not go to sleep (a unit that holds systemd's sleep inhibitor).",

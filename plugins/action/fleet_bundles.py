@@ -1,0 +1,51 @@
+"""Write a signed bundle for each node that brings itself to its desired state: no connection to any of them.
+
+What a bundle says is what site.yml would bring: the same roles' desired state, the same slots.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "src"))
+sys.path.insert(0, str(ROOT))
+
+from plugins.action.fleet_look import ActionModule as Looking
+from plugins.desired import speedtest_logger
+from plugins.desired.bundles import BundleError, kept_releases, packed, written
+from plugins.filter.fleet import pulls
+from plugins.hostvars import whole
+from speedtest_logger.inventory.found import NODES
+
+DAY = 86_400
+
+
+class ActionModule(Looking):
+    """`read`, `files`, `host_key`, `archive`: as fleet_look has them; `key`, `folder`, `valid_days`: of bundles."""
+
+    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+        result: dict[str, Any] = super(Looking, self).run(tmp, task_vars)
+        arguments = self._task.args
+        self.hostvars, self.groups = whole(task_vars["hostvars"]), task_vars["groups"]
+        self.problems: dict[str, dict[str, Any]] = {}
+        hosts = [host for host in task_vars["ansible_play_hosts"] if host in self.groups.get(NODES, [])]
+        hosts = [host for host in hosts if pulls(self.hostvars, host)]
+        state = self.known()
+        if state is None:
+            return {**result, "failed": True, "msg": self.unknown}
+        given = {host: self.wanted(speedtest_logger.ROLE, host, self.of_fleet(host, state)) for host in hosts}
+        if self.problems:
+            return {**result, "failed": True, "msg": [f"{host}: {one['msg']}" for host, one in self.problems.items()]}
+        if self._task.check_mode:
+            return {**result, "changed": True, "hosts": hosts, "files": []}
+        days, folder = float(arguments["valid_days"]), Path(arguments["folder"])
+        try:
+            files = written(folder, [w for w in given.values() if w], Path(arguments["key"]), days * DAY, time.time())
+            more = {"files": files, "packed": str(packed(folder, files)), "kept": kept_releases(folder)}
+        except (BundleError, OSError, ValueError) as error:
+            return {**result, "failed": True, "msg": str(error)}
+        return {**result, "changed": bool(files), "hosts": hosts, **more}

@@ -1,0 +1,1 @@
+"""A node that brings itself to what its bundle says: standard library only, shipped with each release."""

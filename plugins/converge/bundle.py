@@ -1,0 +1,138 @@
+"""A bundle: what one node shall be, behind the signature of the fleet's owner.
+
+    -----BEGIN SSH SIGNATURE-----        what `ssh-keygen -Y sign -n speedtest-bundle` makes of all that follows it
+    …
+    -----END SSH SIGNATURE-----
+    {"format": 1, "node": NAME, "serial": N, "valid_until": Unix time (s), "version": TEXT, "settings": PATH,
+     "release": {"file": NAME, "sha256": TEXT, "bytes": N}, "desired": the lists of host_state}
+
+Nothing of it is believed before its signature is verified.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FORMAT = 1
+NAMESPACE = "speedtest-bundle"
+SIGNER = "fleet"  # the one name in allowed_signers
+MOST_BYTES = 1_000_000
+MOST_ARTIFACT = 64_000_000
+BEGIN, END = b"-----BEGIN SSH SIGNATURE-----\n", b"-----END SSH SIGNATURE-----\n"
+MOST_SIGNATURE = 4_000
+FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}", re.ASCII)
+SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+# Lists of host_state that a node carries out by itself.
+LISTS = frozenset(
+    (
+        *("packages", "accounts", "directories", "releases", "files", "attributes", "links", "units", "marks"),
+        *("folders", "absent_paths", "absent_units", "absent_accounts", "absent_readers"),
+    )
+)
+
+
+class RefusedError(Exception):
+    """A bundle that is not applied: the node stays as it is."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What a verified bundle says."""
+
+    node: str
+    serial: int
+    valid_until: float
+    version: str
+    settings: str
+    release: dict[str, Any]
+    desired: dict[str, list[Any]]
+
+
+def file_name(node: str) -> str:
+    """The name of a node's bundle where bundles are served."""
+    return f"{node}.bundle"
+
+
+def allowed_signers(keys: list[str]) -> str:
+    """The trust anchor: the public keys of those who may sign, for this one purpose (ssh-keygen(1))."""
+    lines = [f'{SIGNER} namespaces="{NAMESPACE}" {" ".join(key.split()[:2])}\n' for key in keys]
+    return "".join(["# managed by Ansible: speedtest_logger\n", *lines])
+
+
+def payload_of(said: dict[str, Any]) -> bytes:
+    """What is signed."""
+    return json.dumps({"format": FORMAT, **said}, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+
+
+def split(content: bytes) -> tuple[bytes, bytes]:
+    """Signature and payload. Raises RefusedError."""
+    if len(content) > MOST_BYTES:
+        raise RefusedError(f"it has more than {MOST_BYTES} bytes")
+    end = content.find(END, 0, MOST_SIGNATURE)
+    if not content.startswith(BEGIN) or end < 0:
+        raise RefusedError("it does not begin with a signature")
+    return content[: end + len(END)], content[end + len(END) :]
+
+
+def verify(signature: bytes, payload: bytes, signers: Path) -> None:
+    """Whether one of the signers has signed this for this purpose. Raises RefusedError."""
+    with tempfile.NamedTemporaryFile(prefix="speedtest-signature-") as file:
+        file.write(signature)
+        file.flush()
+        argv = ["ssh-keygen", "-Y", "verify", "-f", str(signers), "-I", SIGNER, "-n", NAMESPACE, "-s", file.name]
+        try:
+            done = subprocess.run(argv, input=payload, capture_output=True, check=False, timeout=30)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise RefusedError(f"its signature cannot be verified: {error}") from error
+    if done.returncode:
+        said = (done.stderr or done.stdout).decode(errors="replace").strip().rpartition("\n")[2]
+        raise RefusedError(f"its signature is not one of the fleet's owner: {said}")
+
+
+def opened(content: bytes, signers: Path) -> Bundle:
+    """What a bundle says, once its signature is verified. Raises RefusedError."""
+    signature, payload = split(content)
+    verify(signature, payload, signers)
+    try:
+        said: Any = json.loads(payload)
+        if said["format"] != FORMAT:
+            raise RefusedError(f"it is of format {said['format']}, this release knows {FORMAT}")
+        bundle = Bundle(**{name: said[name] for name in Bundle.__dataclass_fields__})
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise RefusedError(f"it is signed, but says nothing that this release understands: {error}") from error
+    check_form(bundle)
+    return bundle
+
+
+def check_form(bundle: Bundle) -> None:
+    """Raise RefusedError where a signed bundle is of another form than one that is carried out."""
+    release, desired = bundle.release, bundle.desired
+    right = (
+        all(isinstance(text, str) for text in (bundle.node, bundle.version, bundle.settings)),
+        type(bundle.serial) is int,
+        type(bundle.valid_until) in (int, float),
+        isinstance(release, dict) and FILE_NAME.fullmatch(str(release.get("file"))),
+        isinstance(release, dict) and SHA256.fullmatch(str(release.get("sha256"))),
+        isinstance(release, dict) and type(release.get("bytes")) is int and 0 < release["bytes"] <= MOST_ARTIFACT,
+        isinstance(desired, dict) and all(isinstance(items, list) for items in desired.values()),
+    )
+    if not all(right):
+        raise RefusedError("it is signed, but is not of the form of a bundle")
+    if unknown := sorted(set(desired) - LISTS):
+        raise RefusedError(f"it wants what this release cannot carry out by itself: {', '.join(unknown)}")
+
+
+def check_turn(bundle: Bundle, node: str, accepted: int, now: float) -> None:
+    """Raise RefusedError where a bundle is another node's, older than one that was accepted, or no longer valid."""
+    if bundle.node != node:
+        raise RefusedError(f"it is for {bundle.node!r}, this node is {node!r}")
+    if bundle.serial < accepted:
+        raise RefusedError(f"its serial {bundle.serial} is older than {accepted}, which was accepted before")
+    if now > bundle.valid_until:
+        raise RefusedError(f"it was valid until {bundle.valid_until:.0f}, and it is {now:.0f} by this node's clock")

@@ -1,0 +1,154 @@
+"""speedtest-converge: a node fetches what it shall be, and is that."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from plugins.converge import bundle, carry_out, fetch, state
+from plugins.converge.bundle import Bundle, RefusedError
+from plugins.converge.carry_out import FailedError
+from plugins.converge.fetch import UnreachableError
+from speedtest_logger.files import open_lock, read_bounded
+
+CONFIGURATION = Path("/etc/speedtest-converge")
+BUNDLE_SECONDS, ARTIFACT_SECONDS = 120, 900
+DONE, REFUSED, FAILED, UNREACHABLE = 0, 1, 3, 4
+EXIT_CODES = """exit codes:
+  0  the node is as its bundle says
+  1  the bundle was refused; nothing was changed
+  2  the command line is wrong
+  3  something could not be done; the next run tries again
+  4  nothing could be fetched, or another run is under way"""
+
+
+@dataclass(frozen=True)
+class Node:
+    """Where a node's bundle comes from, who signs it, and where it remembers what it has taken."""
+
+    name: str
+    url: str
+    signers: Path
+    state: Path
+
+    def fetch(self, name: str, most_bytes: int) -> bytes:
+        """A file from where bundles are served."""
+        return fetch.fetched(self.url, name, most_bytes, ARTIFACT_SECONDS)
+
+
+def configured(folder: Path, remembered: Path) -> Node:
+    """The node as its configuration has it. Raises RefusedError."""
+    file = folder / "pull.json"
+    try:
+        said = json.loads(read_bounded(file, 10_000))
+        return Node(str(said["node"]), str(said["url"]), folder / "allowed_signers", remembered)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise RefusedError(f"{file} cannot be read: {error}") from error
+
+
+def converge(node: Node, *, check: bool = False) -> dict[str, Any]:
+    """One run; what is remembered of it. Raises RefusedError, FailedError, UnreachableError, OSError."""
+    known = state.read(node.state)
+    content = fetch.fetched(node.url, bundle.file_name(node.name), bundle.MOST_BYTES, BUNDLE_SECONDS)
+    new = bundle.opened(content, node.signers)
+    bundle.check_turn(new, node.name, known["accepted"], time.time())
+    todo = carry_out.planned(new.desired)
+    if check:
+        return {**known, "drift": todo["drift"]}
+    known = {**known, "accepted": new.serial}
+    state.write(node.state, known)
+    done = applied(node, new, todo) if todo["differs"] else []
+    return {**known, "applied": new.serial, "version": new.version, "changed": len(done), "done": done}
+
+
+def applied(node: Node, new: Bundle, todo: dict[str, Any]) -> list[str]:
+    """Carry out what differs, and look again."""
+    done = carry_out.carried_out(new, todo, lambda: carry_out.artifact_of(new, node.fetch))
+    left = carry_out.planned(new.desired)["drift"]
+    if left:
+        raise FailedError(f"not all is as it should be: {left[0]}")
+    return done
+
+
+def run(args: argparse.Namespace) -> int:
+    """The node is made what its bundle says; what came of it is remembered, for the next delivery to tell."""
+    try:
+        lock = open_lock(args.state_dir / "lock")
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return say(UNREACHABLE, f"another run is under way, or {args.state_dir} is not there: {error}")
+    with lock:
+        try:
+            known = converge(configured(args.config_dir, args.state_dir), check=args.check)
+        except (RefusedError, FailedError, UnreachableError, OSError) as error:
+            return failed(args, error)
+        if args.check:
+            print("\n".join(known["drift"]) or "nothing differs")
+            return DONE
+        done = known.pop("done")
+        state.write(args.state_dir, {**known, "at": round(time.time(), 3), "error": ""})
+        print("\n".join([f"bundle {known['applied']}: {len(done)} changed", *(f"  {words}" for words in done)]))
+        return DONE
+
+
+def failed(args: argparse.Namespace, error: Exception) -> int:
+    """Remember why, beside what was remembered; a state that is damaged stays as it is."""
+    if not args.check:
+        try:
+            known = state.read(args.state_dir)
+            state.write(args.state_dir, {**known, "at": round(time.time(), 3), "error": state.words(error)})
+        except (RefusedError, OSError) as damaged:
+            error = damaged
+    codes = {RefusedError: REFUSED, UnreachableError: UNREACHABLE}
+    return say(codes.get(type(error), FAILED), str(error))
+
+
+def say(code: int, words: str) -> int:
+    """An error's words and its exit code."""
+    print(f"speedtest-converge: {words}", file=sys.stderr)
+    return code
+
+
+def status(args: argparse.Namespace) -> int:
+    """What is remembered, as JSON."""
+    try:
+        print(json.dumps(state.read(args.state_dir)))
+    except RefusedError as error:
+        return say(REFUSED, str(error))
+    return DONE
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    raw = argparse.RawDescriptionHelpFormatter
+    made = argparse.ArgumentParser(
+        prog="speedtest-converge",
+        description="A node that is not pushed to: it fetches its bundle, verifies it, and is what it says.",
+        epilog=EXIT_CODES,
+        formatter_class=raw,
+    )
+    made.add_argument("--config-dir", type=Path, default=CONFIGURATION, help="pull.json and allowed_signers")
+    made.add_argument("--state-dir", type=Path, default=state.FOLDER, help="what is remembered between runs")
+    verbs = made.add_subparsers(dest="verb", required=True)
+    text = "fetch, verify, and be what the bundle says (its timer does)"
+    example = "example:\n  speedtest-converge run --check"
+    one = verbs.add_parser("run", help=text, description=text, epilog=example, formatter_class=raw)
+    one.add_argument("--check", action="store_true", help="change nothing, only say what differs")
+    one.set_defaults(run=run)
+    text, example = "what is remembered of the last run, as JSON", "example:\n  speedtest-converge status"
+    two = verbs.add_parser("status", help=text, description=text, epilog=example, formatter_class=raw)
+    two.set_defaults(run=status)
+    return made
+
+
+def main() -> int:
+    """Run a verb; its exit code."""
+    args = parser().parse_args()
+    code: int = args.run(args)
+    return code
