@@ -202,7 +202,7 @@ def run(argv: list[str], seconds: float = CHECK_SECONDS, expected: tuple[int, ..
         raise FailedError(f"{argv[0]}: {error}") from error
     if done.returncode not in expected:
         said = (done.stderr.strip() or done.stdout.strip()).decode(errors="replace").rpartition("\n")[2]
-        raise FailedError(f"`{' '.join(argv[:4])}` failed ({done.returncode}): {said}")
+        raise FailedError(f"{said or 'no word'} (`{' '.join([Path(argv[0]).name, *argv[1:]])}`: {done.returncode})")
     return done.stdout.decode(errors="replace")
 
 

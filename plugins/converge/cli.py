@@ -68,12 +68,14 @@ def converge(node: Node, *, check: bool = False) -> dict[str, Any]:
 
 
 def applied(node: Node, new: Bundle, todo: dict[str, Any]) -> list[str]:
-    """Carry out what differs, and look again."""
-    done = carry_out.carried_out(new, todo, lambda: carry_out.artifact_of(new, node.fetch))
-    left = carry_out.planned(new.desired)["drift"]
-    if left:
-        raise FailedError(f"not all is as it should be: {left[0]}")
-    return done
+    """Carry out what differs, and look again: what a link has led to until now is unused only then."""
+    done: list[str] = []
+    for _ in range(2):
+        done += carry_out.carried_out(new, todo, lambda: carry_out.artifact_of(new, node.fetch))
+        todo = carry_out.planned(new.desired)
+        if not todo["differs"]:
+            return done
+    raise FailedError(f"not all is as it should be: {todo['drift'][0]}")
 
 
 def run(args: argparse.Namespace) -> int:
