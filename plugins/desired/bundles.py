@@ -22,6 +22,8 @@ CREDENTIALS = re.compile(r"//[^/@\s'\"]*:[^/@\s'\"]+@")
 RELEASE = re.compile(rb'"file":"([A-Za-z0-9._+-]+)"')
 SERIAL = re.compile(rb'"serial":(\d{1,18})\b')
 SIGN_SECONDS = 300
+# What is left of another runtime goes when a node is enrolled, which is a push.
+OF_CONTAINERS = ("absent_projects", "absent_images")
 SIGNED_AT_ONCE = 1000  # a command line has an end
 
 
@@ -49,7 +51,7 @@ def desired_of(wanted: Wanted) -> Desired:
         raise BundleError(
             f"{', '.join(found)}: a bundle is no secret, so that this cannot be in one; use converge: push"
         )
-    if unknown := sorted(set(wanted.desired) - LISTS):
+    if unknown := sorted(set(wanted.desired) - LISTS - set(OF_CONTAINERS)):
         raise BundleError(f"a node cannot carry out by itself: {', '.join(unknown)}")
     n = wanted.names
     links = [
@@ -57,7 +59,8 @@ def desired_of(wanted: Wanted) -> Desired:
         for item in wanted.desired["links"]
     ]
     made = [{name: item[name] for name in ("path", "digest")} for item in wanted.desired["releases"]]
-    return {**wanted.desired, "links": links, "releases": made}
+    kept = {name: items for name, items in wanted.desired.items() if name not in OF_CONTAINERS}
+    return {**kept, "links": links, "releases": made}
 
 
 def payload(wanted: Wanted, serial: int, valid_until: float) -> bytes:

@@ -1,0 +1,148 @@
+"""A node that nobody can reach is brought by its bundles, and shown; pushed to again, it has no trace of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from fleet import attempt, on, playbook, recap
+
+NODE, SERVED, PORT = "shed", "/srv/speedtest-bundles", 8099
+NOWHERE = "192.0.2.1"  # TEST-NET-1: no connection comes there
+OWN = ("/etc/speedtest-converge", "/var/lib/speedtest-converge", "/usr/local/bin/speedtest-converge")
+MANAGED = (
+    "/etc/speedtest-telemetry /etc/systemd/system/speedtest-* /opt/speedtest-telemetry /var/lib/speedtest-telemetry"
+)
+
+
+@pytest.fixture(scope="module")
+def inventory(tmp_path_factory: pytest.TempPathFactory):
+    """The scenario's inventory with more variables: of the node, and of all."""
+    folder = tmp_path_factory.mktemp("pull")
+    given = Path(os.environ["MOLECULE_INVENTORY_FILE"])
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", folder / "owner"], check=True)
+    hosts = yaml.safe_load(given.read_text(encoding="utf-8"))
+    everyone = {"speedtest_pull_signing_key": str(folder / "owner"), "speedtest_pull_dir": str(folder / "bundles")}
+    pulling = {
+        "speedtest_logger_converge": "pull",
+        "speedtest_logger_pull_url": f"http://archive:{PORT}",
+        "speedtest_logger_pull_signers": [(folder / "owner.pub").read_text(encoding="utf-8").strip()],
+        "speedtest_logger_pull_interval_seconds": 86_400,  # each run is the test's own
+    }
+    patched = pytest.MonkeyPatch()
+    patched.setenv("MOLECULE_INVENTORY_FILE", str(folder / "hosts.yml"))
+    (folder / "hosts.yml").write_text(yaml.safe_dump(hosts), encoding="utf-8")
+    for directory in ("group_vars", "host_vars"):
+        (folder / directory).mkdir()
+        for file in (given.parent / directory).iterdir():
+            (folder / directory / file.name).symlink_to(file)
+
+    def give(**node: object) -> None:
+        for name in (NODE, f"{NODE}.yml"):
+            (folder / "host_vars" / name).unlink(missing_ok=True)
+        known = next((given.parent / "host_vars").glob(f"{NODE}*"), None)
+        kept = yaml.safe_load(known.read_text(encoding="utf-8")) if known else {}
+        text = yaml.safe_dump({**kept, **everyone, **node})
+        (folder / "host_vars" / f"{NODE}.yml").write_text(text, encoding="utf-8")
+        archive = {"speedtest_pull_served_dir": SERVED}
+        listed = next((given.parent / "host_vars").glob("archive*"), None)
+        kept = yaml.safe_load(listed.read_text(encoding="utf-8")) if listed else {}
+        for name in ("archive", "archive.yml"):
+            (folder / "host_vars" / name).unlink(missing_ok=True)
+        (folder / "host_vars" / "archive.yml").write_text(yaml.safe_dump({**kept, **archive}), encoding="utf-8")
+
+    yield lambda **more: give(**{**pulling, **more})
+    give()
+    patched.undo()
+
+
+@pytest.fixture(scope="module")
+def served():
+    """A web server on the archive host."""
+    on("archive", f"mkdir -p {SERVED} && systemd-run --unit bundles python3 -m http.server -d {SERVED} {PORT}")
+    yield
+    on("archive", f"systemctl stop bundles; rm -rf {SERVED}")
+
+
+def run(name: str, *options: str) -> str:
+    done = playbook(name, *options)
+    assert done.returncode == 0, done.stdout[-3000:]
+    return done.stdout
+
+
+def converge() -> dict[str, object]:
+    on(NODE, "systemctl start speedtest-converge.service || { journalctl -u speedtest-converge -n 30; false; }")
+    return json.loads(on(NODE, "speedtest-converge status"))
+
+
+def state() -> str:
+    """All managed files: names, owners, modes and contents."""
+    command = (
+        f"find {MANAGED} -not -path '*/__pycache__*' -not -path '*/var/lib/*/*/*' -printf '%p %u %g %m %y %l\\n' "
+        "| grep -v converge | sort; find /etc/speedtest-telemetry /etc/systemd/system/speedtest-* -type f "
+        "-not -name '*converge*' -exec sha256sum {} + | sort"
+    )
+    return on(NODE, command)
+
+
+def test_what_was_pushed_is_what_its_bundle_says(inventory, served):
+    pushed = state()
+    inventory()
+    run("playbooks/enrol.yml", "--limit", NODE)
+    assert state() == pushed
+    assert on(NODE, "systemctl is-active speedtest-converge.timer").strip() == "active"
+    score = on(NODE, "systemd-analyze security --no-pager speedtest-converge.service").strip().splitlines()[-1]
+    print(score)
+    run("playbooks/bundle.yml")
+    assert converge()["changed"] == 0
+    assert state() == pushed
+
+
+def test_a_change_reaches_a_node_that_nobody_can_reach(inventory):
+    inventory(ansible_host=NOWHERE, speedtest_logger_push_interval="2min", speedtest_logger_stayawake_enabled=True)
+    run("playbooks/bundle.yml")
+    first = converge()
+    assert first["error"] == ""
+    assert first["changed"] > 2
+    assert 'SPEEDTEST_PUSH_INTERVAL_SECONDS="120"' in on(NODE, "cat /etc/speedtest-telemetry/logger.env")
+    assert on(NODE, "systemctl is-active speedtest-stayawake.service").strip() == "active"
+    assert converge()["changed"] == 0
+
+
+def test_status_and_site_open_no_connection_to_it(inventory):
+    on(NODE, "speedtest-logger push --force && speedtest-logger push --force")  # the first one learns what is wanted
+    said = playbook("playbooks/status.yml").stdout
+    row = next(line for line in said.splitlines() if line.startswith(f"{NODE} "))
+    assert " none " in row
+    assert "UNREACHABLE" not in said
+    assert f"- {NODE}:" not in said, said[-2000:]
+    done = playbook("site.yml")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert sum(counts["changed"] + counts["unreachable"] for counts in recap(done).values()) == 0, done.stdout[-3000:]
+
+
+def test_what_it_refuses_is_shown(inventory):
+    on("archive", f'sed -i \'s/"serial":1/"serial":2/\' {SERVED}/{NODE}.bundle')
+    before = state()
+    assert attempt(NODE, "systemctl start speedtest-converge.service").returncode != 0
+    assert state() == before
+    on(NODE, "speedtest-logger push --force; speedtest-logger push --hello")
+    said = playbook("playbooks/status.yml").stdout
+    assert f"- {NODE}: it is not as its bundle says: its signature is not one of the fleet's owner" in said, said[
+        -2000:
+    ]
+
+
+def test_pushed_to_again_it_has_no_trace(inventory):
+    inventory(speedtest_logger_converge="push")
+    run("site.yml")
+    for path in OWN:
+        assert attempt(NODE, f"ls {path}").returncode != 0
+    assert attempt(NODE, "ls /etc/systemd/system/*converge*").returncode != 0
+    assert attempt(NODE, "systemctl is-active speedtest-stayawake.service").stdout.strip() != "active"
+    again = playbook("site.yml")
+    assert sum(counts["changed"] for counts in recap(again).values()) == 0, again.stdout[-3000:]
