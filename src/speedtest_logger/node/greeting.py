@@ -70,11 +70,10 @@ def converged() -> dict[str, Any]:
     """How a node that brings itself to its desired state is: {"converged": …}; empty for one that is pushed to."""
     try:
         said = json.loads(read_bounded(CONVERGED, MOST_CONVERGED))
-        return {
-            "converged": {name: said[name] for name in ("applied", "at", "changed", "version", "error") if name in said}
-        }
-    except (OSError, ValueError, TypeError, RecursionError):
+    except (OSError, ValueError, RecursionError):
         return {}
+    names = ("applied", "at", "changed", "version", "error")
+    return {"converged": {name: said[name] for name in names if name in said}} if isinstance(said, dict) else {}
 
 
 def known(spool: Spool) -> frozenset[str]:

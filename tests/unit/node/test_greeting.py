@@ -11,7 +11,7 @@ import pytest
 from speedtest_logger import __version__
 from speedtest_logger.archive.arrive import receive
 from speedtest_logger.log import Log
-from speedtest_logger.node import measure, push
+from speedtest_logger.node import greeting, measure, push
 from speedtest_logger.node.spool import Spool
 
 LIMITS = receive.Limits(free_mb=0, low_disk_mb=0, oldest_days=36_500)
@@ -64,6 +64,24 @@ def test_the_first_receipt_says_whether_a_hello_is_understood(node, archive, sen
     kept = json.loads((archive.state / "nodes/attic.json").read_text())
     assert (kept["version"], kept["outbox"]["records"]) == (__version__, 0)
     assert abs(kept["clock_offset"]) < 5
+
+
+def test_a_node_that_pulls_says_how_it_is_and_one_that_is_pushed_to_does_not(
+    node, archive, sent, tmp_path, monkeypatch
+):
+    state = tmp_path / "state.json"
+    monkeypatch.setattr(greeting, "CONVERGED", state)
+    deliver(node, 1)
+    deliver(node, 1)
+    assert "converged" not in hellos(sent)[-1][0]
+    said = {"applied": 7, "at": 1.5, "changed": 2, "version": "1.2.3", "error": ""}
+    state.write_text(json.dumps({"accepted": 9, **said}))
+    deliver(node, 1)
+    assert hellos(sent)[-1][0]["converged"] == said
+    for damaged in ("", "{", "[]", "7", "x" * 5000):
+        state.write_text(damaged)
+        deliver(node, 1)
+        assert "converged" not in hellos(sent)[-1][0]
 
 
 def test_an_archive_of_an_earlier_version_gets_none(node, archive, sent):

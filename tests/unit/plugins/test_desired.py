@@ -103,7 +103,8 @@ VARIANTS = {
         {"runtime": runtime, "stayawake_enabled": awake, "image_source": source, "image": "example.org/logger@sha256:0"}
         for runtime, awake, source in itertools.product(("systemd", "compose"), (True, False), ("build", "pull"))
     ]
-    + [{"runtime": runtime, "probes": ["ping", "irtt", "traceroute"]} for runtime in ("systemd", "compose")],
+    + [{"runtime": runtime, "probes": ["ping", "irtt", "traceroute"]} for runtime in ("systemd", "compose")]
+    + [{"converge": "pull", "pull_url": "https://bundles.example.org/", "pull_signers": ["ssh-ed25519 AAAA ada"]}],
     "speedtest_archive": [
         {},
         {"backup_repository": "/mnt/usb/restic", "backup_password": "x"},

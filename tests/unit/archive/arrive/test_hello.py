@@ -103,6 +103,27 @@ def test_a_hello_that_is_none_is_refused_and_its_records_are_not(archive, change
     assert json.loads(refused.read_text())["reason"] == "bad_hello"
 
 
+CONVERGED = {"applied": 1_800_000_000, "at": NOW - 60, "changed": 3, "version": "1.9.0", "error": "its serial is older"}
+
+
+def test_how_a_node_has_brought_itself_to_its_bundle_is_kept(archive):
+    deliver(archive, wire.hello_line({**SAID, "converged": {**CONVERGED, "more": 1}}))
+    assert kept(archive)["converged"] == CONVERGED
+    deliver(archive, wire.hello_line({**SAID, "converged": {"at": 5, "error": "never"}}))
+    assert kept(archive)["converged"] == {"applied": 0, "at": 5, "changed": 0, "version": "", "error": "never"}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"applied": -1}, {"at": "now"}, {"changed": None}, {"version": "<b>"}, {"error": 3}, {"error": "x" * 401},
+     {"error": "two\nlines"}, {"error": "\x1b[2J"}],
+)  # fmt: skip
+def test_what_no_node_can_say_of_its_bundle_is_refused(archive, changed):
+    receipt = deliver(archive, wire.hello_line({**SAID, "converged": {**CONVERGED, **changed}}), record())
+    assert len(receipt["accepted"]) == 1
+    assert kept(archive) == {"last_seen": NOW}
+
+
 @pytest.mark.parametrize("said", [None, [], 7, "x", {}])
 def test_anything_may_stand_in_a_hello(said):
     with pytest.raises(RecordError):

@@ -1,0 +1,187 @@
+"""What a bundle says is what would be pushed; no secret is in one; nodes that pull are left alone by pushes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tarfile
+import time
+from types import SimpleNamespace
+
+import pytest
+from builders import load
+from test_desired import wanted
+
+from plugins.converge import bundle
+from plugins.desired import bundles, speedtest_logger
+from plugins.desired.bundles import BundleError
+from speedtest_logger.inventory.roles import known
+
+fleet = load("plugins/filter/fleet.py")
+status = load("plugins/filter/status.py")
+look = load("plugins/action/fleet_look.py")
+release = load("plugins/lookup/release.py")
+SLOTS = {"interval_seconds": 3600, "offset_seconds": 7, "on_calendar": ["*-*-* *:00:07"]}
+
+
+@pytest.fixture
+def owner(tmp_path):
+    key = tmp_path / "owner"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "ada", "-f", key], check=True)
+    return key
+
+
+@pytest.fixture
+def pulling(tmp_path, owner):
+    """What the role wants on a node that pulls."""
+    signers = [owner.with_suffix(".pub").read_text().strip()]
+
+    def make(**more):
+        given = {"converge": "pull", "pull_url": "https://example.org/", "pull_signers": signers, **more}
+        return wanted("speedtest_logger", {"artifact_dir": str(tmp_path / "dist"), "slots": SLOTS}, **given)
+
+    return make
+
+
+def test_nothing_of_it_is_on_a_node_that_is_pushed_to(tmp_path):
+    here = {"artifact_dir": str(tmp_path), "slots": SLOTS}
+    desired = wanted("speedtest_logger", here).desired
+    assert known()["speedtest_logger_converge"].default == "push"
+    made = {name: items for name, items in desired.items() if not name.startswith("absent_")}
+    assert "converge" not in str(made["units"] + made["files"] + made["links"] + made["directories"])
+    assert {speedtest_logger.PULL_CONFIGURATION, speedtest_logger.PULL_STATE} <= set(desired["absent_paths"])
+
+
+def test_what_a_bundle_says_is_what_would_be_pushed(pulling):
+    pushed = pulling()
+    said = bundles.desired_of(pushed)
+    assert set(pushed.desired) - set(said) == {"absent_projects", "absent_images"}
+    for name in set(said) - {"links", "releases"}:
+        assert said[name] == pushed.desired[name]
+    assert [{k: v for k, v in link.items() if k != "previous"} for link in said["links"]] == pushed.desired["links"]
+    assert [set(item) for item in said["releases"]] == [{"path", "digest"}]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda item: item.update(secret=True),
+        lambda item: item.update(content="URL=https://ada:hush@example.org/"),
+        lambda item: item.update(content="URL=http://:hush@example.org"),
+    ],
+)
+def test_what_is_secret_is_never_in_a_bundle(pulling, spoil):
+    node = pulling()
+    spoil(node.desired["files"][0])
+    with pytest.raises(BundleError, match=r"logger\.env: a bundle is no secret"):
+        bundles.desired_of(node)
+    assert bundles.secrets(pulling()) == []
+
+
+def test_a_container_is_in_no_bundle(pulling):
+    with pytest.raises(BundleError, match="cannot carry out by itself: images, projects"):
+        bundles.desired_of(pulling(runtime="compose"))
+
+
+def test_serials_only_grow_and_the_node_takes_each(pulling, owner, tmp_path):
+    folder, signers, serials = tmp_path / "served", tmp_path / "allowed_signers", []
+    signers.write_text(bundle.allowed_signers(pulling().values["pull_signers"]))
+    for now in (5000.5, 5000.6, 4000.0):  # the clock was put back
+        names = bundles.written(folder, [pulling()], owner, 3600, now)
+        taken = bundle.opened((folder / "attic.bundle").read_bytes(), signers)
+        bundle.check_turn(taken, "attic", max(serials, default=0), now)
+        serials.append(taken.serial)
+    assert serials == [5000, 5001, 5002]
+    assert names == [taken.release["file"], "attic.bundle"]
+    assert (folder / "attic.bundle").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_release_that_no_bundle_names_goes(pulling, owner, tmp_path):
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served" / "speedtest-logger-0.0.1-000000000000.tar.gz").write_text("old")
+    names = bundles.written(tmp_path / "served", [pulling()], owner, 3600, time.time())
+    assert bundles.kept_releases(tmp_path / "served") == names[:1]
+    assert [file.name for file in (tmp_path / "served").glob("*.tar.gz")] == names[:1]
+    with tarfile.open(bundles.packed(tmp_path / "served", names)) as made:
+        assert made.getnames() == names
+
+
+def test_a_key_that_the_node_would_no_longer_believe_signs_nothing(pulling, owner, tmp_path):
+    with pytest.raises(BundleError, match="believe none of this key"):
+        bundles.written(tmp_path / "served", [pulling(pull_signers=["ssh-ed25519 AAAA other"])], owner, 3600, 1.0)
+    with pytest.raises(BundleError, match="public half"):
+        bundles.written(tmp_path / "served", [pulling()], tmp_path / "nothing", 3600, 1.0)
+    assert not (tmp_path / "served").exists()
+
+
+def test_the_program_is_in_the_release_and_needs_nothing_besides(tmp_path):
+    with tarfile.open(release.release(release.source_version(), tmp_path)["path"]) as packed:
+        packed.extractall(tmp_path / "release", filter="data")
+    argv = [sys.executable, "-IS", tmp_path / "release" / "bin" / "speedtest-converge"]
+    done = subprocess.run([*argv, "run", "--help"], capture_output=True, text=True, check=False, cwd="/")
+    assert (done.returncode, done.stderr) == (0, "")
+    argv = [*argv, "--config-dir", tmp_path, "--state-dir", tmp_path, "run"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd="/")
+    assert (done.returncode, done.stderr.partition("cannot be read")[0]) == (
+        1,
+        f"speedtest-converge: {tmp_path}/pull.json ",
+    )
+
+
+HOSTVARS = {"attic": {"speedtest_logger_converge": "pull"}, "shed": {}}
+GROUPS = {"speedtest_nodes": ["attic", "shed"], "speedtest_archive": ["nas"]}
+
+
+def test_a_run_leaves_nodes_that_pull_alone_but_to_enrol_them():
+    assert fleet.pushed_hosts(HOSTVARS, GROUPS) == ["shed"]
+    assert fleet.pushed_hosts({}, GROUPS) == ["attic", "shed"]
+
+    def groups_of(host, **arguments):
+        groups = {**GROUPS, "speedtest_monitoring": ["nas"]}
+        self = SimpleNamespace(
+            hostvars=HOSTVARS, groups=groups, _task=SimpleNamespace(args=arguments),
+            members={**groups, "speedtest_monitoring": ["nas", "attic", "shed"]},
+        )  # fmt: skip
+        return look.ActionModule.mine(self, host)
+
+    assert groups_of("attic") == []
+    assert groups_of("attic", enrols=True) == groups_of("shed") == ["speedtest_nodes", "speedtest_monitoring"]
+
+
+def test_slots_are_noted_of_nodes_that_have_them():
+    hosts = ["attic", "shed"]
+    assert fleet.brought_hosts(HOSTVARS, hosts) == ["shed"]
+    enrolled = {**HOSTVARS, "attic": {**HOSTVARS["attic"], "speedtest_logger_observed": {"plan": {}}}}
+    assert fleet.brought_hosts(enrolled, hosts) == hosts
+    bundled = {**HOSTVARS, "attic": {**HOSTVARS["attic"], "fleet_bundles": {"hosts": ["attic"]}}}
+    assert fleet.brought_hosts(bundled, hosts) == hosts
+    bundled["attic"]["fleet_bundles"]["hosts"] = []
+    assert fleet.brought_hosts(bundled, hosts) == ["shed"]
+
+
+NOW = 1_800_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("converged", "drift", "problem"),
+    [
+        ({"at": NOW - 300, "error": ""}, "none 5 min ago", ""),
+        (
+            {"at": NOW - 300, "error": "its serial is older"},
+            "refused",
+            "it is not as its bundle says: its serial is older",
+        ),
+        ({"at": NOW - 90_000, "error": ""}, "none 25 h ago", "it last looked for its bundle 25 h ago"),
+        (None, "?", "it has said nothing of its bundle yet"),
+    ],
+)
+def test_the_status_shows_what_a_node_has_said_of_its_bundle(converged, drift, problem):
+    said = {"version": "1.2.3", "runtime": "systemd", "outbox": {"records": 4}, "last_seen": NOW - 60}
+    archived = {"attic": {"last_status": "ok", "said": {**said, "converged": converged}} if converged else {}}
+    problems = []
+    row = status.node_row(HOSTVARS, "attic", archived, problems, NOW)
+    assert row["drift"] == drift
+    assert [words.startswith(f"attic: {problem}") for words in problems] == ([True] if problem else [])
+    if converged:
+        assert [row[name] for name in ("version", "runtime", "outbox", "status")] == ["1.2.3", "systemd", "4", "ok"]
+    assert "UNREACHABLE" not in row.values()
