@@ -82,6 +82,7 @@ benchmark: .venv-benchmark/complete .venv/complete peers ## ratios against named
 	$(PYTHON) benchmarks/node_cost.py
 	$(PYTHON) benchmarks/probes.py
 	$(PYTHON) benchmarks/converge.py
+	$(PYTHON) benchmarks/pull.py
 	$(PYTHON) benchmarks/archive_ingest.py
 	$(PYTHON) benchmarks/archive_import.py
 	$(PYTHON) benchmarks/archive_query.py

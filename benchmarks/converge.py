@@ -72,16 +72,19 @@ def playbook(nodes: list[str], *words: str) -> list[str]:
     return [ANSIBLE, "-i", str(inventory), "-i", str(WORK / "connection.yml"), "--forks", "20", *words]
 
 
+def cost_of(argv: list[str], **environment: str) -> Cost:
+    """One run."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    run(argv, **environment)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Cost(time.monotonic() - began, cpu)
+
+
 def cost(argv: list[str], **environment: str) -> Cost:
     """The best of some runs; the first, which may still change something, does not count."""
     run(argv, **environment)
-    costs = []
-    for _ in range(RUNS):
-        before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-        run(argv, **environment)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        costs.append(Cost(time.monotonic() - began, cpu))
+    costs = [cost_of(argv, **environment) for _ in range(RUNS)]
     return Cost(min(each.wall for each in costs), min(each.cpu for each in costs))
 
 

@@ -54,6 +54,7 @@ TERMS = (
     # from the node to the archive
     Term("outbox", "records on the node that wait for a receipt", ("send queue",)),
     Term("history", "the node's own CSV of all its records, kept for some time"),
+    Term("bundle", "what one node shall be, signed, for nodes that are not pushed to"),
     Term("delivery", "records sent over ssh, and the receipt that comes back"),
     Term(
         "receipt",

@@ -28,7 +28,7 @@ def fleet(value: Value, groups: Groups, host: str) -> dict[str, Any]:
     """
     server, node = host in groups.get(MONITORING, []), host in groups.get(NODES, [])
     monitors = [name for name in groups.get(MONITORING, []) if value(name, f"{PREFIX}state") == "present"]
-    exporter = node and bool(monitors) and value(host, f"{PREFIX}exporter_enabled") is True
+    exporter = node and bool(monitors) and has_exporter(value, groups, host)
     addresses = [address for name in monitors if name != host for address in addresses_of(value, name)]
     return {
         "server": server,
@@ -54,8 +54,14 @@ def nodes(value: Value, groups: Groups, host: str) -> list[dict[str, str]]:
             "target": with_port(exporter_address(value, node, host), value(node, f"{PREFIX}exporter_port")),
         }
         for node in groups.get(NODES, [])
-        if value(node, f"{PREFIX}exporter_enabled") is True and value(node, f"{PREFIX}state") == "present"
+        if has_exporter(value, groups, node) and value(node, f"{PREFIX}state") == "present"
     ]
+
+
+def has_exporter(value: Value, groups: Groups, node: str) -> bool:
+    """Whether a node has one; no run brings one to a node that pulls, and nobody could ask it."""
+    left_alone = value(node, "speedtest_logger_converge") == "pull" and node not in groups.get(MONITORING, [])
+    return value(node, f"{PREFIX}exporter_enabled") is True and not left_alone
 
 
 def exporter_address(value: Value, node: str, host: str) -> str:

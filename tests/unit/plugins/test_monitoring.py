@@ -248,3 +248,11 @@ def test_a_node_is_asked_on_its_own_address_where_it_listens_on_one():
     made = fleet(nas={P + "exporter_bind": "192.0.2.10"})
     assert made["nodes"][0]["target"] == "192.0.2.10:9100"
     assert speedtest_monitoring.exporter_url(values(exporter_bind="::1")) == "http://[::1]:9100/"
+
+
+def test_a_node_that_pulls_has_no_exporter_and_is_not_asked():
+    pulls = {"attic": {"speedtest_logger_converge": "pull"}, "nas": {"speedtest_logger_converge": "pull"}}
+    assert [node["node"] for node in fleet()["nodes"]] == ["nas", "attic", "parents"]
+    assert [node["node"] for node in fleet(**pulls)["nodes"]] == ["nas", "parents"]  # one that asks has its own
+    assert not fleet("attic", **pulls)["exporter"]
+    assert fleet("nas", **pulls)["exporter"]
