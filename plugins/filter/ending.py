@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
 sys.path.insert(0, str(ROOT))
 
+from plugins.filter.fleet import observed, pulls
 from plugins.hostvars import whole
 from speedtest_logger.inventory.found import default_node_name
 from speedtest_logger.schedule import Schedule
@@ -55,7 +56,8 @@ def machine(variables: Any, host: str, checking: bool) -> str:
     seen = [variables.get(f"{role}_observed") or {} for role in ROLES]
     differs = [words for each in seen for words in (each.get("plan") or {}).get("drift", [])]
     if not differs:
-        return f"{host}: as the inventory says"
+        left = pulls({host: variables}, host) and not observed({host: variables}, host, "speedtest_logger")
+        return f"{host}: left to its bundle; status.yml tells how it is" if left else f"{host}: as the inventory says"
     more = f" and {len(differs) - SHOWN} more" if len(differs) > SHOWN else ""
     if checking:
         return f"{host}: {len(differs)} would change: {'; '.join(differs[:SHOWN])}{more}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -9,12 +10,15 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import time
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from plugins.converge import bundle, carry_out, cli, state
+from plugins.converge import bundle, carry_out, cli, fetch, state
 from plugins.converge.bundle import RefusedError
 from plugins.converge.fetch import UnreachableError
 from plugins.desired import bundles
@@ -224,6 +228,57 @@ def test_a_link_a_pipe_or_one_without_end_is_not_read(converged):
     with place.open("wb") as stream:
         stream.truncate(10**10)
     assert_refused(converged, "10000000000 bytes")
+
+
+class Nasty(BaseHTTPRequestHandler):
+    """A web server that means no good, or that a bad line stands between; what it does is its path's beginning."""
+
+    content = b""
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        what = self.path.split("/")[1]
+        if what == "elsewhere":
+            self.send_response(302)
+            self.send_header("Location", f"/right/{NODE}.bundle")
+            self.end_headers()
+            return
+        if what == "silent":
+            time.sleep(2)
+        self.send_response(404 if what == "gone" else 200)
+        if what != "endless":
+            self.send_header("Content-Length", str(len(self.content)))
+        self.end_headers()
+        body = self.content[:-700] if what == "cut" else self.content
+        with contextlib.suppress(OSError):
+            self.wfile.write(body)
+            while what == "endless":
+                self.wfile.write(bytes(65_536))
+
+
+def test_a_web_server_or_a_line_can_do_no_harm(converged, monkeypatch):
+    Nasty.content = converged.sign(converged.payload(2000, "two"))
+    monkeypatch.setattr(fetch, "SILENCE_SECONDS", 0.5)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Nasty) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+        def asked(what):
+            return replace(converged.node, url=f"http://127.0.0.1:{server.server_port}/{what}")
+
+        node = converged.node
+        for what, why in {"elsewhere": "302", "silent": "timed out", "gone": "404", "cut": "bytes"}.items():
+            converged.node = asked(what)
+            assert_refused(converged, why, UnreachableError)
+        converged.node = asked("endless")
+        assert_refused(converged, "more than 1000000 bytes")
+        converged.node = replace(node, url="ftp://127.0.0.1/")
+        assert_refused(converged, "http, https or file")
+        for name in converged.served.glob("*.tar.gz"):  # its release is there already: it is not fetched
+            name.unlink()
+        assert cli.converge(asked("right"))["changed"] == 2
+        server.shutdown()
 
 
 def test_another_release_than_the_named_one_is_refused_before_anything_changes(converged):

@@ -14,6 +14,7 @@ from test_desired import wanted
 
 from plugins.converge import bundle
 from plugins.desired import bundles, speedtest_logger
+from plugins.desired.kinds import KINDS
 from plugins.desired.bundles import BundleError
 from speedtest_logger.inventory.roles import known
 
@@ -76,6 +77,12 @@ def test_what_is_secret_is_never_in_a_bundle(pulling, spoil):
     with pytest.raises(BundleError, match=r"logger\.env: a bundle is no secret"):
         bundles.desired_of(node)
     assert bundles.secrets(pulling()) == []
+
+
+def test_of_each_kind_of_thing_it_is_decided_whether_a_node_can_bring_it_about():
+    left = {"venvs", "images", "projects", "answers"} | set(bundles.OF_CONTAINERS)
+    assert {kind.name for kind in KINDS} == bundle.LISTS | left
+    assert not bundle.LISTS & left
 
 
 def test_a_container_is_in_no_bundle(pulling):
@@ -146,6 +153,14 @@ def test_a_run_leaves_nodes_that_pull_alone_but_to_enrol_them():
 
     assert groups_of("attic") == []
     assert groups_of("attic", enrols=True) == groups_of("shed") == ["speedtest_nodes", "speedtest_monitoring"]
+
+
+def test_the_end_of_a_run_claims_nothing_of_a_node_that_was_not_looked_at():
+    machine = load("plugins/filter/ending.py").machine
+    assert machine(HOSTVARS["attic"], "attic", False).startswith("attic: left to its bundle")
+    assert machine(HOSTVARS["shed"], "shed", False) == "shed: as the inventory says"
+    looked = {**HOSTVARS["attic"], "fleet_look": {"hosts": {"attic": {"speedtest_logger": {"plan": {"drift": []}}}}}}
+    assert machine(looked, "attic", False) == "attic: as the inventory says"
 
 
 def test_slots_are_noted_of_nodes_that_have_them():
