@@ -14,8 +14,8 @@ from test_desired import wanted
 
 from plugins.converge import bundle
 from plugins.desired import bundles, speedtest_logger
-from plugins.desired.kinds import KINDS
 from plugins.desired.bundles import BundleError
+from plugins.desired.kinds import KINDS
 from speedtest_logger.inventory.roles import known
 
 fleet = load("plugins/filter/fleet.py")
