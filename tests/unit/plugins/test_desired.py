@@ -84,7 +84,14 @@ def here(tmp_path_factory):
     (folder / "store.txt").write_text("duckdb==1\ndeltalake==1\n")
     control |= {"store_requirements_file": str(folder / "store.txt")}
     control |= {"workbench_requirements_file": str(folder / "requirements.txt"), "workbench_port": 0}
-    front = {**files, "name": NAME, "dashboard_bind": "127.0.0.1", "dashboard_port": 8000, "front": ""}
+    front = {
+        **files,
+        "name": NAME,
+        "dashboard_bind": "127.0.0.1",
+        "dashboard_port": 8000,
+        "front": "",
+        "bundles_dir": "",
+    }
     return {**control, **archive, **front, "acme_ca_file": str(folder / "ca.pem"), "slots": SLOTS}
 
 
@@ -123,7 +130,11 @@ VARIANTS = {
         {"reader_password": "correct horse battery"},
         {"dsn": "postgresql://sink:hush@db.example.org/speedtest"},
     ],
-    "speedtest_front": [{"tls": "internal"}, {"tls": "acme"}, {"tls": "files", "workbench_port": 8501}],
+    "speedtest_front": [
+        {"tls": "internal"},
+        {"tls": "acme"},
+        {"tls": "files", "workbench_port": 8501, "bundles_dir": "/srv/b"},
+    ],
     "speedtest_monitoring": [
         {"fleet": WATCHED, "dashboard_key": "key-key-key", "remote_write_url": NAME, "remote_write_token": "x"},
         {"fleet": WATCHED, "mode": "files", "grafana_enabled": True},

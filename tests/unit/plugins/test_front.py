@@ -77,6 +77,7 @@ def caddyfile(folder, **changes):
     prefix = "speedtest_front_"
     plain = {name.removeprefix(prefix): item.default for name, item in known().items() if name.startswith(prefix)}
     values = {**plain, "name": NAME, "dashboard_bind": "127.0.0.1", "dashboard_port": 8000, "workbench_port": 0}
+    values["bundles_dir"] = ""
     text = speedtest_front.text({**values, **changes}, "etc/speedtest-front/Caddyfile")
     (folder / "Caddyfile").write_text(text)
     return folder / "Caddyfile"
@@ -105,6 +106,11 @@ class Front:
         self.dashboard, self.workbench = backend("dashboard"), backend("workbench")
         self.port = free_port()
         ports = {f"{who}_port": getattr(self, who).server_port for who in ("dashboard", "workbench")}
+        (folder / "bundles").mkdir()
+        (folder / "bundles" / "attic.bundle").write_text("signed")
+        (folder / "bundles" / ".packed.tar").write_text("not served")
+        (folder / "other").write_text("not served")
+        ports["bundles_dir"] = folder / "bundles"
         caddyfile(folder, https_port=self.port, http_port=free_port(), **ports)
         self.process = caddy(folder, "run")
         deadline = time.monotonic() + 30
@@ -193,6 +199,16 @@ def test_nothing_is_sent_to_the_workbench_by_a_request(front):
     for headers, status in (({}, 401), ({"Cookie": SESSION}, 405)):
         assert front.ask("/workbench/x", "POST", b"x=1", **headers)[0] == status
         assert front.workbench.seen == []
+
+
+def test_bundles_are_served_without_a_login_and_nothing_beside_them(front):
+    assert front.ask("/bundles/attic.bundle")[::2] == (200, b"signed")
+    for path in ("shed.bundle", ".packed.tar", ""):
+        assert front.ask(f"/bundles/{path}")[0] == 404
+        assert front.dashboard.seen == front.workbench.seen == []
+    for path in ("../other", "%2e%2e/other", "..%2fother", ".%2e/other"):
+        assert front.ask(f"/bundles/{path}")[2] != b"not served"
+    assert front.ask("/bundles/attic.bundle", "POST")[0] == 405
 
 
 def test_everything_else_is_the_dashboard_s(front):

@@ -109,6 +109,12 @@ INPUTS = (
         "The port on which the workbench listens: it is under /workbench/ for who has logged in. 0: there is none.",
         Whole(0, 65_535),
     ),
+    Input(
+        "speedtest_front_bundles_dir",
+        "{{ speedtest_pull_served_dir | default('') }}",
+        "Where bundles for nodes that pull lie: it serves them, without a login, at /bundles/. Empty: it serves none.",
+        OrEmpty(kinds.Directory()),
+    ),
 )
 
 ROLE = Role("speedtest_front", "TLS in front of the dashboard, by Caddy", INPUTS)
