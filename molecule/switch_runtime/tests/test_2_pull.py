@@ -113,6 +113,24 @@ def test_a_change_reaches_a_node_that_nobody_can_reach(inventory):
     assert converge()["changed"] == 0
 
 
+def test_what_was_changed_by_hand_the_node_puts_right_by_itself(inventory):
+    wanted = state()
+    code = "/opt/speedtest-telemetry/current/speedtest_logger/__init__.py"
+    on(
+        NODE,
+        "systemctl stop speedtest-logger.timer speedtest-push.timer speedtest-logger.service speedtest-push.service",
+    )
+    on(NODE, f"echo '# by hand' >> {code}; dpkg --remove --force-depends iperf3; userdel speedtest")
+    on(NODE, "rm /etc/systemd/system/speedtest-push.timer; chmod 777 /etc/speedtest-telemetry/logger.env")
+    assert converge()["changed"] > 5
+    assert state() == wanted
+    assert "by hand" not in on(NODE, f"cat {code}")
+    assert on(NODE, "command -v iperf3; id -u speedtest").split() == ["/usr/bin/iperf3", "471"]
+    assert on(NODE, "systemctl is-active speedtest-logger.timer speedtest-push.timer").split() == ["active"] * 2
+    assert converge()["changed"] == 0
+    on(NODE, "speedtest-logger measure --wait")
+
+
 def test_status_and_site_open_no_connection_to_it(inventory):
     on(NODE, "speedtest-logger push --force && speedtest-logger push --force")  # the first one learns what is wanted
     said = playbook("playbooks/status.yml").stdout
