@@ -32,11 +32,13 @@ class FailedError(Exception):
 
 
 def planned(desired: dict[str, list[Any]]) -> Plan:
-    """What differs on this machine. Raises FailedError for what cannot be compared."""
+    """What differs on this machine. Raises FailedError for what cannot be compared, RefusedError for nonsense."""
     try:
         return plan(desired, host_state.look(request(desired, {})))
     except PlanError as error:
         raise FailedError(str(error)) from error
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise RefusedError(f"it is signed, but what it wants makes no sense: {error!r}") from error
 
 
 def carried_out(bundle: Bundle, todo: Plan, artifact: Artifact) -> list[str]:
@@ -136,7 +138,7 @@ def check_settings(bundle: Bundle, todo: Plan) -> None:
     """The release that the node shall run accepts the settings that it shall have, before either is used."""
     changing = [item["path"] for kind in ("releases", "files", "links") for item in todo[kind]]
     wanted = [item["content"] for item in bundle.desired.get("files", []) if item["path"] == bundle.settings]
-    if not changing or not wanted:
+    if not changing or not wanted or not bundle.desired.get("releases"):
         return
     program = f"{bundle.desired['releases'][0]['path']}/bin/speedtest-logger"
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="speedtest-settings-") as file:

@@ -209,6 +209,7 @@ def test_another_nodes_an_older_or_an_expired_one_is_refused(converged):
         "is of format 2": converged.payload(2000, "two", format=2),
         "cannot carry out by itself: images": converged.payload(2000, "two", desired={"images": []}),
         "not of the form": converged.payload(True, "two"),
+        "makes no sense": converged.payload(2000, "two", desired={"files": [{"content": "x"}], "links": ["/etc"]}),
         "nothing that this release understands": bundle.payload_of({"node": NODE}),
     }.items():
         converged.serve(converged.sign(payload))
