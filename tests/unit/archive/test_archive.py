@@ -298,3 +298,15 @@ def test_the_fleets_state_tells_of_nodes_and_of_a_backup_that_failed(archive, ca
     assert state["nodes"]["attic"].get("day_download_bps") == row(NOW)["download_bps"]
     assert "apt install restic" in state["backup"]["failure"]["message"]
     assert "at" not in state["backup"]
+
+
+def test_the_fleet_s_state_tells_what_nodes_say_that_nobody_can_ask(archive, capsys):
+    said = {"version": "1.2.3", "last_seen": NOW, "converged": {"applied": 7, "at": NOW, "error": ""}}
+    folder = archive.state / "nodes"
+    folder.mkdir(exist_ok=True)
+    (folder / "attic.json").write_text(json.dumps({"version": "1.2.3", "last_seen": NOW}))
+    (folder / "shed.json").write_text(json.dumps(said))
+    assert cli.main(["--root", str(archive.root), "fleet"]) == 0
+    nodes = json.loads(capsys.readouterr().out)["nodes"]
+    assert nodes["shed"] == {"said": said}
+    assert "said" not in nodes.get("attic", {})
