@@ -35,11 +35,12 @@ ROOMS: dict[str, set[str]] = {
     "archive.read": ARRIVE,
     "archive.report": READ,
     "archive.care": CARE,
-    "archive.cli": CARE | {"archive.report", "archive.write.importing", "sinks"},
+    "archive.cli": CARE | {"archive.report", "archive.write.importing", "sinks", "distributed"},
     "dashboard": READ | {"archive.report"},
     "workbench": READ | {"archive"},
     "alerts": READ,
     "sinks": READ,
+    "distributed": READ | {"sinks"},
     "inventory": GROUND
     | {
         "engines",

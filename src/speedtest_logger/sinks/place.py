@@ -20,6 +20,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, S3Store
+from pyarrow import fs
 
 from speedtest_logger import domains, env_file
 from speedtest_logger.errors import ConfigError, StorageError, UsageError
@@ -34,6 +35,13 @@ _PARAMETERS = {
     "AWS_ACCESS_KEY_ID": "access_key_id",
     "AWS_SECRET_ACCESS_KEY": "secret_access_key",
     "AWS_SESSION_TOKEN": "token",
+}
+_ARROW = {
+    "AWS_ENDPOINT_URL": "endpoint_override",
+    "AWS_REGION": "region",
+    "AWS_ACCESS_KEY_ID": "access_key",
+    "AWS_SECRET_ACCESS_KEY": "secret_key",
+    "AWS_SESSION_TOKEN": "session_token",
 }
 COLOURS = re.compile(r"\x1b\[\d*m|↳")
 PROBE = "_delta_log/.probe"  # readers pass over names that begin so
@@ -88,6 +96,15 @@ class Place:
         if found is None:
             raise UsageError(f"{self.address} has no table: speedtest-archive publish {self.address} makes it")
         return found
+
+    def filesystem(self) -> tuple[fs.FileSystem, str]:
+        """What Arrow reads files with, and the name of the place there."""
+        if not self.options:
+            return fs.LocalFileSystem(), self.address
+        found: dict[str, Any] = {name: self.options.get(variable) for variable, name in _ARROW.items()}
+        return fs.S3FileSystem(
+            **{name: value for name, value in found.items() if value}, connect_timeout=10, request_timeout=60
+        ), self.address.removeprefix("s3://")
 
     def probe(self) -> None:
         """Put an object beside the table twice, as a commit is. Raises StorageError where the store takes both."""

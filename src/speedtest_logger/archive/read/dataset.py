@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import duckdb
 import pyarrow as pa
@@ -141,6 +141,14 @@ def _parquet(files: list[Path], parts: str, options: str = "") -> str:
     return f"read_parquet([{names}], hive_partitioning = true, hive_types = {{{parts}}}{options})"
 
 
+class Elsewhere(Protocol):
+    """Another place with an archive's records, such as an object store, that answers instead of the archive's files."""
+
+    def answer(self, sql: str, scope: Scope, besides: str = "") -> pa.Table:
+        """The answer to SQL over the view `records`, narrowed to a scope, with more SQL that rows have to satisfy."""
+        ...
+
+
 @dataclass(frozen=True)
 class Archive:
     """One dataset. `only` narrows it; `fresh` archives also show what lies in the inbox, as ingest would take it."""
@@ -149,6 +157,7 @@ class Archive:
     fresh: bool = False
     scope: Scope = field(default_factory=Scope)
     besides: str = ""  # more SQL that the rows have to satisfy
+    elsewhere: Elsewhere | None = None
 
     def only(
         self, node: str | None = None, location: str | None = None, start: float | None = None, end: float | None = None
@@ -164,6 +173,8 @@ class Archive:
         Raises UsageError with DuckDB's message where the SQL is wrong or more than a question, DamagedFileError where
         a file is damaged. Where root asks, DuckDB runs as an account that has no right to write to the archive.
         """
+        if self.elsewhere:
+            return self.elsewhere.answer(sql, self.scope, self.besides)
         with accounts.acting_as(accounts.owner_of(self.layout.archive)):
             return self._query(sql)
 
@@ -251,6 +262,9 @@ class Archive:
 
     def locations(self) -> list[str]:
         """All locations that have rows."""
+        if self.elsewhere:
+            found: list[str] = self.query("SELECT DISTINCT location FROM records")["location"].to_pylist()
+            return sorted(found)
         return sorted({place for places in index.read(self.layout).nodes.values() for place in places})
 
     def to_arrow(self, columns: list[str] | None = None) -> pa.Table:

@@ -1,0 +1,45 @@
+"""The seam between a question and what computes it: parts of a table, SQL for each part, SQL that merges the answers.
+
+An engine knows no SQL and no Delta: it runs `scan.answer` on tasks, wherever it has processes that can import it, and
+gives the answers in the tasks' order. What an engine is made of does not show here: another can take its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of one version of a table. `first` and `last`: when its records started (Unix time, µs), if known."""
+
+    path: str
+    size: int
+    bucket: int
+    month: str
+    first: int | None = None
+    last: int | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """SQL over the view `records` of some files of a table. Whoever runs it has keys of the store of its own."""
+
+    address: str
+    files: tuple[File, ...]
+    condition: str
+    sql: str
+
+
+class Engine(Protocol):
+    """What runs tasks."""
+
+    name: str
+
+    def run(self, tasks: Sequence[Task]) -> list[pa.Table]:
+        """The answer to each task, in their order: all of them, or an error. Raises SpeedtestError."""
+        ...

@@ -1,0 +1,120 @@
+"""One version of a published table: its files, and which of them can hold the rows that a question is about."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from speedtest_logger.archive.read.dataset import Scope
+from speedtest_logger.distributed.engine import File
+from speedtest_logger.errors import StorageError
+from speedtest_logger.record import utc_text
+from speedtest_logger.sinks.place import Place, said
+from speedtest_logger.sinks.table import bucket_of, head_of
+
+FRAGMENT_BYTES = 32_000_000  # of files that are read together: a second's work of one core, about
+PATH = re.compile(r"bucket=(\d+)/month=(\d{4}-\d\d)/[\w.-]+\.parquet", re.ASCII)
+MOST_FILES = 1_000_000
+
+
+@dataclass(frozen=True)
+class Published:
+    """A table at one version. `buckets`: by how many locations are told apart; None where nobody can rely on that."""
+
+    place: Place
+    version: int
+    buckets: int | None
+    files: tuple[File, ...]
+
+    @classmethod
+    def of(cls, place: Place) -> Published:
+        """The table as it is now. Raises UsageError where there is none, StorageError where it is not to be read."""
+        table = place.existing()
+        try:
+            _check_protocol(table, place)
+            head = head_of(table)
+            added = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+        except DeltaError as error:
+            raise StorageError(f"{place.address}: {said(error)}") from error
+        files = tuple(
+            sorted((_file(row, place) for row in added), key=lambda file: (file.month, file.bucket, file.path))
+        )
+        return cls(place, table.version(), head.buckets if head else None, files)
+
+    def narrowed(self, scope: Scope) -> Published:
+        """The same with the files only that can hold rows of a scope."""
+        files: Iterable[File] = self.files
+        if scope.location is not None and self.buckets:
+            bucket = bucket_of(scope.location, self.buckets)
+            files = [file for file in files if file.bucket == bucket]
+        if scope.start is not None:
+            first, month = scope.start * 1e6, utc_text(scope.start)[:7]
+            files = [f for f in files if f.month >= month and (f.last is None or f.last + 999 >= first)]
+        if scope.end is not None:
+            end, month = scope.end * 1e6, utc_text(scope.end)[:7]
+            files = [f for f in files if f.month <= month and (f.first is None or f.first - 999 < end)]
+        return replace(self, files=tuple(files))
+
+    def fragments(self, *, whole_buckets: bool) -> list[tuple[File, ...]]:
+        """The files in groups of about equal size. `whole_buckets`: all files of a bucket lie in one group."""
+        units: dict[Any, list[File]] = {}
+        for file in self.files:
+            units.setdefault(file.bucket if whole_buckets else file.path, []).append(file)
+        found: list[list[File]] = []
+        size = 0
+        for _, unit in sorted(units.items()) if whole_buckets else units.items():
+            weight = sum(file.size for file in unit)
+            if not found or size + weight > FRAGMENT_BYTES:
+                found, size = [*found, []], 0
+            found[-1] += unit
+            size += weight
+        return [tuple(group) for group in found]
+
+    def touched(self, texts: str) -> int:
+        """About how many bytes a question reads: those of the columns that its SQL names, as one file has them."""
+        total = sum(file.size for file in self.files)
+        if not self.files or re.search(r"(?<!\()\*", texts):
+            return total
+        filesystem, root = self.place.filesystem()
+        largest = max(self.files, key=lambda file: file.size)
+        try:
+            group = pq.read_metadata(f"{root}/{largest.path}", filesystem=filesystem).row_group(0)
+        except (OSError, pa.ArrowException) as error:
+            raise StorageError(f"{self.place.address}: {said(error)}") from error
+        named = {word.lower() for word in re.findall(r"\w+", texts)}
+        columns = [group.column(number) for number in range(group.num_columns)]
+        sizes = [(column.path_in_schema in named, column.total_compressed_size) for column in columns]
+        return int(total * sum(size for wanted, size in sizes if wanted) / max(1, sum(size for _, size in sizes)))
+
+
+def _check_protocol(table: DeltaTable, place: Place) -> None:
+    """Raise StorageError for a table whose files are not all that there is to it (deleted rows, other names, …)."""
+    features = table.protocol().reader_features or []
+    if table.protocol().min_reader_version > 1 and set(features) - {"timestampNtz"}:
+        raise StorageError(
+            f"{place.address}: readers of this table have to know {', '.join(sorted(features))}, which this one does "
+            "not: somebody else has changed it; `speedtest-archive publish --rebuild` makes it the archive's again"
+        )
+    if table.protocol().min_reader_version > 1 and not features:
+        raise StorageError(f"{place.address}: the table's columns have other names in its files: somebody changed it")
+
+
+def _file(row: dict[str, Any], place: Place) -> File:
+    """A file as the table's log has it. Raises StorageError for a name that leads elsewhere: others may write logs."""
+    path = str(row["path"])
+    found = PATH.fullmatch(path)
+    if not found or (int(found[1]), found[2]) != (row.get("partition.bucket"), row.get("partition.month")):
+        raise StorageError(f"{place.address}: the table names a file that is none of an archive's: {path!r:.100}")
+    first, last = (_microseconds(row.get(f"{end}.started_at")) for end in ("min", "max"))
+    return File(path, int(row["size_bytes"]), int(found[1]), found[2], first, last)
+
+
+def _microseconds(moment: Any) -> int | None:
+    return None if moment is None else int(moment.timestamp() * 1e6)

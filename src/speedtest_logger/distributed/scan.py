@@ -1,0 +1,107 @@
+"""One DuckDB over files of a published table: what a worker runs on its part, and what answers a whole question.
+
+Exactly the files that were named are read, those of one version of the table. One that is gone is an error.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from speedtest_logger.archive.format.schema import BATCH_SCHEMA
+from speedtest_logger.archive.read import sql as statements
+from speedtest_logger.archive.read.dataset import VIEW_COLUMNS
+from speedtest_logger.distributed.engine import File, Task
+from speedtest_logger.errors import StorageError, UsageError
+from speedtest_logger.record import COLUMNS
+from speedtest_logger.sinks.place import Place, said
+
+MOMENT = pa.timestamp("us", tz="UTC")
+STORED = pa.schema(
+    [field.with_type(MOMENT) if pa.types.is_timestamp(field.type) else field for field in BATCH_SCHEMA]
+    + [pa.field("bucket", pa.int32()), pa.field("month", pa.string())]
+)
+NAMES = ", ".join((*COLUMNS, "day"))
+VIEW = f"SELECT {NAMES}, year(started_at)::INTEGER AS year, month(started_at)::INTEGER AS month FROM stored"
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+# What DuckDB and Arrow raise where a file is gone or damaged, or the store does not answer.
+OF_STORE = (duckdb.IOException, duckdb.InvalidInputException, OSError, pa.ArrowException)
+
+
+def answer(task: Task, *, threads: int | None = 1) -> pa.Table:
+    """What a task's SQL says of its files. `threads` None: as many as the machine has.
+
+    Raises UsageError for wrong SQL, StorageError where the files cannot be read.
+    """
+    place = Place.of(task.address)
+    try:
+        with connected(threads) as connection:
+            connection.register("stored", dataset(place, task.files))
+            return _asked(connection, task)
+    except OF_STORE as error:
+        raise StorageError(f"{task.address}: {said(error)}") from error
+    except duckdb.Error as error:
+        raise _judged(error, task.address) from error
+
+
+def _asked(connection: duckdb.DuckDBPyConnection, task: Task) -> pa.Table:
+    view(connection, task.condition)
+    statements.check(connection, task.sql)
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    relation = connection.sql(task.sql)
+    return pa.table({}) if relation is None else relation.to_arrow_table()
+
+
+def _judged(error: duckdb.Error, address: str) -> UsageError | StorageError:
+    """Whether the question is wrong, or the store: what Arrow says while DuckDB reads comes as an error of no kind."""
+    return StorageError(f"{address}: {said(error)}") if type(error) is duckdb.Error else UsageError(str(error))
+
+
+@contextmanager
+def connected(threads: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database in memory, in UTC, with a folder of its own for what does not fit there."""
+    with (
+        tempfile.TemporaryDirectory(prefix="speedtest-query-", ignore_cleanup_errors=True) as folder,
+        duckdb.connect(config={"temp_directory": folder}) as connection,
+    ):
+        connection.execute("SET TimeZone = 'UTC'")
+        if threads:
+            connection.execute(f"SET threads = {int(threads)}")
+        yield connection
+
+
+def view(connection: duckdb.DuckDBPyConnection, condition: str) -> None:
+    """The view `records` as an archive has it, of the rows that satisfy SQL."""
+    connection.execute(f"CREATE VIEW all_records AS {VIEW}")
+    names = ", ".join(VIEW_COLUMNS)
+    connection.execute(f"CREATE VIEW records AS SELECT {names} FROM all_records WHERE {condition}")
+
+
+def dataset(place: Place, files: tuple[File, ...]) -> ds.Dataset:
+    """Files as Arrow reads them: row groups and columns that nobody asks for are not fetched."""
+    filesystem, root = place.filesystem()
+    form = ds.ParquetFileFormat()
+    fragments = [
+        form.make_fragment(f"{root}/{file.path}", filesystem, partition_expression=known(file), file_size=file.size)
+        for file in files
+    ]
+    return ds.FileSystemDataset(fragments, STORED, form, filesystem)
+
+
+def known(file: File) -> pc.Expression:
+    """What all rows of a file have in common."""
+    found = (pc.field("bucket") == pa.scalar(file.bucket, pa.int32())) & (pc.field("month") == file.month)
+    if file.first is None or file.last is None:
+        return found
+    first, last = (
+        pa.scalar(EPOCH + timedelta(microseconds=moment), MOMENT) for moment in (file.first - 999, file.last + 999)
+    )
+    return found & (pc.field("started_at") >= first) & (pc.field("started_at") <= last)
