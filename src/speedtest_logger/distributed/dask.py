@@ -1,4 +1,4 @@
-"""Dask as the engine: workers that have this package import `scan.answer` and run it, each on its part.
+"""Dask as the engine: workers that have this package import `answered` and run it, each on its part.
 
 Nothing of a task is code: a function travels as its name. Another worker does the work of one that dies or falls
 silent; where that is impossible, the question fails. Answers are complete or not given.
@@ -7,20 +7,25 @@ silent; where that is impossible, the question fails. Answers are complete or no
 from __future__ import annotations
 
 import asyncio
+import logging
+import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from typing import Any
 
+import dask
+import distributed
 import pyarrow as pa
+from distributed.security import Security
 
 from speedtest_logger import __version__
 from speedtest_logger.distributed import scan
 from speedtest_logger.distributed.engine import Task
 from speedtest_logger.distributed.keys import Keys
-from speedtest_logger.errors import DeliveryError, SpeedtestError, UsageError
+from speedtest_logger.errors import ConfigError, DeliveryError, SpeedtestError, StorageError, UsageError
 
 SCHEME = "dask://"
 PORT = 8786
@@ -55,9 +60,10 @@ class DaskEngine:
 
     def run(self, tasks: Sequence[Task]) -> list[pa.Table]:
         """As Engine. Raises DeliveryError where the cluster does not answer, UsageError where versions differ."""
-        with self._client() as client:
-            same_everywhere(client)
-            futures = client.map(scan.answer, tasks, pure=False, retries=0)
+        with self.connected() as client:
+            if not client.nthreads():
+                raise DeliveryError(f"{self.name} has no worker: {LOST}")
+            futures = client.map(answered, tasks, wanted=versions(), pure=False, retries=0)
             self._wait(client, futures)
             with _understood(self.name):
                 answers: list[pa.Table] = client.gather(futures)
@@ -66,11 +72,9 @@ class DaskEngine:
         return answers
 
     @contextmanager
-    def _client(self) -> Iterator[Any]:
-        import dask
-        from distributed import Client
-        from distributed.security import Security
-
+    def connected(self) -> Iterator[Any]:
+        """A client of Dask's. Raises DeliveryError where nobody answers, or not to this member."""
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what there is to say, an error here says
         security = Security(
             require_encryption=True,
             tls_ca_file=self.keys.members,
@@ -79,13 +83,16 @@ class DaskEngine:
         )
         with dask.config.set({"distributed.comm.timeouts.connect": f"{CONNECT_SECONDS}s"}):
             try:
-                client = Client(self.address, security=security, timeout=CONNECT_SECONDS, set_as_default=False)
+                client = distributed.Client(
+                    self.address, security=security, timeout=CONNECT_SECONDS, set_as_default=False
+                )
             except (OSError, ValueError, TimeoutError, asyncio.TimeoutError) as error:
                 raise DeliveryError(
                     f"{self.name} does not answer, or does not know this host: {_said(error)}"
                 ) from error
             try:
-                yield client
+                with client.as_current():
+                    yield client
             finally:
                 client.close(timeout=5)
 
@@ -106,42 +113,30 @@ class DaskEngine:
 
 
 def _wait_a_little(futures: Sequence[Any]) -> None:
-    from distributed import wait
-
     try:
-        wait(futures, timeout=LOOK_SECONDS, return_when="ALL_COMPLETED")
+        distributed.wait(futures, timeout=LOOK_SECONDS, return_when="ALL_COMPLETED")
     except (TimeoutError, asyncio.TimeoutError):
         return
 
 
-def same_everywhere(client: Any) -> None:
-    """Raise UsageError, which names them, where a worker has another version of something than this process."""
-    with _understood(client.scheduler.address if client.scheduler else SCHEME):
-        found = ask_workers(client, versions)
-    if not found:
-        raise DeliveryError(f"the cluster has no worker: {LOST}")
+def answered(task: Task, wanted: dict[str, str]) -> pa.Table:
+    """What a worker runs: `scan.answer`, if what makes answers has the same versions here as where the question is.
+
+    Raises UsageError, which names them, where they differ; StorageError where this worker has no key of the store.
+    """
     here = versions()
-    differ = sorted(
-        f"{worker}: {name} {there.get(name)}, here {here[name]}"
-        for worker, there in found.items()
-        for name in here
-        if there.get(name) != here[name]
-    )
+    differ = [f"{name} {here.get(name)} instead of {wanted[name]}" for name in wanted if here.get(name) != wanted[name]]
     if differ:
-        raise UsageError(f"the cluster's versions are not this machine's, nothing was asked: {'; '.join(differ[:5])}")
-
-
-def ask_workers(client: Any, question: Callable[[], dict[str, str]]) -> dict[str, dict[str, str]]:
-    """What each worker that answers says; one that has just died is not there any more."""
-    found = client.run(question, on_error="ignore")
-    return {worker: said for worker, said in found.items() if isinstance(said, dict)}
+        raise UsageError(f"worker {socket.gethostname()} has {', '.join(differ)}: nothing was answered")
+    try:
+        return scan.answer(task)
+    except ConfigError as error:  # it is not carried as it is
+        raise StorageError(f"worker {socket.gethostname()}: {'; '.join(error.problems)}") from None
 
 
 @contextmanager
 def _understood(name: str) -> Iterator[None]:
     """What Dask raises, as an error of ours; what a part raised stays what it is."""
-    import distributed
-
     try:
         yield
     except SpeedtestError:

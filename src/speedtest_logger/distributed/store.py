@@ -6,6 +6,7 @@ small; the rest is answered by one DuckDB here, or refused where that was asked 
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, field
 
@@ -15,6 +16,8 @@ import pyarrow as pa
 from speedtest_logger.archive.read.dataset import Scope, speaks_of_raw
 from speedtest_logger.distributed import splitting
 from speedtest_logger.distributed.engine import Engine, Task
+from speedtest_logger.distributed.keys import Keys
+from speedtest_logger.distributed.keys import read as read_keys
 from speedtest_logger.distributed.local import LocalEngine
 from speedtest_logger.distributed.published import Published
 from speedtest_logger.distributed.tree import NotSplitError
@@ -82,3 +85,26 @@ class Store:
                 return  # the question is wrong, whoever answers it will say so
         if "raw" in names:
             raise UsageError("raw output is not published: ask for it on the archive host, without --store")
+
+
+def opened(address: str, wanted: str | None = None, keys: Keys | None = None, *, only_split: bool = False) -> Store:
+    """A published table with an engine: `wanted` is used for every question, SPEEDTEST_ENGINE for large ones.
+
+    `keys` are this member's of the cluster, by default those of this host. Raises UsageError, ConfigError.
+    """
+    name = wanted or os.environ.get("SPEEDTEST_ENGINE") or LocalEngine.name
+    if name == LocalEngine.name:
+        if only_split:
+            raise UsageError("--only-distributed wants a cluster: --engine dask://HOST:8786")
+        return Store(Place.of(address))
+    try:
+        from speedtest_logger.distributed.dask import DaskEngine, address_of
+
+        address_of(name)
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"{error.name} is not installed: pip install 'speedtest-telemetry[cluster]', or have the host in the group "
+            "speedtest_cluster"
+        ) from error
+    engine = DaskEngine(name, keys or read_keys())
+    return Store(Place.of(address), engine, force=bool(wanted), only_split=only_split)

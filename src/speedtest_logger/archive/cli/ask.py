@@ -14,13 +14,14 @@ from speedtest_logger.archive.cli.options import (
     add_form,
     add_period,
     add_rows,
+    add_store,
     duration,
     no_arguments,
     period,
 )
 from speedtest_logger.archive.cli.output import show, where
 from speedtest_logger.archive.format.layout import Layout
-from speedtest_logger.errors import EXIT_OK, EXIT_UNHEALTHY, StorageError
+from speedtest_logger.errors import EXIT_OK, EXIT_UNHEALTHY, StorageError, UsageError
 
 if TYPE_CHECKING:
     from speedtest_logger.archive.read.dataset import Archive
@@ -31,10 +32,29 @@ def archive_of(args: argparse.Namespace, **narrower: Any) -> Archive:
     from speedtest_logger.archive.read.dataset import open_archive
 
     scope = {"node": args.node, "location": args.location, **narrower}
+    if getattr(args, "store", None):
+        return published_of(args).only(**scope)
     archive = open_archive(args.root, fresh=args.fresh).only(**scope)
     if (version := archive.newer_than_this_program()) is not None:
         print(f"speedtest-archive: a later version wrote this archive (schema {version})", file=sys.stderr)
     return archive
+
+
+def published_of(args: argparse.Namespace) -> Archive:
+    """The archive with the records that it published; what else it knows it has from its own folder."""
+    from speedtest_logger.archive.cli.carry import packages_needed
+    from speedtest_logger.archive.read.dataset import Archive
+
+    with packages_needed():
+        from speedtest_logger.distributed.store import opened
+    if args.fresh:
+        raise UsageError("--fresh is of the archive's inbox, which is not in the store: ask without --store")
+    if args.verb != "query" and not Layout(args.root).archive.is_dir():
+        raise UsageError(
+            f"{args.verb} needs the fleet's schedules, which {args.root} does not have: ask it on the archive host"
+        )
+    store = opened(args.store, args.engine, args.cluster_keys, only_split=args.only_distributed)
+    return Archive(Layout(args.root), elsewhere=store)
 
 
 def started_in(args: argparse.Namespace) -> dict[str, float | None]:
@@ -46,6 +66,7 @@ def started_in(args: argparse.Namespace) -> dict[str, float | None]:
 def query_arguments(parser: argparse.ArgumentParser) -> None:
     """See `query`."""
     add_rows(parser)
+    add_store(parser)
     add_period(parser)
     parser.add_argument("sql")
     add_form(parser)
@@ -58,7 +79,7 @@ def query(args: argparse.Namespace) -> int:
 
     answer = archive_of(args, **started_in(args)).query(args.sql)
     render.write(answer, args.format, where(args))
-    if not answer.num_rows and speaks_of_raw(args.sql) and not Layout(args.root).raw_files():
+    if not answer.num_rows and not args.store and speaks_of_raw(args.sql) and not Layout(args.root).raw_files():
         print("no raw output is kept here: nodes deliver it with speedtest_logger_archive_raw: true", file=sys.stderr)
     return EXIT_OK
 
@@ -127,6 +148,7 @@ LATEST = Verb(
 def coverage_arguments(parser: argparse.ArgumentParser) -> None:
     """See `show_coverage`."""
     add_rows(parser)
+    add_store(parser)
     add_period(parser)
     parser.add_argument("--grace", type=duration, default=900, help="a younger slot is pending, not missed; 15min")
     parser.add_argument("--by-day", action="store_true", help="a row per node and day (UTC)")
@@ -185,6 +207,7 @@ def report_arguments(parser: argparse.ArgumentParser) -> None:
     """See `make_report`."""
     parser.add_argument("--location", required=True, help="the place whose line is reported on")
     parser.set_defaults(node=None, fresh=False)
+    add_store(parser)
     add_period(parser)
     for name in ("download", "upload"):
         parser.add_argument(f"--plan-{name}", type=float, metavar="MBPS", help="default what the inventory says")

@@ -39,6 +39,16 @@ def add_rows(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fresh", action="store_true", help="include what still lies in the inbox")
 
 
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """Records of a published table instead of the archive's files."""
+    parser.add_argument("--store", metavar="ADDRESS", help="where `publish` put them: s3://BUCKET/FOLDER, or a path")
+    engine = "duckdb, or dask://HOST:8786: a cluster; default SPEEDTEST_ENGINE, for large questions only, or duckdb"
+    parser.add_argument("--engine", metavar="ENGINE", help=engine)
+    parser.add_argument(
+        "--only-distributed", action="store_true", help="refuse what the cluster cannot answer in parts"
+    )
+
+
 def add_period(parser: argparse.ArgumentParser) -> None:
     """From when to when."""
     parser.add_argument("--last", type=duration, help="period up to now, such as 90min, 24h, 30d, 1w")

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from speedtest_logger import accounts, env_file
 from speedtest_logger.accounts import Owner
@@ -16,8 +16,12 @@ from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.errors import SpeedtestError, StorageError, UsageError
 from speedtest_logger.files import is_stream, kind_of, new_output
 
+if TYPE_CHECKING:
+    from speedtest_logger.distributed.keys import Keys
+
 Verb = Callable[[argparse.Namespace], int]
 STORE_FILE = Path("/etc/speedtest-archive/store.env")
+ENGINE_VARIABLE = "SPEEDTEST_ENGINE"
 OF_STORE = ("publish", "fetch")
 OF_SEVERAL = ("backup", "restore")  # accounts: each does its own steps
 ONLY_READ = ("query", "nodes", "latest", "coverage", "outages", "report", "export", "fleet", "logs", "probes", "verify")
@@ -25,9 +29,11 @@ ONLY_READ = ("query", "nodes", "latest", "coverage", "outages", "report", "expor
 
 def act(args: argparse.Namespace, verb: Verb) -> int:
     """Run a verb. Root's goes on as the archive's owner, after what root named was opened with root's rights."""
-    owner = owner_of_archive(args.root)
-    if args.verb in OF_STORE:
+    store = getattr(args, "store", None)
+    owner = who_asks(args.root) if store else owner_of_archive(args.root)
+    if args.verb in OF_STORE or store:
         take_store()
+    args.cluster_keys = cluster_keys(args) if store else None
     args.outputs = []
     if args.verb in OF_SEVERAL:
         return verb(args)
@@ -44,6 +50,19 @@ def act(args: argparse.Namespace, verb: Verb) -> int:
             return verb(args)
         code: int = steps.run(owner, lambda: flushed(verb(args), args.outputs), to_read=args.verb in ONLY_READ)
     return code
+
+
+def who_asks(root: Path) -> Owner:
+    """Who asks a store: the archive's owner, and nobody where there is no archive."""
+    return owner_of_archive(root) if (root / "archive").is_dir() else Owner(accounts.NOBODY, accounts.NOBODY)
+
+
+def cluster_keys(args: argparse.Namespace) -> Keys | None:
+    """This host's key for the cluster, which only root may read; None where none is asked."""
+    from speedtest_logger.distributed import keys
+
+    wanted = args.engine or os.environ.get(ENGINE_VARIABLE) or ""
+    return keys.read() if wanted.startswith("dask://") else None
 
 
 def publisher(root: Path) -> Owner:

@@ -1,0 +1,245 @@
+"""A real cluster over a real object store: the answers of one DuckDB, whatever dies meanwhile, or a clear error."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+import pytest
+from builders import ROOT, put
+from clusters import TTL, Cluster, Gate, member
+from hypothesis import HealthCheck, given, settings
+from splits import QUESTIONS, ROWS, SPLIT, same
+from stores import BUCKET, KEYS, store
+
+from speedtest_logger.archive.format.layout import Layout
+from speedtest_logger.archive.read.dataset import Archive, Scope, open_archive
+from speedtest_logger.distributed import dask, published
+from speedtest_logger.distributed.dask import DaskEngine
+from speedtest_logger.distributed.keys import FILES, read
+from speedtest_logger.distributed.store import Store
+from speedtest_logger.errors import DeliveryError, SpeedtestError, UsageError
+from speedtest_logger.sinks import delta
+from speedtest_logger.sinks.place import Place
+
+HERE, THERE = "10.213.77.1", "10.213.77.2"
+NETWORK, LINK = "speedtest-cut", "spcut0"
+IN_NETWORK = ("ip", "netns", "exec", NETWORK)
+SOME = "SELECT location, count(*) AS n, median(download_bps) AS d FROM records GROUP BY location ORDER BY location"
+
+
+@dataclass
+class Scene:
+    """What there is."""
+
+    cluster: Cluster
+    gate: Gate
+    place: Place
+    archive: Archive
+
+    def asked(self, sql: str) -> object:
+        engine = DaskEngine(self.cluster.address, self.cluster.keys)
+        return Store(self.place, engine, force=True, only_split=True).answer(sql, Scope())
+
+
+def ip(*words: str, check: bool = True) -> None:
+    subprocess.run(["ip", *words], check=check, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def network():
+    """Another machine's network, whose cable can be pulled."""
+    ip("netns", "del", NETWORK, check=False)
+    ip("link", "del", LINK, check=False)
+    ip("netns", "add", NETWORK)
+    ip("link", "add", LINK, "type", "veth", "peer", "name", "eth0", "netns", NETWORK)
+    ip("address", "add", f"{HERE}/24", "dev", LINK)
+    ip("link", "set", LINK, "up")
+    for words in (
+        ("address", "add", f"{THERE}/24", "dev", "eth0"),
+        ("link", "set", "eth0", "up"),
+        ("link", "set", "lo", "up"),
+    ):
+        subprocess.run([*IN_NETWORK, "ip", *words], check=True)
+    yield
+    ip("link", "del", LINK, check=False)
+    ip("netns", "del", NETWORK, check=False)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory, network):
+    folder = tmp_path_factory.mktemp("cluster")
+    (folder / "store").mkdir()
+    layout = Layout(folder / "archive")
+    layout.prepare()
+    assert put(layout, *ROWS).added == len(ROWS)
+    with store(folder / "store") as address, pytest.MonkeyPatch.context() as patch:
+        gate = Gate(address, HERE)
+        patch.setattr(published, "FRAGMENT_BYTES", 1)
+        patch.setattr(dask, "CONNECT_SECONDS", 4)
+        options = {**KEYS, "AWS_ENDPOINT_URL": address, "AWS_ALLOW_HTTP": "true"}
+        for name, value in options.items():
+            patch.setenv(name, value)
+        place = Place.of(f"s3://{BUCKET}/records")
+        delta.Publisher(layout, place, 4).publish()
+        behind = {**options, "AWS_ENDPOINT_URL": gate.address}  # workers only: while delta-rs waits no thread here runs
+        with Cluster(folder / "members", behind, host=HERE) as cluster:
+            cluster.start("scheduler", host=HERE)
+            start_workers(cluster)
+            yield Scene(cluster, gate, place, open_archive(layout.root))
+        gate.close()
+
+
+def start_workers(cluster: Cluster) -> None:
+    """One here, one in the other network; whoever is away is started again."""
+    ip("link", "set", LINK, "up")
+    for name, before, host in (("worker-1", (), HERE), ("worker-2", IN_NETWORK, THERE)):
+        process = cluster.running.get(name)
+        if process is None or process.poll() is not None:
+            cluster.start(name, *before, host=host)
+    cluster.wait_for(2)
+
+
+@pytest.fixture
+def whole(scene):
+    """All members are there, before and after."""
+    start_workers(scene.cluster)
+    yield scene
+    scene.gate.open.set()
+
+
+class Asked:
+    """A question in a thread of its own, whose parts are held back at the store."""
+
+    def __init__(self, scene: Scene, sql: str = SOME) -> None:
+        self.scene, self.sql = scene, sql
+        self.answer: object = None
+        self.began = time.monotonic()
+        self.thread = threading.Thread(target=self._ask, daemon=True)
+        self.place = scene.place
+        self.thread.start()
+
+    def _ask(self) -> None:
+        try:
+            self.answer = self.scene.asked(self.sql)
+        except SpeedtestError as error:
+            self.answer = error
+
+    def ended(self, seconds: float) -> object:
+        self.thread.join(seconds)
+        assert not self.thread.is_alive(), "it never came back"
+        return self.answer
+
+
+@pytest.fixture
+def under_way(whole):
+    """A question whose parts are with both workers, neither of which has an answer yet."""
+    whole.gate.shut()
+    asked = Asked(whole)
+    whole.gate.holds(2)
+    return asked
+
+
+def test_every_engine_gives_the_answer_of_the_archive(whole):
+    for sql in SPLIT[::3]:
+        wanted = whole.archive.query(sql)
+        same(Store(whole.place).answer(sql, Scope()), wanted)
+        same(whole.asked(sql), wanted)
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(sql=QUESTIONS)
+def test_any_question_has_the_archives_answer(whole, sql):
+    wanted = whole.archive.query(sql)
+    same(Store(whole.place).answer(sql, Scope()), wanted)
+    with suppress(UsageError):  # what cannot be split
+        same(whole.asked(sql), wanted)
+
+
+def test_a_worker_that_is_killed_costs_time_and_no_row(whole, under_way):
+    whole.cluster.kill("worker-1")
+    whole.gate.open.set()
+    same(under_way.ended(60), whole.archive.query(SOME))
+
+
+def test_one_worker_answers_as_two_do(whole):
+    whole.cluster.kill("worker-1")
+    whole.cluster.wait_for(1)
+    for sql in SPLIT[:4]:
+        same(whole.asked(sql), whole.archive.query(sql))
+
+
+def test_a_worker_that_falls_silent_costs_time_and_no_row(whole, under_way):
+    ip("link", "set", LINK, "down")
+    whole.gate.open.set()
+    same(under_way.ended(TTL + 60), whole.archive.query(SOME))
+    whole.cluster.kill("worker-2")
+
+
+def test_a_scheduler_that_dies_is_an_error_and_its_next_one_answers(whole, under_way):
+    whole.cluster.kill("scheduler")
+    whole.gate.open.set()
+    error = under_way.ended(90)
+    assert isinstance(error, DeliveryError), error
+    assert "asked again" in str(error)
+    with pytest.raises(DeliveryError, match="does not answer"):
+        whole.asked(SOME)
+    whole.cluster.start("scheduler", host=HERE)
+    for name in ("worker-1", "worker-2"):
+        whole.cluster.kill(name)
+    start_workers(whole.cluster)
+    same(whole.asked(SOME), whole.archive.query(SOME))
+
+
+def test_a_store_that_goes_away_is_an_error_and_no_short_answer(whole, under_way):
+    before, whole.gate.store = whole.gate.store, ("127.0.0.1", 9)
+    whole.gate.cut()
+    whole.gate.open.set()
+    error = under_way.ended(180)
+    assert isinstance(error, SpeedtestError), error
+    whole.gate.store = before
+    same(whole.asked(SOME), whole.archive.query(SOME))
+
+
+def test_a_client_that_is_no_member_is_refused(whole, tmp_path):
+    stranger = member(tmp_path, "stranger")
+    (stranger / FILES[2]).write_text((whole.cluster.folder / "client" / FILES[2]).read_text())
+    with pytest.raises(DeliveryError, match="does not answer, or does not know"):
+        DaskEngine(whole.cluster.address, read(stranger)).run([])
+
+
+def test_other_versions_are_refused_with_their_names(whole, monkeypatch):
+    others = {**dask.versions(), "duckdb": "1.5.5", "python": "3.9"}
+    monkeypatch.setattr(dask, "versions", lambda: others)
+    with pytest.raises(UsageError, match=r"has python 3\.\d+ instead of 3\.9, duckdb .* instead of 1\.5\.5"):
+        whole.asked(SOME)
+
+
+def test_no_workers_are_said(whole):
+    for name in ("worker-1", "worker-2"):
+        whole.cluster.kill(name)
+    whole.cluster.wait_for(0)
+    with pytest.raises(DeliveryError, match="no worker"):
+        whole.asked(SOME)
+
+
+def test_the_command_asks_the_cluster(whole):
+    start = "import sys; from speedtest_logger.archive.cli import main; sys.exit(main())"
+    command = [
+        *(sys.executable, "-c", start, "--root", str(whole.archive.layout.root), "query", SOME, "--format", "csv"),
+        *("--store", whole.place.address, "--engine", whole.cluster.address, "--only-distributed"),
+    ]
+    given_keys = {
+        **os.environ,
+        "SPEEDTEST_CLUSTER_DIR": str(whole.cluster.folder / "client"),
+        "PYTHONPATH": f"{ROOT}/src",
+    }
+    done = subprocess.run(command, env=given_keys, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "location,n,d"
+    assert len(done.stdout.splitlines()) == whole.archive.query(SOME).num_rows + 1
