@@ -52,7 +52,7 @@ side-by-side:
 
 images: .venv/complete
 	$(PYTHON) -m lab images build
-	$(PYTHON) -m lab wheels requirements/archive.txt requirements/dashboard.txt requirements/database.txt requirements/store.txt requirements/seaweedfs.txt
+	$(PYTHON) -m lab wheels requirements/archive.txt requirements/dashboard.txt requirements/database.txt requirements/store.txt requirements/seaweedfs.txt requirements/cluster.txt
 
 # the tests' files are in memory: the disk has enough to do with the machines beside them
 part-unit:

@@ -9,6 +9,7 @@ from typing import Any
 from plugins.desired import (
     docker_host,
     speedtest_archive,
+    speedtest_cluster,
     speedtest_dashboard,
     speedtest_database,
     speedtest_front,
@@ -29,6 +30,7 @@ MODULES: dict[str, Any] = {
         speedtest_database,
         speedtest_front,
         speedtest_monitoring,
+        speedtest_cluster,
         speedtest_store,
         speedtest_target,
         docker_host,

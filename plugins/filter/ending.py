@@ -23,6 +23,7 @@ ROLES = (
     "speedtest_database",
     "speedtest_front",
     "speedtest_monitoring",
+    "speedtest_cluster",
     "speedtest_store",
     "speedtest_target",
     "speedtest_logger",

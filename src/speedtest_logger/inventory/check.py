@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from speedtest_logger.inventory import names, relations, roles
-from speedtest_logger.inventory.found import NODES, Failure, Inventory, Problem, Problems, View, seen, views
+from speedtest_logger.inventory.found import CLUSTER, NODES, Failure, Inventory, Problem, Problems, View, seen, views
+from speedtest_logger.inventory.relations.cluster import cluster_members
 from speedtest_logger.inventory.relations.fleet import alerts_of_locations, of_fleet
 
 
@@ -28,6 +29,8 @@ def problems(inventory: Inventory) -> list[str]:
     members = [nodes[host] for host in inventory.groups.get(NODES, []) if host in nodes]
     of_fleet([view for view in members if not view.bad & CLAIM], found)
     alerts_of_locations([view for view in members if not view.bad & ALERTS], found)
+    cluster = [nodes[host] for host in inventory.groups.get(CLUSTER, []) if host in nodes]
+    cluster_members([view for view in cluster if not any(name.startswith(CLUSTER) for name in view.bad)], found)
     return found.lines()
 
 

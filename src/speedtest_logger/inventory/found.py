@@ -15,10 +15,11 @@ SHOWN_VALUE = 80
 CREDENTIALS = re.compile(r"(?<=//)[^/@\s'\"]+@")
 NODES, ARCHIVE, TARGETS, STORE = "speedtest_nodes", "speedtest_archive", "speedtest_targets", "speedtest_store"
 DASHBOARD, FRONT, MONITORING = "speedtest_dashboard", "speedtest_front", "speedtest_monitoring"
-DATABASE = "speedtest_database"
+DATABASE, CLUSTER = "speedtest_database", "speedtest_cluster"
 ROLES_OF_GROUP = {
     NODES: ("speedtest_logger", "docker_host", "managed_host"),
     ARCHIVE: ("speedtest_archive", "managed_host"),
+    CLUSTER: ("speedtest_cluster", "managed_host"),
     DASHBOARD: ("speedtest_dashboard", "docker_host", "managed_host"),
     DATABASE: ("speedtest_database", "managed_host"),
     FRONT: ("speedtest_front", "managed_host"),

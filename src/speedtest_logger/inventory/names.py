@@ -11,6 +11,7 @@ from pathlib import Path
 from speedtest_logger.inventory import roles
 from speedtest_logger.inventory.found import (
     ARCHIVE,
+    CLUSTER,
     DASHBOARD,
     DATABASE,
     FRONT,
@@ -25,7 +26,7 @@ from speedtest_logger.inventory.found import (
 
 OURS = re.compile("speedtest|docker_host_|managed_host_")
 OURS_OR_LIKE = re.compile(r"[a-z]{2,}[_-].*_|speed|docker_?host|managed_?host|fleet_archive", re.IGNORECASE)
-GROUPS = (NODES, ARCHIVE, DASHBOARD, DATABASE, FRONT, MONITORING, STORE, TARGETS)
+GROUPS = (NODES, ARCHIVE, CLUSTER, DASHBOARD, DATABASE, FRONT, MONITORING, STORE, TARGETS)
 MADE = ("speedtest_upgrades",)  # nodes.yml makes it
 ENDINGS = (".yml", ".yaml", ".json")
 COPY_EXAMPLE = "copy the example, `cp -r inventory/homelab inventory/mine`, and put your machines into its hosts.yml"

@@ -7,6 +7,7 @@ from functools import cache
 from speedtest_logger.inventory.inputs import Input
 from speedtest_logger.inventory.tables import (
     archive,
+    cluster,
     dashboard,
     database,
     docker,
@@ -27,6 +28,7 @@ ROLES = (
     database.ROLE,
     front.ROLE,
     monitoring.ROLE,
+    cluster.ROLE,
     store.ROLE,
     target.ROLE,
     managed.ROLE,

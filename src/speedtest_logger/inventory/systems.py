@@ -24,8 +24,13 @@ TABLE = (
     ("Fedora, Alpine, Arch, … (no apt)", "no; by hand: Compose alone", "no", "no", "refused"),
 )
 NODE, ARCHIVE, TARGET, STORE = "node", "archive host", "target", "object store"
-OLDEST_PYTHON = {NODE: (3, 10), ARCHIVE: (3, 11), TARGET: (3, 10), STORE: (3, 11)}
-PACKAGES = {ARCHIVE: "duckdb and pyarrow have no packages", STORE: "SeaweedFS has no package"}
+CLUSTER = "cluster member"
+OLDEST_PYTHON = {NODE: (3, 10), ARCHIVE: (3, 11), TARGET: (3, 10), STORE: (3, 11), CLUSTER: (3, 11)}
+PACKAGES = {
+    ARCHIVE: "duckdb and pyarrow have no packages",
+    CLUSTER: "duckdb and pyarrow have no packages",
+    STORE: "SeaweedFS has no package",
+}
 WHEELS = ("amd64", "arm64")  # what duckdb and pyarrow have packages for, in dpkg's names
 
 

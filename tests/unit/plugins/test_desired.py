@@ -40,6 +40,7 @@ DATA = {
     "speedtest_database": ["/var/lib/speedtest-database", "/srv/speedtest-archive/database"],
     "speedtest_front": ["/var/lib/speedtest-front"],
     "speedtest_monitoring": ["/var/lib/speedtest-monitoring"],
+    "speedtest_cluster": [],
     "speedtest_store": ["/srv/speedtest-store"],
     "speedtest_target": [],
 }
@@ -140,6 +141,7 @@ VARIANTS = {
         {"fleet": WATCHED, "mode": "files", "grafana_enabled": True},
         {"fleet": {"server": False, "exporter": True, "monitors": ["192.0.2.1"]}},
     ],
+    "speedtest_cluster": [{"parts": ["scheduler", "worker"], "members": "who"}, {"parts": []}],
     "speedtest_store": [{"access_key": "an id", "secret_key": "a key"}, {"listen": "192.0.2.1", "port": 9000}],
     "speedtest_target": [
         {"librespeed_port": port, "iperf3_ports": ports, "irtt_port": 2112 * bool(ports)}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from speedtest_logger.distributed.keys import Keys
 
 Verb = Callable[[argparse.Namespace], int]
-STORE_FILE = Path("/etc/speedtest-archive/store.env")
+STORE_FILES = (Path("/etc/speedtest-archive/store.env"), Path("/etc/speedtest-cluster/store.env"))
 ENGINE_VARIABLE = "SPEEDTEST_ENGINE"
 OF_STORE = ("publish", "fetch")
 OF_SEVERAL = ("backup", "restore")  # accounts: each does its own steps
@@ -58,7 +58,7 @@ def who_asks(root: Path) -> Owner:
 
 
 def cluster_keys(args: argparse.Namespace) -> Keys | None:
-    """This host's key for the cluster, which only root may read; None where none is asked."""
+    """The key of this host for the cluster, which only root may read; None where none is asked."""
     from speedtest_logger.distributed import keys
 
     wanted = args.engine or os.environ.get(ENGINE_VARIABLE) or ""
@@ -73,9 +73,10 @@ def publisher(root: Path) -> Owner:
 
 def take_store() -> None:
     """What root may read of the inventory's object store, where the environment does not say otherwise."""
-    with suppress(OSError):  # systemd hands it over, or there is none
-        for name, value in env_file.read(STORE_FILE).items():
-            os.environ.setdefault(name, value)
+    for file in STORE_FILES:
+        with suppress(OSError):  # systemd hands it over, or there is none
+            for name, value in env_file.read(file).items():
+                os.environ.setdefault(name, value)
 
 
 def opened(stack: ExitStack, place: Path) -> BinaryIO:

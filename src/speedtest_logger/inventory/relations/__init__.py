@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from speedtest_logger.inventory.found import BadValueError, Inventory, Problem, View
 from speedtest_logger.inventory.relations.archive import backups, limits, publishing
+from speedtest_logger.inventory.relations.cluster import cluster_keys, cluster_ports
 from speedtest_logger.inventory.relations.common import MONITORING, Relation, image_of
 from speedtest_logger.inventory.relations.dashboard import dashboard, dashboard_access, dashboard_port, workbench
 from speedtest_logger.inventory.relations.database import database
@@ -28,9 +29,11 @@ RELATIONS: dict[str, tuple[Relation, ...]] = {
     "speedtest_database": (database,),
     "speedtest_front": (front, front_certificate, front_ports),
     "speedtest_monitoring": (monitoring_people, monitoring_ports),
+    "speedtest_cluster": (cluster_keys, cluster_ports),
     "speedtest_store": (store_keys, store_ports),
     "speedtest_target": (ports,),
 }
+RELEASED = ("speedtest_logger", "speedtest_archive", "speedtest_dashboard", "speedtest_database", "speedtest_cluster")
 
 
 def of_host(view: View, inventory: Inventory) -> Iterator[Problem]:
@@ -41,7 +44,7 @@ def of_host(view: View, inventory: Inventory) -> Iterator[Problem]:
                 yield from list(relation(view))
             except BadValueError:
                 continue
-    for role in ("speedtest_logger", "speedtest_archive", "speedtest_dashboard", "speedtest_database"):
+    for role in RELEASED:
         if role in view.roles:
             yield from release(view, f"{role}_version", f"{role}_artifact_dir", inventory.checkout)
     if "speedtest_monitoring" in view.roles and not {MONITORING + "state", MONITORING + "addresses"} & view.bad:

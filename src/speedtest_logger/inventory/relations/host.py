@@ -15,6 +15,7 @@ ROLES = (
     "speedtest_archive",
     "speedtest_dashboard",
     "speedtest_database",
+    "speedtest_cluster",
     "speedtest_store",
     "speedtest_target",
 )
@@ -25,6 +26,7 @@ DIRECTORIES = {
     "speedtest_archive": ("install_dir", "home_dir", "dir"),
     "speedtest_dashboard": ("install_dir", "dir"),
     "speedtest_database": ("install_dir", "dir"),
+    "speedtest_cluster": ("install_dir",),
     "speedtest_store": ("install_dir", "dir"),
     "speedtest_target": ("dir", "config_dir"),
 }
@@ -41,6 +43,7 @@ OWN_DIRECTORIES = {
     "speedtest_dashboard": ("/etc/speedtest-dashboard",),
     "speedtest_database": ("/etc/speedtest-database",),
     "speedtest_front": ("/etc/speedtest-front", "/var/lib/speedtest-front"),
+    "speedtest_cluster": ("/etc/speedtest-cluster",),
     "speedtest_store": ("/etc/speedtest-store",),
     "speedtest_monitoring": ("/etc/speedtest-monitoring", "/var/lib/speedtest-monitoring"),
 }
