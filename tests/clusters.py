@@ -112,9 +112,11 @@ class Cluster:
         introduce([member(self.folder, name) for name in MEMBERS])
 
     def __enter__(self) -> Cluster:
+        """Members are started by name."""
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Nobody stays."""
         for process in self.running.values():
             process.kill()
             process.wait()
