@@ -91,6 +91,7 @@ benchmark: .venv-benchmark/complete .venv/complete peers ## ratios against named
 	$(PYTHON) benchmarks/alerts.py
 	$(PYTHON) benchmarks/database.py
 	$(PYTHON) benchmarks/publish.py
+	$(PYTHON) benchmarks/cluster.py
 
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/speedtest_logger/__init__.py)
 PLATFORM ?= linux/$(shell uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')

@@ -140,7 +140,8 @@ def test_the_cluster_listens_on_loopback_only():
 
 
 def test_the_cluster_answers_members_only_and_keys_are_roots():
-    on(NODE, "install -d /root/other && cp /etc/speedtest-cluster/members.pem /root/other/ && openssl req -x509 -newkey ec "
+    on(NODE, "install -d /root/other && cp /etc/speedtest-cluster/members.pem /root/other/ && "
+        "openssl req -x509 -newkey ec "
        "-pkeyopt ec_paramgen_curve:P-256 -noenc -subj /CN=other -keyout /root/other/key.pem "
        "-out /root/other/certificate.pem 2>/dev/null")  # fmt: skip
     done = attempt(NODE, f"SPEEDTEST_CLUSTER_DIR=/root/other speedtest-cluster {ASK} {CLUSTER}")

@@ -1,0 +1,232 @@
+"""Large questions over an object store, by one DuckDB, by the cluster and by others: python benchmarks/cluster.py.
+
+A fleet's records lie in a Delta table on a real SeaweedFS on loopback; scheduler and workers are real processes with
+TLS, each worker with one thread. Ratios are of medians of rounds that take turns, so that load meets all alike. PySpark is
+asked where `python -m venv FOLDER && FOLDER/bin/pip install pyspark` and Java are there: --spark FOLDER. It reads the
+table's Parquet files from a folder, for its package knows no S3.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT))
+import pyarrow as pa
+from clusters import Cluster
+from deltalake import WriterProperties, write_deltalake
+from fleet_data import node_table
+from stores import BUCKET, KEYS, store
+
+from speedtest_logger.archive.read.dataset import Scope
+from speedtest_logger.distributed import scan
+from speedtest_logger.distributed.dask import DaskEngine
+from speedtest_logger.distributed.engine import Task
+from speedtest_logger.distributed.published import Published
+from speedtest_logger.distributed.store import Store
+from speedtest_logger.sinks.delta import ORDER, SCHEMA_OF_TABLE, Publisher
+from speedtest_logger.sinks.place import Place
+from speedtest_logger.sinks.table import bucket_of, head_of
+
+YEAR = 365 * 288
+SECONDS = 420
+SQL = (
+    "SELECT location, median(download_bps) AS d, median(upload_bps) AS u FROM records GROUP BY location "
+    "ORDER BY location"
+)
+LIMITS = {
+    "2 workers against 1": ("1 worker", "2 workers", 1.7, ">="),
+    "2 workers against one DuckDB with 2 threads": ("2 workers", "one DuckDB on S3", 1.2, "<="),
+    "one DuckDB on S3 against a folder": ("one DuckDB on S3", "one DuckDB on a folder", 1.5, "<="),
+    "2 workers against dask.dataframe": ("2 workers", "dask.dataframe", 1 / 5, "<="),
+    "2 workers against PySpark": ("2 workers", "PySpark", 1 / 5, "<="),
+}
+SPARK = """
+import json, sys, time
+from pyspark.sql import SparkSession
+spark = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
+spark.sparkContext.setLogLevel("ERROR")
+spark.read.parquet(sys.argv[1]).createOrReplaceTempView("records")
+times = []
+for _ in range(3):
+    began = time.perf_counter()
+    rows = spark.sql(sys.argv[2]).collect()
+    times.append(time.perf_counter() - began)
+print(json.dumps({"times": times, "rows": len(rows)}))
+"""
+
+
+def filled(place: Place, nodes: int, locations: int, buckets: int = 16) -> int:
+    """A table as `publish` leaves it, a commit for each few locations; returns its rows."""
+    made = Publisher(None, place, buckets)  # type: ignore[arg-type]
+    table = made._create()
+    rows = 0
+    of_location: dict[int, list[int]] = {}
+    for node in range(nodes):
+        of_location.setdefault(node % locations, []).append(node)
+    for number, (location, members) in enumerate(of_location.items(), 1):
+        part = pa.concat_tables([node_table(node, 0, YEAR, location) for node in members])
+        name = part["location"][0].as_py()
+        part = part.append_column("bucket", pa.repeat(pa.scalar(bucket_of(name, buckets), pa.int32()), part.num_rows))
+        part = part.append_column("month", pa.compute.strftime(part["started_at"], "%Y-%m"))
+        part = part.select(SCHEMA_OF_TABLE.names).cast(SCHEMA_OF_TABLE).replace_schema_metadata().sort_by(ORDER)
+        write_deltalake(table, part, mode="append", writer_properties=WriterProperties(compression="ZSTD"))
+        rows += part.num_rows
+        print(f"\r{number} of {len(of_location)} locations, {rows:,} rows", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    table.optimize.compact(writer_properties=WriterProperties(compression="ZSTD", max_row_group_size=65_536))
+    if head_of(place.existing()) is None:  # that a location lies in one bucket is what the archive's commits say
+        _signed(place, buckets)
+    return rows
+
+
+def _signed(place: Place, buckets: int) -> None:
+    from speedtest_logger.sinks.delta import _properties
+    from speedtest_logger.sinks.table import Head
+
+    empty = SCHEMA_OF_TABLE.empty_table()
+    write_deltalake(place.existing(), empty, mode="append", commit_properties=_properties(Head(buckets=buckets), {}))
+
+
+def one_duckdb(place: Place) -> pa.Table:
+    """The whole question in one process with two threads."""
+    return scan.answer(Task(place.address, Published.of(place).files, "true", SQL), threads=2)
+
+
+def by_dataframe(place: Place, cluster: Cluster) -> int:
+    """The same by dask.dataframe on the same workers."""
+    import dask.dataframe as dd
+
+    filesystem, root = place.filesystem()
+    with DaskEngine(cluster.address, cluster.keys).connected():
+        frame = dd.read_parquet(
+            [f"{root}/{file.path}" for file in Published.of(place).files],
+            columns=["location", "download_bps", "upload_bps"],
+            filesystem=filesystem,
+        )
+        grouped = frame.groupby("location").agg(
+            {"download_bps": "median", "upload_bps": "median"}, shuffle_method="tasks"
+        )
+        return len(grouped.compute())
+
+
+def spark_times(folder: str, venv: str | None) -> list[float] | str:
+    """Seconds of three rounds of PySpark with two threads, or why there are none."""
+    if not venv:
+        return "not asked: --spark FOLDER names an environment with it"
+    command = [f"{venv}/bin/python", "-c", SPARK, folder, SQL]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=SECONDS / 2)
+    except (OSError, subprocess.SubprocessError) as error:
+        return str(getattr(error, "stderr", "") or error)[-300:]
+    return json.loads(done.stdout.splitlines()[-1])["times"]
+
+
+def timed(ways: dict[str, Callable[[], object]], rounds: int, deadline: float) -> dict[str, float]:
+    """The median of each way's seconds; each has been tried once before. What fails says why and is left out."""
+    times: dict[str, list[float]] = {}
+    for number in range(rounds + 1):
+        for name, way in list(ways.items()):
+            if time.monotonic() > deadline:
+                break
+            began = time.perf_counter()
+            try:
+                way()
+            except Exception as error:
+                print(f"{name}: {str(error)[:300]}")
+                del ways[name]
+                continue
+            if number:
+                times.setdefault(name, []).append(time.perf_counter() - began)
+        print(f"round {number} of {rounds}", file=sys.stderr, flush=True)
+    return {name: statistics.median(found) for name, found in times.items()}
+
+
+def main() -> int:
+    """Print seconds and ratios; 1 where one is out of its bound."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--nodes", type=int, default=100, help="each with a year at five minutes, default %(default)s")
+    parser.add_argument("--locations", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--spark", metavar="FOLDER", help="a virtual environment with PySpark")
+    args = parser.parse_args()
+    deadline = time.monotonic() + SECONDS
+    with tempfile.TemporaryDirectory() as folder, store(Path(folder)) as endpoint:
+        options = {**KEYS, "AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true"}
+        os.environ.update(options)
+        on_disk, on_s3 = Place.of(f"{folder}/table"), Place.of(f"s3://{BUCKET}/records")
+        rows = filled(on_disk, args.nodes, args.locations)
+        copied(on_disk, on_s3)
+        print(f"{rows:,} rows, {len(Published.of(on_s3).files)} files; load {os.getloadavg()[0]:.1f}")
+        found = asked(Path(folder), options, on_disk, on_s3, args.rounds, deadline)
+        spark = spark_times(f"{folder}/table", args.spark)
+        if isinstance(spark, str):
+            print(f"PySpark: {spark}")
+        else:
+            found["PySpark"] = min(spark)
+    return judged(found)
+
+
+def copied(source: Place, target: Place) -> None:
+    """The same table elsewhere: not a byte differs."""
+    import obstore
+
+    there = target._store()
+    for file in sorted(Path(source.address).rglob("*")):
+        if file.is_file():
+            obstore.put(there, file.relative_to(source.address).as_posix(), file)
+
+
+def asked(
+    folder: Path, options: dict[str, str], on_disk: Place, on_s3: Place, rounds: int, deadline: float
+) -> dict[str, float]:
+    """Seconds of each way. One worker and two are two clusters, so that rounds can take turns."""
+    with Cluster(folder / "one", options) as one, Cluster(folder / "two", options) as two:
+        for cluster, names in ((one, ("worker-1",)), (two, ("worker-1", "worker-2"))):
+            for name in ("scheduler", *names):
+                cluster.start(name)
+            cluster.wait_for(len(names))
+
+        def by(cluster: Cluster) -> pa.Table:
+            engine = DaskEngine(cluster.address, cluster.keys)
+            return Store(on_s3, engine, force=True, only_split=True).answer(SQL, Scope())
+
+        assert by(two).equals(one_duckdb(on_disk)), "answers differ"
+        ways: dict[str, Callable[[], object]] = {
+            "one DuckDB on a folder": lambda: one_duckdb(on_disk),
+            "one DuckDB on S3": lambda: one_duckdb(on_s3),
+            "1 worker": lambda: by(one),
+            "2 workers": lambda: by(two),
+            "dask.dataframe": lambda: by_dataframe(on_s3, two),
+        }
+        return timed(ways, rounds, deadline)
+
+
+def judged(found: dict[str, float]) -> int:
+    """Print seconds and ratios; 1 where one is out of its bound."""
+    for name, seconds in found.items():
+        print(f"{name}: {seconds:.2f} s")
+    failed = 0
+    for what, (left, right, limit, sign) in LIMITS.items():
+        if left not in found or right not in found:
+            print(f"{what}: not measured")
+            continue
+        ratio = found[left] / found[right]
+        well = ratio >= limit if sign == ">=" else ratio <= limit
+        failed |= not well
+        print(f"{what}: {ratio:.2f} (wanted {sign} {limit:.2f}){'' if well else '  MISSED'}")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
