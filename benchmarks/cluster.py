@@ -1,9 +1,9 @@
 """Large questions over an object store, by one DuckDB, by the cluster and by others: python benchmarks/cluster.py.
 
-A fleet's records lie in a Delta table on a real SeaweedFS on loopback; scheduler and workers are real processes with
-TLS, each worker with one thread. Ratios are of medians of rounds that take turns, so that load meets all alike. PySpark is
-asked where `python -m venv FOLDER && FOLDER/bin/pip install pyspark` and Java are there: --spark FOLDER. It reads the
-table's Parquet files from a folder, for its package knows no S3.
+A fleet's records lie in a Delta table on a real SeaweedFS on loopback; scheduler and workers are real processes that
+speak TLS, each worker with one thread. Ratios are of medians of rounds that take turns, so that load meets all alike.
+PySpark is asked where an environment with it, and Java, are there: --spark FOLDER. It reads the table's Parquet files
+from a folder, for its package knows no S3.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import pyarrow as pa
 from clusters import Cluster
 from deltalake import WriterProperties, write_deltalake

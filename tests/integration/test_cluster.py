@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -211,6 +212,32 @@ def test_a_client_that_is_no_member_is_refused(whole, tmp_path):
     (stranger / FILES[2]).write_text((whole.cluster.folder / "client" / FILES[2]).read_text())
     with pytest.raises(DeliveryError, match="does not answer, or does not know"):
         DaskEngine(whole.cluster.address, read(stranger)).run([])
+
+
+def test_a_member_cannot_let_others_in(whole, tmp_path):
+    """A certificate signs itself only: one that a member has signed is nobody's."""
+    mine, other = whole.cluster.folder / "client", tmp_path / "other"
+    other.mkdir()
+    ask = "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -subj /CN=other"
+    for words in (
+        [*ask.split(), "-keyout", str(other / FILES[0]), "-out", str(other / "asked.pem")],
+        [*("x509", "-req", "-in", str(other / "asked.pem"), "-CA", str(mine / FILES[1])),
+         *("-CAkey", str(mine / FILES[0]), "-days", "9", "-out", str(other / FILES[1]))],
+    ):  # fmt: skip
+        subprocess.run(["openssl", *words], check=True, capture_output=True)
+    (other / FILES[2]).write_text((mine / FILES[2]).read_text())
+    with pytest.raises(DeliveryError, match="does not answer, or does not know"):
+        DaskEngine(whole.cluster.address, read(other)).run([])
+
+
+def test_it_is_asked_as_the_how_to_types_it(whole):
+    page = (ROOT / "docs/how-to/ask-from-many-machines.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    code = block.replace("s3://measurements/records", whole.place.address)
+    given_path = {**os.environ, "PYTHONPATH": f"{ROOT}/src"}
+    done = subprocess.run([sys.executable, "-c", code], env=given_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "garden" in done.stdout
 
 
 def test_other_versions_are_refused_with_their_names(whole, monkeypatch):
