@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from plugins.desired import software, templates
-from plugins.desired.things import UNIT_DIRECTORY, Thing, account, attributes, directory, file, unit
+from plugins.desired.things import UNIT_DIRECTORY, Goes, Thing, account, attributes, directory, file, unit
 from speedtest_logger.distributed.keys import FILES
 
 ROLE = "speedtest_cluster"
@@ -39,7 +39,7 @@ def things(v: Values) -> list[Thing]:
     works = "worker" in v["parts"]
     reads = [UNITS["worker"]] if works else []
     return [
-        account(v["user"], login="/usr/sbin/nologin"),
+        account(v["user"], login="/usr/sbin/nologin", goes=Goes.ABSENT),  # it owns nothing
         *software.things(v, IMPORTS, restarts=mine),
         directory(CONFIG, mode="0755"),
         attributes(KEY, mode="0600"),

@@ -160,7 +160,7 @@ def test_both_are_taken_off_without_a_trace():
               "/etc/speedtest-cluster /opt/speedtest-cluster /usr/local/bin/speedtest-cluster "
               "/etc/systemd/system/speedtest-scheduler* /etc/systemd/system/speedtest-worker* "
               "/etc/speedtest-archive /etc/systemd/system/speedtest-publish* /etc/systemd/system/speedtest-store* "
-              "2>/dev/null; getent passwd speedtest-store; pgrep weed", check=False)  # fmt: skip
+              "2>/dev/null; getent passwd speedtest-store speedtest-cluster; pgrep weed", check=False)  # fmt: skip
     assert left == ""
     assert "deltalake" not in on(NODE, "ls /opt/speedtest-archive/venv/lib/python3*/site-packages")
     again = playbook("site.yml", given)
