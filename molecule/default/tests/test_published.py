@@ -164,4 +164,5 @@ def test_both_are_taken_off_without_a_trace():
     assert left == ""
     assert "deltalake" not in on(NODE, "ls /opt/speedtest-archive/venv/lib/python3*/site-packages")
     again = playbook("site.yml", given)
+    assert again.returncode == 0, again.stdout[-3000:]
     assert [counts["changed"] for counts in recap(again).values()] == [0] * len(recap(again))
