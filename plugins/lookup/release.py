@@ -46,6 +46,7 @@ PROGRAMS = {
     "speedtest-converge": "plugins.converge.cli",
     "speedtest-logger": "speedtest_logger.node.cli",
     "speedtest-receive": "speedtest_logger.archive.arrive.receive",
+    "speedtest-receive-http": "speedtest_logger.archive.arrive.receive_http",
     "speedtest-archive": "speedtest_logger.archive.cli",
     "speedtest-alerts": "speedtest_logger.alerts.cli",
     "speedtest-database": "speedtest_logger.sinks.cli",

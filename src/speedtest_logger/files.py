@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple, Protocol
 
 KINDS = {
     stat.S_IFREG: "a file",
@@ -31,19 +31,50 @@ STATE_BYTES = 1_000_000  # most that a small state file may have
 OWN_STREAM = re.compile(r"(?:/dev/fd|/proc/self/fd)/(\d+)")
 
 
-def write_durably(file: Path, content: bytes, mode: int = 0o640) -> None:
-    """Replace a file as a whole; it is on disk when this returns. Raises OSError."""
+class Sync(Protocol):
+    """How what was written gets onto the disk: each file at once, or many together at a barrier. Raises OSError."""
+
+    def content(self, descriptor: int) -> None:
+        """An open file's bytes: on disk when this returns, or after the next barrier."""
+
+    def names(self, directory: Path) -> None:
+        """Names in a directory, likewise."""
+
+    def barrier(self) -> None:
+        """What was written before is on disk when this returns."""
+
+
+class AtOnce:
+    """See Sync: nothing waits for a barrier."""
+
+    def content(self, descriptor: int) -> None:
+        """See Sync."""
+        os.fsync(descriptor)
+
+    def names(self, directory: Path) -> None:
+        """See Sync."""
+        sync_directory(directory)
+
+    def barrier(self) -> None:
+        """See Sync."""
+
+
+AT_ONCE = AtOnce()
+
+
+def write_durably(file: Path, content: bytes, mode: int = 0o640, sync: Sync = AT_ONCE) -> None:
+    """Replace a file as a whole; it is on disk when this returns, or after the barrier of `sync`. Raises OSError."""
     temporary, stream = new_beside(file, mode)
     try:
         with stream:
             stream.write(content)
             stream.flush()
-            os.fsync(stream.fileno())
+            sync.content(stream.fileno())
         os.replace(temporary, file)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
-    sync_directory(file.parent)
+    sync.names(file.parent)
 
 
 def sync_directory(directory: Path) -> None:

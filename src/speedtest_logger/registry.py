@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from speedtest_logger.errors import StorageError
-from speedtest_logger.files import read_bounded
+from speedtest_logger.files import Identity, identity, read_bounded
 from speedtest_logger.record import unix_time
 from speedtest_logger.schedule import DAY, Schedule
 
@@ -104,6 +104,22 @@ def read(root: Path) -> Registry | None:
             raise cannot_be_read(file, "it has no nodes by name")
         return Registry(file, nodes, inventory)
     return None
+
+
+class Reader:
+    """Reads registries as `read` does, one that has not changed only once: for a process that lives on."""
+
+    def __init__(self) -> None:
+        self.seen: tuple[Identity | None, ...] | None = None
+        self.found: Registry | None = None
+
+    def read(self, root: Path) -> Registry | None:
+        """See `read`."""
+        now = tuple(identity(root / place) for place in PLACES)
+        if now != self.seen:
+            self.found = read(root)
+            self.seen = now
+        return self.found
 
 
 def cannot_be_read(file: Path, why: object) -> StorageError:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import uvicorn
 from fastapi import FastAPI
 
+from speedtest_logger import systemd
 from speedtest_logger.dashboard import bounds
 from speedtest_logger.dashboard import settings as settings_
 from speedtest_logger.dashboard.app import create_app
@@ -51,7 +52,7 @@ def serve(settings: Settings, tell: Callable[[str], None]) -> None:
 
     def begun() -> None:
         tell(address(listening))
-        tell_systemd()
+        systemd.ready()
 
     with listening:
         try:
@@ -85,14 +86,6 @@ def listen(host: str, port: int) -> socket.socket:
     # answer's second part waits for the client to confirm the first one, which takes 40 ms
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
-
-
-def tell_systemd() -> None:
-    """Tell systemd, where it has started this, that the address can be used (sd_notify(3))."""
-    if place := os.environ.get("NOTIFY_SOCKET"):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
-            told.connect(f"\0{place[1:]}" if place.startswith("@") else place)
-            told.sendall(b"READY=1")
 
 
 def address(listening: socket.socket) -> str:

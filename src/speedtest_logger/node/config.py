@@ -20,6 +20,7 @@ ENV_FILE = Path("/etc/speedtest-telemetry/logger.env")
 PREFIX = "SPEEDTEST_"
 RELEASE = PREFIX + "RELEASE"  # the release that an environment was written for
 EACH = ("engine", "probe")  # what holds the settings of each engine and of each probe
+SSH_PORT = 22
 MOST_TARGETS = 10  # of one probe: all are asked at once
 
 
@@ -172,7 +173,16 @@ class Settings:
     archive_host: str | None = _option(
         domains.HOST, None, "Where nodes reach the archive host. Empty: records stay on the node."
     )
-    archive_port: int = _option(domains.PORT, 22, "The archive host's ssh port.")
+    archive_port: int = _option(
+        domains.PORT,
+        SSH_PORT,
+        "Its port there: that of ssh, or with SPEEDTEST_TRANSPORT https that of the front, often 443.",
+    )
+    transport: str = _option(
+        Choice("ssh", "https"),
+        "ssh",
+        "How records get there: ssh, by this node's key, or https, by its token, to the front of the archive host.",
+    )
     archive_user: str = _option(domains.ACCOUNT, "speedtest-archive", "The archive host's account that receives.")
     archive_raw: bool = _option(
         domains.BOOLEAN,
@@ -192,6 +202,15 @@ class Settings:
     key_file: Path = _option(domains.PATH, Path("/etc/speedtest-telemetry/id_ed25519"), "This node's private key.")
     known_hosts_file: Path = _option(
         domains.PATH, Path("/etc/speedtest-telemetry/known_hosts"), "The archive host's key."
+    )
+    token_file: Path = _option(
+        domains.PATH, Path("/etc/speedtest-telemetry/token"), "This node's token, for SPEEDTEST_TRANSPORT https."
+    )
+    ca_file: Path | None = _option(
+        domains.PATH,
+        None,
+        "With SPEEDTEST_TRANSPORT https: the only certificates by which the front is trusted (PEM): those of an "
+        "authority of your own, or its own. Empty: the system's authorities.",
     )
     push_timeout_seconds: int = _option(
         Whole(1, 3600), 60, "A delivery without an answer is given up after this (seconds)."
@@ -308,6 +327,9 @@ class _Reader:
 def contradictions(settings: Settings) -> list[Contradiction]:
     """What is wrong with settings taken together."""
     found = [*_times(settings), *_probes(settings)]
+    if settings.transport == "https" and settings.archive_host and settings.archive_port == SSH_PORT:
+        words = "SPEEDTEST_TRANSPORT is https, and that is ssh's port: name the front's, often 443"
+        found.append(Contradiction("SPEEDTEST_ARCHIVE_PORT", settings.archive_port, words))
     for name in settings.engines:
         if (own := ENGINES[name].own_server) and not settings.engine[name].servers:
             words = f"{name} has no public list, name {own} of yours"

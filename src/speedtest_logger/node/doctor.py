@@ -159,13 +159,15 @@ def disk(settings: Settings) -> Finding:
 
 
 def key(settings: Settings) -> Finding:
-    """The node's key and the archive's host key are there and readable."""
+    """What the node proves itself by, and what the archive does, is there and readable."""
     if not settings.archive_host:
         return Finding("KEY", True, "no archive host is set: records stay here")
-    for file in (settings.key_file, settings.known_hosts_file):
-        if not os.access(file, os.R_OK):
+    https = settings.transport == "https"
+    own, others = (settings.token_file, settings.ca_file) if https else (settings.key_file, settings.known_hosts_file)
+    for file in (own, others):
+        if file and not os.access(file, os.R_OK):
             return Finding("KEY_MISSING", False, f"{file} is missing or unreadable: run site.yml, or run this as root")
-    return Finding("KEY", True, str(settings.key_file))
+    return Finding("KEY", True, str(own))
 
 
 def archive(settings: Settings) -> Finding:

@@ -1,4 +1,4 @@
-"""push: deliver the outbox over one ssh connection and release exactly what the archive receipted.
+"""push: deliver the outbox over one connection and release exactly what the archive receipted.
 
 What goes up and comes down is in `wire`. What is put off (later) stays in the outbox: its time comes.
 """

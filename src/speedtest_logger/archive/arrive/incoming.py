@@ -10,14 +10,15 @@ from typing import BinaryIO
 
 from speedtest_logger.archive.format.layout import BLOCK, bytes_in, make_folder, name_with_seal
 from speedtest_logger.errors import RefusedError
-from speedtest_logger.files import new_beside, sync_directory
+from speedtest_logger.files import AT_ONCE, Sync, new_beside
 
 
 class Incoming:
     """Lines on their way into a folder that may have `most` bytes; nothing is made before the first one."""
 
-    def __init__(self, folder: Path, most: float) -> None:
+    def __init__(self, folder: Path, most: float, sync: Sync = AT_ONCE) -> None:
         self.folder = folder
+        self.sync = sync
         self.most = most
         self.waiting = bytes_in(folder)
         self.written = 0
@@ -44,17 +45,23 @@ class Incoming:
         self.digest.update(line)
         self.stream.write(line)
 
-    def seal(self, name: str, *, with_digest: bool) -> None:
-        """Give the file its name, with the SHA-256 of its bytes where wanted; it is on disk when this returns."""
-        if self.stream is None or self.temporary is None:
+    def finish(self) -> None:
+        """Take no more lines: what came in is on disk when this returns, or after the next barrier. Raises OSError."""
+        if self.stream is None or self.stream.closed:
             return
         self.stream.flush()
-        os.fsync(self.stream.fileno())
+        self.sync.content(self.stream.fileno())
         self.stream.close()
+
+    def seal(self, name: str, *, with_digest: bool) -> None:
+        """Give the file its name, with the SHA-256 of its bytes where wanted; it is as durable as its bytes."""
+        if self.temporary is None:
+            return
+        self.finish()
         named = name_with_seal(name, self.digest.hexdigest()) if with_digest else f"{name}.jsonl"
         os.rename(self.temporary, self.folder / named)
         self.temporary = None
-        sync_directory(self.folder)
+        self.sync.names(self.folder)
 
     def discard(self) -> None:
         """Remove what was not sealed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,10 +93,16 @@ class Rules:
             raise RecordError("wrong_start", f"slot {record.scheduled_at} cannot have started at {record.started_at}")
 
 
-def rules_for(root: Path, node: str, now: float, limits: Limits) -> Rules:
+def rules_for(
+    root: Path,
+    node: str,
+    now: float,
+    limits: Limits,
+    registry_of: Callable[[Path], registry.Registry | None] = registry.read,
+) -> Rules:
     """The rules for a delivery of a node at a moment (Unix time, s)."""
     try:
-        found = registry.read(root)
+        found = registry_of(root)
         known = found.known(node) if found else None
     except StorageError as error:
         return Rules(node, now, limits, unknown=str(error))

@@ -18,6 +18,7 @@ from speedtest_logger.archive.arrive.side_lines import Refused, SideLines
 from speedtest_logger.archive.arrive.standing import Standing
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.errors import RecordError
+from speedtest_logger.files import AT_ONCE, Sync
 from speedtest_logger.record import utc_text
 
 MB = 1_000_000
@@ -35,11 +36,19 @@ class Lines(SideLines):
     begins = b'{"' + wire.LOG.encode() + b'"'
     between = b"], ["
     most_line = wire.MOST_LOG_LINE
+    noted = False  # whether it ends in a line of how many were left out
 
     @classmethod
-    def of(cls, folder: Path, as_line: Callable[[dict[str, Any]], bytes], stands: Standing, limits: Limits) -> Lines:
+    def of(
+        cls,
+        folder: Path,
+        as_line: Callable[[dict[str, Any]], bytes],
+        stands: Standing,
+        limits: Limits,
+        sync: Sync = AT_ONCE,
+    ) -> Lines:
         """Those of a delivery that begins now, into a folder of the inbox."""
-        inbox = side_lines.incoming(folder, limits.log_inbox_mb * MB)
+        inbox = side_lines.incoming(folder, limits.log_inbox_mb * MB, sync)
         return cls(inbox, as_line, limits.log_day_mb * MB - stands.kept_today(cls.kind), PARSED_BYTES)
 
     def take(self, row: dict[str, Any]) -> Refused:
@@ -54,16 +63,20 @@ class Lines(SideLines):
             self.keep({"file": file, "offset": offset, "line": encodable(text[: wire.MOST_LOG_TEXT])})
         return []
 
-    def seal(self, name: str, stands: Standing) -> bool:
-        """Make durable what was kept, now and then with a line of how many were not."""
+    def note(self, stands: Standing) -> None:
+        """Add, now and then, a line of how many were not kept."""
         counted = stands.log_left_out + self.left_out
-        noted = counted and stands.at - stands.log_noted >= NOTED_SECONDS
-        if noted and not self.add(self.as_line({"left_out": counted})):
-            return False
+        self.noted = counted > 0 and stands.at - stands.log_noted >= NOTED_SECONDS
+        if self.noted:
+            self.add(self.as_line({"left_out": counted}))
+
+    def seal(self, name: str, stands: Standing) -> bool:
+        """Make durable what was written, and remember how many lines no line has told of yet."""
+        counted = stands.log_left_out + self.left_out
         if not super().seal(name, stands):
             return False
         stands.log_left_out = counted
-        if noted:
+        if self.noted:
             stands.log_left_out, stands.log_noted = 0, stands.at
         return True
 

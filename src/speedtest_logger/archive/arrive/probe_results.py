@@ -20,6 +20,7 @@ from speedtest_logger.archive.arrive.side_lines import Refused, SideLines
 from speedtest_logger.archive.arrive.standing import MB, Standing
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.errors import RecordError
+from speedtest_logger.files import AT_ONCE, Sync
 from speedtest_logger.probe_result import validate
 from speedtest_logger.record import utc_text
 
@@ -42,9 +43,16 @@ class Results(SideLines):
     refused: int = 0
 
     @classmethod
-    def of(cls, folder: Path, as_line: Callable[[dict[str, Any]], bytes], stands: Standing, rules: Rules) -> Results:
+    def of(
+        cls,
+        folder: Path,
+        as_line: Callable[[dict[str, Any]], bytes],
+        stands: Standing,
+        rules: Rules,
+        sync: Sync = AT_ONCE,
+    ) -> Results:
         """Those of a delivery that begins now, into a folder of the inbox."""
-        inbox = side_lines.incoming(folder, rules.limits.probe_inbox_mb * MB)
+        inbox = side_lines.incoming(folder, rules.limits.probe_inbox_mb * MB, sync)
         room = rules.limits.probe_day_mb * MB - stands.kept_today(cls.kind)
         return cls(inbox, as_line, room, PARSED_BYTES, rules=rules)
 

@@ -16,13 +16,13 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
-from speedtest_logger import files, wire
+from speedtest_logger import files, registry, wire
 from speedtest_logger.archive.arrive import hello, quarantine, standing
 from speedtest_logger.archive.arrive import limits as limits_of
 from speedtest_logger.archive.arrive.incoming import Incoming
@@ -34,6 +34,7 @@ from speedtest_logger.archive.arrive.side_lines import SideLines
 from speedtest_logger.archive.arrive.standing import MB, Standing
 from speedtest_logger.archive.format.layout import Layout, default_root, ulid
 from speedtest_logger.errors import EXIT_OK, EXIT_STORAGE, EXIT_USAGE, RecordError, RefusedError
+from speedtest_logger.files import AT_ONCE, Sync
 from speedtest_logger.record import Record, is_id, without_impossible
 from speedtest_logger.usage import Help
 
@@ -41,6 +42,13 @@ NO_OBJECTS = 100  # lines that are no JSON object: a node sends none, so more th
 RAW_TIMES = 4  # a delivery's raw output may be so many times as large, unpacked, as a delivery may be
 KEPT_TEXT = 300  # of the reason for a record
 FOR_NOW = ("disk_full", "low_disk", "inbox_full", "rate_limited")  # the same delivery may come in later
+
+
+class Stream(Protocol):
+    """What a delivery is read from."""
+
+    def readline(self, most: int, /) -> bytes:
+        """A line, or the first `most` bytes of it; nothing at the end."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +186,12 @@ class Delivery:
 
     def seal(self, stands: Standing) -> dict[str, Any]:
         """Make durable what came in; returns the receipt."""
+        self.log.note(stands)
+        self.raw_inbox.finish()
+        self.inbox.finish()
+        for side in self.sides:
+            side.finish()
+        self.inbox.sync.barrier()
         name = ulid()
         self.raw_inbox.seal(name, with_digest=False)
         self.inbox.seal(name, with_digest=True)
@@ -194,8 +208,17 @@ class Delivery:
             side.discard()
 
 
-def receive(layout: Layout, node: str, stream: BinaryIO, limits: Limits) -> dict[str, Any]:
+def receive(
+    layout: Layout,
+    node: str,
+    stream: Stream,
+    limits: Limits,
+    sync: Sync = AT_ONCE,
+    registry_of: Callable[[Path], registry.Registry | None] = registry.read,
+) -> dict[str, Any]:
     """Take one delivery of JSON lines; returns the receipt once all accepted records are durable.
+
+    `sync`: by itself, or together with other deliveries that are under way; `registry_of`: reads the registry.
 
     Raises RefusedError where the delivery as a whole is refused (nothing of it is kept but its reason), OSError where
     the disk fails (no receipt: the node keeps its records). The node is charged for what it sent in every case.
@@ -203,13 +226,13 @@ def receive(layout: Layout, node: str, stream: BinaryIO, limits: Limits) -> dict
     with exclusively(layout, node):
         now = time.time()
         stands = standing.read(layout, node, limits, now)
-        rules = rules_for(layout.root, node, now, limits)
+        rules = rules_for(layout.root, node, now, limits, registry_of)
         delivery = Delivery(
             rules,
-            Incoming(layout.inbox / node, limits.inbox_mb * MB),
-            Incoming(layout.raw_inbox / node, limits.raw_inbox_mb * MB),
-            Lines.of(layout.log_inbox / node, as_line, stands, limits),
-            Results.of(layout.probe_inbox / node, as_line, stands, rules),
+            Incoming(layout.inbox / node, limits.inbox_mb * MB, sync),
+            Incoming(layout.raw_inbox / node, limits.raw_inbox_mb * MB, sync),
+            Lines.of(layout.log_inbox / node, as_line, stands, limits, sync),
+            Results.of(layout.probe_inbox / node, as_line, stands, rules, sync),
         )
         try:
             admit(layout, delivery, stands, limits)
@@ -223,6 +246,7 @@ def receive(layout: Layout, node: str, stream: BinaryIO, limits: Limits) -> dict
             delivery.discard()
             hello.keep(layout, node, delivery.hello, now, heard=delivery.lines > 0)
             charge(layout, delivery, stands, limits)
+        sync.barrier()
         return receipt
 
 
@@ -250,7 +274,7 @@ def free_bytes(folder: Path) -> int:
     return disk.f_bavail * disk.f_frsize
 
 
-def read(stream: BinaryIO, delivery: Delivery, stands: Standing, limits: Limits) -> None:
+def read(stream: Stream, delivery: Delivery, stands: Standing, limits: Limits) -> None:
     """Read and judge line by line. Raises RefusedError beyond the limits."""
     longest = max(limits.line_bytes, *(side.most_line for side in delivery.sides))
     while line := stream.readline(longest + 1):
@@ -288,7 +312,7 @@ def note_refusal(delivery: Delivery, stands: Standing, error: RefusedError) -> N
 def charge(layout: Layout, delivery: Delivery, stands: Standing, limits: Limits) -> None:
     """Take a delivery's cost from what the node may send, and keep that and what was refused."""
     stands.charge(bytes=delivery.charged, rows=delivery.rows, raw=delivery.raw_bytes)
-    standing.write(layout, delivery.rules.node, stands)
+    standing.write(layout, delivery.rules.node, stands, delivery.inbox.sync)
     if delivery.entries:
         quarantine.keep(layout, delivery.rules.node, delivery.entries, limits)
 

@@ -17,7 +17,7 @@ from speedtest_logger.archive.arrive.incoming import Incoming
 from speedtest_logger.archive.arrive.standing import Standing
 from speedtest_logger.archive.format.layout import BLOCK
 from speedtest_logger.errors import RecordError, RefusedError
-from speedtest_logger.files import identities, identity
+from speedtest_logger.files import AT_ONCE, Sync, identities, identity
 
 Refused = list[tuple[bytes, RecordError]]
 
@@ -83,6 +83,14 @@ class SideLines(ABC):
         if self.inbox:
             self.inbox.discard()
 
+    def finish(self) -> None:
+        """Take no more: what was kept is written."""
+        try:
+            if self.inbox:
+                self.inbox.finish()
+        except OSError:
+            self.close()
+
     def seal(self, name: str, stands: Standing) -> bool:
         """Make durable what was kept; returns whether the node may forget what it sent."""
         if self.inbox is None:
@@ -97,10 +105,10 @@ class SideLines(ABC):
         return True
 
 
-def incoming(folder: Path, most: float) -> Incoming | None:
+def incoming(folder: Path, most: float, sync: Sync = AT_ONCE) -> Incoming | None:
     """A new file of a node's inbox; None where its folder cannot be looked into."""
     with suppress(OSError):
-        return Incoming(folder, most)
+        return Incoming(folder, most, sync)
     return None
 
 

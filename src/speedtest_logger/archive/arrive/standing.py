@@ -15,7 +15,7 @@ from typing import Any
 from speedtest_logger.archive.arrive.limits import Limits
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.errors import RefusedError
-from speedtest_logger.files import read_bounded, write_durably
+from speedtest_logger.files import AT_ONCE, Sync, read_bounded, write_durably
 from speedtest_logger.record import is_id, utc_text
 
 MB = 1_000_000
@@ -172,9 +172,9 @@ def read(layout: Layout, node: str, limits: Limits, now: float) -> Standing:
     return found
 
 
-def write(layout: Layout, node: str, standing: Standing) -> None:
+def write(layout: Layout, node: str, standing: Standing, sync: Sync = AT_ONCE) -> None:
     """Keep a node's standing."""
-    write_durably(file_of(layout, node), json.dumps(asdict(standing)).encode())
+    write_durably(file_of(layout, node), json.dumps(asdict(standing)).encode(), sync=sync)
 
 
 def problems(layout: Layout, now: float) -> list[str]:

@@ -1,4 +1,4 @@
-"""The connection to the archive host: what goes over it and comes back, bounded, and what failed in plain words."""
+"""Deliveries over ssh: the node's own key, the pinned host key, and what ssh said in plain words."""
 
 from __future__ import annotations
 
@@ -7,15 +7,10 @@ import os
 import selectors
 import subprocess
 import time
-from collections.abc import Container
-from typing import Any
 
 from speedtest_logger.errors import DeliveryError
 from speedtest_logger.node.config import Settings
-from speedtest_logger.wire import Receipt
-
-MOST_ANSWER_BYTES = 8_000_000  # a receipt of 10,000 records that were all refused has half of it
-MOST_WORDS = 300
+from speedtest_logger.node.connection.words import MOST_ANSWER_BYTES, MOST_WORDS, printable
 
 # what ssh says, and what that means here
 MEANINGS = (
@@ -67,24 +62,19 @@ def ssh_command(settings: Settings) -> list[str]:
     ]
 
 
-def send(settings: Settings, lines: bytes) -> dict[str, Any]:
-    """One connection: lines up, one receipt down. Raises DeliveryError with what ssh or the archive said."""
+def exchange(settings: Settings, lines: bytes) -> object:
+    """Lines up, an answer down. Raises DeliveryError with what ssh said, TimeoutError."""
     try:
         code, answer, said = converse(ssh_command(settings), lines, settings.push_timeout_seconds)
-    except TimeoutError as error:
-        raise DeliveryError(
-            f"no answer from {settings.archive_host} within {settings.push_timeout_seconds} s"
-        ) from error
+    except TimeoutError:
+        raise
     except OSError as error:
         raise DeliveryError(f"ssh cannot be run: {error.strerror}") from error
     try:
-        receipt = json.loads(answer)
+        return json.loads(answer)
     except (ValueError, RecursionError) as error:
         words = meaning(settings, said.decode(errors="replace")) or printable(repr(answer[:200]))
         raise DeliveryError(f"no receipt (ssh exit {code}): {words}") from error
-    if not isinstance(receipt, dict) or "receipt" not in receipt:
-        raise DeliveryError(f"the archive refused the delivery: {refusal(receipt)}")
-    return receipt
 
 
 def converse(argv: list[str], lines: bytes, seconds: float) -> tuple[int, bytes, bytes]:
@@ -128,25 +118,6 @@ def hear(process: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, byte
     return bytes(heard[0]), bytes(heard[1])
 
 
-def read_receipt(settings: Settings, answer: dict[str, Any], sent: Container[str]) -> Receipt:
-    """What a receipt says of what was sent; each record is in one list. Raises DeliveryError for what is none."""
-    if answer.get("node") != settings.node:
-        knows = printable(repr(answer.get("node")))
-        raise DeliveryError(f"the archive knows this key as node {knows}, not {settings.node!r}")
-    try:
-        receipt = Receipt.of(answer)
-    except ValueError as error:
-        raise DeliveryError(f"the archive's answer is not a receipt: {error}") from error
-    accepted, rejected, later = receipt.accepted, receipt.rejected, receipt.later
-    taken = list(dict.fromkeys(run_id for run_id in accepted if isinstance(run_id, str) and run_id in sent))
-    known = set(taken)
-    refused = {run_id: printable(why) for run_id, why in rejected.items() if run_id in sent and run_id not in known}
-    known |= refused.keys()
-    put_off = {run_id: printable(why) for run_id, why in later.items() if run_id in sent and run_id not in known}
-    lines = [kind for kind in receipt.knows if isinstance(kind, str)]
-    return Receipt(printable(receipt.name), settings.node, taken, refused, put_off, lines, receipt.log, receipt.probes)
-
-
 def meaning(settings: Settings, said: str) -> str:
     """What ssh said, with what that means here before it; its last words where it said much."""
     known = next((text for words, text in MEANINGS if words in said), None)
@@ -160,16 +131,3 @@ def meaning(settings: Settings, said: str) -> str:
         known_hosts=settings.known_hosts_file,
     )
     return f"{text} ({said})"
-
-
-def refusal(answer: object) -> str:
-    """Why a delivery as a whole was refused."""
-    if isinstance(answer, dict) and "refused" in answer:
-        return printable(f"{answer['refused']}: {answer.get('message', '')}")
-    return printable(repr(answer))
-
-
-def printable(value: object) -> str:
-    """A text of somebody else for a log, a terminal and a file: one line, not long, no control characters."""
-    text = value if isinstance(value, str) else repr(value)
-    return "".join(letter if letter.isprintable() else " " for letter in text[:MOST_WORDS])

@@ -1,0 +1,245 @@
+"""receive over HTTP, behind a front that speaks TLS: the same judging, bounds and receipts as over ssh, in one process.
+
+A request's token says whose delivery it is, before a byte of its body is read. Bodies come in beside each other at no
+more than their memory; a few threads judge those that are whole, and what they write is made durable together
+(group_commit). One delivery of a node at a time, as over ssh.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gzip
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import zlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from http import HTTPStatus
+from pathlib import Path
+from typing import IO, Any
+
+from speedtest_logger import registry, systemd, wire
+from speedtest_logger.archive.arrive import http_request
+from speedtest_logger.archive.arrive import limits as limits_of
+from speedtest_logger.archive.arrive.group_commit import GroupCommit
+from speedtest_logger.archive.arrive.http_request import BadRequestError, Request
+from speedtest_logger.archive.arrive.limits import Limits
+from speedtest_logger.archive.arrive.receive import FOR_NOW, Stream, receive
+from speedtest_logger.archive.arrive.standing import MB
+from speedtest_logger.archive.arrive.tokens import Tokens
+from speedtest_logger.archive.format.layout import Layout, default_root
+from speedtest_logger.errors import EXIT_OK, RefusedError
+from speedtest_logger.usage import Help
+
+SOCKET = Path("/run/speedtest-receive-http/socket")
+CONNECTIONS = 2_000
+THREADS = 16  # they wait for the disk together
+IN_MEMORY = 64_000  # bytes of a body; a longer one goes into a file that has no name
+CHUNK = 65_536
+HEAD_SECONDS = 10
+IDLE_SECONDS = 65  # that a connection is kept: longer than a front keeps its own
+LINGER_SECONDS = 2  # that is listened to who was refused and sends on, so that the answer reaches them
+STOP_SECONDS = 5
+LATER = {**dict.fromkeys(FOR_NOW, HTTPStatus.SERVICE_UNAVAILABLE), "storage": HTTPStatus.SERVICE_UNAVAILABLE}
+STATUS = {
+    **LATER,
+    "busy": HTTPStatus.TOO_MANY_REQUESTS,
+    "rate_limited": HTTPStatus.TOO_MANY_REQUESTS,
+    "too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "too_slow": HTTPStatus.REQUEST_TIMEOUT,
+    "failed": HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+Answer = tuple[HTTPStatus, dict[str, Any]]
+
+
+class InTime:
+    """A stream whose lines come before a deadline: a body that takes long to judge is ended."""
+
+    def __init__(self, stream: Stream, deadline: float) -> None:
+        self.stream = stream
+        self.deadline = deadline
+
+    def readline(self, most: int, /) -> bytes:
+        """See Stream. Raises RefusedError once it takes too long, and for a body that cannot be unpacked."""
+        if time.monotonic() > self.deadline:
+            raise RefusedError("too_slow", "the delivery took too long")
+        try:
+            return self.stream.readline(most)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise RefusedError("bad_gzip", f"the body cannot be unpacked: {error}") from error
+
+
+class Receiver:
+    """Takes deliveries on a socket."""
+
+    def __init__(self, layout: Layout, tokens: Tokens) -> None:
+        self.layout = layout
+        self.tokens = tokens
+        inboxes = (layout.inbox, layout.raw_inbox, layout.log_inbox, layout.probe_inbox, layout.state)
+        self.commit = GroupCommit(inboxes)
+        self.registry = registry.Reader()
+        self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="receive")
+        self.under_way: set[str] = set()
+        self.connections: set[asyncio.StreamWriter] = set()
+
+    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection: request after request, until one of the two has enough."""
+        if len(self.connections) >= CONNECTIONS:
+            writer.close()
+            return
+        self.connections.add(writer)
+        try:
+            while await self.served(reader, writer):
+                pass
+        except (OSError, EOFError, asyncio.TimeoutError):
+            pass  # who does not talk on has gone
+        finally:
+            self.connections.discard(writer)
+            writer.close()
+
+    async def served(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """One request and its answer; returns whether another one may follow."""
+        first = await asyncio.wait_for(reader.read(1), IDLE_SECONDS)
+        if not first:
+            return False
+        close = True
+        try:
+            request = await self.head(first, reader)
+            (status, content), whole = await self.delivered(request, reader)
+            close = request.close or not whole
+        except BadRequestError as error:
+            status, content = error.status, wire.refusal(error.reason, str(error))
+        body = json.dumps(content).encode() + b"\n"
+        writer.write(http_request.answer(status, body, close=close))
+        await asyncio.wait_for(writer.drain(), HEAD_SECONDS)
+        if close:
+            await linger(reader, writer)
+        return not close
+
+    async def head(self, first: bytes, reader: asyncio.StreamReader) -> Request:
+        """What a request says before its body. Raises BadRequestError."""
+        try:
+            rest = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), HEAD_SECONDS)
+        except asyncio.LimitOverrunError as error:
+            most = f"more than {http_request.MOST_HEAD} bytes of headers"
+            raise BadRequestError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "bad_request", most) from error
+        return http_request.parsed(first + rest)
+
+    async def delivered(self, request: Request, reader: asyncio.StreamReader) -> tuple[Answer, bool]:
+        """What becomes of a request, and whether its body was read to the end."""
+        try:
+            node = self.tokens.node_of(request.token)
+        except OSError as error:
+            return refused("storage", f"the archive host cannot read its tokens: {error.strerror}"), False
+        if node is None:
+            raise BadRequestError(HTTPStatus.UNAUTHORIZED, "unknown_token", "the archive does not know this token")
+        limits, _ = limits_of.load(self.layout)
+        if request.length > limits.payload_mb * MB:
+            return refused("too_large", f"more than {limits.payload_mb} MB in one delivery"), False
+        if node in self.under_way:
+            return refused("busy", f"another delivery of node '{node}' is under way"), False
+        self.under_way.add(node)
+        deadline = time.monotonic() + limits.seconds
+        try:
+            with tempfile.SpooledTemporaryFile(IN_MEMORY, "w+b", dir=str(self.layout.work)) as body:
+                try:
+                    await asyncio.wait_for(read_into(body, reader, request.length), limits.seconds)
+                except asyncio.TimeoutError:
+                    return refused("too_slow", "the delivery took too long"), False
+                except OSError as error:  # the disk's: a connection that ends raises EOFError
+                    return refused("storage", f"the archive host's disk failed: {error.strerror or error}"), False
+                work = asyncio.get_running_loop().run_in_executor(
+                    self.pool, self.judge, node, body, request.packed, deadline, limits
+                )
+                return await asyncio.shield(work), True
+        finally:
+            self.under_way.discard(node)
+
+    def judge(self, node: str, body: IO[bytes], packed: bool, deadline: float, limits: Limits) -> Answer:
+        """Receive a body that is whole."""
+        body.seek(0)
+        lines = InTime(gzip.GzipFile(fileobj=body) if packed else body, deadline)
+        try:
+            return HTTPStatus.OK, receive(self.layout, node, lines, limits, self.commit, self.registry.read)
+        except RefusedError as error:
+            return refused(error.reason, str(error))
+        except MemoryError:
+            return refused("too_large", "it needs more memory than there is")
+        except OSError as error:
+            return refused("storage", f"the archive host's disk failed: {error.strerror or error}")
+        except Exception:  # whatever it is: the journal has it, and others are served
+            traceback.print_exc()
+            return refused("failed", "the archive host failed at this delivery: its journal says how")
+
+
+def refused(reason: str, message: str) -> Answer:
+    """The answer to a delivery that is refused as a whole."""
+    return STATUS.get(reason, HTTPStatus.UNPROCESSABLE_ENTITY), wire.refusal(reason, message)
+
+
+async def read_into(body: IO[bytes], reader: asyncio.StreamReader, length: int) -> None:
+    """Read a body of so many bytes. Raises EOFError where it ends before."""
+    while length:
+        chunk = await reader.read(min(CHUNK, length))
+        if not chunk:
+            raise EOFError
+        body.write(chunk)
+        length -= len(chunk)
+
+
+async def linger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Let who was answered finish what they were sending, for a moment, so that they come to read."""
+    with suppress(OSError, asyncio.TimeoutError):
+        writer.write_eof()
+
+        async def rest() -> None:
+            while await reader.read(CHUNK):
+                pass
+
+        await asyncio.wait_for(rest(), LINGER_SECONDS)
+
+
+async def serve(receiver: Receiver, place: Path) -> None:
+    """Serve on a socket until told to stop; a delivery that is being judged then is still answered."""
+    place.unlink(missing_ok=True)
+    server = await asyncio.start_unix_server(
+        receiver.connected, place, limit=http_request.MOST_HEAD, backlog=CONNECTIONS
+    )
+    place.chmod(0o666)  # the front has an account of its own; without a token nobody delivers
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    systemd.ready()
+    await stopped.wait()
+    server.close()
+    place.unlink(missing_ok=True)
+    ends = time.monotonic() + STOP_SECONDS
+    while receiver.under_way and time.monotonic() < ends:
+        await asyncio.sleep(0.05)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the service."""
+    parser = argparse.ArgumentParser(
+        prog="speedtest-receive-http",
+        description="Take nodes' records over HTTP.",
+        formatter_class=Help,
+    )
+    parser.add_argument("--root", type=Path, default=default_root())
+    parser.add_argument("--tokens", type=Path, required=True, help="the file with the digests of the nodes' tokens")
+    parser.add_argument("--socket", type=Path, default=SOCKET)
+    args = parser.parse_args(argv)
+    os.umask(0o027)
+    asyncio.run(serve(Receiver(Layout(args.root), Tokens(args.tokens)), args.socket))
+    return EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())
