@@ -103,9 +103,9 @@ def defaults_of(role: str) -> dict[str, Any]:
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no types
-    """`read`: what fleet_run has read of the archive host, `archive`: how nodes reach it, `programs`: by role.
+    """`read`: what fleet_run has read of the archive host, `archive`: how nodes reach it, by transport.
 
-    `enrols`: nodes that pull are looked at too.
+    `programs`: what is run on hosts besides, by role; `enrols`: nodes that pull are looked at too.
     """
 
     BYPASS_HOST_LOOP = True
@@ -186,7 +186,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
     def of_fleet(self, host: str, state: dict[str, Any]) -> dict[str, Any]:
         """A node's inputs that come from the whole fleet."""
         name = str(self.hostvars[host].get("speedtest_logger_node_name") or default_node_name(host))
-        given = {"archive_host_key": state["host_key"], "slots": state["slots"].get(name), **self._task.args["archive"]}
+        transport = str(self.hostvars[host].get("speedtest_logger_transport") or "ssh")
+        way = self._task.args["archive"].get(transport, {})
+        ca = self._task.args.get("ca") or state["root"]
+        given = {"archive_host_key": state["host_key"], "archive_ca": ca, "slots": state["slots"].get(name), **way}
         return {f"{speedtest_logger.ROLE}_{key}": value for key, value in given.items()}
 
     def wanted(self, role: str, host: str, given: Mapping[str, Any] | None = None) -> Wanted | None:

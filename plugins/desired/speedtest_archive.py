@@ -42,6 +42,9 @@ BACKUP_CACHE = "/var/cache/speedtest-backup"
 ALERTS_ACCOUNT = "speedtest-alerts"
 # Has the keys of an object store, and reaches the network; it only reads the archive.
 PUBLISH_ACCOUNT = "speedtest-publish"
+# Takes deliveries over HTTP; the front leads to its socket.
+RECEIVER_UNIT = "speedtest-receive-http.service"
+RECEIVER = "/run/speedtest-receive-http/socket"
 STORE_IMPORTS = ("deltalake", "obstore")
 LIMIT = "limit_"
 Values = dict[str, Any]
@@ -52,6 +55,8 @@ def names(v: Values) -> Values:
     return {
         **software.names(packaged(v)),
         "fleet_dir": f"{v['dir']}/fleet",
+        "tokens_file": f"{v['home_dir']}/tokens",
+        "receiver": RECEIVER,
         "backups_dir": f"{v['dir']}/backups",
         "sshd_file": SSHD_FILE,
         "sshd_asked": ["sshd", "-T", "-C", f"user={v['user']},host=localhost,addr=127.0.0.1"],
@@ -86,15 +91,21 @@ def things(v: Values) -> list[Thing]:
         account(v["user"], home=v["home_dir"], login="/bin/sh"),
         *other_accounts(v),
         *directories(v, n),
-        *software.things(packaged(v), (*IMPORTS, *(STORE_IMPORTS if publishes(v) else ()))),
+        *software.things(packaged(v), imports(v), [RECEIVER_UNIT] if v["https_enabled"] else ()),
         file("/usr/local/bin/speedtest-archive", text(v, n, "usr/local/bin/speedtest-archive"), mode="0755"),
         *connections(v, n),
+        *over_https(v, n),
         *units(v, n),
         directory(CONFIG, mode="0700", when=enabled(v) or alerts_enabled(v) or publishes(v)),
         *backups(v, n),
         *alerts(v, n),
         *publishing(v, n),
     ]
+
+
+def imports(v: Values) -> tuple[str, ...]:
+    """Modules that must load in its environment."""
+    return (*IMPORTS, *(STORE_IMPORTS if publishes(v) else ()))
 
 
 def packaged(v: Values) -> Values:
@@ -129,6 +140,17 @@ def connections(v: Values, n: Values) -> list[Thing]:
             reloads=["ssh.service"],
         ),
         answer(n["sshd_asked"], SSHD_HEEDS, f"sshd does not heed {SSHD_FILE}"),
+    ]
+
+
+def over_https(v: Values, n: Values) -> list[Thing]:
+    """What takes deliveries over HTTP behind the front; whose tokens it knows, nodes.yml says."""
+    on = bool(v["https_enabled"])
+    content = text(v, n, f"etc/systemd/system/{RECEIVER_UNIT}")
+    return [
+        file(f"{UNIT_DIRECTORY}{RECEIVER_UNIT}", content, when=on, restarts=[RECEIVER_UNIT]),
+        unit(RECEIVER_UNIT, when=on),
+        leftover(n["tokens_file"], when=on),
     ]
 
 

@@ -14,6 +14,7 @@ CONFIG = "/etc/speedtest-front"
 STATE = "/var/lib/speedtest-front"
 UNIT = "speedtest-front.service"
 CADDY = "/usr/bin/caddy"
+RECEIVER = "/run/speedtest-receive-http/socket"  # speedtest_archive's
 # In a folder that goes again: Caddy makes what its configuration names while it looks at it.
 CHECK = (
     '/bin/sh -c \'place=$(mktemp -d) && trap "rm -rf $place" EXIT && '
@@ -91,6 +92,7 @@ def text(v: Values, name: str) -> str:
         **{f"{ROLE}_{key}": value for key, value in v.items()},
         **names(v),
         "dashboard": f"{f'[{bind}]' if ':' in bind else bind}:{v['dashboard_port']}",
+        "receiver": RECEIVER,
         "port_in_url": "" if int(v["https_port"]) == 443 else f":{v['https_port']}",
     }
     return templates.rendered(ROLE, name, values)

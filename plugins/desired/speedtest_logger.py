@@ -32,7 +32,7 @@ from plugins.desired.things import (
 from plugins.lookup.release import release as artifact_of
 from speedtest_logger import schedule
 from speedtest_logger.engines.catalogue import ENGINES, Package
-from speedtest_logger.inventory import environment
+from speedtest_logger.inventory import environment, settings
 from speedtest_logger.inventory.found import View
 from speedtest_logger.inventory.settings import in_variables, variable_of
 from speedtest_logger.metrics import TEXTFILE_DIR
@@ -72,6 +72,10 @@ def names(v: Values) -> Values:
         # leads to the release that ran before while the one that replaces it has not proved itself
         "proving": f"{install}/proving",
         "key_file": f"{config}/id_ed25519",
+        "token_file": f"{config}/token",
+        "ca_file": f"{config}/{settings.CA_FILE}",
+        # what proves the node to the archive, and what of that the archive is told
+        "proofs": [f"{config}/id_ed25519.pub", *([f"{config}/token.sha256"] if v["transport"] == "https" else [])],
         "receipt": f"{v['state_dir']}/state/last_receipt.json",
         "state_paths": [f"{v['state_dir']}/{name}" for name in STATE_FOLDERS],
         "metrics_paths": [TEXTFILE_DIR] if v["metrics_enabled"] else [],
@@ -87,7 +91,7 @@ def besides(v: Values) -> Values:
     return {
         "paths": [n["key_file"], n["receipt"]],
         "links": [n["current"], n["previous"], n["proving"]],
-        "read": [f"{n['key_file']}.pub"],
+        "read": n["proofs"],
     }
 
 
@@ -104,7 +108,8 @@ def found(v: Values, observed: Values) -> Values:
     unlike = running != n["wanted"] or bool(before)
     upgrading = bool(present and running and before != n["wanted"] and unlike)
     delivers = present and bool(v["archive_address"])
-    silent = delivers and not (observed["paths"].get(n["receipt"]) and observed["texts"].get(f"{n['key_file']}.pub"))
+    proved = all(observed["texts"].get(file) for file in n["proofs"])
+    silent = delivers and not (observed["paths"].get(n["receipt"]) and proved)
     return {
         "refusals": list(refusals(v, observed["os"])) if present else [],
         "running": running,
@@ -184,6 +189,18 @@ def configuration(v: Values, n: Values) -> list[Thing]:
         file(f"{v['config_dir']}/known_hosts", known_hosts(v)),
         attributes(n["key_file"], v["user"], "0640"),
         attributes(f"{n['key_file']}.pub"),
+        *token(v, n),
+    ]
+
+
+def token(v: Values, n: Values) -> list[Thing]:
+    """What a node that delivers over https proves itself by, made there too, and what it trusts the archive by."""
+    https = v["transport"] == "https"
+    digest = f"{n['token_file']}.sha256"
+    return [
+        file(n["ca_file"], v["archive_ca"].strip() + "\n", when=https and bool(v["archive_ca"])),
+        *([attributes(n["token_file"], v["user"], "0640"), attributes(digest)] if https else []),
+        *([] if https else [leftover(n["token_file"]), leftover(digest)]),
     ]
 
 
@@ -354,9 +371,9 @@ def view(v: Values) -> View:
 
 def refusals(v: Values, system: Values) -> Iterator[str]:
     """What is wrong with the inputs, in the words of the node's own check, and engines that this system has not."""
-    settings, wrong = config.read(environment.environment(view(v)))
+    own, wrong = config.read(environment.environment(view(v)))
     yield from map(in_variables, wrong)
-    for each in config.contradictions(settings):
+    for each in config.contradictions(own):
         yield f"{variable_of(each.variable)}: seen {each.value}; {in_variables(each.words)}"
     if v["archive_address"] and not v["archive_host_key"]:
         yield (
@@ -376,7 +393,7 @@ def refusals(v: Values, system: Values) -> Iterator[str]:
 
 def known_hosts(v: Values) -> str:
     """The archive's host key for its address; nothing where there is none."""
-    key = " ".join(v["archive_host_key"].split()[:2])
+    key = " ".join(v["archive_host_key"].split()[:2]) if v["transport"] == "ssh" else ""
     address, port = v["archive_address"], int(v["archive_port"])
     return f"{address if port == 22 else f'[{address}]:{port}'} {key}\n" if key else ""
 

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
 sys.path.insert(0, str(ROOT))
 
+from plugins import tokens
 from plugins.hostvars import whole
 from speedtest_logger import record, schedule
 from speedtest_logger.inventory import roles
@@ -104,7 +105,9 @@ def fleet_known(read: Vars, files: Vars, nodes: list[Vars], host_key: str = "", 
     """What a run knows of the fleet before it changes a node.
 
     host_key, authorized (authorized_keys as it is), schedule (the registry: what was deployed, and what the inventory
-    allows now), earlier (files of the version before that must go), slots and names of all nodes of the inventory.
+    allows now), earlier (files of the version before that must go), slots and names of all nodes of the inventory;
+    tokens (that file as it is, None without one), https (names of the nodes that have one), root (whom the front's
+    certificate is from, where that is an authority of its own).
     """
     if "files" not in read:
         raise AnsibleFilterError(f"{files['archive']}: {read.get('msg', 'it could not be read')}")
@@ -128,6 +131,9 @@ def fleet_known(read: Vars, files: Vars, nodes: list[Vars], host_key: str = "", 
         "earlier": earlier,
         "slots": fleet_slots(nodes, {"nodes": deployed_nodes}),
         "names": [str(values["node_name"]) for values in nodes],
+        "tokens": text(read, files["tokens"]),
+        "https": [str(values["node_name"]) for values in nodes if values["transport"] == "https"],
+        "root": tokens.certificates(read["files"].get(files["root"])),
     }
 
 
@@ -224,6 +230,20 @@ def fleet_keys(hostvars: Any, hosts: list[str], current: str, names: list[str], 
     return wanted
 
 
+def fleet_tokens(hostvars: Any, hosts: list[str], current: str | None, names: list[str]) -> str | None:
+    """The archive's file of tokens after this run; None where no node delivers over https and there is no such file."""
+    if current is None and not names:
+        return None
+    seen = {}
+    for host in hosts:
+        made: Vars = (hostvars[host].get("speedtest_logger_new_key") or {}).get("texts", {})
+        texts: Vars = {**observed(hostvars, host, "speedtest_logger").get("texts", {}), **made}
+        for path, content in texts.items():
+            if path.endswith("/token.sha256") and content:
+                seen[node_name(hostvars, host)] = tokens.digest(host, path, content)
+    return tokens.file_of(current or "", seen, names)
+
+
 def shared_keys(authorized: str, comments: dict[str, str]) -> list[str]:
     """Which nodes have one key, in words; a key's comment tells where it was made."""
     owners: dict[str, list[str]] = {}
@@ -298,7 +318,7 @@ def fleet_deployed(hostvars: Any, hosts: list[str], slots: dict[str, Vars]) -> d
 
 
 def fleet_differences(read: Vars, files: Vars, wanted: Vars, known: Vars, group: str) -> list[str]:
-    """What of the archive's two fleet files differs: authorized_keys, inventory, schedule.
+    """What of the archive's fleet files differs: authorized_keys, tokens, inventory, schedule.
 
     `inventory` is the registry before the nodes are brought: what they may deliver, its place, owner and mode;
     `schedule` is what is deployed. `known` is what fleet_known made of what was read, `wanted` what shall stand there.
@@ -306,6 +326,10 @@ def fleet_differences(read: Vars, files: Vars, wanted: Vars, known: Vars, group:
     found = []
     if text(read, files["authorized"]) != wanted["authorized"] or not owned(read, files["authorized"], group):
         found.append("authorized_keys")
+    if wanted["tokens"] is not None and (
+        known["tokens"] != wanted["tokens"] or not owned(read, files["tokens"], group)
+    ):
+        found.append("tokens")
     stands = parsed(text(read, files["schedule"]), files["schedule"])
     if stands != known["schedule"] or known["earlier"] or not owned(read, files["schedule"], group):
         found.append("inventory")
@@ -317,7 +341,7 @@ def fleet_differences(read: Vars, files: Vars, wanted: Vars, known: Vars, group:
 def fleet_compared(
     hostvars: Any, hosts: list[str], held: Vars, brought: list[str] | None = None, now: str | None = None
 ) -> Vars:
-    """`wanted`: what the archive's two fleet files shall hold after this run; `differs`: what of them does not.
+    """`wanted`: what the archive's fleet files shall hold after this run; `differs`: what of them does not.
 
     `held`: files that were `read` of the archive host, which `files` they are, what is `known` of the fleet, and the
     service's `group`. `hosts` are those that the run has reached, `brought` those that have the slots of this run.
@@ -330,6 +354,7 @@ def fleet_compared(
     now = now or record.utc_text(int(time.time()))
     wanted = {
         "authorized": keys,
+        "tokens": fleet_tokens(hostvars, hosts, known["tokens"], known["https"]),
         "schedule": schedule_registry(known["schedule"], deployed_now, known["names"], now),
     }
     return {

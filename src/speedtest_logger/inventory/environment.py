@@ -24,12 +24,12 @@ def logger_env(view: View) -> str:
 def environment(view: View) -> dict[str, str]:
     """Variables of logger.env, in its order; what is empty, or wrong by itself, is left out.
 
-    So is what is set for probes where there are none.
+    So is what is set for probes where there are none, and for https where records go by ssh.
     """
     made = {}
-    probes = bool(view[settings.PREFIX + "probes"])
+    probes, https = bool(view[settings.PREFIX + "probes"]), transport(view) == "https"
     for name in settings.names():
-        if name in settings.OF_PROBES and not probes:
+        if (name in settings.OF_PROBES and not probes) or (name in settings.OF_HTTPS and not https):
             continue
         try:
             text = as_text(value_of(name, view))
@@ -38,6 +38,14 @@ def environment(view: View) -> dict[str, str]:
         if text:
             made[config.PREFIX + name.upper()] = text
     return made
+
+
+def transport(view: View) -> str:
+    """How records get to the archive; ssh where the variable is wrong by itself."""
+    try:
+        return view.text(settings.PREFIX + "transport")
+    except BadValueError:
+        return "ssh"
 
 
 def value_of(name: str, view: View) -> object:
@@ -53,8 +61,9 @@ def value_of(name: str, view: View) -> object:
         has = isinstance(downloads, Mapping) and engine in downloads
         return f"{view[settings.PREFIX + 'install_dir']}/engines/{engine}" if has else ""
     value = view[settings.variable(name)]
-    if name in settings.SWITCHED:
-        return settings.SWITCHED[name] if value else ""
+    if place := settings.SWITCHED.get(name):
+        place = place if place.startswith("/") else f"{view[settings.PREFIX + 'config_dir']}/{place}"
+        return place if value else ""
     if name in settings.FILES:
         return f"{value}/{settings.FILES[name]}"
     return Interval().parse(str(value)) if name.endswith("interval_seconds") else value

@@ -252,6 +252,10 @@ CONTROL_PATH = Text("an absolute path on the control machine", r"/.*", lambda pa
 HOST_KEY = Text("a public host key such as 'ssh-ed25519 AAAA…'", rf"({_KIND}) [A-Za-z0-9+/=]+( .*)?", is_public_key)
 SIGNER = Text("a public key such as 'ssh-ed25519 AAAA…'", rf"({_KIND}) [A-Za-z0-9+/=]+( .*)?", is_public_key)
 SERVED = AnyOf(URL, Text("file:// and a directory's path", rf"file://{ABSOLUTE}"))
+CERTIFICATES = Lines(
+    "certificates in PEM that begin with -----BEGIN CERTIFICATE-----",
+    r"\s*(-----BEGIN CERTIFICATE-----\r?\n[A-Za-z0-9+/=\r\n]+-----END CERTIFICATE-----\s*)+",
+)
 ARMOUR = Lines(
     "a public key block that begins with -----BEGIN PGP PUBLIC KEY BLOCK-----",
     r"(?s)\s*-----BEGIN PGP PUBLIC KEY BLOCK-----\r?\n.*-----END PGP PUBLIC KEY BLOCK-----\s*",

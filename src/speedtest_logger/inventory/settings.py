@@ -14,6 +14,7 @@ from typing import Any
 from speedtest_logger import domains
 from speedtest_logger.domains import OrEmpty
 from speedtest_logger.engines.catalogue import ENGINES
+from speedtest_logger.inventory import kinds
 from speedtest_logger.inventory.inputs import DIRECTORY, Input
 from speedtest_logger.metrics import TEXTFILE, TEXTFILE_DIR
 from speedtest_logger.node import config
@@ -47,20 +48,34 @@ OTHERWISE: dict[str, dict[str, Any]] = {
         "text": "Where nodes reach the archive host; nodes.yml takes it from the inventory. Empty: records stay on the "
         "node.",
     },
-    "archive_port": {"text": "The archive host's ssh port; nodes.yml takes it from the inventory."},
+    "archive_port": {"text": "Its port there: that of ssh, or of the front; nodes.yml takes it from the inventory."},
     "archive_user": {"text": "The archive host's account that receives; nodes.yml takes it from the inventory."},
+    "ca_file": {
+        "name": "archive_ca",
+        "default": "",
+        "text": "With speedtest_logger_transport https: the only certificates (PEM) by which the front is trusted; "
+        "nodes.yml takes them from the front where that has an authority of its own. Empty: the system's authorities.",
+        "domain": OrEmpty(kinds.CERTIFICATES),
+    },
     "key_file": {
         "name": "config_dir",
         "default": "/etc/speedtest-telemetry",
-        "text": "logger.env, the node's key pair, the archive's host key.",
+        "text": "logger.env, the node's key pair and its token, the archive's host key.",
         "domain": DIRECTORY,
     },
 }
-OTHERWISE["known_hosts_file"] = OTHERWISE["key_file"]
+OTHERWISE["known_hosts_file"] = OTHERWISE["token_file"] = OTHERWISE["key_file"]
 # Files in a directory that the inventory names.
-FILES = {"log_file": "speedtest-diag.log", "key_file": "id_ed25519", "known_hosts_file": "known_hosts"}
-# Directories that the inventory only has or has not.
-SWITCHED = {"metrics_dir": TEXTFILE_DIR}
+FILES = {
+    "log_file": "speedtest-diag.log",
+    "key_file": "id_ed25519",
+    "known_hosts_file": "known_hosts",
+    "token_file": "token",
+}
+CA_FILE = "archive-ca.pem"  # in config_dir
+OF_HTTPS = ("token_file", "ca_file")
+# Paths that the inventory does not say: there is something there, or there is not.
+SWITCHED = {"metrics_dir": TEXTFILE_DIR, "ca_file": CA_FILE}
 PLANNED = ("interval_seconds", "offset_seconds")  # the fleet's plan gives them: speedtest_logger_slots
 # Settings that an inventory has no variable for.
 UNSET = ("offset_seconds", "push_timeout_seconds", "push_batch_records", "runtime_dir")

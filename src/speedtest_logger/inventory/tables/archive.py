@@ -78,6 +78,12 @@ INPUTS = (
         DIRECTORY,
     ),
     Input(
+        "speedtest_archive_https_enabled",
+        False,
+        "true: it also takes what nodes with speedtest_logger_transport https deliver, through the front on this host.",
+        domains.BOOLEAN,
+    ),
+    Input(
         "speedtest_archive_keep_days",
         0,
         "Months that ended longer ago are removed, each night and as a whole; 0 keeps them for ever.",

@@ -115,6 +115,12 @@ INPUTS = (
         "Where bundles for nodes that pull lie: it serves them, without a login, at /bundles/. Empty: it serves none.",
         OrEmpty(kinds.Directory()),
     ),
+    Input(
+        "speedtest_front_deliver_enabled",
+        "{{ speedtest_archive_https_enabled | default(false) }}",
+        "true: nodes deliver through it, at /deliver.",
+        domains.BOOLEAN,
+    ),
 )
 
 ROLE = Role("speedtest_front", "TLS in front of the dashboard, by Caddy", INPUTS)
