@@ -5,9 +5,21 @@ from __future__ import annotations
 import re
 
 from speedtest_logger.inventory import names, relations, roles
-from speedtest_logger.inventory.found import CLUSTER, NODES, Failure, Inventory, Problem, Problems, View, seen, views
+from speedtest_logger.inventory.found import (
+    ARCHIVE,
+    CLUSTER,
+    NODES,
+    Failure,
+    Inventory,
+    Problem,
+    Problems,
+    View,
+    seen,
+    views,
+)
 from speedtest_logger.inventory.relations.cluster import cluster_members
 from speedtest_logger.inventory.relations.fleet import alerts_of_locations, of_fleet
+from speedtest_logger.inventory.relations.transport import https_of_fleet
 
 
 def problems(inventory: Inventory) -> list[str]:
@@ -31,6 +43,8 @@ def problems(inventory: Inventory) -> list[str]:
     alerts_of_locations([view for view in members if not view.bad & ALERTS], found)
     cluster = [nodes[host] for host in inventory.groups.get(CLUSTER, []) if host in nodes]
     cluster_members([view for view in cluster if not any(name.startswith(CLUSTER) for name in view.bad)], found)
+    archives = [nodes[host] for host in inventory.groups.get(ARCHIVE, []) if host in nodes]
+    https_of_fleet([view for view in members if "speedtest_logger_transport" not in view.bad], archives, found)
     return found.lines()
 
 

@@ -73,7 +73,7 @@ FILES = {
     "token_file": "token",
 }
 CA_FILE = "archive-ca.pem"  # in config_dir
-OF_HTTPS = ("token_file", "ca_file")
+OF_HTTPS = ("transport", "token_file", "ca_file")  # logger.env has them where records go over https
 # Paths that the inventory does not say: there is something there, or there is not.
 SWITCHED = {"metrics_dir": TEXTFILE_DIR, "ca_file": CA_FILE}
 PLANNED = ("interval_seconds", "offset_seconds")  # the fleet's plan gives them: speedtest_logger_slots

@@ -24,6 +24,8 @@ FILES = {
     "archive": "arc",
     "host_key": "/etc/ssh/key.pub",
     "authorized": "/home/.ssh/authorized_keys",
+    "tokens": "/home/tokens",
+    "root": "/front/root.crt",
     "folder": "/srv/a/fleet",
     "schedule": "/srv/a/fleet/schedule.json",
     "earlier": ["/srv/a/state/schedule.json", "/srv/a/state/restored-schedule.json"],
@@ -58,6 +60,7 @@ def read(**files):
 def node(name: str, **changes):
     values = {
         "node_name": name,
+        "transport": "ssh",
         "interval": "10min",
         "measure_timeout_seconds": 60,
         "start_tolerance_seconds": 10,
@@ -254,7 +257,7 @@ class Archive:
             {n["node_name"]: prefixed(n) for n in brought}, [n["node_name"] for n in brought], known["slots"]
         )
         schedule = fleet.schedule_registry(known["schedule"], deployed, known["names"], now)
-        wanted = {"authorized": "keys", "schedule": schedule}
+        wanted = {"authorized": "keys", "tokens": None, "schedule": schedule}
         return fleet.fleet_differences(read(**self.files), FILES, wanted, known, "service"), wanted
 
     def run(self, nodes, now, steps):
@@ -332,3 +335,63 @@ def test_each_difference_on_the_archive_host_is_seen(change, found):
     for name, new in change.items():
         archive.files[name] = harms[new](archive.files["schedule"]["text"]) if isinstance(new, str) else new
     assert archive.differs(archive.known(nodes), nodes, LATER)[0] == found
+
+
+# tokens of nodes that deliver over https
+
+DIGEST = "/etc/speedtest-telemetry/token.sha256"
+
+
+def with_token(node: str, digest: str | None, **more):
+    texts = {"/etc/speedtest-telemetry/id_ed25519.pub": key("A"), **({DIGEST: digest} if digest else {})}
+    return {"speedtest_logger_node_name": node, "speedtest_logger_observed": {"texts": texts}, **more}
+
+
+def test_the_tokens_file_holds_exactly_the_nodes_that_deliver_over_https():
+    a, b, new = "a" * 64, "b" * 64, {"speedtest_logger_new_key": {"texts": {DIGEST: "c" * 64 + "\n"}}}
+    made = fleet.fleet_tokens({"x": with_token("x", f"{a}\n"), "y": with_token("y", None)}, ["x", "y"], None, ["x"])
+    assert made == f"# managed by Ansible: speedtest_archive\nx {a}\n"
+    # x is not reached and stays, z is new, what was added by hand goes
+    hostvars = {"x": with_token("x", None), "z": with_token("z", f"{b}\n")}
+    later = fleet.fleet_tokens(hostvars, ["z"], made + f"hand {'d' * 64}\n", ["x", "z"])
+    assert later.splitlines()[1:] == [f"x {a}", f"z {b}"]
+    # a new one counts before the one that was seen first; who delivers over ssh again has none
+    assert fleet.fleet_tokens({"x": with_token("x", a, **new)}, ["x"], later, ["x"]).splitlines()[1:] == [
+        f"x {'c' * 64}"
+    ]
+    assert fleet.fleet_tokens({}, [], later, []).splitlines()[1:] == []
+    assert fleet.fleet_tokens({}, [], None, []) is None
+
+
+@pytest.mark.parametrize("content", ["x", "A" * 64, "a" * 64 + "\nporch " + "b" * 64, "a" * 63])
+def test_what_is_no_digest_never_comes_into_the_tokens_file(content):
+    with pytest.raises(Exception, match=r"mallory: .*which is no SHA-256 of a token; run `sudo rm .*/token "):
+        fleet.fleet_tokens({"mallory": with_token("mallory", content)}, ["mallory"], None, ["mallory"])
+
+
+def test_two_nodes_with_one_token_are_refused_with_both_names():
+    hostvars = {name: with_token(name, "a" * 64) for name in ("attic", "porch")}
+    with pytest.raises(Exception, match="nodes attic and porch have one and the same token"):
+        fleet.fleet_tokens(hostvars, list(hostvars), None, list(hostvars))
+
+
+def test_another_tokens_file_is_seen_and_so_is_its_owner():
+    known, content = (
+        {"tokens": "old", "schedule": {"nodes": {}}, "earlier": []},
+        "# managed by Ansible: speedtest_archive\n",
+    )
+    wanted = {"authorized": "keys", "tokens": content, "schedule": {"nodes": {}}}
+    there = {"authorized": file("keys"), "schedule": file(registry())}
+    for seen, before in ((file("old"), "old"), (file(content, owner="service"), content), (None, None)):
+        found = read(**there, tokens=seen)
+        differs = fleet.fleet_differences(found, FILES, wanted, {**known, "tokens": before}, "service")
+        assert differs == ["tokens"]
+    found = read(**there, tokens=file(content))
+    assert fleet.fleet_differences(found, FILES, wanted, {**known, "tokens": content}, "service") == []
+
+
+def test_only_certificates_of_the_front_are_handed_to_nodes():
+    pem = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+    for content, expected in ((pem, pem), (pem * 2, pem * 2), ("x" + pem, ""), ("", ""), (pem * 1000, "")):
+        assert fleet.fleet_known(read(root=file(content)), FILES, [node("a")])["root"] == expected
+    assert fleet.fleet_known(read(root={"problem": "a link"}), FILES, [node("a")])["root"] == ""

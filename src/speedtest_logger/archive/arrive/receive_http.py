@@ -165,7 +165,7 @@ class Receiver:
     def judge(self, node: str, body: IO[bytes], packed: bool, deadline: float, limits: Limits) -> Answer:
         """Receive a body that is whole."""
         body.seek(0)
-        lines = InTime(gzip.GzipFile(fileobj=body) if packed else body, deadline)
+        lines = InTime(gzip.GzipFile(mode="rb", fileobj=body) if packed else body, deadline)
         try:
             return HTTPStatus.OK, receive(self.layout, node, lines, limits, self.commit, self.registry.read)
         except RefusedError as error:

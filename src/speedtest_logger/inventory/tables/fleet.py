@@ -30,6 +30,13 @@ ROLE = Role(
             kinds.HOST_KEY,
         ),
         Input(
+            "fleet_archive_ca",
+            ...,
+            "On the archive host: the certificates (PEM) by which nodes that deliver over https trust its front; "
+            "unset: those of the front's own authority, else the nodes' systems'.",
+            kinds.CERTIFICATES,
+        ),
+        Input(
             "speedtest_upgrade_batches",
             [1, "20%"],
             "How many nodes get another release at a time, batch by batch.",
