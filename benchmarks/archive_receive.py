@@ -1,13 +1,17 @@
-"""Many nodes deliver at the same moment over real ssh and forced commands: receipts, waiting times, the host's cost.
+"""Many nodes deliver at the same moment, over ssh and over https: receipts, waiting times, the host's cost.
 
 usage: python benchmarks/archive_receive.py [NODES …]   (default 10 100 500)
 
-An sshd of its own on loopback, a key and a forced command for each node, the release as on a host. Clients and host
-share this machine's cores, so the waiting times are an upper bound; the host is its sshd and all below it.
+An sshd of its own on loopback, a key and a forced command for each node, the release as on a host; then the same over
+https, in ROUNDS rounds, for one costs too little to be measured: the receiver behind Caddy, as the roles have them,
+and a new connection for each delivery. Clients and host share this machine's cores, so the waiting times are an upper
+bound; the host is its sshd and all below it, or the receiver and Caddy. Everything is synchronised to the disk.
 """
 
 from __future__ import annotations
 
+import gzip
+import http.client
 import json
 import os
 import shutil
@@ -22,7 +26,7 @@ from pathlib import Path
 
 import pyarrow as pa
 from fleet_data import SLOT_SECONDS, START, as_lines, node_table
-from node_cost import PYTHON, install
+from node_cost import PYTHON, ROOT, install
 
 from speedtest_logger.archive import open_archive
 from speedtest_logger.archive.format.layout import Layout
@@ -31,6 +35,8 @@ from speedtest_logger.record import run_id_of_slot, utc_text
 
 PORT = 22822
 ROWS = 12  # an hour of five-minute slots
+ROUNDS = 10  # over https
+NOW = time.time()
 TICKS = os.sysconf("SC_CLK_TCK")
 CONFIG = """
 ListenAddress 127.0.0.1
@@ -60,9 +66,9 @@ def keys(folder: Path, root: Path, programs: Path, nodes: int) -> None:
     (folder / "authorized_keys").write_text("".join(lines))
 
 
-def payload(number: int) -> bytes:
-    """A node's last hour as a delivery that receive takes: slots of now, each with its run's id."""
-    table = node_table(number, int(time.time() - START) // SLOT_SECONDS - ROWS - 1, ROWS)
+def payload(number: int, ago: int = 1) -> bytes:
+    """A node's last hour, or an earlier one, as a delivery that receive takes: slots, each with its run's id."""
+    table = node_table(number, int(NOW - START) // SLOT_SECONDS - ago * ROWS - 1, ROWS)
     slots = [utc_text(at.timestamp()) for at in table["scheduled_at"].to_pylist()]
     runs = [run_id_of_slot(f"node-{number:04d}", slot) for slot in slots]
     return as_lines(table.set_column(table.column_names.index("run_id"), "run_id", pa.array(runs)))
@@ -101,8 +107,8 @@ def memory_below(pid: int) -> float:
     return total / 1024
 
 
-def measure(nodes: int, folder: Path, programs: Path) -> str:
-    """One moment at which so many nodes deliver."""
+def measure(nodes: int, folder: Path, programs: Path) -> tuple[str, float]:
+    """One moment at which so many nodes deliver; also the CPU seconds of one delivery."""
     place = folder / str(nodes)
     place.mkdir()
     layout = Layout(place / "archive")
@@ -143,7 +149,62 @@ def measure(nodes: int, folder: Path, programs: Path) -> str:
         f"{nodes:>4} nodes: {receipted:>5} records receipted, {stored:>5} archived; receipt after "
         f"p50 {statistics.median(seconds):5.2f} s, p99 {p99:5.2f} s; {wall:5.1f} s in all; "
         f"host CPU {1000 * cpu / nodes:4.0f} ms per delivery, peak {peak[0]:5.0f} MB"
-    )
+    ), cpu / nodes
+
+
+def measure_https(nodes: int, folder: Path, programs: Path) -> tuple[str, float]:
+    """ROUNDS moments at which so many nodes deliver; also the CPU seconds of one delivery."""
+    sys.path[:0] = [str(ROOT / "tests"), str(ROOT), str(ROOT / "src")]
+    from front import NAME, Receiver
+
+    place = folder / f"https-{nodes}"
+    place.mkdir()
+    host = Receiver(place)
+    names = [f"node-{number:04d}" for number in range(nodes)]
+    host.know(*names)
+    waits: list[float] = []
+    try:
+        host.start(program=[str(PYTHON), "-IS", str(programs / "speedtest-receive-http")])
+        host.start_front()
+
+        def once(number: int, content: bytes, together: threading.Barrier) -> int:
+            together.wait()
+            began = time.perf_counter()
+            with host.connected(120) as stream:
+                connection = http.client.HTTPSConnection(NAME, host.port)
+                connection.sock = stream
+                token = host.tokens[names[number]]
+                headers = {"Authorization": f"Bearer {token}", "Content-Encoding": "gzip"}
+                connection.request("POST", "/deliver", gzip.compress(content), headers)
+                receipt = json.loads(connection.getresponse().read())
+            waits.append(time.perf_counter() - began)
+            return len(receipt["accepted"])
+
+        before = [cpu_of(process.pid) for process in (host.service, host.front)]
+        began, receipted = time.perf_counter(), 0
+        with ThreadPoolExecutor(nodes) as pool:
+            for number in range(ROUNDS):
+                payloads = [payload(each, number + 1) for each in range(nodes)]
+                together = threading.Barrier(nodes)
+                jobs = [pool.submit(once, each, payloads[each], together) for each in range(nodes)]
+                receipted += sum(job.result() for job in jobs)
+        wall = time.perf_counter() - began
+        after = [cpu_of(process.pid) for process in (host.service, host.front)]
+        memory = sum(memory_below(process.pid) for process in (host.service, host.front))
+    finally:
+        host.stop()
+    ingest.ingest(host.layout)
+    stored = open_archive(host.layout.root).query("SELECT count(*) AS n FROM records").to_pylist()[0]["n"]
+    assert receipted == stored == nodes * ROWS * ROUNDS, (receipted, stored)
+    receiver, front = (1000 * (b - a) / nodes / ROUNDS for a, b in zip(before, after, strict=True))
+    each, seconds = (receiver + front) / 1000, sorted(waits)
+    p99 = seconds[min(len(seconds) - 1, int(len(seconds) * 0.99))]
+    return (
+        f"{nodes:>4} nodes: {receipted:>5} records receipted, {stored:>5} archived; receipt after "
+        f"p50 {statistics.median(seconds):5.2f} s, p99 {p99:5.2f} s; {wall:5.1f} s in all; "
+        f"host CPU {1000 * each:4.1f} ms per delivery (receiver {receiver:.1f}, front {front:.1f}): "
+        f"{1 / each:,.0f} deliveries/s/core, {memory:5.0f} MB"
+    ), each
 
 
 def main() -> None:
@@ -154,7 +215,11 @@ def main() -> None:
     try:
         programs = install(folder)
         for nodes in counts:
-            print(measure(nodes, folder, programs), flush=True)
+            said, ssh = measure(nodes, folder, programs)
+            print("ssh  ", said, flush=True)
+            said, https = measure_https(nodes, folder, programs)
+            print("https", said)
+            print(f"{nodes:>4} nodes: https takes 1/{ssh / https:.0f} of ssh's CPU", flush=True)
     finally:
         shutil.rmtree(folder)
 

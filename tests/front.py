@@ -51,12 +51,12 @@ class Receiver:
         new.write_text("".join(lines))
         new.replace(self.tokens_file)
 
-    def start(self, *before: str, **environment: str) -> None:
-        """Start the service and wait for it; `before`: what its program is run by."""
+    def start(self, *before: str, program: list[str] | None = None) -> None:
+        """Start the service and wait for it; `before`: what its module is run by, `program`: another one."""
         self.socket.unlink(missing_ok=True)
         argv = ["--root", str(self.layout.root), "--tokens", str(self.tokens_file), "--socket", str(self.socket)]
-        program = [*before, MODULE] if before else ["-m", MODULE]
-        self.service = subprocess.Popen([sys.executable, *program, *argv], env={**self.environment, **environment})
+        program = program or [sys.executable, *([*before, MODULE] if before else ["-m", MODULE])]
+        self.service = subprocess.Popen([*program, *argv], env=self.environment)
         wait(self.listens)
 
     def listens(self) -> bool:
