@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +71,12 @@ class Rules:
         self._check_location(result.location)
 
     def _check_age(self, started_at: str, days: int) -> None:
-        if started_at < utc_text(max(0.0, self.now - days * DAY)):
+        if started_at < _text(max(0.0, self.now - days * DAY)):
             raise RecordError("too_old", f"started_at is {started_at}: {days} days are accepted")
 
     def _check_time(self, name: str, moment: str | None) -> None:
-        if moment and moment > utc_text(self.now + self.limits.ahead_seconds):
-            raise NotYetError("from_the_future", f"{name} is {moment}, the archive has {utc_text(self.now)}")
+        if moment and moment > _text(self.now + self.limits.ahead_seconds):
+            raise NotYetError("from_the_future", f"{name} is {moment}, the archive has {_text(self.now)}")
 
     def _check_location(self, location: str) -> None:
         if self.unknown:
@@ -91,6 +92,12 @@ class Rules:
         late = unix_time(record.started_at) - unix_time(record.scheduled_at)
         if not -CLOCK_STEP_SECONDS <= late <= longest + CLOCK_STEP_SECONDS:
             raise RecordError("wrong_start", f"slot {record.scheduled_at} cannot have started at {record.started_at}")
+
+
+@lru_cache(maxsize=64)
+def _text(moment: float) -> str:
+    """A delivery's records are all compared with the same few moments."""
+    return utc_text(moment)
 
 
 def rules_for(
