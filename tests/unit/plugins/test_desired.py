@@ -113,10 +113,12 @@ VARIANTS = {
     ]
     + [{"runtime": runtime, "probes": ["ping", "irtt", "traceroute"]} for runtime in ("systemd", "compose")]
     + [{"converge": "pull", "pull_url": "https://bundles.example.org/", "pull_signers": ["ssh-ed25519 AAAA ada"]}],
+    + [{"runtime": runtime, "transport": "https", "archive_ca": "PEM"} for runtime in ("systemd", "compose")],
     "speedtest_archive": [
         {},
         {"backup_repository": "/mnt/usb/restic", "backup_password": "x"},
         {"store_address": "/mnt/usb/table"},
+        {"https_enabled": True},
         {"store_address": "s3://b/t", "store_access_key": "x", "store_secret_key": "y"},
     ],
     "speedtest_dashboard": [
@@ -683,3 +685,20 @@ def test_a_store_opens_one_bucket_to_one_key_and_only_s3_to_others(here):
     assert int(options["-volume.max"]) * int(options["-master.volumeSizeLimitMB"]) <= 10_000
     (folder,) = [item for item in lists["directories"] if item["path"] == "/srv/speedtest-store"]
     assert (folder["owner"], folder["mode"]) == ("speedtest-store", "0700")
+
+
+def test_deliveries_over_https_bring_a_unit_a_token_and_take_them_off_again(here):
+    unit_of = "speedtest-receive-http.service"
+    ssh, https = (wanted("speedtest_archive", here, https_enabled=on).desired for on in (False, True))
+    assert unit_of in {item["name"] for item in https["units"]} - {item["name"] for item in ssh["units"]}
+    assert https["releases"][0]["restarts"] == [unit_of]
+    assert unit_of in ssh["absent_units"]
+    assert {UNITS + unit_of, "/var/lib/speedtest-archive/tokens"} <= set(ssh["absent_paths"])
+    ways = ("ssh", "https")
+    ssh, https = (wanted("speedtest_logger", here, transport=way, archive_ca="PEM").desired for way in ways)
+    folder = "/etc/speedtest-telemetry"
+    token = {f"{folder}/token", f"{folder}/token.sha256"}
+    assert token <= {item["path"] for item in https["attributes"]} - {item["path"] for item in ssh["attributes"]}
+    assert f"{folder}/archive-ca.pem" in paths_of(https) - paths_of(ssh)
+    assert {*token, f"{folder}/archive-ca.pem"} <= set(ssh["absent_paths"])
+    assert not any("TRANSPORT" in item["content"] or "token" in item["content"] for item in ssh["files"])

@@ -78,6 +78,7 @@ def caddyfile(folder, **changes):
     plain = {name.removeprefix(prefix): item.default for name, item in known().items() if name.startswith(prefix)}
     values = {**plain, "name": NAME, "dashboard_bind": "127.0.0.1", "dashboard_port": 8000, "workbench_port": 0}
     values["bundles_dir"] = ""
+    values["deliver_enabled"] = False
     text = speedtest_front.text({**values, **changes}, "etc/speedtest-front/Caddyfile")
     (folder / "Caddyfile").write_text(text)
     return folder / "Caddyfile"
@@ -89,11 +90,13 @@ def caddy(folder, verb, *options):
     return subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
+@pytest.mark.parametrize("deliver", [False, True])
 @pytest.mark.parametrize("port", [0, 8501])
 @pytest.mark.parametrize("tls", ["internal", "acme"])
-def test_caddy_takes_its_configuration(tmp_path, tls, port):
-    text = caddyfile(tmp_path, tls=tls, workbench_port=port).read_text()
+def test_caddy_takes_its_configuration(tmp_path, tls, port, deliver):
+    text = caddyfile(tmp_path, tls=tls, workbench_port=port, deliver_enabled=deliver).read_text()
     assert ("workbench" in text) is bool(port)
+    assert ("/deliver" in text) is deliver
     done = caddy(tmp_path, "validate")
     said, _ = done.communicate(timeout=60)
     assert done.returncode == 0, said
