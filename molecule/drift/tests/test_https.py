@@ -65,13 +65,6 @@ def test_what_proves_it_is_for_those_alone_who_need_it(runs):
     assert found <= MOST_EXPOSED, said
 
 
-def test_a_token_that_is_replaced_is_told_to_the_archive(runs):
-    on(NODE, f"rm {TOKEN} {DIGEST}")
-    done = playbook("site.yml", "--extra-vars", HTTPS)
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert f"{NAME} answers" in on(NODE, "speedtest-logger push --hello")
-
-
 def test_the_way_back_loses_nothing_and_leaves_nothing(runs):
     done = playbook("site.yml")
     assert done.returncode == 0, done.stdout[-3000:]
