@@ -87,6 +87,7 @@ benchmark: .venv-benchmark/complete .venv/complete peers ## ratios against named
 	$(PYTHON) benchmarks/archive_import.py
 	$(PYTHON) benchmarks/archive_query.py
 	$(PYTHON) benchmarks/archive_receive.py
+	$(PYTHON) benchmarks/fleet_simulator.py 10000 5
 	$(PYTHON) benchmarks/dashboard.py
 	$(PYTHON) benchmarks/alerts.py
 	$(PYTHON) benchmarks/database.py

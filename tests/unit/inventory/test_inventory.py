@@ -766,13 +766,15 @@ def test_members_of_a_cluster_are_alike():
         found = check.problems(Inventory({"h": ALL_PARTS, "g": other}, groups, checkout=ROOT))
         assert [line for line in found if C in line and not all(word in line for word in words)] == []
         assert any(C in line for line in found) == bool(words), found
+
+
 def over_https(**archive):
     """A node that delivers over https, and an archive host."""
     hosts = {"attic": {"speedtest_logger_transport": "https"}, "hub": archive}
     groups = {"speedtest_nodes": ["attic"], "speedtest_archive": ["hub"]}
     if "speedtest_front_name" in archive:
         groups |= {"speedtest_front": ["hub"], "speedtest_dashboard": ["hub"]}
-    found = problems(Inventory(hosts, groups))
+    found = check.problems(Inventory(hosts, groups, checkout=ROOT))
     return [line for line in found if line.startswith("speedtest_archive_https_enabled")]
 
 

@@ -112,7 +112,7 @@ VARIANTS = {
         for runtime, awake, source in itertools.product(("systemd", "compose"), (True, False), ("build", "pull"))
     ]
     + [{"runtime": runtime, "probes": ["ping", "irtt", "traceroute"]} for runtime in ("systemd", "compose")]
-    + [{"converge": "pull", "pull_url": "https://bundles.example.org/", "pull_signers": ["ssh-ed25519 AAAA ada"]}],
+    + [{"converge": "pull", "pull_url": "https://bundles.example.org/", "pull_signers": ["ssh-ed25519 AAAA ada"]}]
     + [{"runtime": runtime, "transport": "https", "archive_ca": "PEM"} for runtime in ("systemd", "compose")],
     "speedtest_archive": [
         {},
