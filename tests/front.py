@@ -68,7 +68,7 @@ class Receiver:
         prefix = "speedtest_front_"
         plain = {name.removeprefix(prefix): item.default for name, item in known().items() if name.startswith(prefix)}
         values = {**plain, "name": NAME, "dashboard_bind": "127.0.0.1", "dashboard_port": 1, "workbench_port": 0}
-        values |= {"deliver_enabled": True, "https_port": self.port, "http_port": free_port()}
+        values |= {"deliver_enabled": True, "bundles_dir": "", "https_port": self.port, "http_port": free_port()}
         text = speedtest_front.text(values, "etc/speedtest-front/Caddyfile")
         assert speedtest_front.RECEIVER in text
         (self.folder / "Caddyfile").write_text(text.replace(speedtest_front.RECEIVER, str(self.socket)))
