@@ -13,6 +13,7 @@ The protocol: https://github.com/delta-io/delta/blob/master/PROTOCOL.md
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
@@ -65,6 +66,7 @@ class Publisher:
     layout: Layout
     place: Place
     buckets: int = BUCKETS  # of a table that is made
+    writer: str = ""  # as in Head
     outcome: Outcome = field(default_factory=Outcome)
 
     def publish(self, *, rebuild: bool = False, advance: Advance = lambda _: None) -> Outcome:
@@ -75,8 +77,27 @@ class Publisher:
         Raises UsageError for a table of another archive, or one that somebody else has written to; DeliveryError where
         another publish was faster; StorageError where the store or the archive cannot be read or written.
         """
-        try:
+        with self._committing():
             return self._publish(rebuild, advance)
+
+    def adopt(self, table: DeltaTable) -> None:
+        """Be the one who writes from this commit on; raises as publish where somebody has written meanwhile.
+
+        The caller has found this archive's rows to be those of `table`.
+        """
+        with self._committing():
+            head = head_of(table)
+            if head is None:
+                raise UsageError(f"{self.place.address} has a table that this program did not make")
+            known = self._changes(None)
+            cursor = known[-1].cursor if known else None
+            self._commit(table, replace(head, cursor=cursor, reached=None, after="", writer=self.writer), {})
+
+    @contextmanager
+    def _committing(self) -> Iterator[None]:
+        """What fails with a table, in words."""
+        try:
+            yield
         except CommitFailedError as error:
             raise DeliveryError(
                 f"{self.place.address}: somebody else wrote to the table meanwhile: nothing of this publish took "
@@ -92,11 +113,17 @@ class Publisher:
             table = self._create()
         head = head_of(table)
         if rebuild:
-            head = Head(chain=head.chain if head else "", buckets=head.buckets if head else self.buckets)
+            chain, buckets = (head.chain, head.buckets) if head else ("", self.buckets)
+            head = Head(chain=chain, buckets=buckets, writer=self.writer)
         elif head is None:
             raise UsageError(
                 f"{self.place.address} has a table that this program did not make, or that somebody else has written "
                 "to since: nothing was changed; `speedtest-archive publish --rebuild` makes it the archive's again"
+            )
+        elif head.writer != self.writer:
+            raise DeliveryError(
+                f"{self.place.address} is written by {head.writer.partition('#')[0] or 'an archive of its own'} now: "
+                "nothing of this publish took effect"
             )
         found = self._changes(head.cursor)
         target = found[-1].cursor if found else head.cursor
@@ -125,7 +152,7 @@ class Publisher:
             partition_by=["bucket", "month"],
             storage_options=self.place.storage_options,
             configuration={"delta.logRetentionDuration": KEPT_LOG},
-            commit_properties=_properties(Head(buckets=self.buckets), {}),
+            commit_properties=_properties(Head(buckets=self.buckets, writer=self.writer), {}),
         )
         return DeltaTable(made.table_uri, storage_options=self.place.storage_options)
 

@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ class Place:
     def probe(self) -> None:
         """Put an object beside the table twice, as a commit is. Raises StorageError where the store takes both."""
         try:
-            store = self._store()
+            store = self.store()
             obstore.put(store, PROBE, b"", mode="overwrite")
             try:
                 obstore.put(store, PROBE, b"", mode="create")
@@ -121,8 +122,8 @@ class Place:
             raise StorageError(f"{self.address}: {said(error)}") from error
         raise StorageError(f"{self.address}: {NO_CONDITIONS}")
 
-    def _store(self) -> LocalStore | S3Store:
-        """The place as a store of objects."""
+    def store(self, retry_seconds: float = 60) -> LocalStore | S3Store:
+        """The place as a store of objects; what fails is tried again for so long."""
         if not self.options:
             return LocalStore(self.address, mkdir=True)
         bucket, _, folder = self.address.removeprefix("s3://").partition("/")
@@ -135,6 +136,7 @@ class Place:
                 "timeout": PATIENCE["timeout"],
                 "connect_timeout": PATIENCE["connect_timeout"],
             },
+            retry_config={"retry_timeout": timedelta(seconds=retry_seconds)},
         )
 
 

@@ -33,6 +33,7 @@ class Head:
 
     `cursor` is the archive's, up to which everything is in the table. Where a publish touched more than one commit
     holds, `reached` is the cursor that it went for, and `after` the last month (of the order) that it has done.
+    `writer` is which of several archive hosts may write, in which term of its lease; empty where there is one.
     """
 
     cursor: str | None = None
@@ -40,6 +41,7 @@ class Head:
     after: str = ""
     chain: str = ""
     buckets: int = BUCKETS
+    writer: str = ""
 
     def to_metadata(self, days: Digests) -> dict[str, str]:
         """As it stands in a commit, chained to the one before, with the digests of what the commit wrote."""
@@ -50,6 +52,7 @@ class Head:
             "previous": self.chain,
             "buckets": self.buckets,
             "days": days,
+            **({"writer": self.writer} if self.writer else {}),
         }
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return {f"{PREFIX}head": text, f"{PREFIX}chain": hashlib.sha256(text.encode()).hexdigest()}
@@ -64,7 +67,8 @@ class Head:
             raise StorageError(f"commit {commit.get('version')} of the table was changed after it was written")
         try:
             content = json.loads(text)
-            head = cls(content["cursor"], content["reached"], content["after"], chain, int(content["buckets"]))
+            cursor, reached, after = (content[name] for name in ("cursor", "reached", "after"))
+            head = cls(cursor, reached, after, chain, int(content["buckets"]), str(content.get("writer", "")))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise StorageError(f"commit {commit.get('version')} of the table says nothing of use: {error!r}") from error
         if head.buckets < 1 or not isinstance(head.after, str):

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from speedtest_logger.archive.arrive.handover import Parcel
 from speedtest_logger.archive.format.layout import BLOCK, bytes_in, make_folder, name_with_seal
 from speedtest_logger.errors import RefusedError
 from speedtest_logger.files import AT_ONCE, Sync, new_beside
@@ -25,6 +26,7 @@ class Incoming:
         self.digest = hashlib.sha256()
         self.temporary: Path | None = None
         self.stream: BinaryIO | None = None
+        self.parcel: Parcel | None = None  # where it goes instead of getting a name here
 
     def check(self) -> None:
         """Raise RefusedError where the folder has not the room for this file, which takes a block at least."""
@@ -50,7 +52,8 @@ class Incoming:
         if self.stream is None or self.stream.closed:
             return
         self.stream.flush()
-        self.sync.content(self.stream.fileno())
+        if not self.parcel:
+            self.sync.content(self.stream.fileno())
         self.stream.close()
 
     def seal(self, name: str, *, with_digest: bool) -> None:
@@ -59,6 +62,10 @@ class Incoming:
             return
         self.finish()
         named = name_with_seal(name, self.digest.hexdigest()) if with_digest else f"{name}.jsonl"
+        if self.parcel:
+            self.parcel.parts[self.folder.parent.name] = (named, self.temporary.read_bytes())
+            self.discard()
+            return
         os.rename(self.temporary, self.folder / named)
         self.temporary = None
         self.sync.names(self.folder)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from speedtest_logger import files, registry, wire
-from speedtest_logger.archive.arrive import hello, quarantine, standing
+from speedtest_logger.archive.arrive import handover, hello, quarantine, standing
 from speedtest_logger.archive.arrive import limits as limits_of
 from speedtest_logger.archive.arrive.incoming import Incoming
 from speedtest_logger.archive.arrive.judge import NotYetError, Rules, judged, parsed, rules_for
@@ -41,7 +41,13 @@ from speedtest_logger.usage import Help
 NO_OBJECTS = 100  # lines that are no JSON object: a node sends none, so more than that is no node's delivery
 RAW_TIMES = 4  # a delivery's raw output may be so many times as large, unpacked, as a delivery may be
 KEPT_TEXT = 300  # of the reason for a record
-FOR_NOW = ("disk_full", "low_disk", "inbox_full", "rate_limited")  # the same delivery may come in later
+FOR_NOW = (
+    "disk_full",
+    "low_disk",
+    "inbox_full",
+    "rate_limited",
+    handover.UNREACHABLE,
+)  # the same delivery may come in later
 
 
 class Stream(Protocol):
@@ -83,6 +89,14 @@ class Delivery:
     raw_bytes: int = 0
     raw_dropped: int = 0
     hello: dict[str, Any] | None = None
+    parcel: handover.Parcel | None = None
+
+    def hand_over(self, parcel: handover.Parcel | None) -> None:
+        """Have all that comes in go into the store that several hosts share, where there is one."""
+        self.parcel = parcel
+        for incoming in (self.inbox, self.raw_inbox, *(side.inbox for side in self.sides)):
+            if incoming:
+                incoming.parcel = parcel
 
     def take(self, line: bytes) -> None:
         """Judge a line and keep what may come in. Raises RefusedError where the delivery is none."""
@@ -196,6 +210,8 @@ class Delivery:
         self.raw_inbox.seal(name, with_digest=False)
         self.inbox.seal(name, with_digest=True)
         log, probes = (side.seal(name, stands) for side in self.sides)
+        if self.parcel:
+            self.parcel.send(name)
         return wire.Receipt(
             name, self.rules.node, list(self.accepted), self.rejected, self.later, list(wire.KNOWN), log, probes
         ).to_row()
@@ -234,6 +250,7 @@ def receive(
             Lines.of(layout.log_inbox / node, as_line, stands, limits, sync),
             Results.of(layout.probe_inbox / node, as_line, stands, rules, sync),
         )
+        delivery.hand_over(handover.parcel(layout, node))
         try:
             admit(layout, delivery, stands, limits)
             read(stream, delivery, stands, limits)

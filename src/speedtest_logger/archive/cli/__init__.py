@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from speedtest_logger import __version__, light
-from speedtest_logger.archive.cli import ask, bring, carry, keep, logs, probes, prove, rights
+from speedtest_logger.archive.cli import ask, bring, carry, keep, logs, probes, prove, rights, share
 from speedtest_logger.archive.format.layout import default_root
 from speedtest_logger.usage import add_verbs, exit_code_of
 
@@ -40,6 +40,7 @@ ALL = (
     keep.RESTORE,
     carry.PUBLISH,
     carry.FETCH,
+    share.SHARE,
     ask.FLEET,
 )
 LIGHT = (bring.INGEST.name, ask.FLEET.name, logs.COLLECT.name)  # what is run often, and has no use for pandas

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Verb = Callable[[argparse.Namespace], int]
 STORE_FILES = (Path("/etc/speedtest-archive/store.env"), Path("/etc/speedtest-cluster/store.env"))
 ENGINE_VARIABLE = "SPEEDTEST_ENGINE"
-OF_STORE = ("publish", "fetch")
+OF_STORE = ("publish", "fetch", "share")
 OF_SEVERAL = ("backup", "restore")  # accounts: each does its own steps
 ONLY_READ = ("query", "nodes", "latest", "coverage", "outages", "report", "export", "fleet", "logs", "probes", "verify")
 
