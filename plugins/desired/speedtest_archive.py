@@ -46,6 +46,7 @@ PUBLISH_ACCOUNT = "speedtest-publish"
 RECEIVER_UNIT = "speedtest-receive-http.service"
 RECEIVER = "/run/speedtest-receive-http/socket"
 STORE_IMPORTS = ("deltalake", "obstore")
+SHARED_SOCKET = "/run/speedtest-shared-inbox.sock"
 LIMIT = "limit_"
 Values = dict[str, Any]
 
@@ -100,6 +101,7 @@ def things(v: Values) -> list[Thing]:
         *backups(v, n),
         *alerts(v, n),
         *publishing(v, n),
+        *sharing(v, n),
     ]
 
 
@@ -161,13 +163,19 @@ def units(v: Values, n: Values) -> list[Thing]:
             file(
                 f"{UNIT_DIRECTORY}{name}",
                 text(v, n, f"etc/systemd/system/{name}"),
+                when=runs(v, service),
                 restarts=[name] if name.endswith(".timer") else [],
             )
             for service in SERVICES
             for name in (f"{service}.service", f"{service}.timer")
         ],
-        *[unit(f"{service}.timer") for service in SERVICES],
+        *[unit(f"{service}.timer", when=runs(v, service)) for service in SERVICES],
     ]
+
+
+def runs(v: Values, service: str) -> bool:
+    """Whether a service runs by itself: hosts that share an archive take the inbox in by turns."""
+    return service != "speedtest-ingest" or not shares(v)
 
 
 def other_accounts(v: Values) -> list[Thing]:
@@ -250,12 +258,12 @@ def publishing(v: Values, n: Values) -> list[Thing]:
 
     store/ is the archive's group's to read: so the archive knows how it goes. The table itself stays.
     """
-    on, address = publishes(v), v["store_address"]
+    on, address = publishes(v) and not shares(v), v["store_address"]
     local = address.startswith("/")
     return [
         directory(n["store_dir"], PUBLISH_ACCOUNT, v["user"], "2750", when=on),
         *([directory(address, PUBLISH_ACCOUNT, v["user"], "2750", goes=Goes.NEVER)] if local else []),
-        file(n["store_file"], store_env(v), when=on, mode="0600", secret=True),
+        file(n["store_file"], store_env(v), when=publishes(v), mode="0600", secret=True),
         *[
             file(
                 f"{UNIT_DIRECTORY}{name}",
@@ -278,6 +286,39 @@ def publishing(v: Values, n: Values) -> list[Thing]:
 def publishes(v: Values) -> bool:
     """Whether the records are published."""
     return bool(v["store_address"])
+
+
+def sharing(v: Values, n: Values) -> list[Thing]:
+    """What makes a host one of several: deliveries go into the store, and it leads or follows each minute.
+
+    The service that puts them there has the store's keys, which the account that nodes log into must not have.
+    """
+    on = shares(v)
+    to_socket = templates.env_file(ROLE, {"SPEEDTEST_SHARED_SOCKET": SHARED_SOCKET})
+    return [
+        file(f"{n['fleet_dir']}/shared.env", to_socket, when=on, group=v["user"], mode="0640"),
+        *[
+            file(
+                f"{UNIT_DIRECTORY}{name}",
+                text(v, n, f"etc/systemd/system/{name}"),
+                when=on,
+                restarts=[] if name == "speedtest-share.service" else [name],
+            )
+            for name in (
+                "speedtest-share.service",
+                "speedtest-share.timer",
+                "speedtest-shared-inbox.service",
+                "speedtest-shared-inbox.socket",
+            )
+        ],
+        unit("speedtest-share.timer", when=on),
+        unit("speedtest-shared-inbox.socket", when=on),
+    ]
+
+
+def shares(v: Values) -> bool:
+    """Whether the host shares the archive with others."""
+    return publishes(v) and bool(v["shared"])
 
 
 def store_env(v: Values) -> str:
@@ -343,6 +384,7 @@ def text(v: Values, n: Values, name: str, **more: Any) -> str:
         "channel_seconds": int(v["limit_seconds"]) + 60,
         "backup_keep": f"--keep-daily {v['backup_keep_daily']} --keep-weekly {v['backup_keep_weekly']} "
         f"--keep-monthly {v['backup_keep_monthly']}",
+        "shared_socket": SHARED_SOCKET,
         "store_writes": [n["store_dir"], *([v["store_address"]] if v["store_address"].startswith("/") else [])],
         "backup_writes": [n["backups_dir"], BACKUP_HOME, *([repository] if repository.startswith("/") else [])],
         **more,

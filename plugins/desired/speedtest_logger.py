@@ -37,6 +37,8 @@ from speedtest_logger.inventory.found import View
 from speedtest_logger.inventory.settings import in_variables, variable_of
 from speedtest_logger.metrics import TEXTFILE_DIR
 from speedtest_logger.node import config
+from speedtest_logger.node.archive_hosts import host_and_port
+from speedtest_logger.node.config import SSH_PORT
 from speedtest_logger.probes.catalogue import PROBES
 
 ROLE = "speedtest_logger"
@@ -380,6 +382,11 @@ def refusals(v: Values, system: Values) -> Iterator[str]:
             "speedtest_logger_archive_host_key: seen nothing; set the archive host's public key, nothing is trusted "
             "unseen"
         )
+    if len(v["archive_others"]) != len(v["archive_other_keys"]):
+        yield (
+            f"speedtest_logger_archive_other_keys: seen {len(v['archive_other_keys'])}; give the host key of each of "
+            "speedtest_logger_archive_others, in their order"
+        )
     everywhere = " or ".join(
         name for name, program in ENGINES.items() if program.package and program.package.is_in(system["id"], "0")
     )
@@ -392,10 +399,15 @@ def refusals(v: Values, system: Values) -> Iterator[str]:
 
 
 def known_hosts(v: Values) -> str:
-    """The archive's host key for its address; nothing where there is none."""
-    key = " ".join(v["archive_host_key"].split()[:2]) if v["transport"] == "ssh" else ""
-    address, port = v["archive_address"], int(v["archive_port"])
-    return f"{address if port == 22 else f'[{address}]:{port}'} {key}\n" if key else ""
+    """The archive hosts' keys for their addresses; nothing where there is none."""
+    if v["transport"] != "ssh":
+        return ""
+    hosts = [(v["archive_address"], int(v["archive_port"])), *map(host_and_port, v["archive_others"])]
+    keys = [key for key in (v["archive_host_key"], *v["archive_other_keys"]) if key]
+    return "".join(
+        f"{address if port == SSH_PORT else f'[{address}]:{port}'} {' '.join(key.split()[:2])}\n"
+        for (address, port), key in zip(hosts, keys, strict=False)
+    )
 
 
 def text(v: Values, n: Values, name: str) -> str:

@@ -23,6 +23,7 @@ from speedtest_logger.inventory.found import (
     Problem,
     Problems,
 )
+from speedtest_logger.inventory.relations.archive import shared_by_all
 
 OURS = re.compile("speedtest|docker_host_|managed_host_")
 OURS_OR_LIKE = re.compile(r"[a-z]{2,}[_-].*_|speed|docker_?host|managed_?host|fleet_archive", re.IGNORECASE)
@@ -69,8 +70,10 @@ def of_variables(inventory: Inventory, problems: Problems) -> None:
 def of_groups(inventory: Inventory) -> Iterator[Problem]:
     """Our groups, and those that look like them."""
     archives, nodes = inventory.groups.get(ARCHIVE, []), inventory.groups.get(NODES, [])
-    if len(archives) != 1:
-        yield Problem(f"group {ARCHIVE}", ", ".join(archives[:5]) or "none", "put exactly one host into it")
+    if not archives:
+        yield Problem(f"group {ARCHIVE}", "none", "put a host into it")
+    if len(archives) > 1:
+        yield from shared_by_all(inventory, archives)
     if not nodes:
         yield Problem(f"group {NODES}", "none", "put the machines that measure into it")
     if outside := [host for host in inventory.groups.get(DASHBOARD, []) if host not in archives]:

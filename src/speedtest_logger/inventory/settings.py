@@ -48,6 +48,10 @@ OTHERWISE: dict[str, dict[str, Any]] = {
         "text": "Where nodes reach the archive host; nodes.yml takes it from the inventory. Empty: records stay on the "
         "node.",
     },
+    "archive_others": {
+        "text": "Other hosts that share the archive, HOST:PORT each: a node prefers one of all, and delivers to the "
+        "next where that gives no receipt; nodes.yml takes them from the inventory.",
+    },
     "archive_port": {"text": "Its port there: that of ssh, or of the front; nodes.yml takes it from the inventory."},
     "archive_user": {"text": "The archive host's account that receives; nodes.yml takes it from the inventory."},
     "ca_file": {

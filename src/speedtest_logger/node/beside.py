@@ -11,8 +11,9 @@ from typing import Protocol
 from speedtest_logger.errors import DeliveryError
 from speedtest_logger.log import Log
 from speedtest_logger.node import log_delivery, probe_delivery
+from speedtest_logger.node.archive_hosts import send
 from speedtest_logger.node.config import Settings
-from speedtest_logger.node.connection import read_receipt, send
+from speedtest_logger.node.connection import read_receipt
 from speedtest_logger.node.greeting import Greeting
 from speedtest_logger.node.spool import Spool
 from speedtest_logger.wire import Receipt

@@ -178,6 +178,12 @@ class Settings:
         SSH_PORT,
         "Its port there: that of ssh, or with SPEEDTEST_TRANSPORT https that of the front, often 443.",
     )
+    archive_others: tuple[str, ...] = _option(
+        ListOf(domains.HOST_PORT, most=100, unique=True),
+        (),
+        "Other hosts that share the archive, HOST:PORT each: a node prefers one of all, and delivers to the next where "
+        "that gives no receipt.",
+    )
     transport: str = _option(
         Choice("ssh", "https"),
         "ssh",

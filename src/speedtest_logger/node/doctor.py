@@ -15,8 +15,8 @@ from speedtest_logger.engines.catalogue import ENGINES
 from speedtest_logger.engines.contract import server_host
 from speedtest_logger.errors import DeliveryError, EngineError
 from speedtest_logger.node import chain, network
+from speedtest_logger.node.archive_hosts import send
 from speedtest_logger.node.config import Settings
-from speedtest_logger.node.connection import send
 from speedtest_logger.node.spool import Spool
 from speedtest_logger.probes.catalogue import PROBES
 

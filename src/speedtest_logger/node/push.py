@@ -17,9 +17,10 @@ from speedtest_logger import files, wire
 from speedtest_logger.errors import DeliveryError, RecordError
 from speedtest_logger.log import Log
 from speedtest_logger.node import beside, cap, outbox
+from speedtest_logger.node.archive_hosts import send
 from speedtest_logger.node.beside import Piece
 from speedtest_logger.node.config import Settings
-from speedtest_logger.node.connection import read_receipt, send
+from speedtest_logger.node.connection import read_receipt
 from speedtest_logger.node.greeting import Greeting
 from speedtest_logger.node.spool import Spool, read_record
 from speedtest_logger.record import Record, utc_text

@@ -513,7 +513,8 @@ def test_a_group_or_file_that_is_almost_ours_is_named(tmp_path):
 def test_an_inventory_without_archive_or_nodes_says_so():
     found = check.problems(Inventory({"a": {}, "b": {}}, {"speedtest_archive": ["a", "b"]}, checkout=ROOT))
     assert found == [
-        "group speedtest_archive: seen a, b; put exactly one host into it",
+        "group speedtest_archive: seen a, b; put exactly one host into it, or set "
+        "speedtest_archive_shared: true for all of them",
         "group speedtest_nodes: seen none; put the machines that measure into it",
     ]
     (missing,) = check.problems(Inventory({}, {}, ("/nowhere/hosts.yml",), checkout=ROOT))

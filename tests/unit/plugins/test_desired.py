@@ -120,6 +120,7 @@ VARIANTS = {
         {"store_address": "/mnt/usb/table"},
         {"https_enabled": True},
         {"store_address": "s3://b/t", "store_access_key": "x", "store_secret_key": "y"},
+        {"store_address": "s3://b/t", "store_access_key": "x", "store_secret_key": "y", "shared": True},
     ],
     "speedtest_dashboard": [
         {},
@@ -651,6 +652,35 @@ def test_an_archive_publishes_with_packages_an_account_and_secrets_of_that(here)
     assert "LoadCredential=store:/etc/speedtest-archive/store.env" in service
     assert "User=speedtest-publish" in service
     assert re.findall("^ReadWritePaths=(.*)$", service, re.MULTILINE) == ["/srv/speedtest-archive/store"]
+
+
+def test_a_host_that_shares_the_archive_takes_turns_and_keeps_the_keys_from_the_nodes_account(here):
+    alone, shared = (wanted("speedtest_archive", here, **STORE, shared=on).desired for on in (False, True))
+    active = {on: {unit["name"] for unit in lists["units"] if unit.get("active", True)} for on, lists in
+              ((False, alone), (True, shared))}  # fmt: skip
+    files = {item["path"]: item for item in shared["files"]}
+    assert not any("share" in json.dumps(item["path"]) for item in alone["files"])
+    assert {"speedtest-share.timer", "speedtest-shared-inbox.socket"} <= active[True]
+    assert not {"speedtest-ingest.timer", "speedtest-publish.timer"} & files.keys()
+    assert files["/srv/speedtest-archive/fleet/shared.env"]["content"].endswith('="/run/speedtest-shared-inbox.sock"\n')
+    units = {path.rpartition("/")[2]: item["content"] for path, item in files.items() if "speedtest-share" in path}
+    assert "SocketMode=0600\n" in units["speedtest-shared-inbox.socket"]
+    gate, turn = units["speedtest-shared-inbox.service"], units["speedtest-share.service"]
+    assert "LoadCredential=store:/etc/speedtest-archive/store.env\n" in gate
+    assert "User=speedtest-publish\n" in gate
+    assert turn.index("CapabilityBoundingSet=\n") < turn.index("CapabilityBoundingSet=CAP_SETUID CAP_SETGID\n")
+    assert not any(secret in text for text in units.values() for secret in ("a key", "an id"))
+
+
+def test_a_node_pins_the_keys_of_all_archive_hosts(here):
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB{}"
+    lists = wanted(
+        "speedtest_logger", here, archive_address="a", archive_host_key=key.format("one"), archive_others=["b:2222"],
+        archive_other_keys=[key.format("two")],
+    ).desired  # fmt: skip
+    files = {item["path"].rpartition("/")[2]: item["content"] for item in lists["files"]}
+    assert files["known_hosts"].splitlines() == [f"a {key.format('one')}", f"[b]:2222 {key.format('two')}"]
+    assert 'SPEEDTEST_ARCHIVE_OTHERS="b:2222"\n' in files["logger.env"]
 
 
 def test_a_table_on_the_archive_host_itself_is_the_publishers_to_write(here):

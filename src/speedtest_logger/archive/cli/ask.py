@@ -277,7 +277,7 @@ def fleet(args: argparse.Namespace) -> int:
     """What playbooks/status.yml asks for."""
     from speedtest_logger.archive.arrive import aside, limits, standing
     from speedtest_logger.archive.care import backup, verify
-    from speedtest_logger.archive.read import audited, coverage, parts
+    from speedtest_logger.archive.read import audited, coverage, parts, sharing
     from speedtest_logger.archive.read.dataset import open_archive
     from speedtest_logger.archive.write import ingest, logs, probes
 
@@ -285,11 +285,14 @@ def fleet(args: argparse.Namespace) -> int:
     problems = [problem for of in (ingest, logs, probes, aside, verify, audited) for problem in of.problems(layout)]
     problems += standing.problems(layout, time.time()) + limits.load(layout)[1] + layout.strangers()
     problems += [f"object store: {part.sentence}" for part in parts.store(layout, time.time()) if not part.ok]
+    problems += sharing.problems(layout, time.time())
     state: dict[str, Any] = {"nodes": {}, "backup": backup.last(layout), "problems": problems}
     try:
         state["nodes"] = coverage.fleet(open_archive(args.root))
     except StorageError as error:
         state["problems"].append(str(error))
+    if (shared := sharing.state(layout)) is not None:
+        state["shared"] = {name: shared.get(name) for name in ("leads", "holder", "term", "waiting", "out", "at")}
     print(json.dumps(state, indent=2))
     return EXIT_OK
 

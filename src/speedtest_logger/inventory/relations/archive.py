@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from speedtest_logger.inventory.found import Problem, View
+from speedtest_logger.inventory.found import Inventory, Problem, View
 from speedtest_logger.inventory.relations.common import BACKUP, LIMIT, PUBLISH, problem
 
+SHARED, HOST_KEY = "speedtest_archive_shared", "fleet_archive_host_key"
 # Of each pair the first must not be below the second.
 AT_LEAST = (
     ("rows_burst", "rows"),
@@ -45,6 +46,35 @@ def publishing(view: View) -> Iterator[Problem]:
         if not view[f"{PUBLISH}{name}"]:
             words = f"publishing to {address} needs {what} that may write there: set it, from a vault"
             yield problem(view, f"{PUBLISH}{name}", words)
+
+
+def sharing(view: View) -> Iterator[Problem]:
+    """Hosts share an archive in a bucket."""
+    address = view.text(f"{PUBLISH}address")
+    if view["speedtest_archive_shared"] and not address.startswith("s3://"):
+        words = f"hosts share an archive in an object store: set {PUBLISH}address to s3://BUCKET/FOLDER, or false here"
+        yield problem(view, "speedtest_archive_shared", words)
+
+
+def shared_by_all(inventory: Inventory, hosts: list[str]) -> Iterator[Problem]:
+    """Several archive hosts have one store, and each the host key that nodes pin."""
+    if not any(inventory.hosts[host].get(SHARED) for host in hosts):
+        words = f"put exactly one host into it, or set {SHARED}: true for all of them"
+        yield Problem("group speedtest_archive", ", ".join(hosts[:5]), words)
+        return
+    places = set()
+    for host in hosts:
+        values = inventory.hosts[host]
+        places.add(str(values.get(f"{PUBLISH}address", "")))
+        for name, right, words in (
+            (SHARED, values.get(SHARED) is True, "true: hosts of this group share one archive"),
+            (HOST_KEY, bool(values.get(HOST_KEY)), "what /etc/ssh/ssh_host_ed25519_key.pub has there: nodes pin it"),
+        ):
+            if not right:
+                yield Problem(name, f"{values.get(name, 'nothing')} of {host}", f"set {words}")
+    if len(places) > 1:
+        words = "hosts of this group share one archive: set the same for all of them"
+        yield Problem(f"{PUBLISH}address", ", ".join(sorted(places)), words)
 
 
 def limits(view: View) -> Iterator[Problem]:

@@ -230,6 +230,19 @@ INPUTS = (
         kinds.CONTROL_PATH,
     ),
     Input(
+        "speedtest_archive_shared",
+        False,
+        "true: this host shares the archive with the other hosts of its group, in the store of "
+        "speedtest_archive_store_address: nodes deliver to any of them.",
+        domains.BOOLEAN,
+    ),
+    Input(
+        "speedtest_archive_shared_name",
+        "{{ inventory_hostname | lower | replace('.', '-') | replace('_', '-') }}",
+        "This host's name among them.",
+        domains.IDENTIFIER,
+    ),
+    Input(
         "speedtest_archive_alerts_destinations",
         [],
         "Who is told what is wrong: a list, each item with name and url (Apprise's, from a vault), and if wanted "

@@ -94,6 +94,13 @@ AFTER = (
         OrEmpty(kinds.HOST_KEY),
     ),
     Input(
+        "speedtest_logger_archive_other_keys",
+        [],
+        "The public host keys of speedtest_logger_archive_others, in their order; nodes.yml takes them from the "
+        "inventory.",
+        ListOf(kinds.HOST_KEY, most=100),
+    ),
+    Input(
         "speedtest_logger_converge",
         "push",
         "push: site.yml brings the node. pull: it brings itself to what playbooks/bundle.yml signs for it, and only "
