@@ -5,16 +5,20 @@ from __future__ import annotations
 import io
 import json
 import multiprocessing
+import os
 import signal
 import socket
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 from contextlib import contextmanager
 from multiprocessing import forkserver
+from pathlib import Path
 
 import pytest
-from builders import DAY, FIRST, ROOT, as_stored, slot, stored
+from builders import DAY, FIRST, ROOT, SERVICE, as_stored, slot, stored
 from stores import BUCKET, KEYS, Between, store
 
 from speedtest_logger.archive.arrive import handover, receive
@@ -28,6 +32,11 @@ from speedtest_logger.sinks.place import Place
 
 FORKS = multiprocessing.get_context("forkserver")
 LIMITS = receive.Limits(free_mb=0, low_disk_mb=0, oldest_days=36_500)
+# an account that there is not cannot read every Python: what is imported later is imported before
+MAIN = (
+    "import sys, encodings.idna, zoneinfo, duckdb, pyarrow.dataset; from speedtest_logger.archive.shared import turn; "
+    "from speedtest_logger.archive.cli import main; sys.exit(main())"
+)
 PATIENT, AT_ONCE = 1e9, 0.0  # how long a host waits for a lease that is not renewed
 
 
@@ -312,3 +321,46 @@ def test_first_come_whoever_starts_first_what_one_host_had_is_not_lost(host):
     old.turn()
     for each in (old, new):
         holds(each, *rows)
+
+
+@pytest.fixture
+def reachable():
+    """A folder that other accounts can get to."""
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
+
+
+def owned_by_service(folder):
+    for path in folder.rglob("*"):
+        os.chown(path, SERVICE.uid, SERVICE.gid)
+
+
+def test_the_commands_that_units_run(place, reachable):
+    """The service gets its socket from systemd; a turn begins as root, and what it writes is the archive's owner's."""
+    a = turn.Host(Layout(reachable), place(), "a", 2)
+    a.layout.prepare()
+    owned_by_service(reachable)
+    given = {**os.environ, **place().options}
+    command = [sys.executable, "-c", MAIN, "--root", str(a.layout.root), "share"]
+    path = reachable / "socket"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        inherit = 'exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"'
+        words = ["sh", "-c", inherit, "sh", *command, "--gate", place().address]
+        with subprocess.Popen(words, stdin=listening, env=given) as serving:
+            (a.layout.fleet / handover.FILE).write_text(f'{handover.VARIABLE}="{path}"\n')
+            try:
+                assert len(deliver(a, *rows_of(2))["accepted"]) == 2
+                assert serving.poll() is None
+            finally:
+                serving.terminate()
+    owned_by_service(reachable)
+    done = subprocess.run([*command, "--host", "a", place().address], env=given, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert (said["leads"], said["taken_in"], said["published"], said["waiting"]) == (True, 2, 2, 0)
+    assert {found.stat().st_uid for found in a.layout.month_files()} == {SERVICE.uid}
+    assert (a.layout.state / turn.STATE).stat().st_uid == SERVICE.uid
+    holds(a, *rows_of(2))

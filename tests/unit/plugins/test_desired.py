@@ -171,7 +171,7 @@ def test_everything_that_a_role_has_put_there_goes_with_state_absent(here, role,
         for path in paths_of(made) - OTHERS:
             data = any(path == place or path.startswith(f"{place}/") for place in DATA[role])
             assert is_gone(path, purged), path
-            assert is_gone(path, kept) != data or path.endswith(("limits.env", "/store")), path
+            assert is_gone(path, kept) != data or path.endswith(("limits.env", "shared.env", "/store")), path
         assert not any(is_gone(place, purged) for place in OTHERS)
         units = {item["name"] for item in made.get("units", [])} - {f"{name}.service" for name in STOCK}
         gone = set(kept.get("absent_units", []))
