@@ -40,6 +40,7 @@ def test_an_inventory_without_variables_is_well():
     assert problems(**BACKUP) == []
 
 
+HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 L, A, T, D = "speedtest_logger_", "speedtest_archive_", "speedtest_target_", "speedtest_dashboard_"
 HASH = "scrypt$32768$8$1$MDEyMzQ1Njc4OWFiY2RlZg==$5sfY8P85Gz2Wi0Gj/1mwLsPGSnZvPs1HKCewzF/EYfU="
 ADA = {"name": "ada", "password": HASH}
@@ -161,6 +162,7 @@ def test_a_number_with_its_unit_is_refused_in_plain_words():
             {A + "store_address": "s3://measurements/records", A + "store_access_key": "x"},
             [A + "store_secret_key: seen nothing", "needs the key", "vault"],
         ),
+        ({A + "shared": True}, [A + "shared: seen True", A + "store_address to s3://BUCKET/FOLDER"]),
         (
             {**BACKUP, **{f"{A}backup_keep_{age}": 0 for age in ("daily", "weekly", "monthly")}},
             ["no backup would stay"],
@@ -521,6 +523,28 @@ def test_an_inventory_without_archive_or_nodes_says_so():
     assert "/nowhere/hosts.yml: seen no such file" in missing
     (empty,) = check.problems(Inventory({}, {}, ("/dev/null",), checkout=ROOT))
     assert "/dev/null; there is no host in it" in empty
+
+
+def test_several_archive_hosts_share_one_store_and_each_has_its_key_pinned():
+    store = {A + f"store_{name}": "x" for name in ("access_key", "secret_key")} | {A + "shared": True}
+    right = {
+        host: {**store, A + "store_address": "s3://measurements/records", "fleet_archive_host_key": HOST_KEY}
+        for host in "ab"
+    }
+
+    def said(**b):
+        groups = {"speedtest_archive": ["a", "b"], "speedtest_nodes": ["n"]}
+        changed = {name: value for name, value in {**right["b"], **b}.items() if value is not None}
+        return check.problems(Inventory({**right, "b": changed, "n": {}}, groups, checkout=ROOT))
+
+    assert said() == []
+    assert [line.split(";")[0] for line in said(fleet_archive_host_key=None)] == [
+        "fleet_archive_host_key: seen nothing of b"
+    ]
+    assert [line.split(";")[0] for line in said(**{A + "shared": False})] == [f"{A}shared: seen False of b"]
+    assert [line.split(";")[0] for line in said(**{A + "store_address": "s3://others/records"})] == [
+        f"{A}store_address: seen s3://measurements/records, s3://others/records"
+    ]
 
 
 def test_secrets_are_never_shown():

@@ -113,12 +113,10 @@ class Host:
         """Have what the table has; what lies in the own inbox goes into the shared one."""
         self.give_up_inbox()
         table = self.place.table()
-        if table is None:
-            return
         seen = followed(self.layout, self.place.address)
-        self.outcome.version = table.version()
-        if seen < 0 or table.version() > seen:
+        if table and (seen < 0 or table.version() > seen):
             self.outcome.followed = follow(self.layout, table, self.objects, seen)
+        self.outcome.version = table.version() if table else -1
         ingest.ingest(self.layout, wait=300)  # what is beside records
 
     def bring_inbox(self) -> dict[str, Path]:
