@@ -15,15 +15,19 @@ GROUP = "speedtest_archive"
 
 
 def other_archives(hostvars: Any, groups: dict[str, list[str]]) -> dict[str, list[str]]:
-    """`hosts`: HOST:PORT of each archive host but the first, `keys`: their public host keys, in the same order."""
-    known = whole(hostvars)
-    others = {host: known[host] for host in groups.get(GROUP, [])[1:]}
+    """`hosts`: HOST:PORT of each archive host but the first, `host_keys`: their public keys, in the same order."""
+    names = groups.get(GROUP, [])[1:]
+    known = whole(hostvars) if names else {}
+    others = {host: known[host] for host in names}
     hosts = []
     for host, values in others.items():
         address = str(values.get("fleet_archive_address") or values.get("ansible_host") or host)
         port = int(values.get("fleet_archive_port") or values.get("ansible_port") or 22)
         hosts.append(f"[{address}]:{port}" if ":" in address else f"{address}:{port}")
-    return {"hosts": hosts, "keys": [str(values.get("fleet_archive_host_key") or "") for values in others.values()]}
+    return {
+        "hosts": hosts,
+        "host_keys": [str(values.get("fleet_archive_host_key") or "") for values in others.values()],
+    }
 
 
 class FilterModule:

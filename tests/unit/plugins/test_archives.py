@@ -12,10 +12,10 @@ HOSTS = {
 
 
 def test_one_archive_host_has_no_others():
-    assert other_archives(HOSTS, {"speedtest_archive": ["a"]}) == {"hosts": [], "keys": []}
-    assert other_archives(HOSTS, {}) == {"hosts": [], "keys": []}
+    assert other_archives(HOSTS, {"speedtest_archive": ["a"]}) == {"hosts": [], "host_keys": []}
+    assert other_archives(HOSTS, {}) == {"hosts": [], "host_keys": []}
 
 
 def test_others_have_the_address_and_port_that_nodes_reach_and_their_keys_in_the_same_order():
     found = other_archives(HOSTS, {"speedtest_archive": ["a", "c", "b"]})
-    assert found == {"hosts": ["[fd00::3]:22", "192.0.2.2:2222"], "keys": ["key of c", "key of b"]}
+    assert found == {"hosts": ["[fd00::3]:22", "192.0.2.2:2222"], "host_keys": ["key of c", "key of b"]}
