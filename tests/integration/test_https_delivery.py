@@ -189,6 +189,7 @@ def test_a_node_speaks_for_itself_only_and_nothing_comes_twice(served):
         (gzip.compress(b"{}\n")[:-4], ("Content-Encoding: gzip",), 422, "bad_gzip"),
         (b"x", ("Content-Encoding: zstd",), 415, "bad_request"),
     ],
+    ids=["long line", "long line, packed", "many lines, packed", "not packed", "half of it", "packed otherwise"],
 )
 def test_bodies_that_mean_harm_cost_little(served, body, headers, status, reason):
     before = cpu_of(served.service.pid)
