@@ -141,7 +141,7 @@ def timed(ways: dict[str, Callable[[], object]], rounds: int, deadline: float) -
             began = time.perf_counter()
             try:
                 way()
-            except Exception as error:
+            except Exception as error:  # of whichever engine: the others are still compared
                 print(f"{name}: {str(error)[:300]}")
                 del ways[name]
                 continue

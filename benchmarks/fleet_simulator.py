@@ -25,14 +25,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "src"), str(ROOT / "tests")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from archive_receive import cpu_of, memory_below
+from front import NAME, Receiver, free_port, wait
 
-from archive_receive import cpu_of, memory_below  # noqa: E402
-from front import NAME, Receiver, free_port, wait  # noqa: E402
-
-from speedtest_logger.archive import open_archive  # noqa: E402
-from speedtest_logger.record import Record, run_id_of_slot, utc_text  # noqa: E402
+from speedtest_logger.archive import open_archive
+from speedtest_logger.record import Record, run_id_of_slot, utc_text
 
 INTERVAL = 300  # seconds between a node's measurements
 SECONDS = 10  # that one takes

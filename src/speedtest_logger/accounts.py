@@ -58,8 +58,13 @@ def become_owner_in(root: Path, folder: str) -> None:
     Raises UsageError where there is no archive.
     """
     place = root / folder
+    become(owner_in(root, folder if place.is_dir() else "archive"))
+
+
+def owner_in(root: Path, folder: str = "archive") -> Owner:
+    """Who owns a folder of an archive. Raises UsageError where there is none."""
     try:
-        become(owner_of(place if place.is_dir() else root / "archive"))
+        return owner_of(root / folder)
     except PermissionError:
         raise
     except OSError as error:

@@ -15,7 +15,7 @@ from multiprocessing import forkserver
 
 import pytest
 from builders import DAY, FIRST, ROOT, put, slot
-from stores import BUCKET, KEYS, Between, store
+from stores import BUCKET, KEYS
 
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.errors import SpeedtestError, StorageError
@@ -32,19 +32,6 @@ def imported_once():
         patch.setenv("PYTHONPATH", f"{ROOT / 'src'}:{ROOT / 'tests'}")
         FORKS.set_forkserver_preload([delta.__name__])
         forkserver.ensure_running()
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    with store(tmp_path_factory.mktemp("store")) as found:
-        yield found
-
-
-@pytest.fixture
-def between(address):
-    made = Between(address)
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 from builders import DAY, FIRST, ROOT, SERVICE, as_stored, slot, stored
-from stores import BUCKET, KEYS, Between, store
+from stores import BUCKET, KEYS
 
 from speedtest_logger.archive.arrive import handover, receive
 from speedtest_logger.archive.format.layout import Layout
@@ -47,19 +47,6 @@ def imported_once():
         patch.setenv("PYTHONPATH", f"{ROOT / 'src'}:{ROOT / 'tests'}")
         FORKS.set_forkserver_preload([turn.__name__])
         forkserver.ensure_running()
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    with store(tmp_path_factory.mktemp("store")) as found:
-        yield found
-
-
-@pytest.fixture
-def between(address):
-    made = Between(address)
-    yield made
-    made.close()
 
 
 @pytest.fixture

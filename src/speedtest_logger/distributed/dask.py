@@ -145,7 +145,7 @@ def _understood(name: str) -> Iterator[None]:
         raise DeliveryError(f"{name}: one worker after another died over a part: {_said(error)}") from error
     except (distributed.CancelledError, asyncio.CancelledError, OSError, TimeoutError, RuntimeError) as error:
         raise DeliveryError(f"{name}: the cluster went away meanwhile: {LOST} ({_said(error)})") from error
-    except Exception as error:
+    except Exception as error:  # a worker's own, of whatever kind: this command cannot know them
         raise DeliveryError(f"{name}: {_said(error)}") from error
 
 

@@ -30,7 +30,7 @@ ONLY_READ = ("query", "nodes", "latest", "coverage", "outages", "report", "expor
 def act(args: argparse.Namespace, verb: Verb) -> int:
     """Run a verb. Root's goes on as the archive's owner, after what root named was opened with root's rights."""
     store = getattr(args, "store", None)
-    owner = who_asks(args.root) if store else owner_of_archive(args.root)
+    owner = who_asks(args.root) if store else accounts.owner_in(args.root)
     if args.verb in OF_STORE or store:
         take_store()
     args.cluster_keys = cluster_keys(args) if store else None
@@ -54,7 +54,7 @@ def act(args: argparse.Namespace, verb: Verb) -> int:
 
 def who_asks(root: Path) -> Owner:
     """Who asks a store: the archive's owner, and nobody where there is no archive."""
-    return owner_of_archive(root) if (root / "archive").is_dir() else Owner(accounts.NOBODY, accounts.NOBODY)
+    return accounts.owner_in(root) if (root / "archive").is_dir() else Owner(accounts.NOBODY, accounts.NOBODY)
 
 
 def cluster_keys(args: argparse.Namespace) -> Keys | None:
@@ -85,18 +85,6 @@ def opened(stack: ExitStack, place: Path) -> BinaryIO:
     if not is_stream(place):
         accounts.give_to_caller(output.fileno(), place.parent)
     return output
-
-
-def owner_of_archive(root: Path) -> Owner:
-    """Who owns what is in an archive. Raises UsageError where there is none."""
-    try:
-        return accounts.owner_of(root / "archive")
-    except PermissionError:
-        raise
-    except OSError as error:
-        raise UsageError(
-            f"{root} is not an archive: give its directory with --root or SPEEDTEST_ARCHIVE_DIR"
-        ) from error
 
 
 def outputs_of(args: argparse.Namespace) -> list[Path]:

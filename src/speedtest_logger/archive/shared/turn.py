@@ -225,7 +225,7 @@ def attempt(layout: Layout, act: Callable[[], Outcome]) -> Outcome:
     """Do something, and keep why it failed where it does."""
     try:
         return act()
-    except Exception as error:
+    except Exception as error:  # whatever it was, it is raised again
         with suppress(OSError):
             before = known(layout)
             since = before.get("failing_since") or utc_text(time.time())
