@@ -19,7 +19,7 @@ def outage():
     lab("cut", LAB, "shed")
     began = time.time()
     lab("reboot", LAB, "porch")
-    pause(began + ahead + (SLOTS - 1) * INTERVAL)
+    pause(began + ahead + (SLOTS - 1) * INTERVAL - time.time())
     wait_until("slots were measured", lambda: all(waiting(node, began) >= SLOTS for node in ("attic", "shed")), 120)
     ended = time.time()
     lab("restore", LAB, "archive")
