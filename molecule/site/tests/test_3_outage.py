@@ -9,6 +9,7 @@ from fleet import LAB, attempt, coverage, lab, on, pause, query, to_slot, wait_u
 
 SLOTS = 2
 INTERVAL = 60
+MEASURED = 12  # seconds after which a slot's record is written, on a machine that is not very busy
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -19,8 +20,8 @@ def outage():
     lab("cut", LAB, "shed")
     began = time.time()
     lab("reboot", LAB, "porch")
-    pause(began + ahead + (SLOTS - 1) * INTERVAL - time.time())
-    wait_until("slots were measured", lambda: all(waiting(node, began) >= SLOTS for node in ("attic", "shed")), 120)
+    pause(began + ahead + (SLOTS - 1) * INTERVAL + MEASURED - time.time())  # shed cannot be asked
+    wait_until("slots were measured", lambda: waiting("attic", began) >= SLOTS, 60)
     ended = time.time()
     lab("restore", LAB, "archive")
     lab("restore", LAB, "shed")
