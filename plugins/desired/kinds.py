@@ -146,10 +146,13 @@ def account_gone(name: str, observed: dict[str, Any]) -> str | None:
 
 
 def unit_gone(name: str, observed: dict[str, Any]) -> str | None:
-    """An instance of a template is gone when it neither runs nor starts again: its file is its template's."""
+    """An instance of a template is gone when it neither runs nor starts again: its file is its template's.
+
+    systemd remembers a unit that failed when its file is gone.
+    """
     seen = observed["units"].get(name, {})
     left = seen.get("enabled") if "@" in name else seen.get("present")
-    return f"unit {name} is still there" if seen.get("active") or left else None
+    return f"unit {name} is still there" if seen.get("active") or seen.get("failed") or left else None
 
 
 def mark(item: dict[str, Any], observed: dict[str, Any]) -> str | None:

@@ -15,7 +15,11 @@ options:
     elements: dict
     default: []
     description: "Units by C(name) that are C(enabled) and C(active), as is the default, or are not."
-  absent: {type: list, elements: str, default: [], description: Units to stop and disable.}
+  absent:
+    type: list
+    elements: str
+    default: []
+    description: Units to stop and disable. systemd forgets that they failed.
   restart: {type: list, elements: str, default: [], description: Units to restart.}
   reload: {type: list, elements: str, default: [], description: Units that shall read their configuration again.}
 """
@@ -40,6 +44,7 @@ VERBS = {
     "start": "started",
     "restart": "restarted",
     "reload": "reloaded",
+    "reset-failed": "no longer failed",
 }
 
 
@@ -81,6 +86,11 @@ def needed(items: list[dict[str, Any]]) -> dict[str, list[str]]:
     return todo
 
 
+def failed_ones(names: list[str]) -> list[str]:
+    """Units that failed: systemd remembers those when their files are gone, and lists them for ever."""
+    return [name for name, found in states(names).items() if found["ActiveState"] == "failed"]
+
+
 def tell(wanted: dict[str, Any]) -> dict[str, Any]:
     """Tell systemd what it needs to be told; what was done, or would be in check mode."""
     check = wanted["check"]
@@ -95,11 +105,13 @@ def tell(wanted: dict[str, Any]) -> dict[str, Any]:
         todo = needed(items)
         for verb in ("restart", "reload"):
             todo[verb] = [name for name in wanted.get(verb, []) if name not in missing]
-        for verb, names in todo.items():
+        for verb, word in VERBS.items():
+            # which have failed is asked last, since stopping a unit may make it one
+            names = failed_ones(wanted.get("absent", [])) if verb == "reset-failed" else todo[verb]
             if names and not check:
                 systemctl(verb, *names)
             for name in names:
-                told.setdefault(name, []).append(VERBS[verb])
+                told.setdefault(name, []).append(word)
         failed: dict[str, Any] = {}
     except FailedError as error:
         failed = {"failed": True, "msg": str(error)}

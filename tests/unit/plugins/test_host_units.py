@@ -23,7 +23,9 @@ cd {folder}; echo "$@" >>told; verb=$1; shift
 for unit; do
   [ $unit = broken.service ] && {{ echo "Job for $unit failed" >&2; exit 1; }}
   read file state <$unit
-  case $verb in enable) file=enabled;; disable) file=disabled;; stop) state=inactive;; *) state=active;; esac
+  case $verb in enable) file=enabled;; disable) file=disabled;;
+    stop) [ $unit = sulky.service ] && state=failed || state=inactive;;
+    reset-failed) state=inactive;; *) state=active;; esac
   echo $file $state >$unit
 done
 """
@@ -43,6 +45,8 @@ def systemd(tmp_path, monkeypatch):
         "idle.service": "static inactive",
         "busy.service": "static active",
         "broken.service": "disabled inactive",
+        "failed.service": "static failed",
+        "sulky.service": "static active",
     }.items():
         (tmp_path / name).write_text(f"{states}\n", encoding="utf-8")
     return tmp_path
@@ -77,6 +81,17 @@ def test_units_that_must_not_run(systemd):
     assert told(systemd) == ["disable on.timer", "stop on.timer busy.service"]
     assert units(units=[{"name": "on.timer", "active": False}]) == {"done": ["on.timer: enabled"]}
     assert units(units=[{"name": "busy.service", "enabled": False}]) == {"done": ["busy.service: started"]}
+
+
+def test_units_that_go_are_not_remembered_as_failed(systemd):
+    absent = ["failed.service", "sulky.service", "idle.service"]
+    would = units(check=True, absent=absent)
+    assert would == {"done": ["sulky.service: stopped", "failed.service: no longer failed"]}
+    assert units(absent=absent) == {
+        "done": ["sulky.service: stopped, no longer failed", "failed.service: no longer failed"]
+    }
+    assert told(systemd) == ["stop sulky.service", "reset-failed failed.service sulky.service"]
+    assert units(absent=absent) == {"done": []}
 
 
 def test_a_check_tells_what_would_be_done_and_tells_systemd_nothing(systemd):
