@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from speedtest_logger.alerts.findings import Finding
 from speedtest_logger.archive.format.layout import Layout
-from speedtest_logger.archive.read import diagnosis
-from speedtest_logger.archive.read.diagnosis import Of, Place
 from speedtest_logger.errors import SpeedtestError
+
+if TYPE_CHECKING:
+    from speedtest_logger.archive.read.diagnosis import Of
 
 OF: dict[str, Of] = {"line_down": "answers", "loss": "loss", "latency": "latency"}
 MOST = 20  # findings of one evaluation that are looked into: an archive that is cut off has all lines down
@@ -38,8 +40,11 @@ def sentence(layout: Layout, finding: Finding, now: float) -> str:
     """The diagnosis of one finding in words; nothing where there is none."""
     if finding.rule not in OF:
         return ""
+    # brings DuckDB, and most evaluations of a minute tell nothing
+    from speedtest_logger.archive.read import diagnosis
+
     end = now if finding.ended is None else finding.last
-    place = Place(finding.location, finding.node)
+    place = diagnosis.Place(finding.location, finding.node)
     try:
         return diagnosis.diagnosis(layout, place, finding.began, max(finding.began, end), OF[finding.rule]).sentence
     except (SpeedtestError, OSError, pa.ArrowException):  # a message is told without it
