@@ -7,7 +7,7 @@ import re
 import shutil
 
 import pytest
-from fleet import LAB, attempt, lab, on, playbook, quoted, recap
+from fleet import LAB, attempt, lab, on, playbook, quoted, recap, wait_until
 from playwright.sync_api import sync_playwright
 from security import exposure
 
@@ -159,6 +159,10 @@ def address():
     return f"http://{lab('forward', LAB, HOST, '8000', '--background').strip()}"
 
 
+def wait_until_seen(page, what):
+    wait_until(f"{what} was seen", lambda: page.evaluate("what => seen.has(what)", what), SECONDS / 1000, HOST, 0.2)
+
+
 def test_a_browser_shows_what_arrives_and_comes_back_after_a_restart(address):
     """Nothing is pressed: a node measures and delivers, and the page that is open has it."""
     with sync_playwright() as playwright:
@@ -172,9 +176,9 @@ def test_a_browser_shows_what_arrives_and_comes_back_after_a_restart(address):
         page.evaluate(WATCH)
         run = json.loads(on("shed", "speedtest-logger measure --wait --json 2>/dev/null"))["run_id"]
         on("shed", "systemctl start speedtest-push.service")
-        page.wait_for_function("seen.has('garden')", timeout=SECONDS)
+        wait_until_seen(page, "garden")
         on(HOST, f"systemctl start speedtest-ingest.service && systemctl restart {UNIT}")
-        page.wait_for_function("seen.has('lost')", timeout=SECONDS)
+        wait_until_seen(page, "lost")
         live.wait_for(timeout=SECONDS)
         page.goto(f"{address}/record/{run}")
         assert "shed" in page.locator("main").inner_text()
