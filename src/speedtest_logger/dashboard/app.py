@@ -98,7 +98,12 @@ async def at_work(app: FastAPI) -> AsyncIterator[None]:
     """What goes on while the application serves."""
     current_default_thread_limiter().total_tokens = ANSWERED_AT_ONCE
     source = app.state.figures.source
-    keeper = Keeper(source, app.state.log, app.state.metrics.count_ahead)
+
+    def ahead() -> None:
+        app.state.figures.judge_ahead()
+        app.state.metrics.count_ahead()
+
+    keeper = Keeper(source, app.state.log, ahead)
     keeper.start()
     app.state.live.start()
     try:

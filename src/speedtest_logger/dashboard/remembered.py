@@ -22,7 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from speedtest_logger.dashboard import figures as figures_
+from speedtest_logger.dashboard.figures import kept as kept_
 from speedtest_logger.errors import SpeedtestError
 from speedtest_logger.files import identity
 
@@ -95,7 +95,7 @@ class Remembered:
         """
         asked, found = self._figures
         figures = self.state.figures
-        if time.monotonic() - asked > figures_.FRESH_SECONDS or not figures.is_current():
+        if time.monotonic() - asked > kept_.FRESH_SECONDS or not figures.is_current():
             now = time.monotonic()
             found = await run_in_threadpool(figures.version)
             self._figures = now, found

@@ -135,7 +135,7 @@ class SampleFigures:
         ill = sum(line.state not in ("well", "new") for line in lines)
         problems = ["the backup is 3 d old"]
         last = max((line.last.at for line in lines if line.last), default=None)
-        return Now(self.at, f"{ill} of {len(lines)} lines need you", lines, last, problems)
+        return Now(self.at, self.at, f"{ill} of {len(lines)} lines need you", lines, last, problems)
 
     def lines(self) -> list[Line]:
         return [self.line(location) for location in SHAPES]

@@ -24,10 +24,10 @@ from speedtest_logger.archive.ledger import manifest
 from speedtest_logger.archive.read import coverage
 from speedtest_logger.archive.read.dataset import Archive
 from speedtest_logger.archive.read.told import Alerts, Destination
-from speedtest_logger.dashboard import figures as of_figures
 from speedtest_logger.dashboard import metrics, settings
 from speedtest_logger.dashboard.app import create_app
 from speedtest_logger.dashboard.counters import Counters
+from speedtest_logger.dashboard.figures import kept
 from speedtest_logger.dashboard.figures.exported import Exported, Last
 from speedtest_logger.dashboard.figures.types import Plan
 from speedtest_logger.dashboard.requests import OTHER, Requests
@@ -47,7 +47,7 @@ NOTHING = dict.fromkeys(VALUES)
 @pytest.fixture(autouse=True)
 def clock(monkeypatch):
     monkeypatch.setattr("time.time", lambda: NOW)
-    monkeypatch.setattr(of_figures, "FRESH_SECONDS", -1.0)
+    monkeypatch.setattr(kept, "FRESH_SECONDS", -1.0)
     monkeypatch.setattr(metrics, "OLDEST_SECONDS", -1.0)
 
 

@@ -14,8 +14,7 @@ from speedtest_logger.archive.read import coverage, questions
 from speedtest_logger.archive.read.dataset import Archive
 from speedtest_logger.archive.read.local_time import Zone
 from speedtest_logger.archive.read.rollup import Rollups
-from speedtest_logger.dashboard import figures as of_figures
-from speedtest_logger.dashboard.figures import Figures, Wanted, source
+from speedtest_logger.dashboard.figures import Figures, Wanted, kept, source
 from speedtest_logger.dashboard.figures.records import cursor_of, position_of
 from speedtest_logger.errors import UsageError
 from speedtest_logger.record import utc_text
@@ -240,7 +239,7 @@ def test_a_node_that_left_the_inventory_is_down_no_longer(tmp_path_factory, monk
         ("mill", "mixed", fails), ("gone", "mixed", fails),
     )  # fmt: skip
     assert {line.location: line.state for line in found.lines()} == {"home": "failing", "farm": "down", "mixed": "down"}
-    monkeypatch.setattr(of_figures, "FRESH_SECONDS", -1.0)
+    monkeypatch.setattr(kept, "FRESH_SECONDS", -1.0)
     monkeypatch.setattr(source, "LOOK_SECONDS", -1.0)
     registry = found.source.layout.state / "schedule.json"
     content = json.loads(registry.read_text())

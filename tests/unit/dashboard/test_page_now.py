@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from parsed import parsed
 from sample import AT, HOSTILE, LONG, SCRIPT, SampleFigures
 
 from speedtest_logger.dashboard.figures import Now
+from speedtest_logger.dashboard.pages.now import MOST_LINES
 
 
 class Figures(SampleFigures):
@@ -19,7 +22,7 @@ class Figures(SampleFigures):
     def now(self):
         if self.shown is None:
             return super().now()
-        return Now(AT, "All lines are well.", self.shown, None, [])
+        return Now(AT, AT, "All lines are well.", self.shown, None, [])
 
 
 @pytest.fixture
@@ -98,3 +101,23 @@ def test_the_page_obeys_its_own_policy(show):
 
     for element in every(show()):
         assert not [name for name in element.attributes if name == "style" or name.startswith("on")]
+
+
+def test_of_thousands_of_lines_the_worst_are_shown_and_the_others_are_counted(show):
+    lines = Figures().lines()
+    many = [replace(lines[0], location=f"line-{number}") for number in range(1234)]
+    page = show(Figures(many))
+    assert len(page.one("ul", kind="ills").all("li")) == MOST_LINES
+    assert len([row for row in page.all("tr") if "data-location" in row.attributes]) == MOST_LINES
+    said = [each.text for each in page.all("p")]
+    assert f"These are the {MOST_LINES} worst. Fleet has all." in said
+    assert f"These are the first {MOST_LINES} of 1,234 lines, what is wrong first. Fleet has all." in said
+
+
+def test_lines_that_were_not_looked_at_just_now_say_when(show):
+    class Late(Figures):
+        def now(self):
+            return replace(super().now(), judged_at=AT - 40)
+
+    assert "The lines were looked at 40 s ago." in " ".join(each.text for each in show(Late()).all("p"))
+    assert "looked at" not in " ".join(each.text for each in show().all("p"))

@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.dashboard import remembered
 from speedtest_logger.dashboard.app import create_app
+from speedtest_logger.dashboard.figures import standing
 from speedtest_logger.record import utc_text
 
 STEP = 600
@@ -106,7 +107,7 @@ def a_delivery(app, client):
 def test_it_is_made_again_after_a_change(app, client, monkeypatch, change):
     client.get("/line/home")
     if change is another_plan:
-        monkeypatch.setattr("speedtest_logger.dashboard.figures.FRESH_SECONDS", -1.0)
+        monkeypatch.setattr("speedtest_logger.dashboard.figures.kept.FRESH_SECONDS", -1.0)
     change(app, client)
     client.get("/line/home")
     assert app.state.made["/line/home"] == 2
@@ -125,7 +126,7 @@ def test_alerts_are_shown_anew_when_they_were_evaluated_and_nothing_else_is(app,
 def test_it_is_made_again_each_minute(app, client, monkeypatch):
     client.get("/")
     later = time.time() + 60
-    monkeypatch.setattr("speedtest_logger.dashboard.figures.FRESH_SECONDS", -1.0)
+    monkeypatch.setattr("speedtest_logger.dashboard.figures.kept.FRESH_SECONDS", -1.0)
     monkeypatch.setattr("speedtest_logger.dashboard.figures.time.time", lambda: later)
     client.get("/")
     assert app.state.made["/"] == 2
@@ -159,22 +160,24 @@ def test_what_is_not_kept(app, client, address):
 def test_many_at_once_wait_for_one(app, client, monkeypatch):
     """The question is held up until all have asked."""
     asked, all_asked = Counter(), threading.Event()
-    real = app.state.figures.lines
+    real = standing.lines
 
-    def held_up():
+    def held_up(*words):
         asked["lines"] += 1
         all_asked.wait(20)
-        return real()
+        return real(*words)
 
     client.get("/fleet")  # the rollups are there
-    monkeypatch.setattr(app.state.figures, "lines", held_up)
+    monkeypatch.setattr("speedtest_logger.dashboard.figures.kept.FRESH_SECONDS", -1.0)
+    monkeypatch.setattr(standing, "lines", held_up)
 
     async def many():
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url=HOME, headers=client.headers) as browser:
             asking = [asyncio.create_task(browser.get("/")) for _ in range(20)]
-            while not asked["lines"]:
-                await asyncio.sleep(0.01)
+            async with asyncio.timeout(20):
+                while not asked["lines"]:
+                    await asyncio.sleep(0.01)
             await asyncio.sleep(0.1)
             all_asked.set()
             return await asyncio.gather(*asking)

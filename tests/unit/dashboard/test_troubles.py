@@ -17,10 +17,10 @@ from starlette.testclient import TestClient
 from speedtest_logger import accounts
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.write import ingest
-from speedtest_logger.dashboard import figures, settings
+from speedtest_logger.dashboard import settings
 from speedtest_logger.dashboard.app import create_app
 from speedtest_logger.dashboard.events import JsonLines
-from speedtest_logger.dashboard.figures import source
+from speedtest_logger.dashboard.figures import kept, source
 from speedtest_logger.dashboard.keeper import Keeper
 from speedtest_logger.record import utc_text
 
@@ -38,7 +38,7 @@ ANSWERS = (
 @pytest.fixture
 def bad(tmp_path, monkeypatch):
     """An archive of a node that was looked at once, and can now be spoilt."""
-    monkeypatch.setattr(figures, "FRESH_SECONDS", -1.0)
+    monkeypatch.setattr(kept, "FRESH_SECONDS", -1.0)
     monkeypatch.setattr(source, "LOOK_SECONDS", -1.0)
     layout = Layout(tmp_path / "archive")
     layout.prepare()

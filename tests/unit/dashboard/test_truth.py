@@ -23,8 +23,9 @@ from speedtest_logger.archive.read.coverage import Cover
 from speedtest_logger.archive.read.dataset import Archive
 from speedtest_logger.archive.report import report
 from speedtest_logger.archive.write import ingest
-from speedtest_logger.dashboard import figures, settings
+from speedtest_logger.dashboard import settings
 from speedtest_logger.dashboard.app import create_app
+from speedtest_logger.dashboard.figures import kept
 from speedtest_logger.dashboard.pages import shown
 from speedtest_logger.record import utc_text
 
@@ -104,7 +105,7 @@ def token(place):
 @pytest.fixture
 def clock(monkeypatch):
     monkeypatch.setattr("time.time", lambda: NOW)
-    monkeypatch.setattr(figures, "FRESH_SECONDS", -1.0)
+    monkeypatch.setattr(kept, "FRESH_SECONDS", -1.0)
 
 
 @pytest.mark.usefixtures("clock")

@@ -4,12 +4,15 @@ Whoever looks at a year of a fleet cannot read millions of records for each page
 each hour and day, made from the records of just these; every slot's outcome; and the records of the last days as they
 are. Before each question the manifest is asked what became of which days (`changes`), and exactly these are made again,
 in one transaction with the cursor: an answer is never older than the archive, and a crash leaves what was before.
+(Where that takes longer than a second, which it does with thousands of nodes, it is done ahead of the questions, and an
+answer is of the change before.)
 
 A location that several nodes measure has rows of its own, under the node '': percentiles of several cannot be merged.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -35,6 +38,8 @@ from speedtest_logger.files import Identity, identity
 FORMAT = "3"  # of the tables: another one has them made again
 RECENT_DAYS = 8  # of which the records themselves are kept
 BATCH_BYTES = 16_000_000  # of files that are worked on at once: some 400,000 records, for which MEMORY is enough
+PATIENCE_SECONDS = 1.0  # that a question waits for a change of the archive: seconds only where thousands of nodes are
+BEHIND_SECONDS = 60.0  # that an answer may be older than the archive then
 MEMORY = "400MB"
 THREADS = 1  # for a question: there are others at the same time
 # Name of a figure: its column in a record.
@@ -105,6 +110,8 @@ class Rollups:
         self._lock = threading.Lock()
         self._seen: tuple[Identity | None, ...] | None = None
         self._made: tuple[int, int, str] | None = None  # done, of how many of what, while all of it is being made
+        self._ahead = -math.inf  # when they were last made ahead (monotonic, s)
+        self._took = 0.0  # s: the last change
         self._database = self._open()
         self._cursor = self._kept_cursor()
 
@@ -183,7 +190,21 @@ class Rollups:
     def _manifest(self) -> tuple[Identity | None, ...]:
         return tuple(identity(self.layout.manifest / name) for name in ("chain.jsonl", "open.jsonl"))
 
-    def refresh(self, progress: Callable[[int, int], None] | None = None) -> None:
+    def refresh(self) -> None:
+        """Make again what changed in the archive since, before a question is answered. Raises as `renew`.
+
+        Where a change takes longer than PATIENCE_SECONDS and a thread renews them ahead, the answer is the one before
+        that change, for at most BEHIND_SECONDS.
+        """
+        if self._took < PATIENCE_SECONDS or time.monotonic() - self._ahead > BEHIND_SECONDS or self._made:
+            self.renew()
+
+    def renew_ahead(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """`renew`, by a thread that does so again and again, so that others need not wait for it."""
+        self.renew(progress)
+        self._ahead = time.monotonic()
+
+    def renew(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Make again what changed in the archive since; `progress` hears how many files of how many are done.
 
         Raises StorageError and DamagedFileError where the archive cannot be read, and NotReadyError while another
@@ -193,10 +214,12 @@ class Rollups:
             seen = self._manifest()
             if seen == self._seen:
                 return
+            began = time.monotonic()
             found = self._changes()
             under_way = bool(found) and changes.is_under_way(self.layout, found[-1])
             self._take(found[:-1] if under_way else found, progress)
             self._seen = None if under_way else seen
+            self._took = time.monotonic() - began
 
     @contextmanager
     def changing(self) -> Iterator[None]:

@@ -18,12 +18,13 @@ from speedtest_logger.archive.read.parts import Part
 from speedtest_logger.archive.read.rollup import VALUES, Rollups
 from speedtest_logger.archive.read.told import Alerts
 from speedtest_logger.dashboard.figures import exported as of_exported
+from speedtest_logger.dashboard.figures import kept, standing, system
 from speedtest_logger.dashboard.figures import probed as of_probed
 from speedtest_logger.dashboard.figures import records as of_records
 from speedtest_logger.dashboard.figures import series as of_series
 from speedtest_logger.dashboard.figures import spans as of_spans
-from speedtest_logger.dashboard.figures import standing, system
 from speedtest_logger.dashboard.figures.exported import Exported, Totals
+from speedtest_logger.dashboard.figures.kept import Kept
 from speedtest_logger.dashboard.figures.records import Wanted
 from speedtest_logger.dashboard.figures.source import Source
 from speedtest_logger.dashboard.figures.types import (
@@ -47,7 +48,6 @@ __all__ = [
     "Series", "Span", "State", "Totals", "Wanted", "Week",
 ]  # fmt: skip
 DOUBTFUL = ("archive", "rollups", "registry", "ingest")  # parts without which figures are not those of now
-FRESH_SECONDS = 1.0  # for so long neither the fleet nor the archive is judged again
 
 
 class Figures:
@@ -55,7 +55,7 @@ class Figures:
 
     def __init__(self, layout: Layout, rollups: Rollups, zone: Zone) -> None:
         self.source = Source(layout, rollups, zone)
-        self._lines: tuple[float, list[Line]] = (0.0, [])
+        self._lines = Kept(lambda: standing.lines(self.source, time.time()))
         self._parts: tuple[float, list[Part]] = (-math.inf, [])
         self._noticed: dict[str, int] = {}
         self._silent = of_exported.Silent()
@@ -89,11 +89,11 @@ class Figures:
 
     def lines(self) -> list[Line]:
         """All lines as they stand, those that need somebody first."""
-        at, found = self._lines
-        if time.monotonic() - at > FRESH_SECONDS:
-            found = standing.lines(self.source, time.time())
-            self._lines = (time.monotonic(), found)
-        return found
+        return self._lines.get().answer
+
+    def judge_ahead(self) -> None:
+        """Judge all lines before somebody waits for that, where it takes long. Raises as the rollups do."""
+        self._lines.ahead()
 
     def line(self, location: str) -> Line:
         """A line as it stands. Raises KeyError for one that nobody knows."""
@@ -119,7 +119,8 @@ class Figures:
 
     def now(self) -> Now:
         """The fleet: the sentence first."""
-        lines = self.lines()
+        judged = self._lines.get()
+        lines = judged.answer
         needing = sum(line.state not in ("well", "new") for line in lines)
         count = "1 line" if len(lines) == 1 else f"{len(lines)} lines"
         if not lines:
@@ -133,7 +134,7 @@ class Figures:
             sentence = "The archive cannot be read: these are the figures of before."
         problems = [f"{part.name}: {part.sentence}" for part in parts if part.name not in DOUBTFUL]
         last = max((line.last.at for line in lines if line.last), default=None)
-        return Now(int(time.time()), sentence, lines, last, problems)
+        return Now(int(time.time()), int(judged.at), sentence, lines, last, problems)
 
     def exported(self) -> list[Exported]:
         """All nodes as Prometheus is told of them, by name."""
@@ -229,7 +230,7 @@ class Figures:
     def system(self) -> list[Part]:
         """How the archive is, what is wrong first; since when at least, where nothing else tells."""
         at, parts = self._parts
-        if time.monotonic() - at > FRESH_SECONDS:
+        if time.monotonic() - at > kept.FRESH_SECONDS:
             now, found = time.time(), system.parts(self.source, time.time())
             wrong = {part.name for part in found if not part.ok}
             self._noticed = {name: self._noticed.get(name, int(now)) for name in wrong}

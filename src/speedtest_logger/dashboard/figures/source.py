@@ -115,8 +115,8 @@ class Source:
         return Schedule(entry["interval_seconds"], entry["offset_seconds"]).next_after(now)
 
     def refresh(self, progress: Callable[[int, int], None] | None = None) -> None:
-        """Make again what changed in the archive or the registry. Raises as Rollups.refresh."""
-        self.rollups.refresh(progress)
+        """Make again what changed in the archive or the registry, ahead of all questions. Raises as Rollups.renew."""
+        self.rollups.renew_ahead(progress)
         tally.refresh(self.rollups, self.schedules(), time.time())
 
     def oldest_recent(self) -> float:

@@ -119,6 +119,7 @@ def _line(source: Source, day: Day, location: str) -> Line:
     plan = source.plan(location)
     state, since, sentence = judge(source, day, location, plan)
     hours = [int(day.now) // HOUR * HOUR - HOUR * back for back in range(23, -1, -1)]
+    edges = np.array([*hours, hours[-1] + HOUR])
     speeds = day.speeds.get(location, {})
     last = max((node.last for node in nodes if node.last), key=lambda found: found.at, default=None)
     return Line(
@@ -133,7 +134,7 @@ def _line(source: Source, day: Day, location: str) -> Line:
         together(location, slots.covers(strips)),
         hours,
         [speeds.get(hour) for hour in hours],
-        [worst(strips, hour, hour + HOUR) for hour in hours],
+        worst(strips, edges),
     )
 
 
@@ -179,15 +180,17 @@ def together(location: str, covers: Iterable[Cover]) -> dict[str, Any]:
     return made.to_row()
 
 
-def worst(strips: Iterable[slots.Strip], start: int, end: int) -> str | None:
-    """The worst outcome of the slots in a period; None where there was no slot."""
-    ranks = [
-        int(RANK[strip.status[first:last]].min())
-        for strip in strips
-        for first, last in [np.searchsorted(strip.at, (start, end)).tolist()]
-        if last > first
-    ]
-    return WORST[min(ranks)] if ranks else None
+def worst(strips: Iterable[slots.Strip], edges: Numbers) -> list[str | None]:
+    """The worst outcome of the slots from each edge to the next one; None where there was no slot."""
+    ranks = np.full(len(edges) - 1, len(WORST))
+    for strip in strips:
+        ends = np.searchsorted(strip.at, edges)
+        some = np.flatnonzero(np.diff(ends))
+        if len(some):
+            # reduceat takes all up to the next place of the list, and these follow each other without a gap
+            own = np.minimum.reduceat(RANK[strip.status[: ends[-1]]], ends[some])
+            ranks[some] = np.minimum(ranks[some], own)
+    return [WORST[rank] if rank < len(WORST) else None for rank in ranks.tolist()]
 
 
 def judge(source: Source, day: Day, location: str, plan: Plan) -> tuple[State, int | None, str]:

@@ -92,9 +92,13 @@ class Line:
 
 @dataclass(frozen=True)
 class Now:
-    """The fleet as it stands: the sentence first, then the lines, those that need somebody first."""
+    """The fleet as it stands: the sentence first, then the lines, those that need somebody first.
+
+    `judged_at` is when the lines were looked at: in a large fleet some seconds before `at`.
+    """
 
     at: int
+    judged_at: int
     sentence: str
     lines: list[Line]
     last_record: int | None

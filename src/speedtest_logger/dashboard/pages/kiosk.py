@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from speedtest_logger.dashboard import render
+from speedtest_logger.dashboard.pages.now import MOST_LINES
 
 router = APIRouter()
 REFRESH_SECONDS = 30
@@ -15,5 +16,5 @@ REFRESH_SECONDS = 30
 @router.get("/kiosk")
 def show_kiosk(request: Request) -> HTMLResponse:
     """The page; it needs no JavaScript to stay fresh."""
-    figures = request.app.state.figures
-    return render.page(request, "kiosk.html.j2", now=figures.now(), refresh=REFRESH_SECONDS)
+    found = request.app.state.figures.now()
+    return render.page(request, "kiosk.html.j2", now=found, most=MOST_LINES, refresh=REFRESH_SECONDS)

@@ -9,9 +9,10 @@ from starlette.responses import HTMLResponse
 from speedtest_logger.dashboard import render
 
 router = APIRouter()
+MOST_LINES = 200  # in the table: more are looked for, not looked at
 
 
 @router.get("/")
 def show_now(request: Request) -> HTMLResponse:
     """The first page."""
-    return render.page(request, "now.html.j2", now=request.app.state.figures.now())
+    return render.page(request, "now.html.j2", now=request.app.state.figures.now(), most=MOST_LINES)

@@ -198,3 +198,26 @@ def test_records_of_the_last_days_are_kept_whole(layout, monkeypatch):
     rollups = opened(layout)
     (kept,) = rollups.rows("SELECT * FROM recent")
     assert (kept["run_id"], kept["message"], kept["location"]) == (new["run_id"], "as it was", "home")
+
+
+def test_where_a_change_takes_seconds_and_is_made_ahead_nobody_waits_for_it(layout, monkeypatch):
+    put(layout, slot("attic", FIRST))
+    rollups = opened(layout)
+    monkeypatch.setattr(rollup, "PATIENCE_SECONDS", 0.0)  # every change takes longer
+    rollups.renew_ahead()
+    put(layout, slot("attic", FIRST + 300))
+    assert counted(rollups) == 1, "the answer before"
+    rollups.renew_ahead()
+    assert counted(rollups) == 2
+    put(layout, slot("attic", FIRST + 600))
+    monkeypatch.setattr(rollup, "BEHIND_SECONDS", 0.0)  # nobody has made it ahead for so long
+    assert counted(rollups) == 3
+
+
+def test_a_slow_change_that_nobody_makes_ahead_is_waited_for(layout, monkeypatch):
+    put(layout, slot("attic", FIRST))
+    rollups = opened(layout)
+    monkeypatch.setattr(rollup, "PATIENCE_SECONDS", 0.0)
+    assert counted(rollups) == 1
+    put(layout, slot("attic", FIRST + 300))
+    assert counted(rollups) == 2
