@@ -78,7 +78,7 @@ class Iperf3:
     def parse(self, outputs: list[Output]) -> Result:
         """What arrived in each direction; a failed download is an error, a failed upload is partial."""
         download = _checked(outputs[0])
-        upload = _upload(outputs[1:])
+        upload, problem = _upload(outputs[1:])
         down, up = _arrived(download), _arrived(upload)
         sent = section(upload, "end", "sum_sent") or section(upload, "end", "sum")
         connection = section(download, "start", "connecting_to")
@@ -100,18 +100,19 @@ class Iperf3:
                     f"{connection['host']}:{connection.get('port')}" if connection.get("host") else None
                 ),
                 ip_family=family_of(local if isinstance(local, str) else None),
+                message=problem,
             )
         )
 
 
-def _upload(outputs: list[Output]) -> dict[str, Any]:
-    """The upload's content, empty where it failed: the download still counts, and the record says partial."""
+def _upload(outputs: list[Output]) -> tuple[dict[str, Any], str | None]:
+    """The upload's content, or nothing and why it failed: the download still counts, and the record says partial."""
     try:
         content = _checked(outputs[0]) if outputs else {}
         _arrived(content)
-    except EngineError:
-        return {}
-    return content
+    except EngineError as error:
+        return {}, str(error)
+    return content, None
 
 
 def _arrived(content: dict[str, Any]) -> dict[str, Any]:

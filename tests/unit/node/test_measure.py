@@ -130,9 +130,12 @@ def test_a_server_that_is_busy_all_the_time_is_the_reason(hourly, program, monke
     assert (found.status, found.reason) == ("failed", "server_busy")
 
 
+NO_UPLOAD = "the upload was not measured; unable to connect to server: Connection refused"
+
+
 @pytest.mark.parametrize(
     ("upload", "status", "before"),
-    [("iperf3-3.12-upload.json", "ok", ""), ("iperf3-3.12-refused.json", "partial", "the upload was not measured; ")],
+    [("iperf3-3.12-upload.json", "ok", ""), ("iperf3-3.12-refused.json", "partial", f"{NO_UPLOAD}; ")],
 )
 def test_a_loss_above_100_percent_is_no_measurement_and_is_told(hourly, program, upload, status, before):
     script = REPLAY_IPERF3.replace("iperf3-3.12-download.json", "iperf3-3.12-udp-loss-180.json")
@@ -145,6 +148,7 @@ def test_upload_missing_is_partial(hourly, program):
     script = REPLAY_IPERF3.replace("iperf3-3.12-upload.json", "iperf3-3.12-refused.json")
     found = run(hourly(), program("iperf3", script))
     assert (found.status, found.reason, found.upload_bps) == ("partial", "incomplete", None)
+    assert found.message == NO_UPLOAD
     assert found.download_bps
 
 
