@@ -8,7 +8,7 @@ from collections import Counter
 from fleet import playbook, recap
 
 MOST_CALLS = 4  # of a role, on a machine that is as it should be
-TASK = re.compile(r"^TASK \[(?:(\S+) : )?.*\] \**$")
+TASK = re.compile(r"^TASK \[(?:(?:speedtest\.telemetry\.)?(\S+) : )?.*\] \**$")
 CALL = re.compile(r"^<([^>]+)> SSH: EXEC ")
 
 

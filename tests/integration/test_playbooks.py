@@ -37,7 +37,7 @@ def play(*words, cwd=ROOT, **environment) -> tuple[int, str]:
 @pytest.fixture
 def checkout(tmp_path) -> Path:
     """A copy of what a user has, without an inventory of one's own."""
-    for name in ("playbooks", "plugins", "roles", "src", "inventory"):
+    for name in ("collections", "playbooks", "plugins", "roles", "src", "inventory"):
         shutil.copytree(
             ROOT / name, tmp_path / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", "mine")
         )
@@ -207,7 +207,7 @@ def test_a_report_that_cannot_be_made_says_why(no_ssh, tmp_path):
 def test_a_part_of_a_role_says_what_it_must_be_given_before_it_does_anything(
     checkout, tmp_path, role, entry, given, words
 ):
-    call = {"ansible.builtin.include_role": {"name": role, "tasks_from": entry}, "vars": given}
+    call = {"ansible.builtin.include_role": {"name": f"speedtest.telemetry.{role}", "tasks_from": entry}, "vars": given}
     tasks = [{"name": "Call it alone", **call}]
     play_ = {"name": "A playbook", "hosts": "all", "connection": "local", "become": False, "tasks": tasks}
     (checkout / "playbooks/alone.yml").write_text(json.dumps([play_]), encoding="utf-8")

@@ -15,11 +15,11 @@ import calls
 SAID = """
 TASK [Lock the fleet against other runs] ****************************************
 <192.0.2.1> SSH: EXEC ssh -o ControlMaster=auto 192.0.2.1
-TASK [speedtest_target : observe | Compare the host with its desired state] *****
+TASK [speedtest.telemetry.speedtest_target : observe | Compare the host with its desired state] *****
 <192.0.2.1> SSH: EXEC ssh -o ControlMaster=auto 192.0.2.1
 <192.0.2.1> (0, b'...')
 <192.0.2.2> SSH: EXEC ssh -o ControlMaster=auto 192.0.2.2
-TASK [managed_host : schedule | Reload units of others] *************************
+TASK [speedtest.telemetry.managed_host : schedule | Reload units of others] *************************
 <192.0.2.2> SSH: EXEC ssh -o ControlMaster=auto 192.0.2.2
 PLAY RECAP *********************************************************************
 host : ok=5 changed=0

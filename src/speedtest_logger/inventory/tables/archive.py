@@ -37,13 +37,13 @@ INPUTS = (
     ),
     Input(
         "speedtest_archive_artifact_dir",
-        "{{ role_path | dirname | dirname }}/dist",
+        "{{ role_path | realpath | dirname | dirname }}/dist",
         "Where artifacts are built and kept on the control machine.",
         kinds.CONTROL_PATH,
     ),
     Input(
         "speedtest_archive_requirements_file",
-        "{{ role_path | dirname | dirname }}/requirements/archive.txt",
+        "{{ role_path | realpath | dirname | dirname }}/requirements/archive.txt",
         "The hashed lock of the Python packages that the archive needs.",
         kinds.CONTROL_PATH,
     ),
@@ -225,7 +225,7 @@ INPUTS = (
     ),
     Input(
         "speedtest_archive_store_requirements_file",
-        "{{ role_path | dirname | dirname }}/requirements/store.txt",
+        "{{ role_path | realpath | dirname | dirname }}/requirements/store.txt",
         "The hashed lock of the Python packages that an archive which publishes needs: the archive's, and its own.",
         kinds.CONTROL_PATH,
     ),

@@ -74,13 +74,13 @@ INPUTS = (
     ),
     Input(
         "speedtest_cluster_artifact_dir",
-        "{{ role_path | dirname | dirname }}/dist",
+        "{{ role_path | realpath | dirname | dirname }}/dist",
         "Where artifacts are built and kept on the control machine.",
         kinds.CONTROL_PATH,
     ),
     Input(
         "speedtest_cluster_requirements_file",
-        "{{ role_path | dirname | dirname }}/requirements/cluster.txt",
+        "{{ role_path | realpath | dirname | dirname }}/requirements/cluster.txt",
         "The hashed lock of the Python packages, the same on all members: Dask, DuckDB, Arrow and the store's.",
         kinds.CONTROL_PATH,
     ),

@@ -41,13 +41,13 @@ INPUTS = (
     ),
     Input(
         "speedtest_dashboard_artifact_dir",
-        "{{ role_path | dirname | dirname }}/dist",
+        "{{ role_path | realpath | dirname | dirname }}/dist",
         "Where artifacts are built and kept on the control machine.",
         kinds.CONTROL_PATH,
     ),
     Input(
         "speedtest_dashboard_requirements_file",
-        "{{ role_path | dirname | dirname }}/requirements/dashboard.txt",
+        "{{ role_path | realpath | dirname | dirname }}/requirements/dashboard.txt",
         "With the runtime systemd: the hashed lock of the Python packages that the dashboard needs. An image is built "
         "with the lock of its release.",
         kinds.CONTROL_PATH,
@@ -169,7 +169,7 @@ INPUTS = (
     ),
     Input(
         "speedtest_dashboard_workbench_requirements_file",
-        "{{ role_path | dirname | dirname }}/requirements/workbench.txt",
+        "{{ role_path | realpath | dirname | dirname }}/requirements/workbench.txt",
         "The hashed lock of the Python packages that the workbench needs.",
         kinds.CONTROL_PATH,
     ),

@@ -50,13 +50,13 @@ INPUTS = (
     ),
     Input(
         "speedtest_database_artifact_dir",
-        "{{ role_path | dirname | dirname }}/dist",
+        "{{ role_path | realpath | dirname | dirname }}/dist",
         "Where artifacts are built and kept on the control machine.",
         kinds.CONTROL_PATH,
     ),
     Input(
         "speedtest_database_requirements_file",
-        "{{ role_path | dirname | dirname }}/requirements/database.txt",
+        "{{ role_path | realpath | dirname | dirname }}/requirements/database.txt",
         "The hashed lock of the Python packages that it needs.",
         kinds.CONTROL_PATH,
     ),

@@ -43,7 +43,7 @@ BEFORE = (
     ),
     Input(
         "speedtest_logger_artifact_dir",
-        "{{ role_path | dirname | dirname }}/dist",
+        "{{ role_path | realpath | dirname | dirname }}/dist",
         "Where artifacts are built and kept on the control machine.",
         kinds.CONTROL_PATH,
     ),
@@ -75,7 +75,7 @@ AFTER = (
             "{{ ([dict(node_name=speedtest_logger_node_name, interval=speedtest_logger_interval, "
             "measure_timeout_seconds=speedtest_logger_measure_timeout_seconds, "
             "start_tolerance_seconds=speedtest_logger_start_tolerance_seconds)] | "
-            "fleet_slots({}))[speedtest_logger_node_name] }}"
+            "speedtest.telemetry.fleet_slots({}))[speedtest_logger_node_name] }}"
         ),
         "The slots that the fleet's plan gives this node: interval_seconds, offset_seconds, on_calendar. "
         "nodes.yml sets it.",

@@ -28,7 +28,7 @@ INPUTS = (
     ),
     Input(
         "speedtest_store_requirements_file",
-        "{{ role_path | dirname | dirname }}/requirements/seaweedfs.txt",
+        "{{ role_path | realpath | dirname | dirname }}/requirements/seaweedfs.txt",
         "The hashed lock of the package with SeaweedFS's program.",
         kinds.CONTROL_PATH,
     ),
