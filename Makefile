@@ -118,7 +118,7 @@ workbench: .venv-workbench/complete ## test the workbench, which needs Streamlit
 	PYTHONPATH=src:tests:. .venv-workbench/bin/python tests/workbench.py
 
 lock: .venv/complete ## compile requirements/*.txt from pyproject.toml
-	for set in "archive --extra archive --extra alerts" "dashboard --extra dashboard" "database --extra database" "store --extra archive --extra alerts --extra store" "cluster --extra archive --extra alerts --extra store --extra cluster" "seaweedfs --group seaweedfs" "workbench --extra workbench" "control --group control" "benchmark --group benchmark" \
+	for set in "archive --extra archive --extra alerts" "dashboard --extra dashboard" "database --extra database" "store --extra archive --extra alerts --extra store" "cluster --extra archive --extra alerts --extra store --extra cluster" "seaweedfs --group seaweedfs" "workbench --extra workbench" "control --group control" "collection --group collection" "benchmark --group benchmark" \
 	  "dev --group control --group dev --group seaweedfs --extra archive --extra alerts --extra dashboard --extra database --extra store --extra cluster"; do read -r name what <<<"$$set"; \
 	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $$what \
 	    pyproject.toml --output-file requirements/$$name.txt || exit 1; done

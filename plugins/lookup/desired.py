@@ -5,8 +5,18 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: desired
 short_description: The lists of host_state that a role wants on this host
+description:
+  - What a role's inputs make of this host, as the module M(speedtest.telemetry.host_state) compares it. It has the
+    content of secret files, which no plan and no output has.
+author: The speedtest-telemetry maintainers (!UNKNOWN)
 options:
   _terms: {description: The role., required: true}
+"""
+EXAMPLES = r"""
+lists: "{{ lookup('speedtest.telemetry.desired', 'speedtest_logger') }}"
+"""
+RETURN = r"""
+_raw: {description: "For each role its lists, by kind of thing.", type: list, elements: dict}
 """
 
 import sys

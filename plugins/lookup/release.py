@@ -8,9 +8,16 @@ short_description: The release artifact of this checkout
 description:
   - Returns a dict with C(version), C(path) of a tar.gz and C(digest) of the unpacked tree, as host_state computes it.
   - The term is the wanted version. This checkout's own version is built; another one must lie in C(directory).
+author: The speedtest-telemetry maintainers (!UNKNOWN)
 options:
   _terms: {description: The version., required: true}
-  directory: {description: Where artifacts lie and are built., required: true}
+  directory: {description: Where artifacts lie and are built., type: path, required: true}
+"""
+EXAMPLES = r"""
+artifact: "{{ lookup('speedtest.telemetry.release', speedtest_logger_version, directory='dist').path }}"
+"""
+RETURN = r"""
+_raw: {description: "For each version C(version), C(path) and C(digest).", type: list, elements: dict}
 """
 
 import gzip
@@ -19,6 +26,7 @@ import io
 import os
 import re
 import tarfile
+import zlib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,7 +36,7 @@ from ansible.plugins.lookup import LookupBase
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "speedtest_logger"
 SHARE = Path(__file__).resolve().parents[2] / "share"  # manuals and completions
-CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = Path(__file__).resolve().parents[2]  # or where the collection is installed, which has the same files
 # What images are built from besides, and how containers are started.
 CONTAINER_FILES = (
     "docker/Dockerfile.logger",
@@ -100,9 +108,17 @@ def digest(files: dict[str, tuple[bytes, bool]]) -> str:
 
 
 def build(files: dict[str, tuple[bytes, bool]]) -> bytes:
-    """The same bytes from the same source, whenever and wherever it is built."""
-    packed = io.BytesIO()
-    with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as stream, tarfile.open(fileobj=stream, mode="w") as archive:
+    """The same bytes from the same source, whenever it is built. (Another zlib may pack the same tar otherwise.)"""
+    written = io.BytesIO()
+    with gzip.GzipFile(fileobj=written, mode="wb", mtime=0) as stream:
+        stream.write(packed(files))
+    return written.getvalue()
+
+
+def packed(files: dict[str, tuple[bytes, bool]]) -> bytes:
+    """A tar of files that root owns, not compressed."""
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w") as archive:
         for folder in sorted({str(parent) for name in files for parent in Path(name).parents[:-1]}):
             entry = tarfile.TarInfo(folder)  # named, or tar would make it as the host's umask says
             entry.type, entry.mode = tarfile.DIRTYPE, 0o755
@@ -113,7 +129,7 @@ def build(files: dict[str, tuple[bytes, bool]]) -> bytes:
             entry.size, entry.mode = len(content), 0o755 if executable else 0o644
             entry.uname = entry.gname = "root"
             archive.addfile(entry, io.BytesIO(content))
-    return packed.getvalue()
+    return written.getvalue()
 
 
 def unpack(artifact: bytes) -> dict[str, tuple[bytes, bool]]:
@@ -126,18 +142,36 @@ def unpack(artifact: bytes) -> dict[str, tuple[bytes, bool]]:
         }
 
 
+def holds(file: Path, tar: bytes) -> bool:
+    """Whether a file is this tar, however it was compressed: what an installed collection has need not be written."""
+    try:
+        return gzip.decompress(file.read_bytes()) == tar
+    except (FileNotFoundError, EOFError, gzip.BadGzipFile, zlib.error):
+        return False
+
+
+def write(file: Path, artifact: bytes) -> None:
+    """Put an artifact in its place. Raises AnsibleLookupError where that cannot be written to."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(artifact)
+        temporary.replace(file)
+    except OSError as error:
+        raise AnsibleLookupError(
+            f"{file} cannot be written: {error.strerror}. Set speedtest_logger_artifact_dir and its like of the other "
+            "roles to a directory of yours"
+        ) from error
+
+
 @cache
 def release(version: str, directory: Path) -> dict[str, str]:
     """Version, path and digest of an artifact; this checkout's own is written where it differs."""
     file = directory / f"speedtest-logger-{version}.tar.gz"
     if version == source_version():
         files = contents()
-        artifact = build(files)
-        if not file.exists() or file.read_bytes() != artifact:
-            directory.mkdir(parents=True, exist_ok=True)
-            temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-            temporary.write_bytes(artifact)
-            temporary.replace(file)
+        if not holds(file, packed(files)):
+            write(file, build(files))
         return {"version": version, "path": str(file), "digest": digest(files)}
     if not file.exists():
         raise AnsibleLookupError(

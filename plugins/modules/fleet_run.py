@@ -19,6 +19,15 @@ options:
     elements: dict
     default: []
     description: "Files as C(folder), which may be reached through links, and C(name) below it, which may not."
+author: The speedtest-telemetry maintainers (!UNKNOWN)
+"""
+EXAMPLES = r"""
+- name: Hold the fleet's lock
+  speedtest.telemetry.fleet_run:
+    take: true
+"""
+RETURN = r"""
+files: {description: "What was read, by name.", returned: success, type: dict}
 """
 
 import contextlib

@@ -19,6 +19,15 @@ options:
 notes:
   - It runs as root in directories of accounts that may be hostile. Nothing is changed through a link, and no file that
     has another name besides. It stops at the first item that cannot be made.
+author: The speedtest-telemetry maintainers (!UNKNOWN)
+"""
+EXAMPLES = r"""
+- name: The folder is there
+  speedtest.telemetry.host_files:
+    directories: [{path: /etc/speedtest-telemetry, owner: root, group: root, mode: "0755"}]
+"""
+RETURN = r"""
+done: {description: Paths that were changed., returned: success, type: list, elements: str}
 """
 
 import contextlib

@@ -28,6 +28,15 @@ options:
 notes:
   - It runs as root and looks into directories of accounts that may be hostile. It follows a link only where nobody but
     root can have put it, opens regular files only, never waits for a pipe or a program, and reads no more than a bound.
+author: The speedtest-telemetry maintainers (!UNKNOWN)
+"""
+EXAMPLES = r"""
+- name: Look at a host
+  speedtest.telemetry.host_state:
+    role: speedtest_logger
+"""
+RETURN = r"""
+plan: {description: What differs and what has to be done., returned: success, type: dict}
 """
 
 import contextlib

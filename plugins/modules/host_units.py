@@ -22,6 +22,15 @@ options:
     description: Units to stop and disable. systemd forgets that they failed.
   restart: {type: list, elements: str, default: [], description: Units to restart.}
   reload: {type: list, elements: str, default: [], description: Units that shall read their configuration again.}
+author: The speedtest-telemetry maintainers (!UNKNOWN)
+"""
+EXAMPLES = r"""
+- name: The timer runs
+  speedtest.telemetry.host_units:
+    units: [{name: speedtest-logger.timer}]
+"""
+RETURN = r"""
+done: {description: What was told and of which unit., returned: success, type: list, elements: str}
 """
 
 import json

@@ -1,0 +1,71 @@
+#!/usr/bin/python
+"""What the action plugin of this name is told and answers; nothing of it runs on a host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: fleet_bundles
+short_description: Write a signed bundle for each node that pulls
+description:
+  - A bundle says what the playbook C(speedtest.telemetry.site) would bring to the node.
+  - This is an action plugin. No connection to a node is opened.
+author: The speedtest-telemetry maintainers (!UNKNOWN)
+options:
+  read:
+    description: What M(speedtest.telemetry.fleet_run) has read of the archive host.
+    type: dict
+    required: true
+  files:
+    description: Paths of the archive's fleet files, by what they hold.
+    type: dict
+    required: true
+  archive:
+    description: How nodes reach the archive host, by transport.
+    type: dict
+    required: true
+  host_key:
+    description: The archive host's public key, where the inventory has it.
+    type: str
+    default: ""
+  ca:
+    description: The certificate that nodes trust, in place of the archive host's own.
+    type: str
+    default: ""
+  key:
+    description: The file of the private key that signs bundles.
+    type: path
+    required: true
+  folder:
+    description: Where bundles are written.
+    type: path
+    required: true
+  valid_days:
+    description: For how many days a node takes a bundle.
+    type: float
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Write and sign the bundles
+  speedtest.telemetry.fleet_bundles:
+    read: "{{ fleet_read }}"
+    files: "{{ fleet_files }}"
+    archive: "{{ fleet_ways }}"
+    key: ~/.ssh/bundles
+    folder: bundles
+    valid_days: 30
+  run_once: true
+"""
+
+RETURN = r"""
+files:
+  description: Bundles that were written.
+  returned: success
+  type: list
+  elements: str
+hosts:
+  description: The nodes that they are for.
+  returned: success
+  type: list
+  elements: str
+"""
