@@ -106,6 +106,17 @@ image-%: ## one of them: image-logger, image-dashboard
 	@du --human-readable dist/speedtest-$*-$(VERSION).image.tar.gz
 	docker image ls --format '{{.Repository}}:{{.Tag}} {{.Size}}' speedtest-$*:$(VERSION)
 
+COLLECTION := dist/speedtest-telemetry-$(VERSION).tar.gz
+.PHONY: collection collection-build collection-scenario
+collection: .venv-collection/complete collection-build ## the Ansible collection, judged as Galaxy does
+	.venv-collection/bin/python galaxy/check.py $(COLLECTION)
+
+collection-build: .venv/complete ## dist/speedtest-telemetry-VERSION.tar.gz, to be installed without a network
+	$(PYTHON) galaxy/build.py dist
+
+collection-scenario: .venv/complete collection-build images ## molecule/default from the installed collection, in an empty directory
+	$(PYTHON) galaxy/scenario.py $(COLLECTION) default $(LOGS)/collection.log
+
 docs: .venv/complete ## write docs/reference and the roles' README, defaults and argument_specs again
 	$(PYTHON) docs/generate.py
 
@@ -124,7 +135,7 @@ lock: .venv/complete ## compile requirements/*.txt from pyproject.toml
 	    pyproject.toml --output-file requirements/$$name.txt || exit 1; done
 
 clean: ## remove environments and what was built
-	rm -rf .venv .venv-benchmark .venv-workbench .cache dist
+	rm -rf .venv .venv-benchmark .venv-collection .venv-workbench .cache dist
 
 # programs that tests and benchmarks drive for real; installed where they are missing
 TEST_PROGRAMS := iperf3:iperf3 speedtest-cli:speedtest-cli ssh:openssh-client systemd-analyze:systemd gpg:gnupg restic:restic \
@@ -167,6 +178,11 @@ ensurepip:
 .venv-benchmark/complete: requirements/benchmark.txt | ensurepip
 	python3 -m venv .venv-benchmark
 	.venv-benchmark/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/benchmark.txt
+	touch $@
+
+.venv-collection/complete: requirements/collection.txt | ensurepip
+	python3 -m venv .venv-collection
+	.venv-collection/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/collection.txt
 	touch $@
 
 .venv-workbench/complete: requirements/workbench.txt | ensurepip

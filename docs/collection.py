@@ -67,6 +67,23 @@ def galaxy() -> dict[str, Any]:
     }
 
 
+def execution_environment() -> dict[str, Any]:
+    """What ansible-builder makes an image of, with the collection as `make collection-build` leaves it."""
+    tarball = f"speedtest-telemetry-{__version__}.tar.gz"
+    return {
+        "version": 3,
+        "images": {"base_image": {"name": "docker.io/library/python:3.13-slim-trixie"}},
+        "dependencies": {
+            "ansible_core": {"package_pip": "ansible-core==2.19.14"},
+            "ansible_runner": {"package_pip": "ansible-runner==2.4.3"},
+            "galaxy": {"collections": [{"name": f"configs/{tarball}", "type": "file"}]},
+            "system": ["openssh-client [platform:dpkg]"],
+        },
+        "additional_build_files": [{"src": f"dist/{tarball}", "dest": "configs"}],
+        "options": {"package_manager_path": "/usr/bin/apt-get"},
+    }
+
+
 def filters() -> Iterator[tuple[str, Callable[..., Any]]]:
     """Every filter of the collection and its function."""
     for file in sorted(FILTERS.glob("*.py")):

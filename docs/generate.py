@@ -370,6 +370,7 @@ def pages() -> dict[Path, str]:
         made[ROOT / "roles" / each.name / "defaults" / "main.yml"] = defaults(each)
         made[ROOT / "roles" / each.name / "meta" / "argument_specs.yml"] = argument_specs(each)
     made[ROOT / "galaxy.yml"] = f"---\n{MADE}{_yaml(collection.galaxy())}"
+    made[ROOT / "execution-environment.yml"] = f"---\n{MADE}{_yaml(collection.execution_environment())}"
     for name, function in collection.filters():
         made[collection.FILTERS / f"{name}.yml"] = f"---\n{MADE}{_yaml(collection.page(name, function))}"
     return made

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-CERTIFICATE, MEMBERS = "/etc/speedtest-cluster/certificate.pem", "/etc/speedtest-cluster/members.pem"
+CERTIFICATE = "/etc/speedtest-cluster/certificate.pem"
+MEMBERS = "/etc/speedtest-cluster/members.pem"
 BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----\n[A-Za-z0-9+/=\n]+-----END CERTIFICATE-----\n")
 KEPT = re.compile(rf"^# ([^\n]+)\n({BLOCK.pattern})", re.MULTILINE)
 

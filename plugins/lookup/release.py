@@ -69,7 +69,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 from {module} import main
 
-sys.exit(main())
+raise SystemExit(main())
 """
 
 

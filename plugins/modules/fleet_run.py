@@ -10,7 +10,7 @@ description:
   - The lock is a file in a directory of root's below C(/run). It names the run that holds it and for how long it counts
     without a further sign of life. The action plugin of the same name says who asks.
 options:
-  take: {type: bool, default: false, description: Take the lock, or renew it.}
+  take: {type: bool, default: false, description: "Take the lock, or renew it."}
   me: {type: dict, default: {}, description: The run that asks.}
   gone: {type: str, default: "", description: A run whose process is known to have ended.}
   force: {type: bool, default: false, description: Take the lock whoever holds it.}
