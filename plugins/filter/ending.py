@@ -29,6 +29,7 @@ ROLES = (
     "speedtest_logger",
 )
 SHOWN = 3
+INSTALLED = ROOT.parent.parent.name == "ansible_collections"  # and no checkout
 
 
 def fleet_next(
@@ -47,7 +48,7 @@ def fleet_next(
         lines.append(f"- not done: {', '.join(missing)}: the reason stands above; run it again when that is put right")
     given = inventories(sources)
     if checking:
-        return [*lines, "", f"nothing was changed. To do it: ansible-playbook{given} site.yml"]
+        return [*lines, "", f"nothing was changed. To do it: ansible-playbook{given} {playbook('site')}"]
     nodes = [host for host in groups.get("speedtest_nodes", []) if host in done]
     return [*lines, "", *slots(hostvars, nodes, now), *commands(hostvars, nodes, given)]
 
@@ -69,6 +70,13 @@ def inventories(sources: Any) -> str:
     """The options that name the inventory, none where ansible.cfg does."""
     paths = [sources] if isinstance(sources, str) else [str(source) for source in sources or ()]
     return "" if paths == [str(ROOT / "inventory/mine")] else "".join(f" -i {path}" for path in paths)
+
+
+def playbook(name: str, installed: bool = INSTALLED) -> str:
+    """A playbook as it is typed: of an installed collection by its name, of a checkout by its path."""
+    if installed:
+        return f"speedtest.telemetry.{name}"
+    return "site.yml" if name == "site" else f"playbooks/{name}.yml"
 
 
 def slots(hostvars: Any, nodes: list[str], now: float) -> list[str]:
@@ -93,8 +101,8 @@ def commands(hostvars: Any, nodes: list[str], given: str) -> list[str]:
         return []
     location = hostvars[nodes[0]].get("speedtest_logger_location", "unknown-location")
     return [
-        f"look at them: ansible-playbook{given} playbooks/status.yml",
-        f"a report:     ansible-playbook{given} playbooks/report.yml -e location={location} -e last=30d",
+        f"look at them: ansible-playbook{given} {playbook('status')}",
+        f"a report:     ansible-playbook{given} {playbook('report')} -e location={location} -e last=30d",
         "a test now:   on a node, sudo speedtest-logger measure",
     ]
 
