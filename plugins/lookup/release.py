@@ -145,8 +145,9 @@ def unpack(artifact: bytes) -> dict[str, tuple[bytes, bool]]:
 def holds(file: Path, tar: bytes) -> bool:
     """Whether a file is this tar, however it was compressed: what an installed collection has need not be written."""
     try:
-        return gzip.decompress(file.read_bytes()) == tar
-    except (FileNotFoundError, EOFError, gzip.BadGzipFile, zlib.error):
+        with gzip.open(file) as stream:
+            return stream.read(len(tar) + 1) == tar
+    except (OSError, EOFError, zlib.error):
         return False
 
 

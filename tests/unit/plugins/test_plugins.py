@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from ansible.errors import AnsibleLookupError
 from builders import ROOT, ROOT_FILE, load, observed_file, seen
 
 from plugins.desired import plan as planning
@@ -127,6 +130,26 @@ def test_the_release_is_the_same_bytes_from_the_same_source(tmp_path):
         for seed, zone in (("1", "UTC"), ("2", "Asia/Tokyo"))
     }
     assert len(runs) == 1
+
+
+def test_an_artifact_is_written_again_where_its_tar_differs_and_not_where_its_compression_does(tmp_path):
+    version = release.source_version()
+    file = Path(release.release.__wrapped__(version, tmp_path)["path"])
+    tar = gzip.decompress(file.read_bytes())
+    file.write_bytes(gzip.compress(tar, compresslevel=1))
+    inode = file.stat().st_ino
+    release.release.__wrapped__(version, tmp_path)
+    assert file.stat().st_ino == inode
+    for broken in (gzip.compress(tar + b"more"), file.read_bytes()[:-9], b"no gzip", b""):
+        file.write_bytes(broken)
+        release.release.__wrapped__(version, tmp_path)
+        assert gzip.decompress(file.read_bytes()) == tar
+
+
+def test_where_an_artifact_cannot_be_written_it_is_said_what_to_set(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(AnsibleLookupError, match=r"dist.* cannot be written: .*Set speedtest_logger_artifact_dir"):
+        release.release.__wrapped__(release.source_version(), tmp_path / "file" / "dist")
 
 
 def test_the_digest_of_the_artifact_is_the_digest_of_the_unpacked_tree(tmp_path):
