@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,15 +36,22 @@ def contents() -> list[str]:
     return [name for name in listed.split("\0") if name and name not in LEFT_OUT]
 
 
+def copies() -> Iterator[tuple[str, str]]:
+    """What is copied and where to. In a link's place is what git knows of where it leads; outside it may not lead."""
+    names = contents()
+    for name in names:
+        if not (ROOT / name).is_symlink():
+            yield name, name
+            continue
+        target = (ROOT / name).resolve().relative_to(ROOT).as_posix()
+        yield from ((each, name + each.removeprefix(target)) for each in names if each.startswith(f"{target}/"))
+
+
 def stage(folder: Path) -> None:
-    """Make a copy of what the collection has, with what links lead to in their place."""
-    for name in contents():
-        copy = folder / name
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, copy, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(ROOT / name, copy)
+    """Make a copy of what the collection has, and the artifact."""
+    for name, copy in copies():
+        (folder / copy).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / copy)
     release.release(release.source_version(), folder / "dist")
 
 

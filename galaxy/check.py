@@ -24,7 +24,8 @@ IMPORTER = "[galaxy-importer]\nRUN_ANSIBLE_TEST = False\nRUN_FLAKE8 = False\n"
 PIP = """import sys
 sys.path.append({packages!r})
 from pip._internal.cli.main import main
-sys.exit(main(["install", "--ignore-installed", *(word for word in sys.argv[1:] if not word.startswith("--no-s"))]))
+words = [word for word in sys.argv[1:] if word not in ("--no-setuptools", "--no-wheel")]
+sys.exit(main(["install", "--ignore-installed", *words]))
 """
 PIP_SCRIPT = ".ansible/test/cache/get_pip_24_2.py"
 

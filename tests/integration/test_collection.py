@@ -149,13 +149,23 @@ def test_only_what_git_knows_goes_into_it(tarball):
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     known = {*listed.split("\0"), "MANIFEST.json", "FILES.json"}
     known |= {f"dist/speedtest-logger-{build.release.source_version()}.tar.gz"}
-    known |= {f"playbooks/callback_plugins/{path.name}" for path in (ROOT / "plugins/callback").glob("*.py")}
+    known |= {name.replace("plugins/callback", "playbooks/callback_plugins") for name in known}
     with tarfile.open(tarball) as archive:
         assert [entry.name for entry in archive if not (entry.isfile() or entry.isdir())] == []
         files = {entry.name for entry in archive.getmembers() if entry.isfile()}
     assert files - known == set()
     assert {"playbooks/site.yml", "meta/runtime.yml", "src/speedtest_logger/__init__.py"} <= files
     assert not [name for name in files if name.startswith("inventory/") and not name.startswith("inventory/homelab/")]
+
+
+@pytest.mark.parametrize("secret", ["inventory/homelab/host_vars/mine.yml", "plugins/callback/scratch.py"])
+def test_a_file_that_git_does_not_know_stays_out(secret):
+    file = ROOT / secret
+    file.touch()
+    try:
+        assert not [names for names in build.copies() if Path(secret).name in " ".join(names)]
+    finally:
+        file.unlink()
 
 
 def test_the_same_files_make_the_same_bytes(tarball, tmp_path):
