@@ -97,4 +97,3 @@ def test_what_people_import_is_named_and_typed():
     assert speedtest_logger.archive.__all__ == ["open_archive"]
     assert callable(speedtest_logger.archive.open_archive)
     assert (ROOT / "src/speedtest_logger/py.typed").exists()
-    assert '"py.typed"' in text_of("pyproject.toml")
