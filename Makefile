@@ -117,6 +117,13 @@ collection-build: .venv/complete ## dist/speedtest-telemetry-VERSION.tar.gz, to 
 collection-scenario: .venv/complete collection-build images ## molecule/default from the installed collection, in an empty directory
 	$(PYTHON) galaxy/scenario.py $(COLLECTION) default $(LOGS)/collection.log
 
+.PHONY: packages packages-proof
+packages: .venv/complete ## wheel, sdist, and the node as .deb, .rpm and .apk, into dist/
+	$(PYTHON) -m packages build
+
+packages-proof: .venv/complete judges ## bare machines, installed as the how-to says, measured, delivered, removed without a trace (needs root)
+	$(PYTHON) -m packages proof
+
 docs: .venv/complete ## write docs/reference and the roles' README, defaults and argument_specs again
 	$(PYTHON) docs/generate.py
 
@@ -141,11 +148,12 @@ clean: ## remove environments and what was built
 TEST_PROGRAMS := iperf3:iperf3 speedtest-cli:speedtest-cli ssh:openssh-client systemd-analyze:systemd gpg:gnupg restic:restic \
   Rscript:r-base-core chromium-headless-shell:chromium-headless-shell caddy:caddy
 PEERS := /usr/sbin/sshd:openssh-server psql:postgresql npm:npm chromium-headless-shell:chromium-headless-shell
-.PHONY: tools peers prometheus promtool amtool postgresql
+.PHONY: tools peers judges prometheus promtool amtool postgresql
 tools: PROGRAMS = $(TEST_PROGRAMS)
 tools: prometheus promtool amtool postgresql
 peers: PROGRAMS = $(PEERS)
-tools peers:
+judges: PROGRAMS = lintian:lintian rpm:rpm
+tools peers judges:
 	@missing=(); for pair in $(PROGRAMS); do command -v "$${pair%%:*}" >/dev/null || missing+=("$${pair##*:}"); done; \
 	if [ "$${#missing[@]}" -gt 0 ]; then echo "installing $${missing[*]}"; apt-get -qq update && \
 	  DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$${missing[@]}" >/dev/null; fi

@@ -39,6 +39,7 @@ from speedtest_logger.metrics import TEXTFILE_DIR
 from speedtest_logger.node import config
 from speedtest_logger.node.archive_hosts import host_and_port
 from speedtest_logger.node.config import SSH_PORT
+from speedtest_logger.node.unit_times import UnitTimes, timeout_seconds
 from speedtest_logger.probes.catalogue import PROBES
 
 ROLE = "speedtest_logger"
@@ -129,7 +130,7 @@ def things(v: Values) -> list[Thing]:
         package("openssh-client"),
         *[package(brings.name, when=systemd) for brings in packages(v).values()],
         *[package(name, when=systemd) for name in probe_packages(v)],
-        account(v["user"], uid=v["uid"], home=v["state_dir"], login="/usr/sbin/nologin"),
+        own_account(v),
         *directories(v, n),
         *releases(v, n, compose=compose),
         *configuration(v, n),
@@ -138,6 +139,11 @@ def things(v: Values) -> list[Thing]:
         *pulling(v, n),
         *containers(v, n, compose=compose),
     ]
+
+
+def own_account(v: Values) -> Thing:
+    """The account that measures and delivers."""
+    return account(v["user"], uid=v["uid"], home=v["state_dir"], login="/usr/sbin/nologin")
 
 
 def packages(v: Values) -> dict[str, Package]:
@@ -413,16 +419,15 @@ def known_hosts(v: Values) -> str:
 def text(v: Values, n: Values, name: str) -> str:
     """A template's text for this node."""
     slots = v["slots"]
-    every = schedule.parse_duration(v["probe_interval"])
+    push, probe = (schedule.parse_duration(v[f"{name}_interval"]) for name in ("push", "probe"))
+    times = UnitTimes.of(slots["interval_seconds"], slots["offset_seconds"], push, probe)
     values = {
         **{f"{ROLE}_{key}": value for key, value in v.items()},
         **n,
-        "push_calendar": schedule.Schedule(
-            interval := schedule.parse_duration(v["push_interval"]), slots["offset_seconds"] % interval
-        ).on_calendar(),
-        "probe_seconds": every,
+        "push_calendar": times.push.on_calendar(),
+        "probe_seconds": probe,
         "probes_need_icmp": needs_icmp(v),
-        "probe_calendar": schedule.Schedule(every, (slots["offset_seconds"] + every // 2) % every).on_calendar(),
-        "timeout_seconds": int(v["measure_timeout_seconds"]) + int(v["busy_window_seconds"]) + 30,
+        "probe_calendar": times.probe.on_calendar(),
+        "timeout_seconds": timeout_seconds(int(v["measure_timeout_seconds"]), int(v["busy_window_seconds"])),
     }
     return templates.rendered(ROLE, name, values)
