@@ -117,12 +117,15 @@ collection-build: .venv/complete ## dist/speedtest-telemetry-VERSION.tar.gz, to 
 collection-scenario: .venv/complete collection-build images ## molecule/default from the installed collection, in an empty directory
 	$(PYTHON) galaxy/scenario.py $(COLLECTION) default $(LOGS)/collection.log
 
-.PHONY: packages packages-proof
+.PHONY: packages packages-proof release
 packages: .venv/complete ## wheel, sdist, and the node as .deb, .rpm and .apk, into dist/
 	$(PYTHON) -m packages build
 
 packages-proof: .venv/complete judges ## bare machines, installed as the how-to says, measured, delivered, removed without a trace (needs root)
 	$(PYTHON) -m packages proof
+
+release: .venv/complete judges ## every artefact with one version, each installed, and SHA256SUMS, into dist/release-VERSION (needs root)
+	$(PYTHON) -m packages release
 
 docs: .venv/complete ## write docs/reference and the roles' README, defaults and argument_specs again
 	$(PYTHON) docs/generate.py

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from packages import build, proof
+from packages import build, proof, release
 from packages.node import ROOT
 
 DIST = ROOT / "dist"
@@ -17,9 +17,17 @@ def packages() -> None:
         print(f"{made.relative_to(ROOT)}  {made.stat().st_size / 1000:.0f} kB")
 
 
+def proved() -> None:
+    """Build them, and type the page about them on bare machines."""
+    build.everything(DIST)
+    proof.run(DIST)
+
+
 VERBS: dict[str, Callable[[], None]] = {
     "build": packages,
-    "proof": lambda: proof.run(DIST),
+    "proof": proved,
+    "check": release.check,
+    "release": lambda: release.run(DIST),
 }
 
 

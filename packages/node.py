@@ -18,7 +18,7 @@ from speedtest_logger.schedule import Schedule
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE, SHARE, FILES = ROOT / "src/speedtest_logger", ROOT / "share", ROOT / "packages/files"
 NAME = "speedtest-logger"
-PROGRAM_DIR = "/usr/lib/speedtest-telemetry"
+PROGRAM_DIR = role.PACKAGED
 DOC_DIR = f"/usr/share/doc/{NAME}"
 SYSTEMD = "/usr/lib/systemd/system"
 GENERATOR = f"/usr/lib/systemd/system-generators/{NAME}"
@@ -97,7 +97,7 @@ def systemd() -> Iterator[File]:
     for path, content in unit_files(v, n):
         yield File(path, content.encode())
     account = role.own_account(v).item
-    line = f'u {account["name"]} - "speedtest-telemetry" {account["home"]} {account["shell"]}\n'
+    line = f'u {account["name"]} {account["uid"]} "speedtest-telemetry" {account["home"]} {account["shell"]}\n'
     yield File(f"/usr/lib/sysusers.d/{NAME}.conf", (PACKAGED + line).encode())
     lines = [f"d {i['path']} {i['mode']} {i['owner']} {i['group']} -\n" for i in data(v, n)]
     yield File(f"/usr/lib/tmpfiles.d/{NAME}.conf", "".join([PACKAGED, *lines]).encode())

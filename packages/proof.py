@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -36,8 +37,8 @@ class ProofError(RuntimeError):
 
 
 def run(dist: Path) -> None:
-    """Install, measure, deliver, upgrade, remove; then the same with the wheel."""
-    judged(build.everything(dist))
+    """Of what lies in a folder: install, measure, deliver, upgrade, remove; then the same with the wheel."""
+    judged(dist)
     with machines() as lab:
         proof = Proof(lab, dist)
         proof.prepare()
@@ -54,17 +55,23 @@ def run(dist: Path) -> None:
     )
 
 
-def judged(files: list[Path]) -> None:
+def judged(dist: Path) -> None:
     """Debian's own judge finds no error in the .deb, and rpm reads in the .rpm the files that were put into it."""
-    by_end = {file.suffix: file for file in files}
     for argv in (
-        ["lintian", "--allow-root", "--fail-on", "error", str(by_end[".deb"])],
-        ["rpm", "--query", "--list", "--package", str(by_end[".rpm"])],
+        ["lintian", "--allow-root", "--fail-on", "error", str(made(dist, f"{NAME}_{__version__}-*.deb"))],
+        ["rpm", "--query", "--list", "--package", str(made(dist, f"{NAME}-{__version__}-*.rpm"))],
     ):
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         expect(done.returncode == 0, done.stdout + done.stderr)
     wanted = {file.path for file in [*node.files("rpm"), *formats.documents("rpm", "", datetime.now(timezone.utc))]}
     expect(set(done.stdout.split()) == wanted, f"in the .rpm differs: {set(done.stdout.split()) ^ wanted}")
+
+
+def made(dist: Path, pattern: str) -> Path:
+    """An artefact by its name."""
+    found = list(dist.glob(pattern))
+    expect(len(found) == 1, f"{len(found)} files {pattern} in {dist}: build them first")
+    return found[0]
 
 
 @contextmanager
@@ -117,7 +124,8 @@ class Proof:
         for machine in (HUB, NODE):
             self.on(machine, """echo 'APT::Get::Assume-Yes "true";' | sudo tee /etc/apt/apt.conf.d/95yes""")
             self.on(machine, "sudo apt install iperf3 python3-venv")
-            self.bring(machine, *(file for file in self.dist.iterdir() if file.suffix in (".deb", ".whl")))
+            wheel = made(self.dist, f"speedtest_telemetry-{__version__}-*.whl")
+            self.bring(machine, made(self.dist, f"{NAME}_{__version__}-*.deb"), wheel)
         self.on(HUB, "sudo systemd-run --quiet --unit=target iperf3 --server")
         key = self.on(HUB, "cut -d' ' -f1,2 /etc/ssh/ssh_host_ed25519_key.pub").strip()
         self.learned["ARCHIVE_HOST_KEY"] = key
@@ -170,8 +178,9 @@ class Proof:
         """A newer package keeps settings, key and timers."""
         with_settings = "sudo sha256sum /etc/speedtest-telemetry/logger.env /etc/speedtest-telemetry/id_ed25519"
         before = self.on(NODE, with_settings)
-        newer = formats.build("deb", LATER, build.source_epoch(), self.dist / "later")
-        self.bring(NODE, newer)
+        with tempfile.TemporaryDirectory() as scratch:
+            newer = formats.build("deb", LATER, build.source_epoch(), Path(scratch))
+            self.bring(NODE, newer)
         self.on(NODE, f"sudo apt install ./{newer.name}; rm {newer.name}")
         expect(self.on(NODE, with_settings) == before, "the upgrade changed settings or key")
         expect(LATER in self.on(NODE, f"dpkg-query --show {NAME}"), "the newer version is not installed")

@@ -53,6 +53,7 @@ ECHO_REQUESTS = "/etc/sysctl.d/60-speedtest-probes.conf"
 # where speedtest-converge looks: it has no settings, so that nothing but its bundle decides what it does
 PULL_CONFIGURATION, PULL_STATE = "/etc/speedtest-converge", "/var/lib/speedtest-converge"
 COMMAND = "/usr/local/bin/speedtest-logger"
+PACKAGED = "/usr/lib/speedtest-telemetry"  # where the package for machines without Ansible has its program
 Values = dict[str, Any]
 
 
@@ -92,7 +93,7 @@ def besides(v: Values) -> Values:
     """What is looked at besides the things."""
     n = names(v)
     return {
-        "paths": [n["key_file"], n["receipt"]],
+        "paths": [n["key_file"], n["receipt"], PACKAGED],
         "links": [n["current"], n["previous"], n["proving"]],
         "read": n["proofs"],
     }
@@ -114,7 +115,7 @@ def found(v: Values, observed: Values) -> Values:
     proved = all(observed["texts"].get(file) for file in n["proofs"])
     silent = delivers and not (observed["paths"].get(n["receipt"]) and proved)
     return {
-        "refusals": list(refusals(v, observed["os"])) if present else [],
+        "refusals": [*beside_package(observed), *refusals(v, observed["os"])] if present else [],
         "running": running,
         "before": before,
         "upgrading": upgrading,
@@ -370,6 +371,15 @@ def compose_digest(v: Values, n: Values) -> str:
 def logger_env(v: Values) -> str:
     """logger.env: the node's settings."""
     return environment.logger_env(view(v))
+
+
+def beside_package(observed: Values) -> Iterator[str]:
+    """Two that look after one node would undo each other's work."""
+    if observed["paths"].get(PACKAGED):
+        yield (
+            f"{PACKAGED}: seen the package speedtest-logger, which looks after this node without Ansible; 'apt remove "
+            "speedtest-logger' there first: its results stay"
+        )
 
 
 def view(v: Values) -> View:

@@ -95,6 +95,8 @@ def test_one_version_everywhere():
     ):
         assert yaml.safe_load((ROOT / "roles" / role / "defaults/main.yml").read_text())[name] == __version__
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
+    page = (ROOT / "docs/how-to/install-without-ansible.md").read_text()
+    assert set(re.findall(r"speedtest[a-z_-]+[-_](\d+\.\d+\.\d+)-", page)) == {__version__}
 
 
 def test_logger_env_sets_every_setting_that_the_role_can_know():

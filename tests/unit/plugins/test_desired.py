@@ -14,6 +14,7 @@ from builders import ROOT, seen
 
 from plugins.desired import plan as planning
 from plugins.desired import roles, templates
+from plugins.desired import speedtest_logger as role_of_node
 from plugins.desired.kinds import GOING, PATHS
 from plugins.desired.things import (
     Goes,
@@ -563,6 +564,10 @@ def test_what_no_package_brings_is_refused_and_contradictions_are(here):
     assert wanted("speedtest_logger", here, engines=["librespeed"]).found(new)["refusals"] == []
     unpinned = wanted("speedtest_logger", here, engines=["librespeed"], archive_address="192.0.2.1")
     assert "nothing is trusted unseen" in unpinned.found(new)["refusals"][0]
+    packaged = {**new, "paths": {role_of_node.PACKAGED: {"kind": "directory"}}}
+    (said,) = wanted("speedtest_logger", here, engines=["librespeed"]).found(packaged)["refusals"]
+    assert "seen the package speedtest-logger" in said
+    assert wanted("speedtest_logger", here, state="absent").found(packaged)["refusals"] == []
 
 
 @pytest.mark.parametrize(

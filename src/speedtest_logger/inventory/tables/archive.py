@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from speedtest_logger import domains
+from speedtest_logger import __version__, domains
 from speedtest_logger.alerts import destinations
 from speedtest_logger.archive.arrive.limits import Limits
 from speedtest_logger.domains import ACCOUNT, ListOf, OrEmpty, Whole
@@ -31,7 +31,7 @@ INPUTS = (
     ),
     Input(
         "speedtest_archive_version",
-        "0.1.0",
+        __version__,
         "Version to run, explicit; the nodes' version or a later one.",
         kinds.VERSION,
     ),

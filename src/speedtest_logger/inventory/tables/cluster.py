@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from speedtest_logger import domains
+from speedtest_logger import __version__, domains
 from speedtest_logger.domains import ACCOUNT, Choice, ListOf, OrEmpty, Whole
 from speedtest_logger.inventory import kinds
 from speedtest_logger.inventory.inputs import DIRECTORY, STATE, Input, Role
@@ -68,7 +68,7 @@ INPUTS = (
     ),
     Input(
         "speedtest_cluster_version",
-        "0.1.0",
+        __version__,
         "Version to run, explicit; the same on all members.",
         kinds.VERSION,
     ),

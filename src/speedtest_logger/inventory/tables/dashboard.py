@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from speedtest_logger import domains
+from speedtest_logger import __version__, domains
 from speedtest_logger.dashboard.keys import Key, Share
 from speedtest_logger.dashboard.users import User
 from speedtest_logger.domains import ACCOUNT, ORIGIN, Choice, ListOf, OrEmpty, Text, Whole
@@ -35,7 +35,7 @@ INPUTS = (
     ),
     Input(
         "speedtest_dashboard_version",
-        "0.1.0",
+        __version__,
         "Version to run, explicit; the archive's version or a later one.",
         kinds.VERSION,
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from speedtest_logger import domains
+from speedtest_logger import __version__, domains
 from speedtest_logger.domains import ACCOUNT, Choice, ListOf, OrEmpty, Whole
 from speedtest_logger.engines.catalogue import ENGINES
 from speedtest_logger.inventory import kinds, settings
@@ -37,7 +37,7 @@ BEFORE = (
     ),
     Input(
         "speedtest_logger_version",
-        "0.1.0",
+        __version__,
         "Version to run, explicit. Its artifact is built from this checkout or lies in speedtest_logger_artifact_dir.",
         kinds.VERSION,
     ),
