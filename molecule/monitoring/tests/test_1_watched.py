@@ -18,7 +18,7 @@ MONITORS = ("archive", "watch")  # as Debian 12 has it, beside the dashboard; as
 NODES = {"attic": "home", "porch": "garden"}
 SERVERS = ("prometheus", "prometheus-alertmanager")
 EXPORTER = "prometheus-node-exporter"
-PASSWORD = "not secret: a test's"
+PASSWORD = "not secret: of a provider"
 KEY = "stk_monitors_not-a-secret-but-the-key-of-a-test-scenario"
 CONFIG = "/etc/speedtest-monitoring"
 

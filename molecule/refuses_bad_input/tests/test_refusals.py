@@ -45,6 +45,8 @@ WRONG: dict[str, tuple[Any, list[str]]] = {
     "speedtest_target_iperf3_ports": ([22, 99999, -1], ["99999", "from 1 to 65535"]),
     "docker_host_source": ("snap", ["seen 'snap'", "distribution, repository, none"]),
     "fleet_archive_address": ("-oProxyCommand=x y", ["a host's name or address"]),
+    "speedtest_monitoring_mail_password": ("changeme", ["seen a value that is not shown", "everybody tries it first"]),
+    "fleet_environment": ("live", ["seen 'live'", "development, staging, production"]),
     "speedtest_loger_intervall": ("1h", ["no such variable", "did you mean speedtest_logger_interval"]),
 }
 # Each value is right by itself, and wrong with the others.
@@ -126,6 +128,32 @@ def test_what_contradicts_is_named_in_one_run(refused):
     for variable, words in CONTRADICTIONS.items():
         told = line(said, variable)
         assert [word for word in words if word not in told] == [], told
+
+
+SECRETS = {
+    "fleet_environment": "production",
+    "speedtest_archive_backup_repository": "/mnt/restic",
+    "speedtest_archive_backup_password": "planted-in-clear-5f0c",
+    "speedtest_archive_backup_environment": {"AWS_SECRET_ACCESS_KEY": "planted-in-clear-5f0c"},
+    "speedtest_monitoring_mail_password": "postgres",
+    "speedtest_database_dsn": "postgresql://speedtest:planted-9@db.example.org/speedtest",
+}
+REFUSED = {
+    "speedtest_archive_backup_password": ["it lies in clear in", "hosts.yml: encrypt the file"],
+    "speedtest_monitoring_mail_password": ["everybody tries it first", "openssl rand -base64 24"],
+    "speedtest_database_dsn": ["fewer than 16 characters"],
+}
+SHARED = "password: seen a value that is not shown on homelab; speedtest_archive_backup_environment has the same"
+
+
+def test_secrets_that_are_none_are_named_and_not_shown(refused):
+    said = refused(lambda inventory: inventory["speedtest_nodes"]["hosts"][NODE].update(SECRETS))
+    for variable, words in REFUSED.items():
+        told = line(said, variable)
+        assert "seen a value that is not shown" in told
+        assert [word for word in words if word not in told] == [], told
+    assert SHARED in said
+    assert "planted" not in said
 
 
 def test_a_fleet_that_does_not_fit_is_refused(refused):

@@ -19,6 +19,7 @@ from speedtest_logger.inventory.found import (
 )
 from speedtest_logger.inventory.relations.cluster import cluster_members
 from speedtest_logger.inventory.relations.fleet import alerts_of_locations, of_fleet
+from speedtest_logger.inventory.relations.secrets import secrets_of_fleet
 from speedtest_logger.inventory.relations.transport import https_of_fleet
 
 
@@ -45,6 +46,7 @@ def problems(inventory: Inventory) -> list[str]:
     cluster_members([view for view in cluster if not any(name.startswith(CLUSTER) for name in view.bad)], found)
     archives = [nodes[host] for host in inventory.groups.get(ARCHIVE, []) if host in nodes]
     https_of_fleet([view for view in members if "speedtest_logger_transport" not in view.bad], archives, found)
+    secrets_of_fleet(all_views, inventory, found)
     return found.lines()
 
 

@@ -278,3 +278,15 @@ BATCHES = AnyOf(BATCH, ListOf(BATCH, least=1, most=100))
 DAEMON = Mapped("a mapping of dockerd's options")
 INTERNAL = Mapped("a mapping")
 SECRET = Text("text without control characters")
+GUESSED = (
+    *("password", "postgres", "speedtest", "changeme", "grafana", "secret", "reader", "admin", "12345"),
+    *("minio", "default", "letmein", "qwerty", "raspberry", "dev"),
+)
+
+
+def is_guessed(text: str) -> bool:
+    """Whether a password is one that everybody tries first: little more than such a word."""
+    plain = text.lower()
+    for word in GUESSED:
+        plain = plain.replace(word, "")
+    return len(plain) < 8

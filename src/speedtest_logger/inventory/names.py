@@ -124,15 +124,20 @@ def name_of(file: Path) -> str:
 def files_with(variable: str, folders: tuple[Path, ...], sources: tuple[str, ...]) -> list[str]:
     """The inventory's files that set a variable, as far as their text says so; each is read once."""
     line = re.compile(rf"^\s*{variable}\s*:", re.MULTILINE)
+    return [
+        str(file)
+        for file in files_of(folders, sources)
+        if line.search(file.read_text(encoding="utf-8", errors="replace"))
+    ]
+
+
+def files_of(folders: tuple[Path, ...], sources: tuple[str, ...]) -> list[Path]:
+    """All files of the inventory."""
     listed = [Path(source) for source in sources if "," not in source]
     files = [file for source in listed for file in ([source] if source.is_file() else sorted(source.glob("*")))]
     for folder in dict.fromkeys(folders):
         files += [file for kind in ("group_vars", "host_vars") for file in sorted((folder / kind).rglob("*"))]
-    return [
-        str(file)
-        for file in files
-        if file.is_file() and line.search(file.read_text(encoding="utf-8", errors="replace"))
-    ]
+    return [file for file in files if file.is_file()]
 
 
 def of_sources(inventory: Inventory) -> Iterator[Problem]:

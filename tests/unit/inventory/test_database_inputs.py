@@ -11,7 +11,7 @@ from speedtest_logger.inventory.found import Inventory
 B = "speedtest_database_"
 GROUPS = {f"speedtest_{name}": ["h"] for name in ("nodes", "archive", "targets", "database")}
 PASSWORD = "correct horse battery".replace(" ", "-")
-DSN = "postgresql://sink:hush-hush@db.example.org:5432/speedtest?sslmode=verify-full"
+DSN = "postgresql://sink:hush-hush-hush-hush@db.example.org:5432/speedtest?sslmode=verify-full"
 
 
 def problems(groups=None, **values):
@@ -29,7 +29,7 @@ def test_what_makes_sense_is_taken(values):
 )
 def test_a_password_that_is_guessed_is_refused_and_not_shown(password):
     (line,) = problems(**{B + "reader_password": password})
-    assert line.startswith(f"{B}reader_password: seen a value that is not shown on h; a password of 12 characters")
+    assert line.startswith(f"{B}reader_password: seen a value that is not shown on h; a password of 16 characters")
     assert password not in line
 
 

@@ -25,7 +25,7 @@ from speedtest_logger.node import config
 GROUPS = {f"speedtest_{name}": ["h"] for name in ("nodes", "archive", "dashboard", "targets")}
 BACKUP = {
     "speedtest_archive_backup_repository": "/mnt/usb/restic",
-    "speedtest_archive_backup_password": "planted-secret",
+    "speedtest_archive_backup_password": "planted-secret-of-a-test",
 }
 NAN, INFINITY = float("nan"), float("inf")
 
@@ -312,8 +312,8 @@ REMOTE = {M + "remote_write_url": "https://prometheus.example.org/push", M + "re
     [
         {},
         MAIL,
-        {**REMOTE, M + "remote_write_password": "x"},
-        {M + "remote_write_token": "x"},
+        {**REMOTE, M + "remote_write_password": "of-a-provider"},
+        {M + "remote_write_token": "of-a-provider"},
         {M + "mode": "files", M + "port": 9093},
         {M + "state": "absent", M + "mail_to": ["me@example.org"]},
         {M + "exporter_enabled": False, M + "port": 9100},

@@ -15,11 +15,12 @@ from speedtest_logger.inventory.relations.host import accounts, directories, doc
 from speedtest_logger.inventory.relations.logger import licence, node_settings, own_server
 from speedtest_logger.inventory.relations.monitoring import monitoring_people, monitoring_ports, monitoring_ways
 from speedtest_logger.inventory.relations.pull import pull
+from speedtest_logger.inventory.relations.secrets import secrets_of_host
 from speedtest_logger.inventory.relations.store import store_keys, store_ports
 from speedtest_logger.inventory.relations.target import ports
 
 RELATIONS: dict[str, tuple[Relation, ...]] = {
-    "": (accounts, directories, docker_key),
+    "": (accounts, directories, docker_key, secrets_of_host),
     "speedtest_logger": (node_settings, own_server, licence, image_of("speedtest_logger"), pull),
     "speedtest_archive": (backups, publishing, sharing, limits),
     "speedtest_dashboard": (

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from speedtest_logger import domains
+from speedtest_logger import __version__, domains
 from speedtest_logger.domains import ACCOUNT, OrEmpty, Text, Whole
 from speedtest_logger.inventory import kinds
 from speedtest_logger.inventory.inputs import DIRECTORY, STATE, Input, Role
-
-GUESSED = ("password", "postgres", "speedtest", "changeme", "grafana", "secret", "reader", "admin", "12345")
-
-
-def is_guessed(text: str) -> bool:
-    """Whether a password is one that everybody tries first: little more than such a word."""
-    plain = text.lower()
-    for word in GUESSED:
-        plain = plain.replace(word, "")
-    return len(plain) < 8
-
 
 DSN = Text(
     "an address such as postgresql://speedtest:PASSWORD@db.example.org:5432/speedtest",
     r"postgres(ql)?://[^\s'\"\\]+",
 )
 PASSWORD = Text(
-    "a password of 12 characters at least that nobody guesses, such as `openssl rand -base64 24` prints",
-    r"\S{12,200}",
-    lambda text: not is_guessed(text),
+    "a password of 16 characters at least that nobody guesses, such as `openssl rand -base64 24` prints",
+    r"\S{16,200}",
+    lambda text: not kinds.is_guessed(text),
 )
 
 INPUTS = (
@@ -44,7 +33,7 @@ INPUTS = (
     ),
     Input(
         "speedtest_database_version",
-        "0.1.0",
+        __version__,
         "Version to run, explicit; the archive's version or a later one.",
         kinds.VERSION,
     ),

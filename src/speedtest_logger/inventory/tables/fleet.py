@@ -12,6 +12,13 @@ ROLE = Role(
     "What the playbooks take from the inventory, or from -e",
     (
         Input(
+            "fleet_environment",
+            "development",
+            "Which environment an inventory is of, for all of its hosts. staging, production: a secret that lies in "
+            "clear in a file of the inventory is refused.",
+            Choice("development", "staging", "production"),
+        ),
+        Input(
             "fleet_archive_address",
             ...,
             "On the archive host: where nodes reach it, where that differs from ansible_host.",
