@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 DAY = 86_400
@@ -70,16 +70,36 @@ class Schedule:
 
     def on_calendar(self) -> list[str]:
         """Systemd's OnCalendar expressions for these slots, as few as the day's pattern needs (systemd.time(7))."""
+        return [
+            f"*-*-* {_numbers(hours, 24)}:{_numbers(minutes, 60)}:{second:02d} UTC"
+            for second, hours, minutes in self._patterns()
+        ]
+
+    def cron(self) -> str:
+        """The crontab(5) expression for these slots, in UTC. Raises ValueError where cron cannot say them."""
+        if (self.offset % self.interval) % 60 or self.interval % 60:
+            raise ValueError(
+                f"slots every {self.interval} s from second {self.offset} on: cron begins with full minutes, so both "
+                "must be multiples of 60 s"
+            )
+        patterns = self._patterns()
+        if len(patterns) > 1:
+            raise ValueError(
+                f"slots every {self.interval} s: cron cannot say that in one line; set an interval that divides an "
+                "hour, such as 20min, or whole hours that divide a day, such as 6h"
+            )
+        [(_, hours, minutes)] = patterns
+        return f"{_steps(minutes, 60)} {_steps(hours, 24)} * * *"
+
+    def _patterns(self) -> list[tuple[int, tuple[int, ...], list[int]]]:
+        """The day's slots as few triples: a second, hours, and the minutes of each of these hours."""
         hours_at: dict[tuple[int, int], list[int]] = {}
         for moment in range(self.offset % self.interval, DAY, self.interval):
             hours_at.setdefault((moment % 60, moment // 60 % 60), []).append(moment // 3600)
         minutes_at: dict[tuple[int, tuple[int, ...]], list[int]] = {}
         for (second, minute), hours in hours_at.items():
             minutes_at.setdefault((second, tuple(hours)), []).append(minute)
-        return [
-            f"*-*-* {_numbers(hours, 24)}:{_numbers(sorted(minutes), 60)}:{second:02d} UTC"
-            for (second, hours), minutes in sorted(minutes_at.items())
-        ]
+        return [(second, hours, sorted(minutes)) for (second, hours), minutes in sorted(minutes_at.items())]
 
 
 def _numbers(numbers: Iterable[int], count: int) -> str:
@@ -87,14 +107,27 @@ def _numbers(numbers: Iterable[int], count: int) -> str:
     return "*" if len(listed) == count else ",".join(f"{number:02d}" for number in listed)
 
 
+def _steps(numbers: Sequence[int], count: int) -> str:
+    """A field of crontab(5) for evenly spaced numbers that fill a round of `count`."""
+    if len(numbers) == count:
+        return "*"
+    if len(numbers) == 1:
+        return str(numbers[0])
+    return f"{numbers[0]}-{count - 1}/{numbers[1] - numbers[0]}"
+
+
 @dataclass(frozen=True)
 class Claim:
-    """A node's wish for slots: every `interval` seconds, each taking `length` seconds of its uplink."""
+    """A node's wish for slots: every `interval` seconds, each taking `length` seconds of its uplink.
+
+    `step`: its offset must be a multiple of that (s), as where cron starts it, which knows minutes only.
+    """
 
     node: str
     uplink: str
     interval: int
     length: int
+    step: int = 1
 
 
 def stable_hash(text: str) -> int:
@@ -134,12 +167,11 @@ def assign(claims: list[Claim], deployed: dict[str, Schedule]) -> dict[str, int]
         claim = known[node]
         old = Claim(node, claim.uplink, schedule.interval, claim.length)
         places = taken.setdefault(claim.uplink, [])
-        if schedule.interval == claim.interval and not any(
-            overlap((claim, schedule.offset), other) for other in places
-        ):
+        fits = schedule.interval == claim.interval and schedule.offset % claim.step == 0
+        if fits and not any(overlap((claim, schedule.offset), other) for other in places):
             offsets[node] = schedule.offset
         places.append((old, schedule.offset))
-    for claim in claims:
+    for claim in sorted(claims, key=lambda claim: -claim.step):  # who can go to few places is served first
         if claim.node not in offsets:
             places = taken.setdefault(claim.uplink, [])
             offsets[claim.node] = _free_place(claim, claims, places)
@@ -150,12 +182,12 @@ def assign(claims: list[Claim], deployed: dict[str, Schedule]) -> dict[str, int]
 def _free_place(claim: Claim, claims: list[Claim], places: list[tuple[Claim, int]]) -> int:
     others = [place for place in places if place[0].node != claim.node]
     for offset in _candidates(claim, [other for other in claims if other.uplink == claim.uplink]):
-        if not any(overlap((claim, offset), other) for other in others):
+        if offset % claim.step == 0 and not any(overlap((claim, offset), other) for other in others):
             return offset
     sharing = sorted(other.node for other in claims if other.uplink == claim.uplink)
     raise DoesNotFitError(
         f"uplink '{claim.uplink}': {len(sharing)} nodes ({', '.join(sharing)}) need {claim.length} s each and do not "
-        f"fit into {claim.interval} s"
+        f"fit into {claim.interval} s{' from a full minute on' if claim.step > 1 else ''}"
     )
 
 
@@ -163,10 +195,12 @@ def _candidates(claim: Claim, sharing: list[Claim]) -> Iterator[int]:
     """Offsets to try: a packed grid from the node's hash on, then every second of the interval."""
     period = math.gcd(*(other.interval for other in sharing))
     length = max(other.length for other in sharing)
+    length += -length % claim.step
     margin = hour_margin(period)
     cells, slack = divmod(period - margin, length)
     if cells:
         origin = margin + (stable_hash(claim.uplink) % (slack + 1))
+        origin += -origin % claim.step
         count = cells * (claim.interval // period)
         for step in range(count):
             block, cell = divmod((stable_hash(claim.node) + step) % count, cells)
