@@ -30,7 +30,7 @@ TERMS = (
     Term("result", "what a probe found of one target in some minutes: requests, losses, round trips, when it failed"),
     Term("location", "the place whose line is measured; reports group by it"),
     Term("uplink", "a line that several nodes share; no two of them measure at the same time"),
-    Term("runtime", "how the logger runs on a node: systemd or compose", ("deployment mode",)),
+    Term("runtime", "how the logger runs on a node: systemd, compose or kubernetes", ("deployment mode",)),
     Term("contract", "what the provider promises, in Mbit/s; in variables `plan_download_mbps`, `plan_upload_mbps`"),
     # measuring
     Term(

@@ -20,7 +20,7 @@ MAX_TEXT = 1000
 LARGEST = 2**53 - 1  # beyond, a float no longer counts every whole number
 
 STATUSES = ("ok", "partial", "failed", "skipped")
-NODE_RUNTIMES = ("systemd", "compose")
+NODE_RUNTIMES = ("systemd", "compose", "kubernetes")
 RUNTIMES = (*NODE_RUNTIMES, "imported")
 REASONS = {
     "no_route": "the node had no default route or its interface was down",

@@ -32,6 +32,10 @@ VERBS = {
     "status": ("show what this node last did and what waits", "speedtest-logger status --json"),
     "doctor": ("check everything that a measurement and a delivery need", "speedtest-logger doctor"),
     "loop": ("measure at every slot and deliver, until told to stop: a container's scheduler", "speedtest-logger loop"),
+    "identity": (
+        "print what the archive is told of this node, its public key or token's SHA-256; make one where there is none",
+        "speedtest-logger identity",
+    ),
     "healthcheck": ("say whether the last slot was accounted for", "speedtest-logger healthcheck"),
     "config": ("check or show the settings", "speedtest-logger config show"),
 }
@@ -57,6 +61,9 @@ def parser() -> argparse.ArgumentParser:
         if name not in ("config", "loop"):
             made[name].add_argument("--json", action="store_true", help="print one JSON object")
     made["measure"].add_argument("--scheduled", action="store_true", help="a scheduler started this: no slot, no test")
+    made["measure"].add_argument(
+        "--deliver", action="store_true", help="push afterwards; exit 0 once there is a record, however both went"
+    )
     made["measure"].add_argument("--wait", action="store_true", help="let a running measurement end first")
     made["probe"].add_argument("--now", action="store_true", help="show what they answer, keep nothing")
     made["push"].add_argument("--force", action="store_true", help="do not wait after earlier failures")
@@ -96,6 +103,7 @@ def act(args: argparse.Namespace, environment: Mapping[str, str]) -> int:
         "status": run_status,
         "doctor": run_doctor,
         "loop": run_loop,
+        "identity": run_identity,
         "healthcheck": run_healthcheck,
         "config": run_config,
     }
@@ -109,6 +117,8 @@ def run_measure(args: argparse.Namespace, settings: config.Settings, environment
     timer, log = args.scheduled or started_by_timer(environment), Log(settings.log_file)
     try:
         record = measure.measure(settings, log, environment, timer=timer, wait=args.wait)
+        if args.deliver:
+            deliver(settings, log)
     finally:
         write_metrics(settings, log)
     if record is None:
@@ -119,7 +129,17 @@ def run_measure(args: argparse.Namespace, settings: config.Settings, environment
         from speedtest_logger.node import status
 
         print(status.in_words(settings, record.to_row()))
-    return errors.EXIT_OK if record.status in ("ok", "skipped") else errors.EXIT_FAILED_MEASUREMENT
+    return errors.EXIT_OK if args.deliver or record.status in ("ok", "skipped") else errors.EXIT_FAILED_MEASUREMENT
+
+
+def deliver(settings: config.Settings, log: Log) -> None:
+    """Push what waits; what cannot be delivered waits for the next measurement, which is rest enough."""
+    from speedtest_logger.node import push
+
+    try:
+        push.push(settings, log, force=True)
+    except (errors.SpeedtestError, OSError) as error:
+        log.event("warning", "delivery_put_off", message=str(error))
 
 
 def write_metrics(settings: config.Settings, log: Log) -> None:
@@ -210,6 +230,15 @@ def run_loop(_: argparse.Namespace, settings: config.Settings, environment: Mapp
     from speedtest_logger.node import loop
 
     loop.loop(settings, Log(settings.log_file), environment)
+    return errors.EXIT_OK
+
+
+def run_identity(args: argparse.Namespace, settings: config.Settings, _: Mapping[str, str]) -> int:
+    """Identity."""
+    from speedtest_logger.node import identity
+
+    public = identity.identity(settings)
+    print(json.dumps({"node": settings.node, "identity": public}) if args.json else public)
     return errors.EXIT_OK
 
 

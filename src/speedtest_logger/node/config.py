@@ -55,8 +55,8 @@ class Settings:
     runtime: str = _option(
         Choice(*record.NODE_RUNTIMES),
         "systemd",
-        "How the logger runs: systemd (units and timers) or compose (a container; the host needs the role "
-        "docker_host).",
+        "How the logger runs: systemd (units and timers), compose (a container; the host needs the role docker_host) "
+        "or kubernetes (a CronJob, which no run opens a connection to).",
     )
     interval_seconds: int = _option(
         Interval(),

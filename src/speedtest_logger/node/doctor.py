@@ -201,7 +201,7 @@ def probe(settings: Settings, name: str, environment: Mapping[str, str]) -> Find
     if known.program and not shutil.which(known.program, path=environment.get("PATH", os.defpath)):
         words = f"{name}: there is no program {known.program}: install Debian's package {known.package}"
         return Finding("PROGRAM_MISSING", False, words)
-    if known.needs_icmp and settings.runtime == "compose":
+    if known.needs_icmp and settings.runtime != "systemd":
         try:
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP).close()
         except OSError as error:

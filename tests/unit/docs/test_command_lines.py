@@ -43,7 +43,7 @@ WORST = PARSED.Command(
 )
 WORDS = [
     ("speedtest-logger", ["me"], ["measure"]),
-    ("speedtest-logger", ["measure", "--"], ["--help", "--json", "--scheduled", "--wait"]),
+    ("speedtest-logger", ["measure", "--"], ["--help", "--json", "--scheduled", "--deliver", "--wait"]),
     ("speedtest-logger", ["--env-file", "x", "config", ""], ["-h", "--help", "check", "show"]),
     ("speedtest-archive", ["--root", "/srv", "query", "--format", "j"], ["json", "jsonl"]),
     ("speedtest-archive", ["export", "--format", "s"], ["sqlite", "speedsnake"]),

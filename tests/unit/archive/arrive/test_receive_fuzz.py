@@ -22,7 +22,7 @@ from speedtest_logger import wire
 from speedtest_logger.archive.arrive import receive, standing
 from speedtest_logger.archive.format.layout import BLOCK, Layout
 from speedtest_logger.errors import RecordError, RefusedError
-from speedtest_logger.record import COLUMNS, Record, run_id_of_slot, unix_time, utc_text, validate
+from speedtest_logger.record import COLUMNS, NODE_RUNTIMES, Record, run_id_of_slot, unix_time, utc_text, validate
 
 NOW = 1_800_000_000
 DAY = 86_400
@@ -99,7 +99,7 @@ def sent(layout, payload, node="attic", limits=LIMITS):
 def allowed(stored, node):
     """The rules again, in other words."""
     record = validate({name: stored.get(name) for name in COLUMNS})
-    assert (record.node, record.location, record.runtime in ("systemd", "compose")) == (node, "home", True)
+    assert (record.node, record.location, record.runtime in NODE_RUNTIMES) == (node, "home", True)
     started = unix_time(record.started_at)
     assert NOW - LIMITS.oldest_days * DAY <= started <= unix_time(record.finished_at) <= NOW + LIMITS.ahead_seconds
     if record.scheduled_at:

@@ -1,0 +1,82 @@
+"""identity: what this node proves itself by to the archive, made where there is none; only its public half is told."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import subprocess
+import tempfile
+from pathlib import Path
+
+from speedtest_logger import files
+from speedtest_logger.errors import SpeedtestError
+from speedtest_logger.node.config import Settings
+from speedtest_logger.node.connection import https
+
+OWNERS_ONLY = 0o600
+SECONDS = 30
+
+
+class IdentityError(SpeedtestError):
+    """There is no identity, and none can be made."""
+
+
+def identity(settings: Settings) -> str:
+    """What the archive is told of this node: its public key, or with https the SHA-256 of its token.
+
+    Raises IdentityError, DeliveryError for a token that is none, OSError where nothing can be written.
+    """
+    own = settings.token_file if settings.transport == "https" else settings.key_file
+    own.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if settings.transport == "https":
+        if not files.is_regular(own):
+            files.write_durably(own, secrets.token_hex(32).encode() + b"\n", mode=OWNERS_ONLY)
+        return hashlib.sha256(https.token(settings).encode()).hexdigest()
+    if not files.is_regular(own):
+        make_key(own, settings.node)
+    return f"{public_half(own)} {settings.node}"
+
+
+def make_key(file: Path, node: str) -> None:
+    """A new key pair's private half; it is there as a whole, or not at all."""
+    with tempfile.TemporaryDirectory(prefix=".identity-", dir=file.parent) as folder:
+        made = Path(folder) / "key"
+        keygen("-q", "-t", "ed25519", "-N", "", "-C", node, "-f", str(made))
+        files.write_durably(file, files.read_bounded(made), mode=OWNERS_ONLY)
+
+
+def public_half(file: Path) -> str:
+    """The public half of a private key, less its comment."""
+    said = keygen("-y", "-P", "", "-f", str(file))
+    return " ".join(said.split()[:2])
+
+
+def keygen(*words: str) -> str:
+    """What ssh-keygen prints. Raises IdentityError."""
+    try:
+        done = subprocess.run(
+            ["ssh-keygen", *words],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise IdentityError(f"ssh-keygen cannot be run ({error}): install openssh-client") from error
+    if done.returncode:
+        said = next((line for line in done.stderr.splitlines() if line.strip("@ ")), f"exit code {done.returncode}")
+        raise IdentityError(f"{words[-1]}: ssh-keygen says: {said[:200].strip('@ ')}; {way_out(Path(words[-1]))}")
+    return done.stdout
+
+
+def way_out(file: Path) -> str:
+    """What to do about a key that ssh-keygen does not take."""
+    try:
+        found = file.stat()
+    except OSError:
+        return "see who may write there"
+    if found.st_uid == os.geteuid() and found.st_mode & 0o077:
+        return f"ssh takes no key of its own account that others may read (mode {found.st_mode & 0o777:04o}): set 0600"
+    return "remove that file, and another key is made; the archive must be told of it"
