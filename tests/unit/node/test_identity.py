@@ -55,19 +55,33 @@ def test_what_is_no_key_is_named_and_stays(pod):
     pod.key_file.parent.mkdir(parents=True)
     pod.key_file.write_text("nonsense\n")
     pod.key_file.chmod(0o600)
-    with pytest.raises(
-        IdentityError, match=r"id_ed25519: ssh-keygen says: .*; remove that file, and another key is made"
-    ):
+    with pytest.raises(IdentityError, match=r"id_ed25519: ssh-keygen says: .*; remove that file"):
         identity.identity(pod)
     assert pod.key_file.read_text() == "nonsense\n"
 
 
-def test_a_secrets_file_that_is_the_accounts_own_is_refused_with_the_reason(pod):
-    """A volume of a Secret that a runtime gave to the account itself: ssh would refuse the key at every delivery."""
-    identity.identity(pod)
-    pod.key_file.chmod(0o440)
-    with pytest.raises(IdentityError, match=r"that others may read \(mode 0440\): set 0600"):
+def test_what_an_fsgroup_opened_is_the_accounts_alone_again(pod):
+    """Kubernetes gives the group of a volume all files that it finds there; ssh would refuse the key from then on."""
+    told = identity.identity(pod)
+    pod.key_file.chmod(0o660)
+    assert identity.identity(pod) == told
+    assert pod.key_file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_secrets_file_that_is_the_accounts_own_is_refused_with_the_reason(settings, tmp_path):
+    """A read-only volume that a runtime gave to the account itself: ssh would refuse the key at every delivery."""
+    place = tmp_path / "secret"
+    place.mkdir()
+    pod = settings(key_file=str(place / "id_ed25519"))
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(place)], check=True)
+    try:
         identity.identity(pod)
+        pod.key_file.chmod(0o440)
+        subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
+        with pytest.raises(IdentityError, match=r"mode 0440\), and it cannot be changed .* with fsGroup and mode 0440"):
+            identity.identity(pod)
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
 
 
 def test_a_secrets_file_of_root_and_the_accounts_group_is_taken(pod):
