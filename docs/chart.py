@@ -9,27 +9,13 @@ from typing import Any
 
 from speedtest_logger import domains
 from speedtest_logger.engines.catalogue import ENGINES
+from speedtest_logger.inventory.kubernetes import OF_CHART
 from speedtest_logger.node import config
 from speedtest_logger.record import ID_PATTERN
 from speedtest_logger.schedule import DAY, SHORTEST
 
 CHART = Path(__file__).resolve().parents[1] / "kubernetes" / "chart"
 Schema = dict[str, Any]
-# Settings that the chart makes of its own values, or that mean nothing where one run is all that is started.
-OWN = (
-    *("node", "location", "uplink", "runtime", "interval_seconds", "offset_seconds"),
-    *(
-        "state_dir",
-        "log_file",
-        "metrics_dir",
-        "runtime_dir",
-        "push_interval_seconds",
-        "probes",
-        "probe_interval_seconds",
-    ),
-    *("archive_host", "archive_port", "archive_user", "transport"),
-    *("key_file", "token_file", "known_hosts_file", "ca_file"),
-)
 LONGEST_NAME = 52 - len("speedtest-")  # a CronJob adds eleven characters to its own
 QUANTITY = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"}
 TEXT: Schema = {"type": "string"}
@@ -59,7 +45,7 @@ def settings() -> Schema:
     """Settings by the names that the node knows them by; what is none is refused by Helm, not by the first pod."""
     known = {}
     for option in dataclasses.fields(config.Settings):
-        if option.name not in (*OWN, *config.EACH):
+        if option.name not in (*OF_CHART, *config.EACH):
             known[config.PREFIX + option.name.upper()] = said(option.metadata["domain"], option.metadata["text"])
     for engine in ENGINES:
         for option in dataclasses.fields(config.EngineSettings):

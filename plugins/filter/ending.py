@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
 sys.path.insert(0, str(ROOT))
 
-from plugins.filter.fleet import observed, pulls
+from plugins.filter.fleet import in_cluster, observed, pulls
 from plugins.hostvars import whole
 from speedtest_logger.inventory.found import default_node_name
 from speedtest_logger.schedule import Schedule
@@ -57,6 +57,8 @@ def machine(variables: Any, host: str, checking: bool) -> str:
     """How much differed on a machine, and in a check the first few things."""
     seen = [variables.get(f"{role}_observed") or {} for role in ROLES]
     differs = [words for each in seen for words in (each.get("plan") or {}).get("drift", [])]
+    if in_cluster({host: variables}, host) and not differs:
+        return f"{host}: left to its cluster; playbooks/kubernetes.yml writes what it shall be"
     if not differs:
         left = pulls({host: variables}, host) and not observed({host: variables}, host, "speedtest_logger")
         return f"{host}: left to its bundle; status.yml tells how it is" if left else f"{host}: as the inventory says"

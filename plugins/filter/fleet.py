@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 from plugins import tokens
 from plugins.hostvars import whole
 from speedtest_logger import record, schedule
-from speedtest_logger.inventory import roles
+from speedtest_logger.inventory import kubernetes, roles
 from speedtest_logger.inventory.found import default_node_name
 from speedtest_logger.inventory.kinds import plain
 from speedtest_logger.inventory.relations.fleet import WAYS_OUT, claim_of_node
@@ -40,6 +40,7 @@ def claim(values: Vars) -> schedule.Claim:
         str(values["interval"]),
         int(values["measure_timeout_seconds"]) + int(values["start_tolerance_seconds"]),
         int(values["busy_window_seconds"]) if float(values.get("busy_mbps") or 0) else 0,
+        kubernetes.step(values.get("runtime")),
     )
 
 
@@ -217,6 +218,7 @@ def fleet_keys(hostvars: Any, hosts: list[str], current: str, names: list[str], 
         for seen in (
             hostvars[host].get("speedtest_logger_new_key") or {},
             observed(hostvars, host, "speedtest_logger"),
+            told(hostvars, host),
         ):
             texts = seen.get("texts", {})
             file = next((name for name, content in texts.items() if name.endswith("/id_ed25519.pub") and content), None)
@@ -237,7 +239,8 @@ def fleet_tokens(hostvars: Any, hosts: list[str], current: str | None, names: li
     seen = {}
     for host in hosts:
         made: Vars = (hostvars[host].get("speedtest_logger_new_key") or {}).get("texts", {})
-        texts: Vars = {**observed(hostvars, host, "speedtest_logger").get("texts", {}), **made}
+        seen_there: Vars = {**told(hostvars, host), **observed(hostvars, host, "speedtest_logger")}
+        texts: Vars = {**seen_there.get("texts", {}), **made}
         for path, content in texts.items():
             if path.endswith("/token.sha256") and content:
                 seen[node_name(hostvars, host)] = tokens.digest(host, path, content)
@@ -275,19 +278,42 @@ def pulls(hostvars: Any, host: str) -> bool:
     return str(hostvars[host].get("speedtest_logger_converge") or "push") == "pull"
 
 
+def in_cluster(hostvars: Any, host: str) -> bool:
+    """Whether a cluster runs a node, so that no run opens a connection to it at all."""
+    return bool(hostvars[host].get("speedtest_logger_runtime") == kubernetes.RUNTIME)
+
+
+def told(hostvars: Any, host: str) -> Vars:
+    """What a node in a cluster proves itself by, which the inventory has, as if it had been seen there."""
+    identity = str(hostvars[host].get("speedtest_logger_identity") or "")
+    if not identity or not in_cluster(hostvars, host):
+        return {}
+    name = "id_ed25519.pub" if identity.startswith("ssh-") else "token.sha256"
+    return {"texts": {f"speedtest_logger_identity/{name}": identity}}
+
+
+def machine_hosts(hostvars: Any, hosts: list[str]) -> list[str]:
+    """Hosts that a run can open a connection to. (A syntax check has no hostvars.)"""
+    return [host for host in hosts if host not in hostvars or not in_cluster(hostvars, host)]
+
+
 def pushed_hosts(hostvars: Any, groups: dict[str, list[str]]) -> list[str]:
     """Nodes that are pushed to. (A syntax check has no hostvars.)"""
-    return [host for host in groups.get("speedtest_nodes", []) if host not in hostvars or not pulls(hostvars, host)]
+    hosts = machine_hosts(hostvars, groups.get("speedtest_nodes", []))
+    return [host for host in hosts if host not in hostvars or not pulls(hostvars, host)]
 
 
 def brought_hosts(hostvars: Any, hosts: list[str]) -> list[str]:
-    """Hosts that have the slots of this run: one that pulls, where it was pushed to or its bundle was made just now."""
+    """Hosts that have the slots of this run: one that pulls, where it was pushed to or its bundle was made just now.
+
+    One in a cluster, where the chart's values were written just now.
+    """
     return [
         host
         for host in hosts
-        if not pulls(hostvars, host)
+        if not (pulls(hostvars, host) or in_cluster(hostvars, host))
         or observed(hostvars, host, "speedtest_logger")
-        or host in (hostvars[host].get("fleet_bundles") or {}).get("hosts", [])
+        or any(host in (hostvars[host].get(made) or {}).get("hosts", []) for made in ("fleet_bundles", "fleet_charts"))
     ]
 
 
@@ -430,5 +456,6 @@ class FilterModule:
             "line_free_in": line_free_in,
             "due_hosts": due_hosts,
             "pushed_hosts": pushed_hosts,
+            "machine_hosts": machine_hosts,
             "silent_hosts": silent_hosts,
         }

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
 sys.path.insert(0, str(ROOT))
 
-from plugins.filter.fleet import fleet_compared, pulls
+from plugins.filter.fleet import fleet_compared, in_cluster, pulls
 from plugins.filter.fleet import observed as seen_of
 from plugins.hostvars import whole
 from speedtest_logger.inventory import roles
@@ -117,7 +117,7 @@ def program(seen: dict[str, Any] | None, name: str) -> dict[str, Any]:
 
 def node_row(hostvars: Any, host: str, archived: dict[str, Any], problems: list[str], now: float) -> Row:
     """One node's row; its problems are added to `problems`."""
-    if pulls(hostvars, host):
+    if pulls(hostvars, host) or in_cluster(hostvars, host):
         return pulled_row(hostvars, host, archived, problems, now)
     seen = observed(hostvars, host, "logger")
     name = str(hostvars[host].get("speedtest_logger_node_name") or default_node_name(host))
@@ -169,10 +169,24 @@ def pulled_row(hostvars: Any, host: str, archived: dict[str, Any], problems: lis
         "version": str(said.get("version", "?")),
         "drift": "?",
     }
-    problems += [f"{host}: {words}" for words in bundle_problems(hostvars[host], said, now)]
+    wrong = (
+        cluster_problems(hostvars[host], known)
+        if in_cluster(hostvars, host)
+        else bundle_problems(hostvars[host], said, now)
+    )
+    problems += [f"{host}: {words}" for words in wrong]
     if converged := said.get("converged"):
         row["drift"] = "refused" if converged.get("error") else f"none {since(converged.get('at'), now)}"
     return row
+
+
+def cluster_problems(variables: Any, known: dict[str, Any]) -> list[str]:
+    """What is wrong with a node that a cluster runs, as far as the archive can tell."""
+    if not variables.get("speedtest_logger_identity"):
+        return ["speedtest_logger_identity is not set, so the archive may not let it in: docs/how-to/kubernetes.md"]
+    if not known.get("said"):
+        return ["it has delivered nothing yet: `kubectl logs` of its last Job says why"]
+    return []
 
 
 def bundle_problems(variables: Any, said: dict[str, Any], now: float) -> list[str]:

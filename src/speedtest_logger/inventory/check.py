@@ -56,7 +56,7 @@ CLAIM = {
     f"speedtest_logger_{name}"
     for name in (
         *("node_name", "uplink", "interval", "measure_timeout_seconds"),
-        *("start_tolerance_seconds", "busy_mbps", "busy_window_seconds"),
+        *("start_tolerance_seconds", "busy_mbps", "busy_window_seconds", "runtime"),
     )
 }
 

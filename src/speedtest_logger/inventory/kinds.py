@@ -251,6 +251,11 @@ BASE_IMAGE = Text(
 CONTROL_PATH = Text("an absolute path on the control machine", r"/.*", lambda path: ".." not in path.split("/"))
 HOST_KEY = Text("a public host key such as 'ssh-ed25519 AAAA…'", rf"({_KIND}) [A-Za-z0-9+/=]+( .*)?", is_public_key)
 SIGNER = Text("a public key such as 'ssh-ed25519 AAAA…'", rf"({_KIND}) [A-Za-z0-9+/=]+( .*)?", is_public_key)
+IDENTITY = Text(
+    "a public key such as 'ssh-ed25519 AAAA…', or a SHA-256 of 64 characters of 0-9 and a-f,",
+    r"[0-9a-f]{64}|ssh-ed25519 [A-Za-z0-9+/=]+( [^\r\n]*)?",
+    lambda text: not text.startswith("ssh-") or is_public_key(text),
+)
 SERVED = AnyOf(URL, Text("file:// and a directory's path", rf"file://{ABSOLUTE}"))
 CERTIFICATES = Lines(
     "certificates in PEM that begin with -----BEGIN CERTIFICATE-----",

@@ -7,6 +7,7 @@ from typing import Any
 
 from speedtest_logger import domains
 from speedtest_logger.inventory.found import DASHBOARD, FRONT, MONITORING, NODES, default_node_name
+from speedtest_logger.inventory.kubernetes import RUNTIME
 
 PREFIX = "speedtest_monitoring_"
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  (what others listen on)
@@ -59,8 +60,9 @@ def nodes(value: Value, groups: Groups, host: str) -> list[dict[str, str]]:
 
 
 def has_exporter(value: Value, groups: Groups, node: str) -> bool:
-    """Whether a node has one; no run brings one to a node that pulls, and nobody could ask it."""
-    left_alone = value(node, "speedtest_logger_converge") == "pull" and node not in groups.get(MONITORING, [])
+    """Whether a node has one; no run brings one to a node that pulls or is in a cluster, and nobody could ask it."""
+    apart = value(node, "speedtest_logger_converge") == "pull" or value(node, "speedtest_logger_runtime") == RUNTIME
+    left_alone = apart and node not in groups.get(MONITORING, [])
     return value(node, f"{PREFIX}exporter_enabled") is True and not left_alone
 
 

@@ -12,6 +12,7 @@ from speedtest_logger.inventory.relations.dashboard import dashboard, dashboard_
 from speedtest_logger.inventory.relations.database import database
 from speedtest_logger.inventory.relations.front import front, front_certificate, front_named, front_ports
 from speedtest_logger.inventory.relations.host import accounts, directories, docker_key, release
+from speedtest_logger.inventory.relations.kubernetes import kubernetes
 from speedtest_logger.inventory.relations.logger import licence, node_settings, own_server
 from speedtest_logger.inventory.relations.monitoring import monitoring_people, monitoring_ports, monitoring_ways
 from speedtest_logger.inventory.relations.pull import pull
@@ -21,7 +22,7 @@ from speedtest_logger.inventory.relations.target import ports
 
 RELATIONS: dict[str, tuple[Relation, ...]] = {
     "": (accounts, directories, docker_key, secrets_of_host),
-    "speedtest_logger": (node_settings, own_server, licence, image_of("speedtest_logger"), pull),
+    "speedtest_logger": (node_settings, own_server, licence, image_of("speedtest_logger"), pull, kubernetes),
     "speedtest_archive": (backups, publishing, sharing, limits),
     "speedtest_dashboard": (
         *(dashboard, dashboard_access, dashboard_port, workbench),

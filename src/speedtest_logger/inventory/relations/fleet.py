@@ -5,6 +5,7 @@ from __future__ import annotations
 from speedtest_logger import schedule
 from speedtest_logger.alerts.rules import OF_ALL_NODES
 from speedtest_logger.inventory.found import Problem, Problems, View
+from speedtest_logger.inventory.kubernetes import step
 from speedtest_logger.inventory.relations.common import LOGGER, as_mapping
 
 WAYS_OUT = "raise speedtest_logger_interval, lower speedtest_logger_measure_timeout_seconds, or put fewer nodes on it"
@@ -70,10 +71,10 @@ def claim_of(view: View) -> schedule.Claim:
     length = view.number(LOGGER + "measure_timeout_seconds") + view.number(LOGGER + "start_tolerance_seconds")
     watched = view.number(LOGGER + "busy_window_seconds") if view[LOGGER + "busy_mbps"] else 0
     node, uplink, interval = (view.text(LOGGER + name) for name in ("node_name", "uplink", "interval"))
-    return claim_of_node(node, uplink, interval, int(length), int(watched))
+    return claim_of_node(node, uplink, interval, int(length), int(watched), step(view[LOGGER + "runtime"]))
 
 
-def claim_of_node(node: str, uplink: str, interval: str, length: int, watched: int) -> schedule.Claim:
+def claim_of_node(node: str, uplink: str, interval: str, length: int, watched: int, aligned: int = 1) -> schedule.Claim:
     """A node's wish for slots; a node without an uplink has a line of its own."""
     needed = length + schedule.GUARD_SECONDS + watched  # the line is watched before the test begins
-    return schedule.Claim(node, uplink or f"only {node}", schedule.parse_duration(interval), needed)
+    return schedule.Claim(node, uplink or f"only {node}", schedule.parse_duration(interval), needed, aligned)

@@ -78,6 +78,13 @@ ROLE = Role(
             Whole(1, 3650, texts=True),
         ),
         Input(
+            "speedtest_kubernetes_values",
+            ...,
+            "For kubernetes.yml: the file of the control machine into which the chart's values are written; unset: "
+            "dist/kubernetes/values.yaml in the checkout.",
+            kinds.CONTROL_PATH,
+        ),
+        Input(
             "speedtest_purge",
             False,
             "For remove.yml: true also deletes the data; there is no way back.",

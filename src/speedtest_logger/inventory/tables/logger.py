@@ -127,6 +127,20 @@ AFTER = (
         Whole(60, 86_400),
     ),
     Input(
+        "speedtest_logger_identity",
+        "",
+        "With the runtime kubernetes: what the container `identity` of the node's pod has printed, its public key or "
+        "the SHA-256 of its token; playbooks/kubernetes.yml has the archive let it in.",
+        OrEmpty(kinds.IDENTITY),
+    ),
+    Input(
+        "speedtest_logger_machine",
+        "",
+        "With the runtime kubernetes: the cluster's machine that is behind the line (kubernetes.io/hostname). "
+        "Empty: any.",
+        OrEmpty(domains.HOST),
+    ),
+    Input(
         "speedtest_logger_stayawake_enabled",
         False,
         "true: the machine does not go to sleep (a unit that holds systemd's sleep inhibitor).",
@@ -166,7 +180,8 @@ AFTER = (
     Input(
         "speedtest_logger_image",
         "",
-        "With pull: the image, with its digest, such as registry.example.org/speedtest-logger@sha256:….",
+        "With pull, and with the runtime kubernetes: the image, with its digest, such as "
+        "registry.example.org/speedtest-logger@sha256:….",
         OrEmpty(kinds.IMAGE),
     ),
     Input(
