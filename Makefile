@@ -3,7 +3,8 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 LONGEST := site monitoring default compose drift upgrade parity remove switch_runtime
 PROOFS := hostile killed killed_runtime
-SCENARIOS := $(LONGEST) $(filter-out $(LONGEST) $(PROOFS),$(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
+APART := kubernetes
+SCENARIOS := $(LONGEST) $(filter-out $(LONGEST) $(PROOFS) $(APART),$(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export NO_COLOR := 1
 export PYTHONPATH := src
@@ -136,6 +137,10 @@ pictures: .venv/complete tools ## draw docs/pictures again, from a sample line
 
 kubernetes: .venv/complete .venv-kubernetes/complete .cache/kubernetes/helm ## the chart: linted, rendered, validated, what it refuses, equal to its manifests
 	@PATH=$(CURDIR)/.cache/kubernetes:$(CURDIR)/.venv-kubernetes/bin:$(PATH) pytest --numprocesses 0 tests/kubernetes.py
+
+.PHONY: kubernetes-run
+kubernetes-run: .venv/complete images .cache/kubernetes/helm ## its Job really run by Podman: two slots, an outage, one that is killed (needs root)
+	@$(PYTHON) -m lab.scenarios run kubernetes $(LOGS)/kubernetes.log
 
 .PHONY: manifests
 manifests: .cache/kubernetes/helm ## write kubernetes/manifests again, from the chart and kubernetes/example-values.yaml
