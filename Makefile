@@ -1,6 +1,7 @@
 # Every verb here is what CI runs. `make help` lists them.
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
+PYTHON3 := python3
 LONGEST := site monitoring default compose drift upgrade parity remove switch_runtime
 PROOFS := hostile killed killed_runtime
 APART := kubernetes
@@ -127,6 +128,10 @@ packages-proof: .venv/complete judges ## bare machines, installed as the how-to 
 
 release: .venv/complete judges ## every artefact with one version, each installed, and SHA256SUMS, into dist/release-VERSION (needs root)
 	$(PYTHON) -m packages release
+
+.PHONY: node-side
+node-side: ## the node side on any Python from 3.10, without a single package: make node-side PYTHON3=python3.10
+	$(PYTHON3) tests/node_side.py
 
 docs: .venv/complete ## write docs/reference and the roles' README, defaults and argument_specs again
 	$(PYTHON) docs/generate.py
