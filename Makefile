@@ -12,6 +12,7 @@ export PYTHONPATH := src
 # programs that are started by the hundred are compiled once
 unexport PYTHONDONTWRITEBYTECODE
 LOGS := .cache/scenarios
+SHELL_SCRIPTS := $(addprefix .github/scripts/,deploy-stack publish-collection publish-release push-image)
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-down proofs test lint kubernetes types unit scenarios benchmark image docs lock clean
 
@@ -27,13 +28,15 @@ demo-down: .venv/complete ## remove the demo's machines
 test: .venv/complete tools ## everything below, five parts at the same time, and a table of what took how long
 	@$(MAKE) --no-print-directory side-by-side PARTS="unit lint types kubernetes $(SCENARIOS)"
 
-lint: .venv/complete ## ruff, yamllint, ansible-lint, shellcheck, hadolint
+lint: .venv/complete ## ruff, yamllint, ansible-lint, shellcheck, hadolint, actionlint, zizmor
 	ruff check .
 	ruff format --check .
 	yamllint --strict .
 	ANSIBLE_INVENTORY=inventory/homelab ansible-lint --offline
-	shellcheck .ci/run
+	shellcheck .ci/run $(SHELL_SCRIPTS)
 	hadolint docker/Dockerfile.logger docker/Dockerfile.dashboard docker/Dockerfile.workbench
+	actionlint .github/workflows/*.yml
+	zizmor --offline --quiet .github
 
 types: .venv/complete ## mypy, strict
 	mypy
@@ -129,6 +132,18 @@ packages-proof: .venv/complete judges ## bare machines, installed as the how-to 
 release: .venv/complete judges ## every artefact with one version, each installed, and SHA256SUMS, into dist/release-VERSION (needs root)
 	$(PYTHON) -m packages release
 
+PLATFORMS := linux/amd64,linux/arm64,linux/arm/v7
+.PHONY: image-index
+image-index: ## the logger's image for a registry: all platforms in one file, with SBOM and provenance (needs Docker Buildx, QEMU)
+	mkdir -p dist
+	docker buildx build --platform $(PLATFORMS) --sbom=true --provenance=mode=max --file docker/Dockerfile.logger \
+	  --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) \
+	  --output type=oci,dest=dist/speedtest-logger-$(VERSION).oci.tar .
+
+.PHONY: publish-collection
+publish-collection: .venv/complete ## put the collection in dist/ on Galaxy (needs GALAXY_TOKEN)
+	.github/scripts/publish-collection
+
 .PHONY: node-side
 node-side: ## the node side on any Python from 3.10, without a single package: make node-side PYTHON3=python3.10
 	$(PYTHON3) tests/node_side.py
@@ -185,11 +200,11 @@ clean: ## remove environments and what was built
 
 # programs that tests and benchmarks drive for real; installed where they are missing
 TEST_PROGRAMS := iperf3:iperf3 speedtest-cli:speedtest-cli ssh:openssh-client systemd-analyze:systemd gpg:gnupg restic:restic \
-  Rscript:r-base-core chromium-headless-shell:chromium-headless-shell caddy:caddy
+  Rscript:r-base-core chromium-headless-shell:chromium-headless-shell caddy:caddy skopeo:skopeo
 PEERS := /usr/sbin/sshd:openssh-server psql:postgresql npm:npm chromium-headless-shell:chromium-headless-shell
-.PHONY: tools peers judges prometheus promtool amtool postgresql
+.PHONY: tools peers judges prometheus promtool amtool docker-registry postgresql
 tools: PROGRAMS = $(TEST_PROGRAMS)
-tools: prometheus promtool amtool postgresql
+tools: prometheus promtool amtool docker-registry postgresql
 peers: PROGRAMS = $(PEERS)
 judges: PROGRAMS = lintian:lintian rpm:rpm
 tools peers judges:
@@ -197,11 +212,12 @@ tools peers judges:
 	if [ "$${#missing[@]}" -gt 0 ]; then echo "installing $${missing[*]}"; apt-get -qq update && \
 	  DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$${missing[@]}" >/dev/null; fi
 
-# Prometheus, and what judges its files; their packages would start servers, so the programs are taken out of them
+# Prometheus, what judges its files, a registry; their packages would start servers, so the programs are taken out of them
 prometheus: PACKAGES = prometheus
 promtool: PACKAGES = promtool prometheus
 amtool: PACKAGES = prometheus-alertmanager
-prometheus promtool amtool:
+docker-registry: PACKAGES = docker-registry
+prometheus promtool amtool docker-registry:
 	@command -v $@ >/dev/null || { echo "installing $@"; folder=$$(mktemp -d) && cd $$folder && apt-get -qq update && \
 	  for package in $(PACKAGES); do apt-get -qq -o APT::Sandbox::User=root download $$package 2>/dev/null && break; done; \
 	  dpkg --fsys-tarfile *.deb | tar --extract ./usr/bin/$@ && install usr/bin/$@ /usr/local/bin/ && rm -r $$folder; }
