@@ -12,7 +12,7 @@ export PYTHONPATH := src
 # programs that are started by the hundred are compiled once
 unexport PYTHONDONTWRITEBYTECODE
 LOGS := .cache/scenarios
-SHELL_SCRIPTS := $(addprefix .github/scripts/,deploy-stack publish-collection publish-release push-image)
+SHELL_SCRIPTS := $(addprefix .github/scripts/,check-tag deploy-stack publish-collection publish-release push-image)
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-down proofs test lint kubernetes types unit scenarios benchmark image docs lock clean
 

@@ -64,6 +64,16 @@ def test_a_release_has_what_the_changelog_says_of_it_and_every_artefact(checkout
     assert sorted(said[-3:]) == artefacts
 
 
+@pytest.mark.parametrize(("tag", "code"), [("v1.2.3", 0), ("v1.2.4", 2), ("v1.2.30", 2), ("1.2.3", 2)])
+def test_a_release_is_tagged_with_the_version_of_its_source(checkout, tag, code):
+    package = checkout / "src/speedtest_logger/__init__.py"
+    package.parent.mkdir(parents=True)
+    package.write_text('"""Text."""\n\n__version__ = "1.2.3"\n')
+    done = run(checkout, "check-tag", GITHUB_REF_NAME=tag)
+    assert done.returncode == code
+    assert code == 0 or f"the tag is {tag}, and" in done.stderr
+
+
 @pytest.mark.parametrize("tag", ["v1.2.2", "v9.9.9"])
 def test_a_release_of_which_nothing_is_written_is_refused(checkout, tag):
     done = run(checkout, "publish-release", GITHUB_REF_NAME=tag)

@@ -82,7 +82,16 @@ def variable(name: str) -> list[str]:
 
 
 # written against these names; each is held to be there as soon as the Makefile has it
-TO_COME = {"release", "collection", "packages", "kubernetes", "ubuntu", "arm"}
+TO_COME = {
+    "arm",
+    "collection",
+    "collection-scenario",
+    "kubernetes",
+    "kubernetes-run",
+    "packages-proof",
+    "release",
+    "ubuntu",
+}
 
 
 def test_every_command_is_one_verb_or_one_script():
