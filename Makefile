@@ -200,7 +200,7 @@ clean: ## remove environments and what was built
 
 # programs that tests and benchmarks drive for real; installed where they are missing
 TEST_PROGRAMS := iperf3:iperf3 speedtest-cli:speedtest-cli ssh:openssh-client systemd-analyze:systemd gpg:gnupg restic:restic \
-  Rscript:r-base-core chromium-headless-shell:chromium-headless-shell caddy:caddy skopeo:skopeo
+  Rscript:r-base-core chromium-headless-shell:chromium-headless-shell caddy:caddy skopeo:skopeo openssl:openssl
 PEERS := /usr/sbin/sshd:openssh-server psql:postgresql npm:npm chromium-headless-shell:chromium-headless-shell
 .PHONY: tools peers judges prometheus promtool amtool docker-registry postgresql
 tools: PROGRAMS = $(TEST_PROGRAMS)
