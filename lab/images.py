@@ -22,8 +22,8 @@ CACHED = {
     "bookworm": "iperf3 speedtest-cli irtt mtr-tiny nginx-light python3-venv rsync restic docker-registry caddy pebble"
     " prometheus prometheus-alertmanager prometheus-node-exporter postgresql",
     "trixie": "iperf3 speedtest-cli irtt mtr-tiny nginx-light python3-venv rsync librespeed-cli make ntfy"
-    " python3-aiosmtpd docker.io docker-cli docker-buildx docker-compose podman crun catatonit prometheus prometheus-alertmanager"
-    " prometheus-node-exporter postgresql",
+    " python3-aiosmtpd docker.io docker-cli docker-buildx docker-compose podman crun catatonit prometheus"
+    " prometheus-alertmanager prometheus-node-exporter postgresql",
 }
 # The base image that a container image is built from, and what is installed in it: here no registry can be reached.
 CONTAINER_SUITE = "trixie"
