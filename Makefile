@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 PYTHON3 := python3
 LONGEST := site monitoring default compose drift upgrade parity remove switch_runtime
 PROOFS := hostile killed killed_runtime
-APART := kubernetes
+APART := kubernetes ubuntu
 SCENARIOS := $(LONGEST) $(filter-out $(LONGEST) $(PROOFS) $(APART),$(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export NO_COLOR := 1
@@ -75,6 +75,18 @@ part-%: images
 
 proofs: .venv/complete tools ## attacks on a fleet, and runs killed half way: the longest scenarios (needs root)
 	@$(MAKE) --no-print-directory side-by-side PARTS="$(PROOFS)"
+
+# 75: no mirror of Ubuntu answers, so that nothing was tested
+.PHONY: ubuntu
+ubuntu: .venv/complete ## Ubuntu 22.04 and 24.04 beside Debian, where a mirror has them (needs root)
+	$(PYTHON) -m lab images build noble jammy
+	$(PYTHON) -m lab wheels --python 3.12 requirements/archive.txt requirements/dashboard.txt
+	$(PYTHON) -m lab.scenarios run ubuntu $(LOGS)/ubuntu.log
+
+# the file's name keeps it out of the gate
+.PHONY: arm
+arm: .venv/complete ## nodes on arm64 and armv7, emulated by qemu-user: measure, deliver (needs root)
+	@pytest -s --numprocesses 0 tests/arm.py && echo "arm: $$SECONDS s"
 
 scenario-%: .venv/complete ## one molecule scenario, such as scenario-default
 	@$(PYTHON) -m lab.scenarios run $* $(LOGS)/$*.log

@@ -132,8 +132,8 @@ def parse_node(text: str, index: int) -> Node:
     match = re.fullmatch(r"([^:]+):([a-z]+)(\+docker)?(\+prepared)?(?::([0-9.]+)/([0-9.]+))?", text)
     if not match or not NAME.fullmatch(match[1]):
         raise LabError(f"'{text}' is no node: write {FORM}, as in attic:bookworm:200/50")
-    if match[2] not in images.SUITES:
-        raise LabError(f"'{text}': unknown suite '{match[2]}': one of {', '.join(images.SUITES)}")
+    if match[2] not in images.CACHED:
+        raise LabError(f"'{text}': unknown suite '{match[2]}': one of {', '.join(images.CACHED)}")
     if match[4] and match[2] != prepared.SUITE:
         raise LabError(f"'{text}': only {prepared.SUITE} can be prepared")
     rates = float(match[5] or 0), float(match[6] or 0)
@@ -168,9 +168,9 @@ def next_number(taken: set[int]) -> int:
 
 
 @contextmanager
-def registry_lock() -> Iterator[None]:
-    """Held while a lab's number is chosen or its image is built."""
+def registry_lock(of: str = "lock") -> Iterator[None]:
+    """Held while a lab's number is chosen or its image is built; a rare and slow image has a lock of its own."""
     images.HOME.mkdir(parents=True, exist_ok=True)
-    with (images.HOME / "lock").open("w") as file:
+    with (images.HOME / of).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

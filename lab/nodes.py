@@ -50,13 +50,22 @@ def root(lab: Lab, node: Node) -> Path:
 
 def create(lab: Lab, node: Node) -> None:
     """Make a node's filesystem and network; it does not run yet."""
-    below = ([prepared.build()] if node.prepared else []) + [images.build(node.suite)]
+    mount(lab, node, ([prepared.build()] if node.prepared else []) + [images.build(node.suite)])
+    personalize(lab, node)
+    connect(lab, node)
+
+
+def mount(lab: Lab, node: Node, below: list[Path]) -> None:
+    """A node's root filesystem: what it writes over layers that stay as they are."""
     home = directory(lab, node)
     for part in ("upper", "work", "root"):
         (home / part).mkdir(parents=True, exist_ok=True)
     layers = f"lowerdir={':'.join(map(str, below))},upperdir={home}/upper,workdir={home}/work"
     run("mount", "-t", "overlay", "overlay", "-o", layers, str(root(lab, node)))
-    personalize(lab, node)
+
+
+def connect(lab: Lab, node: Node) -> None:
+    """A node's network, and its line's rates."""
     network.attach(lab.number, node.index, node.name)
     network.shape(lab.number, node.index, node.name, node.down_mbit, node.up_mbit)
 

@@ -13,6 +13,12 @@ class LabError(Exception):
     """The lab cannot go on; the text says what is missing or what to do."""
 
 
+class MirrorError(LabError):
+    """A mirror does not answer, so that nothing was tried; another time it may."""
+
+    CODE = 75  # sysexits(3): EX_TEMPFAIL
+
+
 def run(*argv: str, check: bool = True, stdin: str | None = None, timeout: float = 900) -> str:
     """Run a program and return its standard output. Raises LabError with the program's message.
 

@@ -6,7 +6,7 @@ import hashlib
 import platform
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from packaging.markers import Marker
@@ -30,10 +30,10 @@ def venv() -> str:
     return f"/opt/speedtest-archive/venvs/{hashlib.sha256(lock.encode()).hexdigest()[:12]}"
 
 
-def fetch(requirements: Path) -> None:
+def fetch(requirements: Path, pythons: Sequence[str] = PYTHONS) -> None:
     """Download what a hashed lock names, unless it is here already. Raises LabError with pip's message."""
     lock = hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
-    for python in PYTHONS:
+    for python in pythons:
         mark = directory() / f"complete-{lock}-{python}"
         if not mark.exists():
             directory().mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from builders import ROOT
 
-from lab import cli, host, images, network, prepared, wheels
+from lab import cli, emulation, host, images, network, prepared, suites, wheels
 from lab import lab as model
 from lab.forward import free_port
 from lab.shell import LabError
@@ -90,8 +90,8 @@ def test_the_mirror_is_this_machines_own(sources, tmp_path, monkeypatch):
     def redirected(path="."):
         return tmp_path / str(path).removeprefix("/etc/apt/") if str(path).startswith("/etc/apt") else Path(path)
 
-    monkeypatch.setattr(images, "Path", redirected)
-    assert images.apt_mirrors() == ("http://mirror.example.org/debian", "http://mirror.example.org/debian-security")
+    monkeypatch.setattr(suites, "Path", redirected)
+    assert suites.apt_mirrors() == ("http://mirror.example.org/debian", "http://mirror.example.org/debian-security")
 
 
 def test_an_unknown_lab_or_node_is_said():
