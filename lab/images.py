@@ -109,8 +109,8 @@ def bootstrap(suite: str, root: Path, include: str, setup: str) -> None:
     """debootstrap, then a set-up script in a chroot."""
     options = [f"--include={include}"] if include else []
     SUITES[suite].bootstrap(root, *options, seconds=BOOTSTRAP_SECONDS)
-    for file in (root / "etc/apt/sources.list.d").glob("*"):
-        file.unlink()
+    for listed in (root / "etc/apt/sources.list.d").glob("*"):
+        listed.unlink()
     (root / "etc/apt/sources.list").write_text(SUITES[suite].sources(), encoding="utf-8")
     for file in ("resolv.conf", "hosts"):
         shutil.copy(Path("/etc") / file, root / "etc" / file)

@@ -103,8 +103,8 @@ def install_ubuntu_keys() -> None:
         (top / "archives/partial").mkdir(parents=True)
         source = f"deb [signed-by={DEBIAN_KEYRING}] {apt_mirrors()[0]} {KEYS_SUITE} main\n"
         (top / "sources.list").write_text(source, encoding="utf-8")
-        places = (f"Dir::Etc::SourceList={top}/sources.list", "Dir::Etc::SourceParts=/dev/null")
-        places += (f"Dir::State::Lists={top}/lists", f"Dir::Cache={top}", f"Dir::Cache::Archives={top}/archives")
+        places = [f"Dir::Etc::SourceList={top}/sources.list", "Dir::Etc::SourceParts=/dev/null"]
+        places += [f"Dir::State::Lists={top}/lists", f"Dir::Cache={top}", f"Dir::Cache::Archives={top}/archives"]
         options = [word for place in (*places, "APT::Sandbox::User=root") for word in ("-o", place)]
         run("apt-get", "-qq", *options, "update")
         run("apt-get", "-qq", "-y", *options, "--download-only", "--reinstall", "install", KEYS_PACKAGE)

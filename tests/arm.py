@@ -227,7 +227,7 @@ def test_it_measures_with_its_own_iperf3_and_delivers_over_ssh(machine, iperf3, 
     machine.logger("push", "--force")
     assert not waiting[0].exists()
     ingest.ingest(machine.archive)
-    [row] = open_archive(machine.archive.root).records().to_pylist()
+    [row] = open_archive(machine.archive.root).query("SELECT * FROM records").to_pylist()
     print(row)
     assert (row["node"], row["status"], row["engine"], row["runtime"]) == (machine.node.name, "ok", "iperf3", "systemd")
     assert 0.6 * DOWN * 1e6 < row["download_bps"] < 1.05 * DOWN * 1e6

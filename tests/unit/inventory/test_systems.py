@@ -8,9 +8,11 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
+import yaml
 from builders import ROOT
 
 from speedtest_logger.archive import cli
+from speedtest_logger.engines.catalogue import ENGINES
 from speedtest_logger.inventory import systems
 
 
@@ -66,6 +68,57 @@ def test_what_is_not_supported_is_named(changes, uses, words):
 )
 def test_what_cannot_be_an_archive_host_can_be_a_node(seen):
     assert systems.problem(seen, [systems.NODE, systems.TARGET]) is None
+
+
+# os-release, dpkg's architecture, Python; as a node and as an archive host: None, or words of the refusal
+RECORDED = [
+    ("debian-12", "amd64", "3.11.2", None, None),
+    ("debian-13", "amd64", "3.13.5", None, None),
+    ("ubuntu-24.04", "amd64", "3.12.3", None, None),
+    (
+        "ubuntu-22.04",
+        "amd64",
+        "3.10.12",
+        None,
+        "seen ubuntu 22.04, amd64, Python 3.10.12; as archive host it needs 3.11",
+    ),
+    ("debian-13", "arm64", "3.13.5", None, None),  # Raspberry Pi OS, 64 bit: it calls itself Debian
+    ("debian-12", "arm64", "3.11.2", None, None),
+    ("raspbian-12", "armhf", "3.11.2", None, "seen raspbian 12, armhf; as archive host it needs 64 bit"),
+    ("debian-13", "armhf", "3.13.5", None, "seen debian 13, armhf; as archive host it needs 64 bit"),
+    ("debian-11", "amd64", "3.9.2", "seen debian 11, amd64, Python 3.9.2; as node it needs 3.10", "seen debian 11"),
+    ("fedora-41", "", "3.13.0", "seen fedora 41, without apt; packages come from apt here", "seen fedora 41"),
+    ("alpine-3.22", "", "3.12.11", "seen alpine 3.22.1, without apt; packages come from apt here", "seen alpine"),
+]
+
+
+@pytest.mark.parametrize(("file", "architecture", "python", "as_node", "as_archive"), RECORDED)
+def test_a_recorded_system_is_recognized(file, architecture, python, as_node, as_archive, tmp_path):
+    programs = {"python3": python, **({"dpkg": architecture} if architecture else {})}
+    for name, answer in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\necho {answer}\n")
+        (tmp_path / name).chmod(0o755)
+    recorded = ROOT / "tests/fixtures/os-release" / file
+    look = systems.LOOK.replace("/etc/os-release", str(recorded)).replace("[ -d /run/systemd/system ]", "true")
+    path = {"PATH": str(tmp_path)}
+    done = subprocess.run(["/bin/sh", "-c", look], capture_output=True, text=True, check=True, env=path)
+    seen = systems.parsed(done.stdout)
+    for use, words in ((systems.NODE, as_node), (systems.ARCHIVE, as_archive)):
+        told = systems.problem(seen, [use])
+        assert (told is None) if words is None else told.startswith(words)
+
+
+def test_each_roles_page_tells_where_it_was_seen_to_work():
+    for file in (ROOT / "roles").glob("*/meta/main.yml"):
+        told = yaml.safe_load(file.read_text())["galaxy_info"]["platforms"]
+        seen = systems.SEEN_ON.get(file.parents[1].name, systems.DEBIAN)
+        assert {each["name"]: tuple(each["versions"]) for each in told} == seen, file
+
+
+@pytest.mark.parametrize(("system", "version"), [("ubuntu", "22.04"), ("ubuntu", "24.04"), ("debian", "12")])
+def test_an_engine_that_a_release_does_not_package_is_known(system, version):
+    absent = {name for name, each in ENGINES.items() if each.package and not each.package.is_in(system, version)}
+    assert absent == {"librespeed"}
 
 
 def test_a_look_at_this_machine_says_what_it_is():

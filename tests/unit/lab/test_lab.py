@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -181,3 +182,50 @@ def test_wheels_are_those_that_a_lock_means_for_a_version():
     one = "a==1 \\\n    --hash=sha256:0\n"
     assert "".join(wheels.entries(lock, "3.11")) == one + "b==2 \\\n    --hash=sha256:1\n"
     assert "".join(wheels.entries(lock, "3.13")) == one + "b==3 \\\n    --hash=sha256:2 \\\n    --hash=sha256:3\n"
+
+
+def test_a_distribution_that_this_machine_is_not_of_has_its_mirror_beside(monkeypatch):
+    monkeypatch.setattr(suites, "apt_mirrors", lambda: ("http://mirror.example.org/debian/", None))
+    noble = suites.SUITES["noble"]
+    assert noble.mirror() == "http://mirror.example.org/ubuntu"
+    assert noble.sources().splitlines() == [
+        f"deb http://mirror.example.org/ubuntu {name} main universe"
+        for name in ("noble", "noble-updates", "noble-security")
+    ]
+
+
+def test_a_mirror_that_does_not_answer_is_told_and_ends_the_run_with_75(tmp_path):
+    nobody = socket.create_server(("127.0.0.1", 0))
+    address = f"http://127.0.0.1:{nobody.getsockname()[1]}/debian"
+    nobody.close()
+    script = f"""
+import sys
+from lab import cli, host, suites
+host.prepare = lambda: None
+suites.apt_mirrors = lambda: ({address!r}, None)
+sys.argv = ["lab", "images", "build", "noble"]
+sys.exit(cli.main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, "SPEEDTEST_LAB_DIR": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 75
+    assert "lab: NOT TESTED: no mirror of noble" in done.stderr
+    assert "Nothing was built and nothing was tested" in done.stderr
+
+
+def test_the_gate_builds_no_image_that_it_does_not_need():
+    assert set(images.EXPECTED) < set(images.CACHED) == set(suites.SUITES)
+
+
+@pytest.mark.parametrize("name", emulation.ARCHITECTURES)
+def test_the_kernel_is_told_of_an_architecture_in_the_form_that_it_knows(name, monkeypatch):
+    monkeypatch.setattr(emulation.shutil, "which", lambda program: f"/usr/bin/{program}")
+    _, entry, kind, offset, magic, mask, program, flags = emulation.ARCHITECTURES[name].rule.split(":")
+    assert entry.startswith("speedtest-")
+    assert (kind, offset, flags) == ("M", "", "OCF")
+    assert program.startswith("/usr/bin/qemu-")
+    assert (
+        len(bytes(magic, "ascii").decode("unicode_escape")) == len(bytes(mask, "ascii").decode("unicode_escape")) == 20
+    )
