@@ -20,6 +20,7 @@ CODE = re.compile(r"`([^`]+)`")  # Ansible has C() for it
 ARGUMENTS = {
     "archive": "The archive's fleet files, and the time there.",
     "brought": "Nodes that this run has brought to what the inventory says; without it, all that it reached.",
+    "ca": "The authority that the front's certificate is of, where it is not the one that was read of it.",
     "checking": "Whether the run is one with --check.",
     "directory": "The folder from which a relative path counts.",
     "file": "The path of the page.",
@@ -44,8 +45,10 @@ ARGUMENTS = {
     "seen": "What host_state has seen of the machine's system.",
     "slots": "The fleet's plan, as fleet_slots gives it.",
     "sources": "Ansible's ansible_inventory_sources.",
+    "state": "What fleet_known says of the archive host.",
     "tags": "Tags of images that are kept.",
     "use": "What the machine shall be.",
+    "ways": "How nodes reach the archive, by their transport.",
     "writing": "Whether the run changes the fleet.",
     "_": "It does not matter.",
 }
