@@ -16,7 +16,12 @@ from speedtest_logger.node import config
 
 PACKAGES = [program.package for program in ENGINES.values() if program.package]
 DOCKERFILE = (ROOT / "docker/Dockerfile.logger").read_text(encoding="utf-8")
-DEBIAN = {"bookworm": "12", "trixie": "13"}
+RELEASES = {
+    "bookworm": ("debian", "12"),
+    "trixie": ("debian", "13"),
+    "noble": ("ubuntu", "24.04"),
+    "jammy": ("ubuntu", "22.04"),
+}
 
 
 def test_each_row_has_its_module_and_each_module_its_row():
@@ -31,9 +36,9 @@ def test_each_row_has_its_module_and_each_module_its_row():
 def test_a_package_is_in_the_image_and_in_the_lab(package):
     assert f'"{package.name}=${{' in DOCKERFILE
     assert package.name in images.CONTAINER_CACHED.split()
-    assert set(DEBIAN) == set(images.SUITES)
-    having = [suite for suite, version in DEBIAN.items() if package.is_in("debian", version)]
-    assert [suite for suite in images.SUITES if package.name in images.CACHED[suite].split()] == having
+    assert set(RELEASES) == set(images.CACHED)
+    having = [suite for suite, release in RELEASES.items() if package.is_in(*release)]
+    assert [suite for suite in images.CACHED if package.name in images.CACHED[suite].split()] == having
 
 
 def test_which_release_has_a_package():
