@@ -76,7 +76,7 @@ part-%: images
 proofs: .venv/complete tools ## attacks on a fleet, and runs killed half way: the longest scenarios (needs root)
 	@$(MAKE) --no-print-directory side-by-side PARTS="$(PROOFS)"
 
-# 75: no mirror of Ubuntu answers, so that nothing was tested
+# "Error 75": no mirror of Ubuntu answers, so that nothing was tested
 .PHONY: ubuntu
 ubuntu: .venv/complete ## Ubuntu 22.04 and 24.04 beside Debian, where a mirror has them (needs root)
 	$(PYTHON) -m lab images build noble jammy
