@@ -141,15 +141,16 @@ def collection(file: Path) -> None:
     """The collection, into an empty directory, without a network."""
     with tempfile.TemporaryDirectory() as scratch:
         galaxy = str(Path(sys.executable).with_name("ansible-galaxy"))
-        command(galaxy, "collection", "install", "--offline", str(file), "--collections-path", scratch)
+        # there, for here the checkout is the collection, so that there would be nothing to do
+        command(galaxy, "collection", "install", "--offline", str(file), "--collections-path", scratch, cwd=scratch)
         manifest = Path(scratch, "ansible_collections/speedtest/telemetry/MANIFEST.json").read_text(encoding="utf-8")
         if f'"version": "{__version__}"' not in manifest:
             raise RuntimeError(f"{file.name} is not of version {__version__}")
 
 
-def command(*argv: str) -> str:
+def command(*argv: str, cwd: str | Path = ROOT) -> str:
     """What a program prints. Raises RuntimeError with its words where it fails."""
-    done = subprocess.run(argv, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    done = subprocess.run(argv, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(argv)}: {(done.stderr or done.stdout).strip()[-2000:]}")
     return done.stdout
