@@ -167,8 +167,8 @@ def test_two_slots_with_the_archive_cut_at_the_first_are_two_records(job):
     assert len(found) == 2
     assert second == first + INTERVAL
     assert {(row["status"], row["runtime"], row["location"]) for row in found} == {("ok", "kubernetes", "home")}
-    begin, end = (time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment)) for moment in (first, second + 1))
-    cover = coverage("--start", begin, "--end", end, "--grace", "1s", node=HUB)[NODE]
+    begin, end = (time.strftime("%Y-%m-%dT%H:%M", time.gmtime(moment)) for moment in (first, second + 60))
+    cover = coverage("--from", begin, "--to", end, "--grace", "1s", node=HUB)[NODE]
     assert (cover["expected"], cover["ok"], cover["missed"]) == (2, 2, 0)
 
 
