@@ -184,7 +184,7 @@ def cluster_problems(variables: Any, known: dict[str, Any]) -> list[str]:
     """What is wrong with a node that a cluster runs, as far as the archive can tell."""
     if not variables.get("speedtest_logger_identity"):
         return ["speedtest_logger_identity is not set, so the archive may not let it in: docs/how-to/kubernetes.md"]
-    if not known.get("said"):
+    if not known.get("last_finished_at"):
         return ["it has delivered nothing yet: `kubectl logs` of its last Job says why"]
     return []
 
