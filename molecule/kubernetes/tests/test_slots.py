@@ -205,4 +205,4 @@ def test_a_pod_that_is_killed_leaves_an_interrupted_record(job):
 def test_the_status_has_its_row():
     done = playbook("playbooks/status.yml")
     row = next(line for line in done.stdout.splitlines() if line.strip().startswith(NODE))
-    assert "s ago" in row or "min ago" in row  # when it measured last, as the archive knows it
+    assert "kubernetes" in row  # as it said itself with its last delivery

@@ -306,7 +306,10 @@ def test_the_fleet_s_state_tells_what_nodes_say_that_nobody_can_ask(archive, cap
     folder.mkdir(exist_ok=True)
     (folder / "attic.json").write_text(json.dumps({"version": "1.2.3", "last_seen": NOW}))
     (folder / "shed.json").write_text(json.dumps(said))
+    in_a_cluster = {"version": "1.2.3", "last_seen": NOW, "runtime": "kubernetes"}
+    (folder / "rack.json").write_text(json.dumps(in_a_cluster))
     assert cli.main(["--root", str(archive.root), "fleet"]) == 0
     nodes = json.loads(capsys.readouterr().out)["nodes"]
     assert nodes["shed"] == {"said": said}
+    assert nodes["rack"] == {"said": in_a_cluster}
     assert "said" not in nodes.get("attic", {})

@@ -281,7 +281,7 @@ def _compare(outage: Outage, tried: list[Slot]) -> None:
 def fleet(archive: Archive, now: float | None = None) -> dict[str, dict[str, Any]]:
     """For each node of the last 30 days: its last archived record, medians, and the last day's medians and coverage.
 
-    `said`: what a node said of itself that is brought to its desired state by its bundles.
+    `said`: what a node said of itself that is not logged into: its bundles bring it to its desired state, or a cluster.
     """
     now = time.time() if now is None else now
     state: dict[str, dict[str, Any]] = {c.node: {"coverage": c.to_row()} for c in coverage(archive, now - 86_400, now)}
@@ -295,6 +295,6 @@ def fleet(archive: Archive, now: float | None = None) -> dict[str, dict[str, Any
             state[node]["aside"] = lies.different + lies.failed
     for node in hellos.times(archive.layout):
         said = hellos.of(archive.layout, node)
-        if "converged" in said:  # nobody can ask such a node itself
+        if "converged" in said or said.get("runtime") == "kubernetes":  # nobody can ask such a node itself
             state.setdefault(node, {})["said"] = said
     return state
