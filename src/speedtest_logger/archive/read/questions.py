@@ -87,7 +87,7 @@ def last_of_each(archive: Archive, recent: float) -> list[dict[str, Any]]:
     since = f"FILTER (started_at >= to_timestamp({float(recent)}))"
     rows: list[dict[str, Any]] = archive.query(f"""
         SELECT node, count(*) AS records, max(finished_at) AS last_finished_at,
-               arg_max(status, started_at) AS last_status, arg_max(reason, started_at) AS last_reason,
+               arg_max(status, started_at) AS last_status, arg_max_null(reason, started_at) AS last_reason,
                median(download_bps) AS median_download_bps, median(upload_bps) AS median_upload_bps,
                median(latency_ms) AS median_latency_ms, count(*) {since} AS recent_records,
                median(download_bps) {since} AS recent_download_bps, median(upload_bps) {since} AS recent_upload_bps

@@ -80,3 +80,9 @@ def test_delays_bands_sources_and_methods(archive):
     assert found[0].of(archive).query("SELECT count(*) AS n FROM records").to_pylist() == [{"n": 3}]
     assert (questions.differ(found), questions.differ(found[:1])) == (True, False)
     assert [(row["engine"], row["tests"]) for row in questions.methods(archive)] == [("iperf3", 3), ("ookla", 2)]
+
+
+def test_a_last_record_that_is_well_has_no_reason_of_an_earlier_one(archive, tmp_path):
+    put(Layout(tmp_path), slot("attic", FIRST + 10_800, engine="iperf3"))
+    (attic, _) = sorted(questions.last_of_each(open_archive(tmp_path), FIRST), key=lambda row: row["node"])
+    assert (attic["last_status"], attic["last_reason"]) == ("ok", None)
