@@ -31,7 +31,8 @@ def run(dist: Path) -> None:
     """Check, build, prove, and write the checksums last: a folder with them is a release."""
     check()
     folder = dist / f"release-{__version__}"
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():  # nothing of an earlier try is part of this one
+        shutil.rmtree(folder)
     with step(f"build {__version__}"):
         made = artefacts(folder)
     with step("install each"):
