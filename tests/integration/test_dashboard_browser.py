@@ -390,6 +390,21 @@ def test_a_series_that_cannot_be_had_is_said_and_hostile_names_stay_text(page, c
     complaints[:] = [each for each in complaints if "503" not in each]
 
 
+def test_a_chart_stays_when_its_news_cannot_be_had(page, complaints):
+    """As while the dashboard starts again; and what is said where there is no chart may change its size."""
+    show(page, PAGES["line-day"])
+    page.route("**/api/v1/series*", lambda route: route.fulfill(status=503, body="{}"))
+    with page.expect_response("**/api/v1/series*"):
+        page.evaluate("document.dispatchEvent(new Event('refreshed'))")
+    page.set_viewport_size({"width": 900, "height": 700})
+    assert all(colours > 3 for colours in page.evaluate(COLOURS))
+    page.locator("#nodes input").nth(1).check()
+    page.get_by_text("The chart could not be drawn").first.wait_for()
+    page.set_viewport_size({"width": 1440, "height": 900})
+    page.wait_for_timeout(200)
+    complaints[:] = [each for each in complaints if "503" not in each]
+
+
 def test_a_share_draws_its_charts_for_whoever_has_the_link(browser, served, complaints):
     context = browser.new_context(base_url=served.address)
     page = context.new_page()

@@ -335,13 +335,18 @@ function readout(u, figure, lines, data) {
   if (when) when.textContent = known ? (columns.grain === "day" ? format({dateStyle: "medium"}) : MOMENT).format(moment * SECOND) : "";
 }
 
+function erase(kind) {
+  charts.get(kind)?.destroy();
+  charts.delete(kind);
+}
+
 function draw() {
   const data = {...chartData(), notes: chartData().notes ?? columns.notes};
   const sync = uPlot.sync("line");
   for (const figure of $$("[data-chart]")) {
     const kind = figure.dataset.chart;
     const place = $(".plot", figure);
-    charts.get(kind)?.destroy();
+    erase(kind);
     place.replaceChildren();
     const {rows, lines, bands, plan} = table(kind, data);
     const empty = rows.slice(1).every((values) => values.every((value) => value == null));
@@ -350,7 +355,6 @@ function draw() {
       const said = document.createElement("p");
       said.textContent = "Nothing was measured in this period.";
       place.append(said);
-      charts.delete(kind);
       continue;
     }
     const axis = {stroke: colour("soft"), font: "12px system-ui, sans-serif", grid: {stroke: colour("rule"), width: 1}, ticks: {show: false}};
@@ -441,15 +445,18 @@ function startCharts() {
   const named = new URLSearchParams(location.search).getAll("node");
   for (const box of $$("#nodes input")) box.checked = named.includes(box.value);
   const again = () => columns && draw();
-  const fail = (error) => {
-    for (const place of $$(".plot")) {
+  const fail = (error, kept = new Map()) => {
+    for (const figure of $$("[data-chart]")) {
+      if (kept.has(figure.dataset.chart)) continue;
       const said = document.createElement("p");
       said.textContent = `The chart could not be drawn: ${error.message}. The table has its figures.`;
-      place.replaceChildren(said);
+      erase(figure.dataset.chart);
+      $(".plot", figure).replaceChildren(said);
     }
   };
+  const loadAgain = () => load().catch((error) => fail(error, charts)); // what is drawn stays when its news cannot be had
   document.addEventListener("change", (event) => event.target.closest("#nodes input") && choose().catch(fail));
-  document.addEventListener("refreshed", () => { if (chartData().follows) { ofNodes.clear(); load().catch(fail); } });
+  document.addEventListener("refreshed", () => { if (chartData().follows) { ofNodes.clear(); loadAgain(); } });
   for (const query of ["(prefers-color-scheme: dark)", "print"]) matchMedia(query).addEventListener("change", again);
   new ResizeObserver(() => {
     for (const chart of charts.values()) {
