@@ -30,16 +30,18 @@ PEBBLE_CONFIG = {
     "externalAccountBindingRequired": False,
     "certificateValidityPeriod": 12,  # seconds; Caddy renews after two thirds
 }
-# What the page of a logged-in browser does: it opens a WebSocket, and is told how things are.
+# What the page of a logged-in browser does: it opens a WebSocket, and is told how things are. In one thread: OpenSSL
+# must not read and write in two at once, as the client of websockets.sync does (seen: [SSL] internal error).
 SOCKET = """
-import socket, ssl, sys
-from websockets.sync.client import connect
+import asyncio, ssl, sys
+from websockets.asyncio.client import connect
 root, name, cookie = sys.argv[1:]
-trusting = ssl.create_default_context(cafile=root)
-plain = socket.create_connection(("127.0.0.1", 443), 10)
-with connect(f"wss://{name}/ws", sock=plain, ssl=trusting, server_hostname=name, origin=f"https://{name}",
-             additional_headers={"Cookie": cookie}, open_timeout=10) as secured:
-    print(secured.recv(timeout=10))
+async def main():
+    trusting = ssl.create_default_context(cafile=root)
+    async with connect(f"wss://{name}/ws", host="127.0.0.1", port=443, ssl=trusting, server_hostname=name,
+                       origin=f"https://{name}", additional_headers={"Cookie": cookie}) as secured:
+        print(await asyncio.wait_for(secured.recv(), 10))
+asyncio.run(main())
 """
 
 
