@@ -116,22 +116,25 @@ def ours(name: str) -> str | None:
     return re.sub(r"^speedtest_logger\.?", "", name) if re.match(r"speedtest_logger(\.|$)", name) else None
 
 
-def wrong(package: Path) -> list[str]:
-    """What is not as the floor plan has it: modules without a room, and imports that a room may not have."""
-    known, found = modules(package), []
-    for module, file in known.items():
-        room = room_of(module)
-        if room is None:
-            found.append(f"{module} has no room")
+def wrong_in(module: str, known: dict[str, Path]) -> list[str]:
+    """What of one module is not as the floor plan has it: it has no room, or imports what its room may not have."""
+    room = room_of(module)
+    if room is None:
+        return [f"{module} has no room"]
+    allowed, found = ROOMS[room] | {room}, []
+    for name in imported(module, known[module], known):
+        other = ours(name)
+        if other is None or other in allowed or any(other.startswith(f"{one}.") for one in allowed - set(ROOMS)):
             continue
-        allowed = ROOMS[room] | {room}
-        for name in imported(module, file, known):
-            other = ours(name)
-            if other is None or other in allowed or any(other.startswith(f"{one}.") for one in allowed - set(ROOMS)):
-                continue
-            if room_of(other) not in allowed:
-                found.append(f"{module} ({room}) imports {other}")
+        if room_of(other) not in allowed:
+            found.append(f"{module} ({room}) imports {other}")
     return found
+
+
+def wrong(package: Path) -> list[str]:
+    """The same of all modules of a package."""
+    known = modules(package)
+    return [each for module in known for each in wrong_in(module, known)]
 
 
 def test_every_module_has_a_room_and_imports_only_point_down():
@@ -147,27 +150,28 @@ def climbs() -> list[tuple[str, str]]:
     return [(room, other) for room in ROOMS for other in ROOMS if other != room and other not in ROOMS[room]]
 
 
-def planted_in(room: str, package: Path) -> Path:
-    """A file of a room."""
-    return next(file for module, file in modules(package).items() if room_of(module) == room and module)
+def first_of(room: str, known: dict[str, Path]) -> str:
+    """A module of a room."""
+    return next(module for module in known if room_of(module) == room and module)
 
 
 @pytest.mark.parametrize("form", ["from {0} import {1}", "import {0}.{1}", "def late():\n    from {0} import {1} as x"])
 def test_an_import_that_points_up_or_aside_is_found_in_every_room(form, tmp_path):
     package = tmp_path / "speedtest_logger"
     shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    known = modules(package)
     assert len(climbs()) > 100
     for room, other in climbs():
-        target = next(module for module in modules(package) if room_of(module) == other and module)
+        target = first_of(other, known)
         if target in ROOMS[room]:
             continue
         above, _, name = f"speedtest_logger.{target}".rpartition(".")
-        file = planted_in(room, package)
-        before = file.read_text(encoding="utf-8")
-        file.write_text(f"{before}\n{form.format(above, name)}\n", encoding="utf-8")
-        found = wrong(package)
-        file.write_text(before, encoding="utf-8")
-        assert [line.partition(" (")[2] for line in found] == [f"{room}) imports {target}"], (room, other)
+        module = first_of(room, known)
+        before = known[module].read_text(encoding="utf-8")
+        known[module].write_text(f"{before}\n{form.format(above, name)}\n", encoding="utf-8")
+        found = wrong_in(module, known)
+        known[module].write_text(before, encoding="utf-8")
+        assert found == [f"{module} ({room}) imports {target}"], (room, other)
     assert wrong(package) == []
 
 
