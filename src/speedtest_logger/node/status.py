@@ -14,6 +14,11 @@ from speedtest_logger.record import run_id_of_slot, unix_time, utc_text
 from speedtest_logger.schedule import Schedule
 
 MOST_NAMES = 5  # of odd files
+SETTINGS = ("node", "location", "uplink", "runtime", "interval_seconds", "offset_seconds", "paused")
+LAST_RECORD = (
+    "run_id", "scheduled_at", "started_at", "finished_at", "status", "reason", "message", "engine",
+    "download_bps", "upload_bps", "latency_ms",
+)  # fmt: skip
 SLACK_SECONDS = 30  # for starting the program and writing the record on a slow machine
 
 
@@ -21,56 +26,38 @@ def status(settings: Settings, now: float | None = None) -> dict[str, Any]:
     """The node's state as plain data: times in UTC, `problems` in words (empty when all is well)."""
     now = time.time() if now is None else now
     spool = Spool(settings.state_dir)
-    schedule = Schedule(settings.interval_seconds, settings.offset_seconds)
     last = spool.read_state("last_record") or {}
-    waiting = outbox.listed(spool.outbox) if spool.outbox.is_dir() else []
-    receipt = spool.read_state("last_receipt") or {}
     usage = spool.read_state("usage") or {}
+    rests = spool.read_state("rests") or {}
     state = {
-        "node": settings.node,
-        "location": settings.location,
-        "uplink": settings.uplink,
-        "runtime": settings.runtime,
+        **{name: getattr(settings, name) for name in SETTINGS},
         "version": __version__,
-        "interval_seconds": settings.interval_seconds,
-        "offset_seconds": settings.offset_seconds,
         "plan_download_mbps": settings.plan_download_mbps or None,
         "plan_upload_mbps": settings.plan_upload_mbps or None,
-        "last_record": {
-            name: last.get(name)
-            for name in (
-                "run_id",
-                "scheduled_at",
-                "started_at",
-                "finished_at",
-                "status",
-                "reason",
-                "message",
-                "engine",
-                "download_bps",
-                "upload_bps",
-                "latency_ms",
-            )
-        }
-        if last
-        else None,
-        "next_slot": utc_text(schedule.next_after(now)),
-        "paused": settings.paused,
-        "outbox_records": len(waiting),
-        "outbox_oldest_seconds": max(0, round(now - waiting[0].written_ns / 1e9)) if waiting else None,
-        "outbox_strange": outbox.strange(spool.outbox)[:MOST_NAMES] if spool.outbox.is_dir() else [],
-        "rejected_records": sum(1 for _ in outbox.names(spool.rejected)) if spool.rejected.is_dir() else 0,
-        "deferred": (spool.read_state("deferred") or {}).get("reasons", {}) if waiting else {},
-        "failed_delivery": spool.read_state("push"),
-        "last_receipt_at": receipt.get("at"),
+        "last_record": {name: last.get(name) for name in LAST_RECORD} if last else None,
+        "next_slot": utc_text(Schedule(settings.interval_seconds, settings.offset_seconds).next_after(now)),
+        **delivery(spool, now),
         "month_bytes": usage.get("bytes", 0) if usage.get("month") == utc_text(now)[:7] else 0,
-        "engines_resting": sorted(
-            name for name, rest in (spool.read_state("rests") or {}).items() if rest.get("until", 0) > now
-        ),
+        "engines_resting": sorted(name for name, rest in rests.items() if rest.get("until", 0) > now),
         "probes": probe_status.registry(settings, spool, now),
         "probe_results": len(waiting_results(spool)),
     }
     return {**state, "problems": problems(settings, state, last, now) + spool.strangers()}
+
+
+def delivery(spool: Spool, now: float) -> dict[str, Any]:
+    """What waits for the archive, what it refused or put off, and when it last took something."""
+    there = spool.outbox.is_dir()
+    waiting = outbox.listed(spool.outbox) if there else []
+    return {
+        "outbox_records": len(waiting),
+        "outbox_oldest_seconds": max(0, round(now - waiting[0].written_ns / 1e9)) if waiting else None,
+        "outbox_strange": outbox.strange(spool.outbox)[:MOST_NAMES] if there else [],
+        "rejected_records": sum(1 for _ in outbox.names(spool.rejected)) if spool.rejected.is_dir() else 0,
+        "deferred": (spool.read_state("deferred") or {}).get("reasons", {}) if waiting else {},
+        "failed_delivery": spool.read_state("push"),
+        "last_receipt_at": (spool.read_state("last_receipt") or {}).get("at"),
+    }
 
 
 def problems(settings: Settings, state: dict[str, Any], last: dict[str, Any], now: float) -> list[str]:
