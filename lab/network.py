@@ -16,6 +16,8 @@ from pathlib import Path
 from lab.shell import run, succeeds
 
 BURST = "256kb"
+# A node that is its own target measures a gigabit line: without a limit it would measure how fast two processors copy.
+LOOPBACK = ("tbf", "rate", "1gbit", "burst", "1mb", "latency", "50ms")
 # Addresses that no lab uses must not leave by the default route.
 UNREACHABLE = ("unreachable", "198.18.0.0/15", "metric", "4096")
 LOCK = Path("/run/speedtest-lab-route")  # one for the machine, whatever directory a lab lies in
@@ -82,6 +84,7 @@ def attach(number: int, index: int, node: str) -> None:
     inside = ("ip", "-n", ns)
     run(*inside, "address", "add", f"{subnet(number)}.{10 + index}/24", "dev", "eth0")
     run(*inside, "link", "set", "lo", "up")
+    run("tc", "-n", ns, "qdisc", "add", "dev", "lo", "root", *LOOPBACK)
     run(*inside, "link", "set", "eth0", "up")
     run(*inside, "route", "add", "default", "via", f"{subnet(number)}.1")
 
