@@ -247,9 +247,8 @@ def half_a_body(served, node):
 def test_half_a_body_leaves_nothing_and_a_slow_one_holds_up_nobody(served, node):
     before = sorted(served.layout.inbox.rglob("*"))
     with half_a_body(served, "porch"):
-        began = time.monotonic()
         assert ask(served, served.tokens["attic"], lines(record()))[0] == 200
-        assert time.monotonic() - began < 10
+        assert ask(served, served.tokens["porch"], b"")[0] == 429  # the slow one is under way still
     wait(lambda: ask(served, served.tokens["porch"], b"")[0] == 200)
     after = [path for path in served.layout.inbox.rglob("*") if path not in before and "attic" not in path.parts]
     assert not [path for path in after if path.is_file() and path.parent.name == "porch"]
@@ -262,9 +261,8 @@ def test_two_hundred_connections_of_one_node_keep_no_other_one_out(served, node)
             stream = served.connected()
             stream.sendall(head(served, "mallory", 60_000) + b"x")
             held.append(stream)
-        began = time.monotonic()
         assert ask(served, served.tokens["attic"], lines(record()))[0] == 200
-        assert time.monotonic() - began < 10
+        assert ask(served, served.tokens["mallory"], b"")[0] == 429  # they are there still
     finally:
         for stream in held:
             stream.close()
@@ -283,14 +281,14 @@ def test_an_answer_that_drips_is_given_up_in_time(node, tmp_path, monkeypatch):
         except OSError:
             return
 
-    threading.Thread(target=drip, daemon=True).start()
+    dripping = threading.Thread(target=drip, daemon=True)
+    dripping.start()
     from speedtest_logger.node.connection import https, send
 
     monkeypatch.setattr(https, "connected", lambda *_: ours)
-    began = time.monotonic()
     with pytest.raises(DeliveryError, match="no answer from localhost within 1 s"):
         send(replace(here, push_timeout_seconds=1), b"")
-    assert time.monotonic() - began < 5
+    assert dripping.is_alive()
     theirs.close()
 
 

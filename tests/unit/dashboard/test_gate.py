@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from contextlib import suppress
 
 import pytest
@@ -53,10 +52,17 @@ def own():
     return Response("x", headers={"Content-Security-Policy": "sandbox", "Cache-Control": "max-age=1"})
 
 
+given_up: list[bool] = []
+
+
 async def slow():
     import asyncio
 
-    await asyncio.sleep(30)
+    try:
+        await asyncio.sleep(30)
+    except asyncio.CancelledError:
+        given_up.append(True)
+        raise
 
 
 @pytest.mark.parametrize(
@@ -124,11 +130,10 @@ def test_a_wrong_input_is_a_problem_that_names_it_and_does_not_repeat_it(load, c
 
 def test_what_takes_too_long_is_given_up(load, client, monkeypatch):
     monkeypatch.setattr(gate, "SECONDS", 0.2)
-    began = time.monotonic()
     answer = client(app_with(load(), slow=slow)).get("/slow")
     assert answer.status_code == 503
     assert "took too long" in answer.text
-    assert time.monotonic() - began < 25
+    assert given_up == [True]
 
 
 def test_an_answer_that_has_begun_has_its_time(load, client, monkeypatch):
