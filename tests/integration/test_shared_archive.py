@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -308,6 +308,44 @@ def test_first_come_whoever_starts_first_what_one_host_had_is_not_lost(host):
     old.turn()
     for each in (old, new):
         holds(each, *rows)
+
+
+@pytest.fixture
+def damaged(host):
+    """A host that leads; a month of its garden cannot be read any more."""
+    a = host("a")
+    delivered(a, slot("apple", FIRST, "garden"), node="apple")
+    a.turn()
+    (month,) = a.layout.month_files()
+    month.write_bytes(b"PAR1 and nothing that it means PAR1")
+    return a
+
+
+@pytest.mark.parametrize("budget", ["MOST_BYTES", "MOST_OBJECTS"])
+def test_what_cannot_be_taken_in_uses_no_turn_up(damaged, monkeypatch, budget):
+    """Turn by turn what waits for the damaged month stays, and all else is taken in."""
+    a, stuck, rows = damaged, [slot("apple", FIRST + day * DAY, "garden") for day in range(1, 4)], rows_of(3)
+    for row in stuck:
+        delivered(a, row, node="apple")
+    for row in rows:
+        delivered(a, row)
+    sizes = [item.size for item in a.objects.listed(INBOX)]
+    monkeypatch.setattr(turn, budget, {"MOST_BYTES": max(sizes), "MOST_OBJECTS": 2}[budget])
+    for _ in range(len(sizes)):
+        with suppress(StorageError):
+            a.turn()
+    assert [item.name.split("/")[2] for item in a.objects.listed(INBOX)] == ["apple"] * 3
+    assert {row["run_id"] for row in rows} <= {run for _, run in in_table(a.place)}
+
+
+def test_what_is_none_of_ours_uses_no_turn_up(host, monkeypatch):
+    a = host("a")
+    monkeypatch.setattr(turn, "MOST_OBJECTS", 2)
+    for number in range(3):
+        a.objects.put_new(f"{INBOX}Aaa/{number}.txt", b"{}")
+    delivered(a, *rows_of(1))
+    a.turn()
+    holds(a, *rows_of(1))
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 import obstore
@@ -83,13 +84,13 @@ class Objects:
 
     def listed(self, prefix: str, after: str | None = None, most: int = 1_000_000) -> list[Item]:
         """Objects whose names begin so, in their order; those `after` a name."""
-        found: list[Item] = []
+        return sorted(islice(self.each(prefix, after), most), key=lambda item: item.name)
+
+    def each(self, prefix: str, after: str | None = None) -> Iterator[Item]:
+        """As `listed`, one by one: the store is asked for more as they are taken."""
         with self._asking():
             for some in obstore.list(self.store, prefix, offset=after, chunk_size=1000):
-                found += [_item(each) for each in some]
-                if len(found) >= most:
-                    break
-        return sorted(found, key=lambda item: item.name)[:most]
+                yield from map(_item, some)
 
     def delete(self, names: list[str]) -> None:
         """Remove objects; one that is not there is no failure."""

@@ -124,20 +124,24 @@ class Host:
 
         Whoever has the store's key may have put it there: less its seal, each line of it is judged as if it were new.
         """
-        wanted: dict[str, tuple[Item, Path]] = {}
+        wanted: dict[str, Path] = {}
+        missing: list[tuple[Item, Path]] = []
         size = 0
-        for item in self.objects.listed(INBOX, most=MOST_OBJECTS):
+        for item in self.objects.each(INBOX):
             node, _, file_name = item.name.removeprefix(INBOX).partition("/")
-            if _is_ours(node, file_name) and item.size <= MOST_BYTES:
-                wanted[item.name] = item, self.layout.inbox / node / f"{file_name.partition('.')[0]}.jsonl"
-                size += item.size
-            if size > MOST_BYTES:
+            if not _is_ours(node, file_name) or item.size > MOST_BYTES:
+                continue
+            file = wanted[item.name] = self.layout.inbox / node / f"{file_name.partition('.')[0]}.jsonl"
+            if file.exists():  # it waits for a month that cannot be read: what can be taken in comes all the same
+                continue
+            missing.append((item, file))
+            size += item.size
+            if size > MOST_BYTES or len(missing) == MOST_OBJECTS:
                 break
-        missing = [(item, file) for item, file in wanted.values() if not file.exists()]
         with ThreadPoolExecutor(READERS) as pool:
             there = {item.name for (item, _), came in zip(missing, pool.map(self._fetch, missing), strict=True) if came}
         gone = {item.name for item, _ in missing} - there
-        return {name: file for name, (_, file) in wanted.items() if name not in gone}
+        return {name: file for name, file in wanted.items() if name not in gone}
 
     def bring_beside(self) -> None:
         """Have what came beside records since the last time: every host takes it in."""
