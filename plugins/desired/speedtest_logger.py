@@ -398,7 +398,7 @@ def refusals(v: Values, system: Values) -> Iterator[str]:
             "speedtest_logger_archive_host_key: seen nothing; set the archive host's public key, nothing is trusted "
             "unseen"
         )
-    if len(v["archive_others"]) != len(v["archive_other_keys"]):
+    if v["transport"] == "ssh" and len(v["archive_others"]) != len(v["archive_other_keys"]):
         yield (
             f"speedtest_logger_archive_other_keys: seen {len(v['archive_other_keys'])}; give the host key of each of "
             "speedtest_logger_archive_others, in their order"

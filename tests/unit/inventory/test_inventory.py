@@ -809,3 +809,16 @@ def test_deliveries_over_https_meet_a_receiver_behind_a_front():
     (line,) = over_https(speedtest_archive_https_enabled=True)
     assert "put this host into the groups speedtest_dashboard and speedtest_front" in line
     assert over_https(speedtest_archive_https_enabled=True, speedtest_front_name="speed.example.org") == []
+
+
+def test_over_https_nodes_are_told_whom_to_trust_of_several_fronts():
+    def said(groups=("hub", "b"), **of_b):
+        front = {"speedtest_archive_https_enabled": True, "speedtest_front_name": "speed.example.org"}
+        hosts = {"attic": {"speedtest_logger_transport": "https"}, "hub": {**front, **of_b}, "b": front}
+        archives = {name: list(groups) for name in ("speedtest_archive", "speedtest_front", "speedtest_dashboard")}
+        found = check.problems(Inventory(hosts, {"speedtest_nodes": ["attic"], **archives}, checkout=ROOT))
+        return [line.split("; set")[0] for line in found if line.startswith("fleet_archive_ca")]
+
+    assert [line.split(";")[0] for line in said()] == ["fleet_archive_ca: seen nothing on hub, b"]
+    assert said(groups=["hub"]) == []
+    assert len(said(fleet_archive_ca="-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n")) == 1

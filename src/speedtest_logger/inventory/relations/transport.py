@@ -5,7 +5,7 @@ from __future__ import annotations
 from speedtest_logger.inventory.found import BadValueError, Problem, Problems, View
 from speedtest_logger.inventory.relations.common import FRONT, LOGGER, problem
 
-HTTPS = "speedtest_archive_https_enabled"
+HTTPS, CA = "speedtest_archive_https_enabled", "fleet_archive_ca"
 
 
 def https_of_fleet(nodes: list[View], archives: list[View], problems: Problems) -> None:
@@ -13,7 +13,7 @@ def https_of_fleet(nodes: list[View], archives: list[View], problems: Problems) 
     over_https = [view.host for view in nodes if view.text(LOGGER + "transport") == "https"]
     for view in archives:
         try:
-            found = missing(view, over_https)
+            found = missing(view, over_https) or (unknown(view, archives) if over_https else None)
         except BadValueError:
             continue
         if found:
@@ -33,4 +33,17 @@ def missing(view: View, over_https: list[str]) -> Problem | None:
             f"speedtest_front, and set {FRONT}name, or set false"
         )
         return problem(view, HTTPS, words)
+    return None
+
+
+def unknown(view: View, archives: list[View]) -> Problem | None:
+    """A front, one of several that nodes know, of which nobody says whom they trust; None where that is said."""
+    own = view[FRONT + "tls"] == "internal" or any(each.values.get(CA) for each in archives)
+    if len(archives) > 1 and own and not view.values.get(CA):
+        words = (
+            "nodes that deliver over https to several hosts trust what is given for each of them: set the certificates "
+            f"of this host's front (with {FRONT}tls internal, when site.yml has made it, "
+            "/var/lib/speedtest-front/caddy/pki/authorities/local/root.crt there)"
+        )
+        return Problem(CA, "nothing", words)
     return None
