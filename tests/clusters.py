@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,10 +160,11 @@ class Cluster:
         process.kill()
         process.wait()
 
-    def wait_for(self, workers: int) -> None:
-        """Until so many workers are there, no more and no less."""
+    def wait_for(self, workers: int, act: Callable[[], None] = lambda: None) -> None:
+        """Until so many workers are there, no more and no less; `act` is done meanwhile, again and again."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
+            act()
             if self._workers() == workers:
                 return
             time.sleep(0.2)

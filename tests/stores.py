@@ -29,28 +29,53 @@ def free_port() -> int:
         return int(made.getsockname()[1])
 
 
+class Server:
+    """A store's process, which can be started again with the objects that it had; `address` stays the same."""
+
+    def __init__(self, folder: Path) -> None:
+        identity = {"name": "t", "credentials": [], "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
+        identity["credentials"] = [{"accessKey": KEYS["AWS_ACCESS_KEY_ID"], "secretKey": KEYS["AWS_SECRET_ACCESS_KEY"]}]
+        (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        (folder / "data").mkdir()
+        ports = {name: free_port() for name in ("master", "volume", "filer", "s3")}
+        self.command = [
+            str(Path(sys.executable).with_name("weed")), "server", f"-dir={folder}/data", "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1", "-filer", "-s3", f"-s3.config={folder}/s3.json", "-s3.port.iceberg=0",
+            "-s3.port.lance=0", "-volume.max=20", "-master.volumeSizeLimitMB=64",
+            *(f"-{name}.port={port}" for name, port in ports.items()),
+            *(f"-{name}.port.grpc={free_port()}" for name in ports),
+        ]  # fmt: skip
+        self.log = folder / "weed.log"
+        self.address = f"http://127.0.0.1:{ports['s3']}"
+        self.start()
+
+    def start(self) -> None:
+        """Return when it has its bucket."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
+        _make_bucket(self.address, self.log)
+
+    def stop(self, *, kill: bool = False) -> None:
+        """As systemd does, or at once."""
+        (self.process.kill if kill else self.process.terminate)()
+        self.process.wait(PATIENCE)
+
+
 @contextmanager
 def store(folder: Path) -> Iterator[str]:
     """A store with one bucket; gives its address."""
-    identity = {"name": "t", "credentials": [], "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
-    identity["credentials"] = [{"accessKey": KEYS["AWS_ACCESS_KEY_ID"], "secretKey": KEYS["AWS_SECRET_ACCESS_KEY"]}]
-    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    (folder / "data").mkdir()
-    ports = {name: free_port() for name in ("master", "volume", "filer", "s3")}
-    command = [
-        str(Path(sys.executable).with_name("weed")), "server", f"-dir={folder}/data", "-ip=127.0.0.1",
-        "-ip.bind=127.0.0.1", "-filer", "-s3", f"-s3.config={folder}/s3.json", "-s3.port.iceberg=0",
-        "-s3.port.lance=0", "-volume.max=20", "-master.volumeSizeLimitMB=64",
-        *(f"-{name}.port={port}" for name, port in ports.items()),
-        *(f"-{name}.port.grpc={free_port()}" for name in ports),
-    ]  # fmt: skip
-    with (folder / "weed.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
-        try:
-            address = f"http://127.0.0.1:{ports['s3']}"
-            _make_bucket(address, folder / "weed.log")
-            yield address
-        finally:
-            process.kill()  # its data go with the test
+    with server(folder) as running:
+        yield running.address
+
+
+@contextmanager
+def server(folder: Path) -> Iterator[Server]:
+    """A store with one bucket that can be stopped and started."""
+    running = Server(folder)
+    try:
+        yield running
+    finally:
+        running.stop(kill=True)  # its data go with the test
 
 
 def _make_bucket(address: str, log: Path) -> None:

@@ -16,7 +16,7 @@ from builders import ROOT, put
 from clusters import TTL, Cluster, Gate, member
 from hypothesis import HealthCheck, given, settings
 from splits import QUESTIONS, ROWS, SPLIT, same
-from stores import BUCKET, KEYS, store
+from stores import BUCKET, KEYS, PATIENCE, Server, server
 
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.read.dataset import Archive, Scope, open_archive
@@ -42,6 +42,7 @@ class Scene:
     gate: Gate
     place: Place
     archive: Archive
+    store: Server
 
     def asked(self, sql: str) -> object:
         engine = DaskEngine(self.cluster.address, self.cluster.keys)
@@ -79,7 +80,8 @@ def scene(tmp_path_factory, network):
     layout = Layout(folder / "archive")
     layout.prepare()
     assert put(layout, *ROWS).added == len(ROWS)
-    with store(folder / "store") as address, pytest.MonkeyPatch.context() as patch:
+    with server(folder / "store") as running, pytest.MonkeyPatch.context() as patch:
+        address = running.address
         gate = Gate(address, HERE)
         patch.setattr(published, "FRAGMENT_BYTES", 1)
         patch.setattr(dask, "CONNECT_SECONDS", 4)
@@ -92,18 +94,21 @@ def scene(tmp_path_factory, network):
         with Cluster(folder / "members", behind, host=HERE) as cluster:
             cluster.start("scheduler", host=HERE)
             start_workers(cluster)
-            yield Scene(cluster, gate, place, open_archive(layout.root))
+            yield Scene(cluster, gate, place, open_archive(layout.root), running)
         gate.close()
 
 
 def start_workers(cluster: Cluster) -> None:
-    """One here, one in the other network; whoever is away is started again."""
+    """One here, one in the other network; whoever is away, or ends now since it was silent, is started again."""
     ip("link", "set", LINK, "up")
-    for name, before, host in (("worker-1", (), HERE), ("worker-2", IN_NETWORK, THERE)):
-        process = cluster.running.get(name)
-        if process is None or process.poll() is not None:
-            cluster.start(name, *before, host=host)
-    cluster.wait_for(2)
+
+    def start_those_away() -> None:
+        for name, before, host in (("worker-1", (), HERE), ("worker-2", IN_NETWORK, THERE)):
+            process = cluster.running.get(name)
+            if process is None or process.poll() is not None:
+                cluster.start(name, *before, host=host)
+
+    cluster.wait_for(2, start_those_away)
 
 
 @pytest.fixture
@@ -205,6 +210,30 @@ def test_a_store_that_goes_away_is_an_error_and_no_short_answer(whole, under_way
     assert isinstance(error, SpeedtestError), error
     whole.gate.store = before
     same(whole.asked(SOME), whole.archive.query(SOME))
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
+def test_a_store_that_is_restarted_meanwhile_costs_no_row(whole, under_way, kill):
+    """What was asked of the one before is asked again, or the answer is an error: never a short one."""
+    whole.store.stop(kill=kill)
+    whole.gate.cut()
+    whole.gate.open.set()
+    whole.store.start()
+    answer = under_way.ended(180)
+    print(f"{time.monotonic() - under_way.began:.1f} s: {answer if isinstance(answer, SpeedtestError) else 'answered'}")
+    if not isinstance(answer, SpeedtestError):
+        same(answer, whole.archive.query(SOME))
+    same(asked_until_answered(whole), whole.archive.query(SOME))
+
+
+def asked_until_answered(scene: Scene) -> object:
+    """A store that has just been started answers in parts at first."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        with suppress(SpeedtestError):
+            return scene.asked(SOME)
+        time.sleep(0.5)
+    return scene.asked(SOME)
 
 
 def test_a_client_that_is_no_member_is_refused(whole, tmp_path):
