@@ -820,5 +820,6 @@ def test_over_https_nodes_are_told_whom_to_trust_of_several_fronts():
         return [line.split("; set")[0] for line in found if line.startswith("fleet_archive_ca")]
 
     assert [line.split(";")[0] for line in said()] == ["fleet_archive_ca: seen nothing on hub, b"]
+    assert said(speedtest_archive_state="absent") == []  # one is left
     assert said(groups=["hub"]) == []
     assert len(said(fleet_archive_ca="-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n")) == 1

@@ -11,13 +11,19 @@ HTTPS, CA = "speedtest_archive_https_enabled", "fleet_archive_ca"
 def https_of_fleet(nodes: list[View], archives: list[View], problems: Problems) -> None:
     """Nodes that deliver over https meet somebody there: a receiver, behind a front with a name."""
     over_https = [view.host for view in nodes if view.text(LOGGER + "transport") == "https"]
-    for view in archives:
+    there = [view for view in archives if "speedtest_archive_state" in view.bad or not is_taken_off(view)]
+    for view in there:
         try:
-            found = missing(view, over_https) or (unknown(view, archives) if over_https else None)
+            found = missing(view, over_https) or (unknown(view, there) if over_https else None)
         except BadValueError:
             continue
         if found:
             problems.add(found, view.host)
+
+
+def is_taken_off(view: View) -> bool:
+    """Whether an archive host is to be none any more."""
+    return view["speedtest_archive_state"] == "absent"
 
 
 def missing(view: View, over_https: list[str]) -> Problem | None:
