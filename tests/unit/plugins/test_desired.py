@@ -737,3 +737,15 @@ def test_deliveries_over_https_bring_a_unit_a_token_and_take_them_off_again(here
     assert f"{folder}/archive-ca.pem" in paths_of(https) - paths_of(ssh)
     assert {*token, f"{folder}/archive-ca.pem"} <= set(ssh["absent_paths"])
     assert not any("TRANSPORT" in item["content"] or "token" in item["content"] for item in ssh["files"])
+
+
+@pytest.mark.parametrize(("shared", "name"), [(False, "ingest"), (True, "share")])
+def test_systemd_itself_reads_the_times_of_every_timer_of_an_archive_host(here, shared, name):
+    files = files_of("speedtest_archive", here, **STORE, shared=shared, backup_repository="/mnt/usb/backup")
+    timers = {path: one["content"] for path, one in files.items() if path.endswith(".timer")}
+    assert f"{UNITS}speedtest-{name}.timer" in timers
+    for path, content in timers.items():
+        times = re.findall("(?m)^OnCalendar=(.*)$", content)
+        assert times, path
+        done = subprocess.run(["systemd-analyze", "calendar", *times], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{path}: {done.stderr}"
