@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from calls import assert_each_role_costs_little
 from containers import CONTAINER, inspect
 from fleet import attempt, on, playbook, recap
 
@@ -21,6 +22,10 @@ def mended() -> None:
     assert done.returncode == 0, done.stdout[-3000:]
     assert recap(done)[NODE]["changed"] > 0
     assert inspect(NODE)["State"]["Running"]
+
+
+def test_no_role_calls_a_machine_often_where_all_is_as_it_should_be():
+    assert_each_role_costs_little()
 
 
 @pytest.mark.parametrize(

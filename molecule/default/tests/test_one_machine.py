@@ -7,6 +7,7 @@ import time
 from datetime import datetime, timezone
 from typing import Any
 
+from calls import assert_each_role_costs_little
 from fleet import LAB, attempt, between_slots, coverage, lab, on, pause, playbook, query, wait_until
 from security import assert_sandboxed
 
@@ -59,6 +60,10 @@ def test_an_engine_from_a_url_is_checked_and_linked(host):
 
 def test_every_service_is_sandboxed():
     assert_sandboxed(NODE)
+
+
+def test_no_role_calls_a_machine_often_where_all_is_as_it_should_be():
+    assert_each_role_costs_little()
 
 
 def test_a_docker_that_is_too_old_is_refused_and_the_timer_goes_on(host):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from calls import assert_each_role_costs_little
 from fleet import on, playbook, quoted, recap
 
 NODE = "homelab"
@@ -214,8 +213,3 @@ def servers() -> list[str]:
         NODE, "cd /etc/systemd/system/multi-user.target.wants && ls | grep -E 'speedtest-(iperf3@|librespeed)'"
     )
     return sorted({line.split()[0] for line in [*running.splitlines(), *enabled.splitlines()]})
-
-
-def test_no_role_calls_a_machine_often_where_all_is_as_it_should_be():
-    names = ("target", "archive", "dashboard", "front", "logger")
-    assert_each_role_costs_little(*(f"speedtest_{name}" for name in names))

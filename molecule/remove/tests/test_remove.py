@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from calls import assert_each_role_costs_little
 from fleet import attempt, measure_by_hand, on, playbook, query, recap, wait_until
 from security import assert_sandboxed
 
@@ -56,6 +57,10 @@ def units() -> str:
     return on(
         NODE, "systemctl list-units --all --no-legend 'speedtest-*'; ls /etc/systemd/system | grep speedtest; true"
     ).strip()
+
+
+def test_0_no_role_calls_a_machine_often_where_all_is_as_it_should_be():
+    assert_each_role_costs_little()
 
 
 def test_1_everything_goes_but_the_data():
