@@ -75,13 +75,14 @@ def failures(layout: Layout, args: argparse.Namespace, rows: Any) -> list[dict[s
     nodes = None if args.node is None else frozenset((args.node,))
     wanted = probes.Wanted(start - diagnosis.AROUND, end + diagnosis.AROUND, nodes, args.location)
     around = probes.results(layout, wanted).rows
+    spans = probes.spans(rows)
     return [
         {
             "node": span.node, "probe": span.probe, "target": span.target, "from": utc_text(span.start),
             "until": utc_text(span.until), "reason": span.reason or "",
-            "diagnosis": diagnosis.of_span(around, span).sentence,
+            "diagnosis": said.sentence,
         }
-        for span in probes.spans(rows)
+        for span, said in zip(spans, diagnosis.of_spans(around, spans), strict=True)
     ]  # fmt: skip
 
 

@@ -7,8 +7,8 @@ that are there by then: nothing is judged by it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -16,14 +16,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from speedtest_logger.archive.format.layout import Layout
+from speedtest_logger.archive.format.schema import milliseconds
 from speedtest_logger.archive.read import probes
 from speedtest_logger.archive.read.by_day import moment
-from speedtest_logger.archive.read.probes import OF_SERIES, OF_SPANS, ON_FAILURE, Span, Wanted
+from speedtest_logger.archive.read.probes import OF_SERIES, OF_SPANS, ON_FAILURE, Integers, Span, Wanted
 from speedtest_logger.record import utc_text
 
 Cause = Literal["own_network", "line", "engine", "unknown"]
 Of = Literal["answers", "loss", "latency"]
-GATEWAY = ("ping", "gateway")  # probe and target
+GATEWAY = ("ping", "gateway")
 AROUND = 3_600  # s before and after in which a failure may have begun and ended
 SLACK = 90  # s: a test begins before it fails, and probes keep away from tests
 USUAL = 86_400  # s before: what delays are compared with
@@ -53,6 +54,7 @@ class Diagnosis:
 
 NOTHING = Diagnosis("unknown", "")
 Intervals = list[tuple[float, float]]
+Target = tuple[str, ...]  # probe and target
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,12 @@ def of_rows(rows: pa.Table, start: float, end: float, of: Of = "answers") -> Dia
     return min(found, key=lambda each: (ORDER.index(each.cause), not each.sentence), default=NOTHING)
 
 
-def of_span(rows: pa.Table, span: Span) -> Diagnosis:
-    """What results of a line say of a span in which a target did not answer."""
-    return of_rows(rows.filter(pc.equal(rows["node"], span.node)), span.start, span.until)
+def of_spans(rows: pa.Table, spans: Sequence[Span]) -> list[Diagnosis]:
+    """What results of a line say of each span in which a target of a node did not answer."""
+    rows = rows.filter(pc.not_equal(rows["probe"], ON_FAILURE))
+    nodes = {span.node for span in spans}
+    answers = {node: _Answers.of(rows.filter(pc.equal(rows["node"], node))) for node in nodes}
+    return [answers[span.node].during(span.start, span.until) for span in spans]
 
 
 def during(rows: pa.Table, start: float, end: float) -> pa.Table:
@@ -100,32 +105,66 @@ def _is_gateway(rows: pa.Table) -> pa.ChunkedArray:
     return pc.and_(pc.equal(rows["probe"], GATEWAY[0]), pc.equal(rows["target"], GATEWAY[1]))
 
 
-def _of_answers(rows: pa.Table, start: float, end: float) -> Diagnosis:
-    there = during(rows, start - SLACK, end + SLACK)
-    if not there.num_rows:
-        return NOTHING
-    targets = set(zip(there["probe"].to_pylist(), there["target"].to_pylist(), strict=True))
-    failed: dict[tuple[str, str], Intervals] = {target: [] for target in targets}
-    for span in probes.spans(rows):
-        if (span.probe, span.target) in failed and span.start <= end + SLACK and span.until >= start - SLACK:
+@dataclass(frozen=True)
+class _Answers:
+    """Who answered a node when, looked up once for any number of periods.
+
+    `begun`, `finished` (Unix times, ms) and `of_target` (a place in `targets`) are those of each result.
+    """
+
+    begun: Integers
+    finished: Integers
+    of_target: Integers
+    targets: list[Target]
+    failed: dict[Target, Intervals]
+
+    @classmethod
+    def of(cls, rows: pa.Table) -> _Answers:
+        """The results of one node."""
+        names = pc.binary_join_element_wise(rows["probe"], rows["target"], "\x00").combine_chunks().dictionary_encode()
+        targets = [tuple(text.split("\x00")) for text in names.dictionary.to_pylist()]
+        failed: dict[Target, Intervals] = {target: [] for target in targets}
+        for span in probes.spans(rows):
             failed[span.probe, span.target].append((span.start, span.until))
-    gateway = failed.pop(GATEWAY, None)
-    down = _all_of(failed.values()) if failed else gateway or []
-    seen = "gateway and internet" if gateway is not None and failed else "all that was probed"
-    if not down:
-        return Diagnosis("engine", f"{seen} answered all the time: {WORDS['engine']}")
-    last = max(time.timestamp() for time in rows["finished_at"].to_pylist())
-    edges = Diagnosis("unknown", "", down[0][0], None if down[-1][1] >= last - 1 else down[-1][1])
-    when = _when(edges.start or 0.0, edges.until)
+        begun, finished = (milliseconds(rows[name]) for name in ("started_at", "finished_at"))
+        return cls(begun, finished, names.indices.to_numpy(), targets, failed)
+
+    def during(self, start: float, end: float) -> Diagnosis:
+        """What they say of a period (Unix times, s)."""
+        start, end = start - SLACK, end + SLACK
+        there = np.unique(self.of_target[(self.finished >= start * 1000) & (self.begun <= end * 1000)])
+        if not len(there):
+            return NOTHING
+        failed = {
+            self.targets[place]: [
+                (first, last) for first, last in self.failed[self.targets[place]] if first <= end and last >= start
+            ]
+            for place in there
+        }
+        gateway = failed.pop(GATEWAY, None)
+        down = _all_of(failed.values()) if failed else gateway or []
+        if not down:
+            seen = "gateway and internet" if gateway is not None and failed else "all that was probed"
+            return Diagnosis("engine", f"{seen} answered all the time: {WORDS['engine']}")
+        return _of_failure(down, gateway, self.finished.max() / 1000)
+
+
+def _of_failure(down: Intervals, gateway: Intervals | None, last: float) -> Diagnosis:
+    """Whose fault it was that nothing but the gateway, or not even that, answered; `last`: until when it is known."""
+    start, until = down[0][0], None if down[-1][1] >= last - 1 else down[-1][1]
+    when = _when(start, until)
     if gateway is None:
-        return replace(edges, sentence=f"nothing that was probed answered {when}; the gateway was not probed")
+        said = f"nothing that was probed answered {when}; the gateway was not probed"
+        return Diagnosis("unknown", said, start, until)
     if _length(_both(down, gateway)) * 2 >= _length(down):
-        return replace(
-            edges, cause="own_network", sentence=f"the gateway did not answer {when}: {WORDS['own_network']}"
-        )
-    return replace(
-        edges, cause="line", sentence=f"the gateway answered and the internet did not {when}: {WORDS['line']}"
-    )
+        said = f"the gateway did not answer {when}: {WORDS['own_network']}"
+        return Diagnosis("own_network", said, start, until)
+    said = f"the gateway answered and the internet did not {when}: {WORDS['line']}"
+    return Diagnosis("line", said, start, until)
+
+
+def _of_answers(rows: pa.Table, start: float, end: float) -> Diagnosis:
+    return _Answers.of(rows).during(start, end)
 
 
 def _when(start: float, until: float | None) -> str:

@@ -61,6 +61,6 @@ def probed(layout: Layout, within: tuple[float, float], location: str, zone: Zon
         True,
         probes.summaries(found, failed),
         probes.curves(found, probes.grain_of(end - start), zone),
-        [Failure(span, diagnosis.of_span(found, span).sentence) for span in newest],
+        [Failure(span, said.sentence) for span, said in zip(newest, diagnosis.of_spans(found, newest), strict=True)],
         len(failed) - len(newest),
     )
