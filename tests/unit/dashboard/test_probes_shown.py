@@ -15,8 +15,9 @@ from sample import SampleFigures
 
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.format.schema import PROBE_SCHEMA
+from speedtest_logger.archive.read import probes
 from speedtest_logger.archive.read.local_time import Zone
-from speedtest_logger.dashboard.figures.probed import Probed, probed
+from speedtest_logger.dashboard.figures.probed import Days, Probed, probed
 
 NOW = time.time() // 300 * 300
 
@@ -101,6 +102,48 @@ def test_a_lines_failures_have_their_diagnosis(layout):
     assert [len(each["failed"]) for each in drawn] == [1, 0, 1, 0]
     assert json.loads(json.dumps(drawn)) == drawn
     assert not probed(Layout(layout.root / "none"), (0, 1), "home", Zone.named("UTC")).ever
+
+
+def of_days(layout, days, *, start=NOW - 4 * 86_400):
+    return probed(layout, (start, NOW), "home", Zone.named("UTC"), days)
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The names of the files that are read, in order."""
+    names, really = [], probes.of_day
+
+    def of_day(file, *args):
+        names.append(str(file))
+        return really(file, *args)
+
+    monkeypatch.setattr(probes, "of_day", of_day)
+    return names
+
+
+def stored(folder, *starts, median=9.0):
+    layout = Layout(folder / "root")
+    layout.prepare()
+    store(layout, [result(start, "ping", "1.1.1.1", median=median) for start in starts])
+    return layout
+
+
+def test_a_day_is_read_once_until_its_file_is_another_one(tmp_path, opened):
+    layout, days = stored(tmp_path, NOW - 3 * 86_400, NOW - 86_400), Days()
+    first = of_days(layout, days)
+    assert len(opened) == 2
+    assert of_days(layout, days) == first == of_days(layout, None)
+    assert len(opened) == 2 + 2, "once, and once by who keeps nothing"
+    assert [s.results for s in of_days(layout, days, start=NOW - 2 * 86_400).summaries] == [1], "of the period alone"
+    store(layout, [result(NOW - 86_400, "ping", "1.1.1.1", median=20.0)])
+    assert [s.median for s in of_days(layout, days, start=NOW - 2 * 86_400).summaries] == [20.0]
+    assert opened[4:] == [str(layout.probe_files()[-1])]
+
+
+def test_days_that_were_not_asked_for_the_longest_go(tmp_path, opened):
+    layout, days = stored(tmp_path, NOW - 3 * 86_400, NOW - 86_400), Days(most=1)
+    assert of_days(layout, days) == of_days(layout, days) == of_days(layout, None)
+    assert len(opened) == 6
 
 
 class Quiet(SampleFigures):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -43,13 +43,16 @@ def reading(file: Path) -> Iterator[None]:
 
 
 class ParquetFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no types
-    """A Parquet file of the archive. Opening and reading raise DamagedFileError; pages' checksums are looked at."""
+    """A Parquet file of the archive. Opening and reading raise DamagedFileError; pages' checksums are looked at.
 
-    def __init__(self, path: Path) -> None:
+    Columns of `encoded` are read with their dictionaries as they lie.
+    """
+
+    def __init__(self, path: Path, encoded: Sequence[str] = ()) -> None:
         self.path = path
         with reading(path):
             check_regular(path)  # a pipe would be waited for, a link be followed
-            super().__init__(path, page_checksum_verification=True)
+            super().__init__(path, page_checksum_verification=True, read_dictionary=list(encoded) or None)
 
     def read_row_group(self, *args: Any, **options: Any) -> pa.Table:
         """As pyarrow's."""

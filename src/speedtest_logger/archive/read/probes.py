@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +29,7 @@ from speedtest_logger.record import unix_time, utc_text
 Grain = Literal["result", "hour", "day"]
 ORDER = ("started_at", "node", "probe", "target")
 NAMES = ("node", "probe", "target")
+TEXTS = [field.name for field in PROBE_SCHEMA if field.type == pa.string()]
 OF_SERIES = ("started_at", "finished_at", *NAMES, "sent", "lost", "median_ms", "p90_ms", "max_ms")
 OF_SPANS = ("failed_from", "failed_until", "reason")
 NO_RESULTS_YET = (
@@ -66,6 +67,9 @@ class Found:
     rows: pa.Table
     unreadable: list[str]
     before: str | None = None
+
+
+Read = Callable[[Path, Wanted, list[str]], list[pa.Table]]
 
 
 @dataclass(frozen=True)
@@ -134,13 +138,15 @@ class Heard:
         return "; ".join(said) or "well"
 
 
-def results(layout: Layout, wanted: Wanted, columns: Sequence[str] = tuple(PROBE_SCHEMA.names)) -> Found:
-    """All results that are wanted."""
+def results(
+    layout: Layout, wanted: Wanted, columns: Sequence[str] = tuple(PROBE_SCHEMA.names), read: Read | None = None
+) -> Found:
+    """All results that are wanted; `read` is another way than `of_day` to a day's."""
     names = list(dict.fromkeys((*columns, *ORDER)))
     tables, unreadable = [_none(names)], []
     for file in layout.probe_files(utc_text(max(0.0, wanted.start))[:10], utc_text(max(0.0, wanted.end))[:10]):
         try:
-            tables += _matching(file, wanted, names)
+            tables += (read or of_day)(file, wanted, names)
         except (DamagedFileError, StorageError, FileNotFoundError):  # or it is removed just now
             unreadable.append(day_of(file))
     rows = pa.concat_tables(tables).combine_chunks()
@@ -154,7 +160,7 @@ def page(layout: Layout, wanted: Wanted, limit: int, before: str | None = None) 
     first, last = (utc_text(max(0.0, at))[:10] for at in (wanted.start, wanted.end))
     for file in reversed(layout.probe_files(first, min(last, f"{place[0].as_py():%Y-%m-%d}") if place else last)):
         try:
-            found = [kept, *_matching(file, wanted, PROBE_SCHEMA.names, place)]
+            found = [kept, *of_day(file, wanted, PROBE_SCHEMA.names, place)]
         except (DamagedFileError, StorageError, FileNotFoundError):
             unreadable.append(day_of(file))
             continue
@@ -169,8 +175,9 @@ def _none(names: list[str]) -> pa.Table:
     return pa.schema([PROBE_SCHEMA.field(name) for name in names]).empty_table()
 
 
-def _matching(file: Path, wanted: Wanted, names: list[str], place: Sequence[Any] | None = None) -> list[pa.Table]:
-    source = parquet.ParquetFile(file)
+def of_day(file: Path, wanted: Wanted, names: list[str], place: Sequence[Any] | None = None) -> list[pa.Table]:
+    """A day's results that are wanted, with these columns, before a place. Raises DamagedFileError, StorageError."""
+    source = parquet.ParquetFile(file, TEXTS)  # most rows are of others, and their texts are not wanted
     check_version(source.schema_arrow.metadata, file)
     given = {"location": wanted.location, "probe": wanted.probe, "target": wanted.target}
     wants = {name: frozenset((value,)) for name, value in given.items() if value is not None}
@@ -182,18 +189,24 @@ def _matching(file: Path, wanted: Wanted, names: list[str], place: Sequence[Any]
         if all(by_day.may_have_any(source, group, name, values) for name, values in wants.items()):
             with parquet.reading(file):
                 rows = source.read_row_group(group, needed, use_threads=False).select(needed)
-                found.append(rows.filter(_mask(rows, wanted, wants, place)).select(names))
+                mine = rows.filter(_mask(rows, wanted, wants, place)).select(names)
+                found.append(mine.cast(pa.schema([PROBE_SCHEMA.field(name) for name in names])))
     return found
 
 
 def _mask(
     rows: pa.Table, wanted: Wanted, wants: dict[str, frozenset[str]], place: Sequence[Any] | None
 ) -> pa.ChunkedArray:
-    at = rows["started_at"]
-    found = pc.and_(pc.greater_equal(at, moment(wanted.start)), pc.less(at, moment(wanted.end)))
+    found = within(rows, wanted.start, wanted.end)
     for name, values in wants.items():
         found = pc.and_(found, pc.is_in(rows[name], pa.array(sorted(values), pa.string())))
     return pc.and_(found, by_day.before(rows, ORDER, place)) if place else found
+
+
+def within(rows: pa.Table, start: float, end: float) -> pa.ChunkedArray:
+    """Which of the results began in a period (Unix times, s)."""
+    at = rows["started_at"]
+    return pc.and_(pc.greater_equal(at, moment(start)), pc.less(at, moment(end)))
 
 
 def _cursor(row: pa.Table) -> str:

@@ -59,6 +59,7 @@ class Figures:
         self._parts: tuple[float, list[Part]] = (-math.inf, [])
         self._noticed: dict[str, int] = {}
         self._silent = of_exported.Silent()
+        self._probe_days = of_probed.Days()
         self._alerts: tuple[Hashable, Alerts] | None = None
 
     def etag(self) -> str:
@@ -221,7 +222,7 @@ class Figures:
 
     def probed(self, start: float, end: float, location: str) -> of_probed.Probed:
         """What a line's probes found."""
-        return of_probed.probed(self.source.layout, (start, end), location, self.source.zone)
+        return of_probed.probed(self.source.layout, (start, end), location, self.source.zone, self._probe_days)
 
     def probes_heard(self) -> list[probes.Heard]:
         """Each probe that was heard of lately."""
