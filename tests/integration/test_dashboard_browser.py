@@ -26,15 +26,21 @@ from dashboards import HASH, PASSWORD
 from fastapi import APIRouter, Depends, Query, WebSocket
 from playwright.sync_api import Browser, BrowserContext, Page
 from playwright.sync_api import Error as PlaywrightError
+from probing import result, store
 from unit.dashboard.sample import HOSTILE, NAMES, SCRIPT, SampleFigures
 
+from speedtest_logger.archive.format.layout import Layout
+from speedtest_logger.archive.read.local_time import Zone
 from speedtest_logger.dashboard import settings
 from speedtest_logger.dashboard.app import create_app
+from speedtest_logger.dashboard.figures.probed import Probed, probed
 from speedtest_logger.dashboard.guard import may
 from speedtest_logger.dashboard.keys import Share, sha256
 from speedtest_logger.dashboard.pages.shown import part
 
 SHARED = "s" * 43
+PROBED = (("dns", "example.org"), ("ping", "1.1.1.1"), ("ping", "gateway"))
+DAY = 86_400
 # Chromium breaks off what it loads when an address comes or goes anywhere on the machine, as other tests' labs do
 NETWORK_CHANGED = "ERR_NETWORK_CHANGED"
 PICTURES = ROOT / ".cache/dashboard"
@@ -70,6 +76,23 @@ COLOURS = """[...document.querySelectorAll("canvas")].map(canvas => {
     for (let at = 0; at < found.length; at += 4) if (found[at + 3] > 200)
         colours.add(found.slice(at, at + 3).join());
     return colours.size; })"""
+
+
+# of each canvas within an element: the share of its columns that have a pixel of a colour of the style sheet, or nearly
+INKED = """([selector, name]) => [...document.querySelectorAll(selector)].map(canvas => {
+    const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", {willReadFrequently: true});
+    const value = getComputedStyle(document.documentElement).getPropertyValue(name);
+    copy.fillStyle = value;
+    copy.fillRect(0, 0, 1, 1);
+    const wanted = copy.getImageData(0, 0, 1, 1).data;
+    copy.clearRect(0, 0, 1, 1);
+    copy.drawImage(canvas, 0, 0);
+    const found = copy.getImageData(0, 0, canvas.width, canvas.height).data;
+    const columns = new Set();
+    for (let at = 0; at < found.length; at += 4)
+        if (found[at + 3] > 200 && [0, 1, 2].every(each => Math.abs(found[at + each] - wanted[each]) < 40))
+            columns.add(at / 4 % canvas.width);
+    return columns.size / canvas.width; })"""
 
 
 @dataclass
@@ -233,6 +256,42 @@ def test_a_page_fits_is_legible_and_complains_of_nothing(page, served, complaint
         is_legible(page, width, scheme)
     if name == "no-such-page":
         complaints[:] = [each for each in complaints if "404" not in each]
+
+
+@pytest.fixture(scope="module")
+def of_a_month(tmp_path_factory) -> Layout:
+    """Results of 30 days, as runs of each minute make them; each day the internet is away for three hours."""
+    layout = Layout(tmp_path_factory.mktemp("probes") / "root")
+    layout.prepare()
+    now = int(time.time())
+    rows = []
+    for number, start in enumerate(range(now - 30 * DAY, now - 300, 300)):
+        is_away = number % 288 < 36
+        for probe, target in PROBED:
+            failed = (start, start + 240) if is_away and target != "gateway" else None
+            rows.append(result(start, probe, target, failed=failed, median=5 + number % 7))
+    store(layout, rows)
+    return layout
+
+
+@pytest.mark.parametrize(("shown", "hours"), [("7d", 168), ("30d", 720)])
+def test_probes_of_weeks_are_drawn_from_one_end_to_the_other(page, served, of_a_month, monkeypatch, shown, hours):
+    def found(start: float, end: float, location: str) -> Probed:
+        return probed(of_a_month, (start, end), location, Zone.named("UTC"))
+
+    monkeypatch.setattr(served.figures, "probed", found, raising=False)
+    show(page, f"/line/home?range={shown}", scheme="dark")
+    page.screenshot(path=keep(f"line-probes-{shown}.png"), full_page=True)
+    parts = page.evaluate(
+        "JSON.parse(document.querySelector('#chart-data').textContent).probes.map(each => each.at.length)"
+    )
+    assert len(parts) == len(PROBED)
+    assert all(hours <= each <= hours + 1 for each in parts), "an hour is a point"
+    delays, lost = (page.evaluate(INKED, [".probes canvas", name]) for name in ("--delay", "--failed"))
+    dns, ping, gateway = delays
+    assert gateway > 0.9, "but for the scale on its left"
+    assert 0.7 < dns == ping < gateway, "an eighth of the days has no delay"
+    assert lost[2] == 0 < 0.05 < lost[0] == lost[1] < 0.25
 
 
 def test_who_has_no_session_logs_in_and_out(browser, served, complaints):
