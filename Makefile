@@ -98,6 +98,7 @@ REPORT_FAILURES = { echo; for name in $(PARTS); do [ -e $(LOGS)/$$name.passed ] 
 benchmark: .venv-benchmark/complete .venv/complete peers ## ratios against named peers (needs root)
 	$(PYTHON) benchmarks/node_cost.py
 	$(PYTHON) benchmarks/probes.py
+	$(PYTHON) benchmarks/probes_archive.py
 	$(PYTHON) benchmarks/converge.py
 	$(PYTHON) benchmarks/pull.py
 	$(PYTHON) benchmarks/archive_ingest.py
