@@ -1,6 +1,28 @@
-"""Puts molecule/shared on the path."""
+"""Puts molecule/shared on the path, and what tests of two files share."""
 
+import base64
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "shared"))
+
+from fleet import LAB, ROOT, lab, on
+
+HEARD = "/var/tmp/heard.jsonl"
+
+
+@pytest.fixture(scope="session")
+def internet_away() -> Iterator[str]:
+    """Beyond their gateway nothing answers the nodes; where a webhook writes what is told once a test has it judged."""
+    program = base64.b64encode((ROOT / "molecule/shared/programs/hook.py").read_bytes()).decode()
+    on("container", f"echo {program} | base64 -d >/var/tmp/hook.py")
+    on("container", f"systemd-run --quiet --unit=hear-hook --collect python3 /var/tmp/hook.py 8900 {HEARD}")
+    on("container", "timeout 30 sh -c 'until ss -Htln sport = 8900 | grep -q .; do sleep 0.2; done'")
+    on("container", f"systemctl stop speedtest-alerts.timer; speedtest-alerts run --now; rm -f {HEARD}")
+    lab("cut", LAB, "hub")
+    yield HEARD
+    lab("restore", LAB, "hub")
+    on("container", "systemctl start speedtest-alerts.timer; systemctl stop hear-hook")

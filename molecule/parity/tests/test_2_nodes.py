@@ -73,15 +73,16 @@ def files(node: str) -> set[str]:
     text = re.sub(r"(year|month|day)=\d+", r"\1=N", text)
     text = re.sub(r"speedtest_\d\d-\d\d-\d\d(_\w+)?\.csv", "speedtest_TIME.csv", text)
     lines = set(text.splitlines())
-    return {line for line in lines if "/outbox/" not in line and "/state/measuring" not in line}
+    fleeting = ("/outbox/", "/probes/", "/state/measuring")
+    return {line for line in lines if not any(part in line for part in fleeting)}
 
 
 def test_the_same_files_with_the_same_modes_and_owners():
     here, there = files(TIMER), files(CONTAINER)
     only = {line.split()[-1] for line in here ^ there}
     print("files that differ:", sorted(only))
-    states = {f"/var/lib/speedtest-telemetry/state/{name}.json" for name in ("loop", "log_alone")}  # as time has it
-    assert only <= RUNTIME_FILES | states
+    names = ("loop", "log_alone", "probes", "probes_alone")  # as time has it
+    assert only <= RUNTIME_FILES | {f"/var/lib/speedtest-telemetry/state/{name}.json" for name in names}
     assert on(TIMER, "id speedtest") == on(CONTAINER, "id speedtest")
 
 
@@ -124,9 +125,11 @@ def test_the_same_metrics_which_are_right_and_for_all_to_read():
 
         def agrees(node: str = node, told: Callable[[], dict[str, float]] = told) -> bool:
             last = json.loads(attempt(node, "speedtest-logger status --json").stdout)["last_record"]
-            return told()["speedtest_logger_last_run_timestamp_seconds"] == unix_time(last["finished_at"])
+            found = told()
+            is_of_last = found["speedtest_logger_last_run_timestamp_seconds"] == unix_time(last["finished_at"])
+            return is_of_last and "speedtest_probe_loss_ratio" in found  # five minutes after the first probe
 
-        wait_until(f"{node} tells of its last run", agrees, 60, node)
+        wait_until(f"{node} tells of its last run and of its probes", agrees, 330, node)
         found = told()
         names[node] = set(found)
         assert found["speedtest_logger_last_run_success"] == 1

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from fleet import ROOT, attempt, login, on, wait_until
 
+# nothing here needs the internet, and probes' results of an outage take their time: test_4_probes.py wants them
+pytestmark = pytest.mark.usefixtures("internet_away")
 HOST = "container"
 FOLDER = "/root/alone"
 IMAGE = "speedtest-dashboard:0.1.0"  # as the role has built it
