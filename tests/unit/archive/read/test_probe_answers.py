@@ -114,6 +114,18 @@ def test_several_nodes_are_asked(archive):
     assert own.cause == "own_network"
 
 
+def test_many_spans_are_diagnosed_each_by_its_own_node(archive):
+    traced = result(START + 3_700, "traceroute", "1.1.1.1", "cellar", failed=(START + 3_700, START + 3_800))
+    store(archive, [*evening(dead=INTERNET), *evening("porch", dead=ALL), traced])
+    rows = probes.results(archive, Wanted(START, START + DAY)).rows
+    spans = probes.spans(rows)
+    found = diagnosis.of_spans(rows, spans)
+    causes = {(span.node, said.cause) for span, said in zip(spans, found, strict=True)}
+    assert causes == {("attic", "line"), ("porch", "own_network"), ("cellar", "unknown")}
+    assert len(found) == 6
+    assert diagnosis.of_spans(rows, []) == []
+
+
 @pytest.mark.parametrize(
     ("gateway", "internet", "cause"), [(0, 0, "engine"), (0, 3, "line"), (3, 3, "own_network"), (2, 3, "own_network")]
 )
