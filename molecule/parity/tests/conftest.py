@@ -2,6 +2,7 @@
 
 import base64
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,14 +16,18 @@ HEARD = "/var/tmp/heard.jsonl"
 
 
 @pytest.fixture(scope="session")
-def internet_away() -> Iterator[str]:
-    """Beyond their gateway nothing answers the nodes; where a webhook writes what is told once a test has it judged."""
+def internet_away() -> Iterator[tuple[float, str]]:
+    """Beyond their gateway nothing answers the nodes: since when (Unix time, s).
+
+    And where a webhook writes what is told once a test has it judged.
+    """
     program = base64.b64encode((ROOT / "molecule/shared/programs/hook.py").read_bytes()).decode()
     on("container", f"echo {program} | base64 -d >/var/tmp/hook.py")
     on("container", f"systemd-run --quiet --unit=hear-hook --collect python3 /var/tmp/hook.py 8900 {HEARD}")
     on("container", "timeout 30 sh -c 'until ss -Htln sport = 8900 | grep -q .; do sleep 0.2; done'")
     on("container", f"systemctl stop speedtest-alerts.timer; speedtest-alerts run --now; rm -f {HEARD}")
+    began = time.time()
     lab("cut", LAB, "hub")
-    yield HEARD
+    yield began, HEARD
     lab("restore", LAB, "hub")
     on("container", "systemctl start speedtest-alerts.timer; systemctl stop hear-hook")
