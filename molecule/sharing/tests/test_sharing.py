@@ -67,6 +67,7 @@ class Stages:
         return {
             "fleet_archive_host_key": self.keys[host],
             "speedtest_front_name": host,
+            "speedtest_front_http_port": 8081,  # a prepared machine has nginx
             "speedtest_front_tls": "files",
             "speedtest_front_certificate_file": str(self.folder / f"{host}.pem"),
             "speedtest_front_key_file": str(self.folder / f"{host}.key"),
