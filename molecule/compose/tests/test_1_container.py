@@ -27,10 +27,12 @@ from fleet import (
     wait_until,
 )
 
+from speedtest_logger import __version__
 from speedtest_logger.engines.catalogue import ENGINES
 
 NODE, HUB = "shed", "hub"
 INSIDE = f"docker exec {CONTAINER}"
+IMAGE = f"speedtest-logger:{__version__}"
 
 
 def slots() -> int:
@@ -69,9 +71,9 @@ def test_the_root_is_read_only_and_no_capability_is_left():
 
 
 def test_the_image_has_its_labels_its_engines_and_no_compiler():
-    image = json.loads(on(NODE, "docker image inspect speedtest-logger:0.1.0"))[0]
+    image = json.loads(on(NODE, f"docker image inspect {IMAGE}"))[0]
     labels = {name.rsplit(".", 1)[-1]: text for name, text in image["Config"]["Labels"].items()}
-    assert labels["version"] == "0.1.0"
+    assert labels["version"] == __version__
     assert len(labels["revision"]) == 64
     assert {"title", "description", "licenses"} <= set(labels)
     assert image["Config"]["User"] == "471:471"
@@ -111,7 +113,7 @@ def test_an_image_is_built_from_a_checkout():
     on(NODE, "cd /root/standalone/docker && cp .env.example .env && docker compose build --quiet")
     make = "make -C /root/standalone image-logger VERSION=9.9.9"
     on(NODE, f"apt-get -qq -y --no-install-recommends install make && {make}")
-    assert "0.1.0" in on(NODE, "docker run --rm speedtest-logger:local --version")
+    assert __version__ in on(NODE, "docker run --rm speedtest-logger:local --version")
     assert "manifest.json" in on(NODE, "tar --list --file /root/standalone/dist/speedtest-logger-9.9.9.image.tar.gz")
     on(NODE, "docker image rm speedtest-logger:local speedtest-logger:9.9.9")
 
@@ -146,7 +148,7 @@ def test_a_standalone_project_measures_with_what_its_env_says():
     """The image that is there, under another name, with data of its own; stopped again."""
     folder = "/root/standalone/docker"
     settings = ("NODE=alone", "ENGINES=iperf3", "IPERF3_SERVERS=hub:5202", "DURATION_SECONDS=3")
-    lines = [f"SPEEDTEST_{setting}" for setting in settings] + ["LOGGER_IMAGE=speedtest-logger:0.1.0"]
+    lines = [f"SPEEDTEST_{setting}" for setting in settings] + [f"LOGGER_IMAGE={IMAGE}"]
     on(NODE, f"printf '%s\\n' {' '.join(lines)} >{folder}/.env")
     between_slots(NODE)
     run = "docker compose --project-name alone run --rm --no-deps logger"

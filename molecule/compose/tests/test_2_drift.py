@@ -9,9 +9,11 @@ from calls import assert_each_role_costs_little
 from containers import CONTAINER, inspect
 from fleet import attempt, on, playbook, recap
 
+from speedtest_logger import __version__
+
 pytestmark = pytest.mark.usefixtures("docker_may_restart")
 NODE = "shed"
-IMAGE = "speedtest-logger:0.1.0"
+IMAGE = f"speedtest-logger:{__version__}"
 DAEMON = "/etc/docker/daemon.json"
 DIRECTORY = "/etc/speedtest-telemetry"
 

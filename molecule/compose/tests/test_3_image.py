@@ -10,9 +10,11 @@ import pytest
 from containers import CONTAINER, inspect
 from fleet import attempt, login, on, playbook, recap
 
+from speedtest_logger import __version__
+
 pytestmark = pytest.mark.usefixtures("fast_line", "docker_may_restart")
 NODE, HUB = "shed", "hub"
-IMAGE = "speedtest-logger:0.1.0"
+IMAGE = f"speedtest-logger:{__version__}"
 REGISTRY = "hub:5000"
 OPEN = {
     "version": 0.1,

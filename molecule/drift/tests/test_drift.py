@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from fleet import on, playbook, quoted, recap
 
+from speedtest_logger import __version__
+
 NODE = "homelab"
 MARK = "managed by Ansible: speedtest_"
 DIRECTORIES = [
@@ -52,7 +54,7 @@ UNITS = [
 ACCOUNTS = ["speedtest", "speedtest-archive", "speedtest-dashboard", "speedtest-front", "speedtest-target"]
 KEYS = "/var/lib/speedtest-archive/.ssh/authorized_keys"
 SCHEDULE = "/srv/speedtest-archive/fleet/schedule.json"
-RELEASES = [f"/opt/speedtest-{name}/releases/0.1.0" for name in ("telemetry", "archive", "dashboard")]
+RELEASES = [f"/opt/speedtest-{name}/releases/{__version__}" for name in ("telemetry", "archive", "dashboard")]
 USERS = "/etc/speedtest-dashboard/users.json"
 FOREIGN_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHVzZWQgYnkgbm9ib2R5IGF0IGFsbCwgYnkgaGFuZA by-hand"
 # what is done to which things at once; none of it hides another of the same round

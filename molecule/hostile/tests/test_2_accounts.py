@@ -16,10 +16,12 @@ from fleet import attempt, on, playbook, recap
 from planting import Round
 
 from plugins.lookup import release
+from speedtest_logger import __version__
 
 HUB, MALLORY = "hub", "mallory"
 HOSTS = [HUB, MALLORY]
 SECONDS = 180
+OTHER = "99.0.0"
 KINDS = ["link", "pipe", "socket", "hard_link", "device", "folder", "endless", "mixed"]
 ALL_ROUNDS = [(depth, kind) for kind in KINDS for depth in ("shallow", "deep")]
 ROUNDS = ALL_ROUNDS if os.environ.get("HOSTILE_ROUNDS") == "all" else [("deep", "link"), ("deep", "pipe")]
@@ -147,10 +149,10 @@ def other_release(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder: Path = tmp_path_factory.mktemp("dist")
     files = release.contents()
     content, executable = files["speedtest_logger/__init__.py"]
-    files["speedtest_logger/__init__.py"] = content.replace(b"0.1.0", b"0.2.0"), executable
-    (folder / "speedtest-logger-0.2.0.tar.gz").write_bytes(release.build(files))
+    files["speedtest_logger/__init__.py"] = content.replace(__version__.encode(), OTHER.encode()), executable
+    (folder / f"speedtest-logger-{OTHER}.tar.gz").write_bytes(release.build(files))
     variables: dict[str, Any] = {
-        "speedtest_logger_version": "0.2.0",
+        "speedtest_logger_version": OTHER,
         "speedtest_logger_artifact_dir": folder,
         "speedtest_logger_upgrade_proved": "false",
     }

@@ -12,9 +12,10 @@ from fleet import on
 from killing import calendar, env, normal, step, walk
 
 from plugins.lookup import release
+from speedtest_logger import __version__
 
 HUB, NODES = "hub", ["hub", "attic"]
-OLD, NEW = "0.1.0", "0.2.0"
+OLD, NEW = __version__, "99.0.0"
 STEP = 6
 # Intervals, settings of the archive, a server more: whatever a run writes, reloads or restarts.
 SETTINGS: dict[str, Any] = {

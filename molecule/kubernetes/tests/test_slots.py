@@ -15,8 +15,10 @@ import yaml
 from fleet import LAB, ROOT, attempt, coverage, lab, login, on, pause, query, recap, wait_until
 from fleet import playbook as run_playbook
 
+from speedtest_logger import __version__
+
 CLUSTER, HUB, NODE = "cluster", "hub", "rack"
-IMAGE = "registry.example.org/speedtest-logger:0.1.0"
+IMAGE = f"registry.example.org/speedtest-logger:{__version__}"
 HELM = ROOT / ".cache/kubernetes/helm"
 INTERVAL = 120
 STORE = "/var/lib/containers/storage"

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 import pytest
 from fleet import ROOT, attempt, login, on, playbook, query, recap, wait_until
 
+from speedtest_logger import __version__
 from speedtest_logger.dashboard import settings
 from speedtest_logger.dashboard.app import create_app, openapi
 from speedtest_logger.dashboard.guard import routes_of
@@ -138,7 +139,8 @@ def keep_a_twin() -> None:
     """The container's image and project under other names, for later: the switch takes both off."""
     places = f"s#{CONFIG}#/etc/twin#g; s#{STATE}#/var/lib/twin#g"
     names = f"s#image: .*#image: twin:1#; s#: {CONTAINER}$#: twin#"
-    recipe = f"FROM {CONTAINER}:0.1.0\\nLABEL twin=1\\n"  # an image goes with all of its names: it needs to be another
+    # an image goes with all of its names: it needs to be another
+    recipe = f"FROM {CONTAINER}:{__version__}\\nLABEL twin=1\\n"
     on(HOST, f"printf '{recipe}' | docker build --quiet --tag twin:1 - && cp -a {CONFIG} /etc/twin")
     on(HOST, f"sed -i '{places}; {names}' /etc/twin/compose.yml")
     on(HOST, f'sed -i \'{places}; s#PORT="{PORT}"#PORT="{TWIN_PORT}"#\' /etc/twin/dashboard.env')

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 from fleet import ROOT, attempt, login, on, wait_until
 
+from speedtest_logger import __version__
+
 # nothing here needs the internet, and probes' results of an outage take their time: test_4_probes.py wants them
 pytestmark = pytest.mark.usefixtures("internet_away")
 HOST = "container"
 FOLDER = "/root/alone"
-IMAGE = "speedtest-dashboard:0.1.0"  # as the role has built it
+IMAGE = f"speedtest-dashboard:{__version__}"  # as the role has built it
 PROD = f"cd {FOLDER}/docker && docker compose --file compose.dashboard.yml --project-name alone"
 DEV = f"cd {FOLDER}/docker && docker compose --file compose.dashboard.dev.yml"
 DEV_PORT = 8002

@@ -11,6 +11,8 @@ import yaml
 from containers import CONTAINER, health
 from fleet import attempt, coverage, measure_by_hand, on, playbook, query, recap, wait_until
 
+from speedtest_logger import __version__
+
 NODE = "shed"
 STATE = "/var/lib/speedtest-telemetry"
 TIMED = ("speedtest-logger.timer", "speedtest-push.timer", "speedtest-logger.service", "speedtest-push.service")
@@ -97,7 +99,7 @@ def test_where_the_base_image_cannot_be_had_the_timer_goes_on(runtime):
     done = playbook("site.yml", "--extra-vars=speedtest_logger_base_image=registry.example.org/debian:none")
     assert done.returncode != 0
     said = " ".join(done.stdout.split())
-    assert "image speedtest-logger:0.1.0 cannot be had" in said
+    assert f"image speedtest-logger:{__version__} cannot be had" in said
     assert "registry.example.org/debian:none" in said
     assert "speedtest_logger_image_source" in said
     assert "What ran before goes on running" in said

@@ -19,7 +19,8 @@ HUB = "hub"
 HOSTS = (HUB, *NODES)
 FAILED = 3  # how `measure` ends with a test that failed
 RECORDS = "SELECT * FROM records ORDER BY node, started_at, run_id"
-RELEASES = {HUB: "/opt/speedtest-archive/releases", **dict.fromkeys(NODES, "/opt/speedtest-telemetry/releases")}
+BEFORE = "0.1.0"
+INSTALLED = {HUB: "/opt/speedtest-archive", **dict.fromkeys(NODES, "/opt/speedtest-telemetry")}
 INTERVAL = {"interval_seconds": 300, "offset_seconds": 0, "on_calendar": ["*-*-* *:00/5:00"]}
 ROLES: dict[str, dict[str, dict[str, Any]]] = {
     HUB: {
@@ -45,7 +46,7 @@ class Before:
 
 def files_of_release(host: str) -> set[str]:
     """The files of the release that runs on a host; what Python compiles is left out."""
-    found = on(host, f"cd {RELEASES[host]}/0.1.0 && find . -type f ! -path '*/__pycache__/*' -printf '%P\\n'")
+    found = on(host, f"cd {INSTALLED[host]}/current && find . -type f ! -path '*/__pycache__/*' -printf '%P\\n'")
     return set(found.splitlines())
 
 
@@ -137,7 +138,8 @@ def test_the_manifest_continues_in_one_chain(upgraded):
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_nothing_is_left_that_this_version_does_not_know(upgraded, host, tmp_path):
-    known, units = set(BY_TASKS), set()
+    way_back = {f"{INSTALLED[host]}/{name}" for name in ("previous", f"releases/{BEFORE}")}
+    known, units = BY_TASKS | way_back, set()
     for role, given in ROLES[host].items():
         variables = {f"{role}_{name}": value for name, value in {"artifact_dir": str(tmp_path), **given}.items()}
         wanted = Wanted(role, inputs(role, variables, lambda value: value)).desired

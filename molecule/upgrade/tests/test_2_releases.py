@@ -10,10 +10,12 @@ from containers import inspect
 from fleet import measure_by_hand, on, playbook, query, recap
 
 from plugins.lookup import release
+from speedtest_logger import __version__
 
 NODES = ("attic", "porch", "shed")
 HUB = "hub"
-OLD = "0.1.0"
+OLD = __version__
+BROKEN, IDLE, GOOD = "99.0.0", "99.0.1", "99.0.2"  # cannot be imported, measures nothing
 RESULTS = "find /var/lib/speedtest-telemetry/results -type f"
 
 
@@ -31,11 +33,11 @@ def artifact(folder: Path, version: str, harm: str = "") -> None:
 
 @pytest.fixture(scope="module")
 def releases(tmp_path_factory):
-    """Artifacts: 0.2.0 cannot be imported, 0.2.1 measures nothing, 0.2.2 is good."""
+    """Their artifacts."""
     folder = tmp_path_factory.mktemp("dist")
-    artifact(folder, "0.2.0", "\nraise RuntimeError('this release is broken')\n")
-    artifact(folder, "0.2.1", "\nrun_test = lambda settings, spool, log, record, environment: record\n")
-    artifact(folder, "0.2.2")
+    artifact(folder, BROKEN, "\nraise RuntimeError('this release is broken')\n")
+    artifact(folder, IDLE, "\nrun_test = lambda settings, spool, log, record, environment: record\n")
+    artifact(folder, GOOD)
     return folder
 
 
@@ -60,7 +62,7 @@ def assert_all_run(version: str) -> None:
 
 @pytest.mark.parametrize(
     ("version", "first", "reason"),
-    [("0.2.0", "attic", "this release is broken"), ("0.2.1", "shed", "interrupted")],
+    [(BROKEN, "attic", "this release is broken"), (IDLE, "shed", "interrupted")],
     ids=["systemd", "compose"],
 )
 def test_a_broken_release_is_put_back_and_the_others_never_see_it(releases, version, first, reason):
@@ -93,21 +95,21 @@ def test_a_good_release_lands_everywhere_and_each_node_has_measured_with_it(rele
         "shed",
         f"echo FROM speedtest-logger:{OLD} | docker build --quiet --label older=yes --tag speedtest-logger:0.0.9 -",
     )
-    done = site(releases, "0.2.2")
+    done = site(releases, GOOD)
     assert done.returncode == 0, done.stdout[-3000:]
     said = " ".join(done.stdout.split())
     for node in NODES:  # minutes of silence look like a run that hangs
-        assert f"{node}: release 0.2.2 is to measure once: it waits " in said
-    assert_all_run("0.2.2")
+        assert f"{node}: release {GOOD} is to measure once: it waits " in said
+    assert_all_run(GOOD)
     for node in NODES:  # what broke before and what is older is gone, the way back stays
-        assert on(node, "ls /opt/speedtest-telemetry/releases").split() == [OLD, "0.2.2"]
+        assert on(node, "ls /opt/speedtest-telemetry/releases").split() == [OLD, GOOD]
     tags = on("shed", "docker image ls --format '{{.Tag}}' speedtest-logger").split()
-    assert sorted(tags) == [OLD, "0.2.2"]
+    assert sorted(tags) == [OLD, GOOD]
     for node in NODES:
         on(node, "speedtest-logger push --force")
-    sql = "SELECT DISTINCT node FROM records WHERE logger_version = '0.2.2' AND status = 'ok' ORDER BY node"
+    sql = f"SELECT DISTINCT node FROM records WHERE logger_version = '{GOOD}' AND status = 'ok' ORDER BY node"
     assert [row["node"] for row in query(sql, HUB)] == list(NODES)
-    again = site(releases, "0.2.2")
+    again = site(releases, GOOD)
     assert again.returncode == 0
     assert sum(counts["changed"] for counts in recap(again).values()) == 0
 
@@ -122,18 +124,18 @@ def test_the_way_back_by_hand(releases):
     assert query(newest, HUB) == [{"node": node, "version": OLD} for node in NODES]
     nowhere = playbook("playbooks/rollback.yml", "--limit", "attic")
     assert nowhere.returncode != 0
-    assert "seen no release before 0.1.0" in " ".join(nowhere.stdout.split())
+    assert f"seen no release before {OLD}" in " ".join(nowhere.stdout.split())
 
 
 def test_the_archive_keeps_its_way_back_and_nothing_older(releases):
     on(HUB, "mkdir /opt/speedtest-archive/releases/0.0.9")
-    options = ("speedtest_archive_version=0.2.2", f"speedtest_archive_artifact_dir={releases}")
+    options = (f"speedtest_archive_version={GOOD}", f"speedtest_archive_artifact_dir={releases}")
     for changed in (True, False):
         done = playbook("playbooks/archive.yml", *(f"--extra-vars={option}" for option in options))
         assert done.returncode == 0, done.stdout[-3000:]
         assert (recap(done)[HUB]["changed"] > 0) == changed
-    assert on(HUB, "ls /opt/speedtest-archive/releases").split() == [OLD, "0.2.2"]
-    assert on(HUB, "speedtest-archive --version").strip().endswith("0.2.2")
+    assert on(HUB, "ls /opt/speedtest-archive/releases").split() == [OLD, GOOD]
+    assert on(HUB, "speedtest-archive --version").strip().endswith(GOOD)
 
 
 def test_nothing_is_there_twice():

@@ -29,6 +29,7 @@ from plugins.desired.things import (
     resolved,
     unit,
 )
+from speedtest_logger import __version__
 from speedtest_logger.inventory.roles import known
 from speedtest_logger.workbench import cli as workbench
 
@@ -416,7 +417,7 @@ def test_the_dashboard_reads_by_the_archives_group_and_starts_again_with_what_it
     unit_name = "speedtest-dashboard.service"
     readers = [item for name in READ for item in lists[name] if unit_name in item.get("restarts", [])]
     restarting = [item["path"] for item in readers]
-    changed = ["current", "venv", "dashboard.env", "releases/0.1.0", unit_name]
+    changed = ["current", "venv", "dashboard.env", f"releases/{__version__}", unit_name]
     assert [name for name in changed if not [path for path in restarting if path.endswith(f"/{name}")]] == []
 
 
@@ -501,7 +502,7 @@ def test_a_workbench_has_python_packages_of_its_own_and_starts_again_with_its_re
     place = "/opt/speedtest-dashboard/workbench"
     assert {"path": place, "keep": [other["path"]], "keep_links": []} in second["folders"]
     readers = [item["path"] for name in READ for item in second[name] if WORKBENCH in item.get("restarts", [])]
-    assert [path.rpartition("/")[2] for path in readers] == [WORKBENCH, "current", "venv", "0.1.0"]
+    assert [path.rpartition("/")[2] for path in readers] == [WORKBENCH, "current", "venv", __version__]
 
 
 def test_a_workbench_listens_on_loopback_and_reads_nothing_of_the_dashboard_s_own(here):
