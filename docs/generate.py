@@ -12,34 +12,37 @@ from typing import Any
 
 import yaml
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+import chart
+import collection
+import completion
+import glossary
+import manual
+import version
+from command_line import command
+
+from plugins.converge import cli as converge_cli
+from speedtest_logger import __version__, metrics, record
+from speedtest_logger.alerts import cli as alerts_cli
+from speedtest_logger.alerts import findings
+from speedtest_logger.alerts import rules as alert_rules
+from speedtest_logger.archive import cli as archive_cli
+from speedtest_logger.archive.arrive import limits
+from speedtest_logger.archive.write.importing import catalogue
+from speedtest_logger.dashboard import cli as dashboard_cli
+from speedtest_logger.dashboard import settings as dashboard_settings
+from speedtest_logger.engines.catalogue import ENGINES
+from speedtest_logger.inventory import systems
+from speedtest_logger.inventory.inputs import Input, Role
+from speedtest_logger.inventory.roles import FLEET, ROLES
+from speedtest_logger.node import cli, config
+from speedtest_logger.probes.catalogue import PROBES
+from speedtest_logger.sinks import cli as database_cli
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "src"), str(ROOT / "docs"), str(ROOT)]
-
-import chart  # noqa: E402  (found only after the line above)
-import collection  # noqa: E402
-import completion  # noqa: E402
-import glossary  # noqa: E402
-import manual  # noqa: E402
-from command_line import command  # noqa: E402
-
-from plugins.converge import cli as converge_cli  # noqa: E402
-from speedtest_logger import __version__, metrics, record  # noqa: E402
-from speedtest_logger.alerts import cli as alerts_cli  # noqa: E402
-from speedtest_logger.alerts import findings  # noqa: E402
-from speedtest_logger.alerts import rules as alert_rules  # noqa: E402
-from speedtest_logger.archive import cli as archive_cli  # noqa: E402
-from speedtest_logger.archive.arrive import limits  # noqa: E402
-from speedtest_logger.archive.write.importing import catalogue  # noqa: E402
-from speedtest_logger.dashboard import cli as dashboard_cli  # noqa: E402
-from speedtest_logger.dashboard import settings as dashboard_settings  # noqa: E402
-from speedtest_logger.engines.catalogue import ENGINES  # noqa: E402
-from speedtest_logger.inventory import systems  # noqa: E402
-from speedtest_logger.inventory.inputs import Input, Role  # noqa: E402
-from speedtest_logger.inventory.roles import FLEET, ROLES  # noqa: E402
-from speedtest_logger.node import cli, config  # noqa: E402
-from speedtest_logger.probes.catalogue import PROBES  # noqa: E402
-from speedtest_logger.sinks import cli as database_cli  # noqa: E402
-
 os.environ["COLUMNS"] = "100"  # argparse wraps its help at the terminal's width
 PARSERS = (
     *(cli.parser(), converge_cli.parser(), archive_cli.parser(), dashboard_cli.parser(), alerts_cli.parser()),
@@ -360,6 +363,7 @@ def pages() -> dict[Path, str]:
         reference / "glossary.md": NOTE + glossary.page(),
         ROOT / "docs" / "how-to" / "bring-in-old-results.md": import_formats(),
         **chart.pages(NOTE, table),
+        **version.pages(),
     }
     for parser in PARSERS:
         program, share = command(parser), ROOT / "share"

@@ -21,21 +21,22 @@ from unittest import mock
 
 from playwright.sync_api import sync_playwright
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+import sample_line
+from starlette.testclient import TestClient
+
+from speedtest_logger.archive import open_archive
+from speedtest_logger.archive.format.layout import Layout
+from speedtest_logger.archive.read.local_time import Zone
+from speedtest_logger.archive.report import report
+from speedtest_logger.archive.report.page import Plan
+from speedtest_logger.dashboard import settings
+from speedtest_logger.dashboard.app import create_app
+from speedtest_logger.record import utc_text
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
-
-import sample_line  # noqa: E402  (found only after the line above)
-from starlette.testclient import TestClient  # noqa: E402
-
-from speedtest_logger.archive import open_archive  # noqa: E402
-from speedtest_logger.archive.format.layout import Layout  # noqa: E402
-from speedtest_logger.archive.read.local_time import Zone  # noqa: E402
-from speedtest_logger.archive.report import report  # noqa: E402
-from speedtest_logger.archive.report.page import Plan  # noqa: E402
-from speedtest_logger.dashboard import settings  # noqa: E402
-from speedtest_logger.dashboard.app import create_app  # noqa: E402
-from speedtest_logger.record import utc_text  # noqa: E402
-
 PICTURES = ROOT / "docs" / "pictures"
 KEYWORD = b"page-sha256\0"
 HOUR, DAY = 3600, 86_400

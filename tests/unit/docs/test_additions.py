@@ -14,7 +14,8 @@ from additions import ADDED, ASK
 from builders import ROOT
 from test_contributing import is_there, places, text_of
 
-COPIED = ("src", "docs", "roles", "share", "plugins", "lab", "docker", "tests", "CONTRIBUTING.md", "pyproject.toml")
+FOLDERS = ("src", "docs", "roles", "share", "plugins", "lab", "docker", "kubernetes", "tests")
+COPIED = (*FOLDERS, "CONTRIBUTING.md", "pyproject.toml")
 # What tells that something was forgotten.
 TELLING = [
     "tests/unit/engines/test_catalogue.py",
