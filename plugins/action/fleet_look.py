@@ -37,7 +37,7 @@ from plugins.desired import (
 )
 from plugins.desired.observation import request_of, seen, together
 from plugins.desired.roles import ROLES_PATH, Wanted, wanted_by
-from plugins.filter.fleet import fleet_known, fleet_nodes, in_cluster, pulls
+from plugins.filter.fleet import fleet_known, fleet_nodes, no_login, pulls
 from plugins.filter.monitoring import monitoring_fleet, monitoring_hosts
 from plugins.hostvars import whole
 from plugins.remote import source_of, with_arguments
@@ -140,7 +140,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         """
         groups = [group for group in USES if host in self.members.get(group, [])]
         apart = pulls(self.hostvars, host) and not self._task.args.get("enrols")
-        left = [NODES] if NODES in groups and (apart or in_cluster(self.hostvars, host)) else []
+        left = [NODES] if NODES in groups and (apart or no_login(self.hostvars, host)) else []
         if left and host not in self.groups.get(MONITORING, []):
             left.append(MONITORING)  # its exporter, which nobody could ask
         return [group for group in groups if group not in left]

@@ -279,8 +279,13 @@ def pulls(hostvars: Any, host: str) -> bool:
 
 
 def in_cluster(hostvars: Any, host: str) -> bool:
-    """Whether a cluster runs a node, so that no run opens a connection to it at all."""
+    """Whether a cluster runs a node, by the chart's values."""
     return bool(hostvars[host].get("speedtest_logger_runtime") == kubernetes.RUNTIME)
+
+
+def no_login(hostvars: Any, host: str) -> bool:
+    """Whether a node cannot be logged into, so that no run opens a connection to it at all."""
+    return hostvars[host].get("speedtest_logger_runtime") in record.RUNTIMES_WITHOUT_LOGIN
 
 
 def told(hostvars: Any, host: str) -> Vars:
@@ -294,7 +299,7 @@ def told(hostvars: Any, host: str) -> Vars:
 
 def machine_hosts(hostvars: Any, hosts: list[str]) -> list[str]:
     """Hosts that a run can open a connection to. (A syntax check has no hostvars.)"""
-    return [host for host in hosts if host not in hostvars or not in_cluster(hostvars, host)]
+    return [host for host in hosts if host not in hostvars or not no_login(hostvars, host)]
 
 
 def pushed_hosts(hostvars: Any, groups: dict[str, list[str]]) -> list[str]:

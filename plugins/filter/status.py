@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
 sys.path.insert(0, str(ROOT))
 
-from plugins.filter.fleet import fleet_compared, in_cluster, pulls
+from plugins.filter.fleet import fleet_compared, in_cluster, no_login, pulls
 from plugins.filter.fleet import observed as seen_of
 from plugins.hostvars import whole
 from speedtest_logger.inventory import roles
@@ -117,7 +117,7 @@ def program(seen: dict[str, Any] | None, name: str) -> dict[str, Any]:
 
 def node_row(hostvars: Any, host: str, archived: dict[str, Any], problems: list[str], now: float) -> Row:
     """One node's row; its problems are added to `problems`."""
-    if pulls(hostvars, host) or in_cluster(hostvars, host):
+    if pulls(hostvars, host) or no_login(hostvars, host):
         return pulled_row(hostvars, host, archived, problems, now)
     seen = observed(hostvars, host, "logger")
     name = str(hostvars[host].get("speedtest_logger_node_name") or default_node_name(host))

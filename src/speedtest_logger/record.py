@@ -20,7 +20,8 @@ MAX_TEXT = 1000
 LARGEST = 2**53 - 1  # beyond, a float no longer counts every whole number
 
 STATUSES = ("ok", "partial", "failed", "skipped")
-NODE_RUNTIMES = ("systemd", "compose", "kubernetes")
+RUNTIMES_WITHOUT_LOGIN = ("kubernetes",)  # of nodes that no run logs into: they have no machine of their own
+NODE_RUNTIMES = ("systemd", "compose", *RUNTIMES_WITHOUT_LOGIN)
 RUNTIMES = (*NODE_RUNTIMES, "imported")
 REASONS = {
     "no_route": "the node had no default route or its interface was down",

@@ -7,7 +7,7 @@ from typing import Any
 
 from speedtest_logger import domains
 from speedtest_logger.inventory.found import DASHBOARD, FRONT, MONITORING, NODES, default_node_name
-from speedtest_logger.inventory.kubernetes import RUNTIME
+from speedtest_logger.record import RUNTIMES_WITHOUT_LOGIN
 
 PREFIX = "speedtest_monitoring_"
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  (what others listen on)
@@ -61,7 +61,8 @@ def nodes(value: Value, groups: Groups, host: str) -> list[dict[str, str]]:
 
 def has_exporter(value: Value, groups: Groups, node: str) -> bool:
     """Whether a node has one; no run brings one to a node that pulls or is in a cluster, and nobody could ask it."""
-    apart = value(node, "speedtest_logger_converge") == "pull" or value(node, "speedtest_logger_runtime") == RUNTIME
+    no_login = value(node, "speedtest_logger_runtime") in RUNTIMES_WITHOUT_LOGIN
+    apart = no_login or value(node, "speedtest_logger_converge") == "pull"
     left_alone = apart and node not in groups.get(MONITORING, [])
     return value(node, f"{PREFIX}exporter_enabled") is True and not left_alone
 

@@ -19,7 +19,7 @@ from speedtest_logger.archive.format import layout
 from speedtest_logger.archive.read import coverage, exporters
 from speedtest_logger.archive.write import ingest, store
 from speedtest_logger.errors import StorageError, UsageError
-from speedtest_logger.record import Record, run_id_of_slot, utc_text
+from speedtest_logger.record import NODE_RUNTIMES, RUNTIMES_WITHOUT_LOGIN, Record, run_id_of_slot, utc_text
 
 NOW = 1_800_000_000
 LIMITS = receive.Limits(free_mb=0, low_disk_mb=0)
@@ -306,10 +306,12 @@ def test_the_fleet_s_state_tells_what_nodes_say_that_nobody_can_ask(archive, cap
     folder.mkdir(exist_ok=True)
     (folder / "attic.json").write_text(json.dumps({"version": "1.2.3", "last_seen": NOW}))
     (folder / "shed.json").write_text(json.dumps(said))
-    in_a_cluster = {"version": "1.2.3", "last_seen": NOW, "runtime": "kubernetes"}
-    (folder / "rack.json").write_text(json.dumps(in_a_cluster))
+    by_runtime = {name: {"version": "1.2.3", "last_seen": NOW, "runtime": name} for name in NODE_RUNTIMES}
+    for name, of_node in by_runtime.items():
+        (folder / f"{name}.json").write_text(json.dumps(of_node))
     assert cli.main(["--root", str(archive.root), "fleet"]) == 0
     nodes = json.loads(capsys.readouterr().out)["nodes"]
     assert nodes["shed"] == {"said": said}
-    assert nodes["rack"] == {"said": in_a_cluster}
+    assert {name for name in NODE_RUNTIMES if "said" in nodes.get(name, {})} == set(RUNTIMES_WITHOUT_LOGIN)
+    assert all(nodes[name] == {"said": by_runtime[name]} for name in RUNTIMES_WITHOUT_LOGIN)
     assert "said" not in nodes.get("attic", {})

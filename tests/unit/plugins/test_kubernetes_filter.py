@@ -6,6 +6,7 @@ import pytest
 from ansible.errors import AnsibleFilterError
 
 from plugins.filter import fleet, kubernetes
+from speedtest_logger import record
 
 L = "speedtest_logger_"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
@@ -114,3 +115,10 @@ def test_no_run_opens_a_connection_to_it():
     hostvars = {"rack": pod(), "pi": {}}
     assert fleet.pushed_hosts(hostvars, {"speedtest_nodes": ["rack", "pi"]}) == ["pi"]
     assert fleet.machine_hosts(hostvars, ["rack", "pi"]) == ["pi"]
+
+
+def test_a_runtime_that_comes_later_is_one_to_log_into_unless_the_record_says_otherwise(monkeypatch):
+    hostvars = {"rack": pod(), "pi": {L + "runtime": "compose"}, "pod": {L + "runtime": "nomad"}}
+    assert fleet.machine_hosts(hostvars, list(hostvars)) == ["pi", "pod"]
+    monkeypatch.setattr(record, "RUNTIMES_WITHOUT_LOGIN", ("kubernetes", "nomad"))
+    assert fleet.machine_hosts(hostvars, list(hostvars)) == ["pi"]

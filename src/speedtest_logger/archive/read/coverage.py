@@ -18,7 +18,7 @@ from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.read import hellos, questions
 from speedtest_logger.archive.read.dataset import Archive
 from speedtest_logger.archive.read.render import rows_of
-from speedtest_logger.record import UNKNOWN_LOCATION, unix_time, utc_text
+from speedtest_logger.record import RUNTIMES_WITHOUT_LOGIN, UNKNOWN_LOCATION, unix_time, utc_text
 from speedtest_logger.registry import expected_slots
 
 GRACE_SECONDS = 900
@@ -295,6 +295,6 @@ def fleet(archive: Archive, now: float | None = None) -> dict[str, dict[str, Any
             state[node]["aside"] = lies.different + lies.failed
     for node in hellos.times(archive.layout):
         said = hellos.of(archive.layout, node)
-        if "converged" in said or said.get("runtime") == "kubernetes":  # nobody can ask such a node itself
+        if "converged" in said or said.get("runtime") in RUNTIMES_WITHOUT_LOGIN:  # nobody can ask such a node itself
             state.setdefault(node, {})["said"] = said
     return state
