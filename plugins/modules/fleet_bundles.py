@@ -10,27 +10,9 @@ description:
   - A bundle says what the playbook C(speedtest.telemetry.site) would bring to the node.
   - This is an action plugin. No connection to a node is opened.
 author: The speedtest-telemetry maintainers (!UNKNOWN)
+extends_documentation_fragment:
+  - speedtest.telemetry.fleet_held
 options:
-  read:
-    description: What M(speedtest.telemetry.fleet_run) has read of the archive host.
-    type: dict
-    required: true
-  files:
-    description: Paths of the archive's fleet files, by what they hold.
-    type: dict
-    required: true
-  archive:
-    description: How nodes reach the archive host, by transport.
-    type: dict
-    required: true
-  host_key:
-    description: The archive host's public key, where the inventory has it.
-    type: str
-    default: ""
-  ca:
-    description: The certificate that nodes trust, in place of the archive host's own.
-    type: str
-    default: ""
   key:
     description: The file of the private key that signs bundles.
     type: path
