@@ -88,6 +88,10 @@ ubuntu: .venv/complete ## Ubuntu 22.04 and 24.04 beside Debian, where a mirror h
 arm: .venv/complete ## nodes on arm64 and armv7, emulated by qemu-user: measure, deliver (needs root)
 	@pytest -s --numprocesses 0 tests/arm.py && echo "arm: $$SECONDS s"
 
+.PHONY: arm-image
+arm-image: .venv/complete skopeo ## the logger's image for amd64 and arm64: built by BuildKit, pushed, pulled by digest, run (needs root)
+	@pytest -s --numprocesses 0 tests/arm_image.py && echo "arm-image: $$SECONDS s"
+
 scenario-%: .venv/complete ## one molecule scenario, such as scenario-default
 	@$(PYTHON) -m lab.scenarios run $* $(LOGS)/$*.log
 
@@ -146,11 +150,14 @@ release: .venv/complete judges ## every artefact with one version, each installe
 	$(PYTHON) -m packages release
 
 PLATFORMS := linux/amd64,linux/arm64,linux/arm/v7
+SBOM := true
+REVISION = $(shell git rev-parse HEAD)
+BUILD_OPTIONS :=
 .PHONY: image-index
 image-index: ## the logger's image for a registry: all platforms in one file, with SBOM and provenance (needs Docker Buildx, QEMU)
 	mkdir -p dist
-	docker buildx build --platform $(PLATFORMS) --sbom=true --provenance=mode=max --file docker/Dockerfile.logger \
-	  --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) \
+	docker buildx build --platform $(PLATFORMS) --sbom=$(SBOM) --provenance=mode=max --file docker/Dockerfile.logger \
+	  --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) $(BUILD_OPTIONS) \
 	  --output type=oci,dest=dist/speedtest-logger-$(VERSION).oci.tar .
 
 .PHONY: publish-collection
@@ -160,6 +167,10 @@ publish-collection: .venv/complete ## put the collection in dist/ on Galaxy (nee
 .PHONY: node-side
 node-side: ## the node side on any Python from 3.10, without a single package: make node-side PYTHON3=python3.10
 	$(PYTHON3) tests/node_side.py
+
+.PHONY: interpreters
+interpreters: .venv/complete ## the node side on each Python of Debian and Ubuntu, 3.10 to 3.14 (needs root)
+	@pytest -s --numprocesses 0 tests/interpreters.py
 
 docs: .venv/complete ## write docs/reference and the roles' README, defaults and argument_specs again
 	$(PYTHON) docs/generate.py
@@ -215,12 +226,13 @@ clean: ## remove environments and what was built
 TEST_PROGRAMS := iperf3:iperf3 speedtest-cli:speedtest-cli ssh:openssh-client systemd-analyze:systemd gpg:gnupg restic:restic \
   Rscript:r-base-core chromium-headless-shell:chromium-headless-shell caddy:caddy skopeo:skopeo openssl:openssl
 PEERS := /usr/sbin/sshd:openssh-server psql:postgresql npm:npm chromium-headless-shell:chromium-headless-shell
-.PHONY: tools peers judges prometheus promtool amtool docker-registry postgresql
+.PHONY: tools peers judges skopeo prometheus promtool amtool docker-registry postgresql
 tools: PROGRAMS = $(TEST_PROGRAMS)
 tools: prometheus promtool amtool docker-registry postgresql
 peers: PROGRAMS = $(PEERS)
 judges: PROGRAMS = lintian:lintian rpm:rpm
-tools peers judges:
+skopeo: PROGRAMS = skopeo:skopeo
+tools peers judges skopeo:
 	@missing=(); for pair in $(PROGRAMS); do command -v "$${pair%%:*}" >/dev/null || missing+=("$${pair##*:}"); done; \
 	if [ "$${#missing[@]}" -gt 0 ]; then echo "installing $${missing[*]}"; apt-get -qq update && \
 	  DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$${missing[@]}" >/dev/null; fi

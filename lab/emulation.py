@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import shutil
 import signal
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -20,7 +22,6 @@ from typing import IO
 
 from lab import images
 from lab.shell import LabError, run, step, succeeds
-from lab.suites import SUITES
 
 SUITE = "trixie"
 # What a node of the least kind has: no systemd, no sshd; a measurement needs no more.
@@ -31,6 +32,7 @@ LOCK = Path("/run/speedtest-lab-emulation")
 # The 20 bytes that an ELF file of little-endian Arm begins with; `\xfe`: programs and shared objects alike.
 MAGIC = r"\x7fELF\x{bits}\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x{machine}\x00"
 MASK = r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff"
+DEVICES = {"null": (1, 3), "zero": (1, 5), "urandom": (1, 9)}
 FLAGS = "OCF"  # open the file, keep its credentials, and the interpreter is held open: chroots need no copy of it
 
 
@@ -150,16 +152,35 @@ def build(name: str) -> Path:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         with tempfile.TemporaryDirectory(dir=images.HOME) as packages:
-            download(ARCHITECTURES[name].debian, Path(packages))
+            download(ARCHITECTURES[name].debian, Path(packages), f"--include={INCLUDE}")
             extract(Path(packages), partial)
         partial.rename(final)
     return final
 
 
-def download(architecture: str, place: Path) -> None:
-    """A minimal Debian's packages and those of INCLUDE, as debootstrap finds and verifies them."""
-    options = (f"--arch={architecture}", f"--include={INCLUDE}", "--download-only")
-    SUITES[SUITE].bootstrap(place, *options, seconds=images.BOOTSTRAP_SECONDS)
+def download(architecture: str, place: Path, *options: str) -> None:
+    """A minimal Debian's packages, as debootstrap finds and verifies them."""
+    images.debootstrap(SUITE, place, f"--arch={architecture}", "--download-only", *options)
+
+
+def build_container_base(name: str) -> Path:
+    """What images are built from, of an architecture; it is to be emulated while this runs."""
+    return images.container_base(name, lambda root: install(ARCHITECTURES[name].debian, root))
+
+
+def install(architecture: str, root: Path) -> None:
+    """A minimal Debian, installed by this machine's own dpkg: nothing but the packages' scripts is emulated."""
+    with tempfile.TemporaryDirectory(dir=images.HOME) as packages:
+        download(architecture, Path(packages))
+        extract(Path(packages), root)
+        for device, (major, minor) in DEVICES.items():
+            os.mknod(root / "dev" / device, 0o666 | stat.S_IFCHR, os.makedev(major, minor))
+        found = sorted(map(str, (Path(packages) / "var/cache/apt/archives").glob("*.deb")))
+        (root / "var/lib/dpkg/status").touch()
+        # to it they are of a foreign architecture, whose dependencies packages of all architectures do not mean
+        dpkg = ("dpkg", f"--root={root}", "--force-architecture", "--force-depends")
+        for step_of_it in (("--unpack", *found), ("--configure", "--pending")):
+            run("env", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C", *dpkg, *step_of_it)
 
 
 def extract(packages: Path, root: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from lab.shell import LabError, run, step
@@ -82,33 +83,44 @@ def build(suite: str) -> Path:
         partial = final.with_name(final.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        bootstrap(suite, partial, INCLUDE, SETUP.format(cached=CACHED[suite]))
+        debootstrap(suite, partial, f"--include={INCLUDE}")
+        set_up(suite, partial, SETUP.format(cached=CACHED[suite]))
         partial.rename(final)
     return final
 
 
 def build_container_base() -> Path:
     """A tar file of a minimal Debian for `docker import`, for debian:trixie-slim; packages in apt's cache."""
+    return container_base("", lambda root: debootstrap(CONTAINER_SUITE, root))
+
+
+def container_base(architecture: str, install: Callable[[Path], None]) -> Path:
+    """The same, of a Debian that a function installs; `architecture` is a word of the file's name."""
     setup = CONTAINER_SETUP.format(cached=CONTAINER_CACHED, wheels=WHEELS)
     recipe = hashlib.sha256(f"{CONTAINER_SUITE} {setup}".encode()).hexdigest()[:12]
-    final = HOME / "images" / f"container-{CONTAINER_SUITE}-{recipe}.tar"
+    name = "-".join(filter(None, ("container", CONTAINER_SUITE, architecture, recipe)))
+    final = HOME / "images" / f"{name}.tar"
     if final.exists():
         return final
-    with step("build the base image for containers (once, about a minute)"):
+    with step(" ".join(filter(None, ("build the base image for", architecture, "containers (once, about a minute)")))):
         root, partial = final.with_suffix(".partial"), final.with_suffix(".partial.tar")
         shutil.rmtree(root, ignore_errors=True)
         root.mkdir(parents=True)
-        bootstrap(CONTAINER_SUITE, root, "", setup)
+        install(root)
+        set_up(CONTAINER_SUITE, root, setup)
         run("tar", "--directory", str(root), "--create", "--file", str(partial), "--numeric-owner", ".")
         partial.rename(final)
         shutil.rmtree(root)
     return final
 
 
-def bootstrap(suite: str, root: Path, include: str, setup: str) -> None:
-    """debootstrap, then a set-up script in a chroot."""
-    options = [f"--include={include}"] if include else []
+def debootstrap(suite: str, root: Path, *options: str) -> None:
+    """A minimal system of a suite."""
     SUITES[suite].bootstrap(root, *options, seconds=BOOTSTRAP_SECONDS)
+
+
+def set_up(suite: str, root: Path, setup: str) -> None:
+    """A script in a chroot, which has the suite's package lists and this machine's network."""
     for listed in (root / "etc/apt/sources.list.d").glob("*"):
         listed.unlink()
     (root / "etc/apt/sources.list").write_text(SUITES[suite].sources(), encoding="utf-8")
