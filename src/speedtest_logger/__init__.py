@@ -1,3 +1,3 @@
 """Measure an internet line on schedule, keep every result, deliver it with a receipt."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
