@@ -16,6 +16,10 @@ NODES = ("attic", "porch")
 ADDRESS = "s3://measurements/records"
 OUTBOX, KEPT = "/var/lib/speedtest-telemetry/outbox", "/root/kept"
 STEAL = Path(__file__).resolve().parents[1] / "programs" / "steal.py"
+CA_OF_ITS_OWN = (
+    "req -x509 -newkey rsa:2048 -noenc -days 9 -subj /CN=lab -addext keyUsage=critical,keyCertSign,cRLSign "
+    "-keyout ca.key -out ca.pem"
+)
 PARTS = ("ok", "partial", "failed", "skipped", "missed", "pending")
 USERS = [
     {
@@ -32,11 +36,11 @@ class Stages:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        openssl(folder, "req -x509 -newkey rsa:2048 -noenc -days 9 -subj /CN=lab -keyout ca.key -out ca.pem")
+        openssl(folder, CA_OF_ITS_OWN)
         self.keys = {}
         for host in ARCHIVES:
             self.keys[host] = " ".join(on(host, "cat /etc/ssh/ssh_host_ed25519_key.pub").split()[:2])
-            (folder / f"{host}.ext").write_text(f"subjectAltName=DNS:{host}\n")
+            (folder / f"{host}.ext").write_text(f"subjectAltName=DNS:{host}\nauthorityKeyIdentifier=keyid\n")
             openssl(folder, f"req -newkey rsa:2048 -noenc -subj /CN={host} -keyout {host}.key -out {host}.csr")
             openssl(
                 folder,
