@@ -116,6 +116,17 @@ def identity(file: Path) -> Identity | None:
     return Identity(found.st_size, found.st_mtime_ns, found.st_ino)
 
 
+def in_mount(file: Path) -> Path:
+    """Where a file of a Secret or a ConfigMap lies, which a cluster mounts as a link to its newest version.
+
+    FOLDER/NAME leads to FOLDER/..VERSION/NAME there. Any other link stays one, which nothing here follows.
+    """
+    found = Path(os.path.realpath(file))
+    version = found.parent
+    mounted = version.name.startswith("..") and found.name == file.name
+    return found if mounted and version.parent == Path(os.path.realpath(file.parent)) else file
+
+
 def kind_of(file: Path) -> str | None:
     """What lies under a name, in words: "a file", "a link" …; None where nothing does."""
     try:

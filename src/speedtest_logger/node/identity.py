@@ -28,7 +28,7 @@ def identity(settings: Settings) -> str:
 
     Raises IdentityError, DeliveryError for a token that is none, OSError where nothing can be written.
     """
-    own = settings.token_file if settings.transport == "https" else settings.key_file
+    own = files.in_mount(settings.token_file if settings.transport == "https" else settings.key_file)
     own.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if files.is_regular(own):
         keep_to_owner(own)

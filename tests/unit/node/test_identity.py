@@ -51,6 +51,19 @@ def test_a_token_is_made_once_and_only_its_digest_is_told(pod, settings):
     assert not pod.key_file.exists()
 
 
+@pytest.mark.parametrize("transport", ["ssh", "https"])
+def test_one_from_a_secret_is_a_link_to_its_newest_version(pod, settings, tmp_path, transport):
+    own = settings(transport=transport, key_file=str(pod.key_file), token_file=str(pod.token_file))
+    told = identity.identity(own)
+    made, mount = own.token_file if transport == "https" else own.key_file, tmp_path / "secret"
+    (mount / "..1").mkdir(parents=True)
+    made.rename(mount / "..1" / made.name)
+    (mount / "..data").symlink_to("..1")
+    (mount / made.name).symlink_to(f"..data/{made.name}")
+    place = {"key_file": str(mount / "id_ed25519"), "token_file": str(mount / "token")}
+    assert identity.identity(settings(transport=transport, **place)) == told
+
+
 def test_what_is_no_key_is_named_and_stays(pod):
     pod.key_file.parent.mkdir(parents=True)
     pod.key_file.write_text("nonsense\n")

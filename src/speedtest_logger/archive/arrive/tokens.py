@@ -10,7 +10,7 @@ import hashlib
 import re
 from pathlib import Path
 
-from speedtest_logger.files import Identity, identity, read_bounded
+from speedtest_logger.files import Identity, identity, in_mount, read_bounded
 from speedtest_logger.record import is_id
 
 MOST_BYTES = 200_000_000  # of a million nodes
@@ -36,10 +36,11 @@ class Tokens:
 
     def refresh(self) -> None:
         """Read the file where it is not the one that was read last; without one nobody may deliver."""
-        now = identity(self.file)
+        file = in_mount(self.file)
+        now = identity(file)
         if now == self.seen:
             return
-        self.nodes = parsed(read_bounded(self.file, MOST_BYTES).decode(errors="replace")) if now else {}
+        self.nodes = parsed(read_bounded(file, MOST_BYTES).decode(errors="replace")) if now else {}
         self.seen = now
 
 

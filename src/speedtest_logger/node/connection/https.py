@@ -65,7 +65,7 @@ def exchange(settings: Settings, lines: bytes) -> object:
 def token(settings: Settings) -> str:
     """The node's token. Raises DeliveryError."""
     try:
-        found = files.read_bounded(settings.token_file, TOKEN_BYTES).decode().strip()
+        found = files.read_bounded(files.in_mount(settings.token_file), TOKEN_BYTES).decode().strip()
     except (OSError, ValueError) as error:
         words = getattr(error, "strerror", None) or error
         raise DeliveryError(

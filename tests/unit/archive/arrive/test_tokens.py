@@ -29,6 +29,20 @@ def test_a_token_is_its_node_s_until_the_file_says_otherwise(tmp_path):
     assert tokens.node_of(porch.encode()) is None
 
 
+def test_a_cluster_mounts_the_file_as_a_link_to_its_newest_version(tmp_path):
+    attic, porch = secrets.token_hex(32), secrets.token_hex(32)
+    for version, text in (("..1", line("attic", attic)), ("..2", line("porch", porch))):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "tokens").write_text(text)
+    (tmp_path / "tokens").symlink_to("..data/tokens")
+    (tmp_path / "..data").symlink_to("..1")
+    tokens = Tokens(tmp_path / "tokens")
+    assert tokens.node_of(attic.encode()) == "attic"
+    (tmp_path / "new").symlink_to("..2")
+    (tmp_path / "new").replace(tmp_path / "..data")
+    assert (tokens.node_of(attic.encode()), tokens.node_of(porch.encode())) == (None, "porch")
+
+
 @pytest.mark.parametrize("token", [b"", b"a" * 63, b"A" * 64, b"a" * 65, b"\xff" * 64, b"a" * 64 + b"\n"])
 def test_what_is_no_token_is_nobody_s(tmp_path, token):
     (tmp_path / "tokens").write_text(f"attic {hashlib.sha256(token).hexdigest()}\n")
