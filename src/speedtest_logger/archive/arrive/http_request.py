@@ -1,5 +1,7 @@
 """Requests of one kind: POST /deliver with a length, a token, and a body that may be packed. Anything else is refused.
 
+But for two questions that a cluster asks each process of its own: /livez and /readyz, which no front hands on.
+
 So strict that a front and this side cannot understand one request differently: no chunks, no folded or repeated
 headers, no second length.
 """
@@ -11,6 +13,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 PATH = "/deliver"
+LIVE, READY = "/livez", "/readyz"
 MOST_HEAD = 16_384  # bytes of a request's line and headers
 MOST_HEADERS = 64
 REQUEST = re.compile(rb"([A-Z]{1,20}) (\S{1,2000}) HTTP/1\.1")
@@ -37,6 +40,11 @@ class Request:
     length: int
     packed: bool
     close: bool
+
+
+def probe(head: bytes) -> str | None:
+    """Which of a cluster's questions a head asks, None where it asks none."""
+    return next((path for path in (LIVE, READY) if head.startswith(f"GET {path} HTTP/1.1\r\n".encode())), None)
 
 
 def parsed(head: bytes) -> Request:

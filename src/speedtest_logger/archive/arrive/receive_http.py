@@ -1,4 +1,6 @@
-"""receive over HTTP, behind a front that speaks TLS: the same judging, bounds and receipts as over ssh, in one process.
+"""receive over HTTP: the same judging, bounds and receipts as over ssh, in one process.
+
+It listens on a socket behind a front that speaks TLS, or, where there is none, speaks TLS itself on a port.
 
 A request's token says whose delivery it is, before a byte of its body is read. Bodies come in beside each other at no
 more than their memory; a few threads judge those that are whole, and what they write is made durable together
@@ -18,7 +20,7 @@ import tempfile
 import time
 import traceback
 import zlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http import HTTPStatus
@@ -28,6 +30,7 @@ from typing import IO, Any
 from speedtest_logger import registry, systemd, wire
 from speedtest_logger.archive.arrive import http_request
 from speedtest_logger.archive.arrive import limits as limits_of
+from speedtest_logger.archive.arrive.certificate import Certificate
 from speedtest_logger.archive.arrive.group_commit import GroupCommit
 from speedtest_logger.archive.arrive.http_request import BadRequestError, Request
 from speedtest_logger.archive.arrive.limits import Limits
@@ -36,7 +39,7 @@ from speedtest_logger.archive.arrive.standing import MB
 from speedtest_logger.archive.arrive.tokens import Tokens
 from speedtest_logger.archive.format.layout import Layout, default_root
 from speedtest_logger.errors import EXIT_OK, RefusedError
-from speedtest_logger.usage import Help
+from speedtest_logger.usage import Help, exit_code_of
 
 SOCKET = Path("/run/speedtest-receive-http/socket")
 CONNECTIONS = 2_000
@@ -109,28 +112,42 @@ class Receiver:
         first = await asyncio.wait_for(reader.read(1), IDLE_SECONDS)
         if not first:
             return False
-        close = True
+        close, whole = True, False
         try:
-            request = await self.head(first, reader)
-            (status, content), whole = await self.delivered(request, reader)
-            close = request.close or not whole
+            head = await self.head(first, reader)
+            if path := http_request.probe(head):
+                (status, content), whole = self.state(path), True
+            else:
+                request = http_request.parsed(head)
+                (status, content), whole = await self.delivered(request, reader)
+                close = request.close or not whole
         except BadRequestError as error:
             status, content = error.status, wire.refusal(error.reason, str(error))
         body = json.dumps(content).encode() + b"\n"
         writer.write(http_request.answer(status, body, close=close))
         await asyncio.wait_for(writer.drain(), HEAD_SECONDS)
-        if close:
+        if close and not (whole and not writer.can_write_eof()):
             await linger(reader, writer)
         return not close
 
-    async def head(self, first: bytes, reader: asyncio.StreamReader) -> Request:
+    def state(self, path: str) -> Answer:
+        """What a cluster is told that asks whether this is alive, or ready for deliveries."""
+        try:
+            self.tokens.refresh()
+        except OSError as error:
+            return unready(path, f"the tokens cannot be read: {error.strerror}")
+        if not os.access(self.layout.inbox, os.W_OK | os.X_OK):
+            return unready(path, f"{self.layout.inbox} cannot be written")
+        return HTTPStatus.OK, {"status": "healthy"}
+
+    async def head(self, first: bytes, reader: asyncio.StreamReader) -> bytes:
         """What a request says before its body. Raises BadRequestError."""
         try:
             rest = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), HEAD_SECONDS)
         except asyncio.LimitOverrunError as error:
             most = f"more than {http_request.MOST_HEAD} bytes of headers"
             raise BadRequestError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "bad_request", most) from error
-        return http_request.parsed(first + rest)
+        return first + rest
 
     async def delivered(self, request: Request, reader: asyncio.StreamReader) -> tuple[Answer, bool]:
         """What becomes of a request, and whether its body was read to the end."""
@@ -179,6 +196,12 @@ class Receiver:
             return refused("failed", "the archive host failed at this delivery: its journal says how")
 
 
+def unready(path: str, why: str) -> Answer:
+    """The answer to a question while no delivery could be taken: to start this again would not help."""
+    status = HTTPStatus.SERVICE_UNAVAILABLE if path == http_request.READY else HTTPStatus.OK
+    return status, {"status": "degraded", "why": why}
+
+
 def refused(reason: str, message: str) -> Answer:
     """The answer to a delivery that is refused as a whole."""
     return STATUS.get(reason, HTTPStatus.UNPROCESSABLE_ENTITY), wire.refusal(reason, message)
@@ -197,7 +220,8 @@ async def read_into(body: IO[bytes], reader: asyncio.StreamReader, length: int) 
 async def linger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Let who was answered finish what they were sending, for a moment, so that they come to read."""
     with suppress(OSError, asyncio.TimeoutError):
-        writer.write_eof()
+        if writer.can_write_eof():  # TLS ends both ways at once
+            writer.write_eof()
 
         async def rest() -> None:
             while await reader.read(CHUNK):
@@ -206,38 +230,82 @@ async def linger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
         await asyncio.wait_for(rest(), LINGER_SECONDS)
 
 
-async def serve(receiver: Receiver, place: Path) -> None:
-    """Serve on a socket until told to stop; a delivery that is being judged then is still answered."""
+async def on_socket(receiver: Receiver, place: Path) -> asyncio.AbstractServer:
+    """Listen on a socket, behind a front."""
     place.unlink(missing_ok=True)
     server = await asyncio.start_unix_server(
         receiver.connected, place, limit=http_request.MOST_HEAD, backlog=CONNECTIONS
     )
     place.chmod(0o666)  # the front has an account of its own; without a token nobody delivers
+    return server
+
+
+async def on_port(receiver: Receiver, port: int, certificate: Certificate) -> asyncio.AbstractServer:
+    """Listen on a port of all addresses, by TLS."""
+    return await asyncio.start_server(
+        receiver.connected,
+        port=port,
+        limit=http_request.MOST_HEAD,
+        backlog=CONNECTIONS,
+        ssl=certificate.context,
+        ssl_handshake_timeout=HEAD_SECONDS,
+    )
+
+
+async def serve(receiver: Receiver, listening: Callable[[Receiver], Awaitable[asyncio.AbstractServer]]) -> None:
+    """Serve until told to stop; a delivery that is being judged then is still answered."""
+    server = await listening(receiver)
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     systemd.ready()
     await stopped.wait()
     server.close()
-    place.unlink(missing_ok=True)
     ends = time.monotonic() + STOP_SECONDS
     while receiver.under_way and time.monotonic() < ends:
         await asyncio.sleep(0.05)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of the service."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(
         prog="speedtest-receive-http",
-        description="Take nodes' records over HTTP.",
+        description="Take nodes' records over HTTP: on a socket behind a front, or by TLS on a port.",
         formatter_class=Help,
     )
-    parser.add_argument("--root", type=Path, default=default_root())
-    parser.add_argument("--tokens", type=Path, required=True, help="the file with the digests of the nodes' tokens")
-    parser.add_argument("--socket", type=Path, default=SOCKET)
-    args = parser.parse_args(argv)
+    top.add_argument("--root", type=Path, default=default_root())
+    top.add_argument("--tokens", type=Path, required=True, help="the file with the digests of the nodes' tokens")
+    top.add_argument("--socket", type=Path, default=SOCKET)
+    top.add_argument("--port", type=int, metavar="PORT", help="instead of the socket: a port of all addresses, by TLS")
+    top.add_argument("--certificate", type=Path, metavar="FILE", help="with --port: its certificate and what signed it")
+    top.add_argument("--key", type=Path, metavar="FILE", help="with --port: the certificate's private key")
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the service."""
+    top = parser()
+    args = top.parse_args(argv)
+    by_tls = (args.port, args.certificate, args.key)
+    if any(by_tls) and not all(by_tls):
+        top.error("--port, --certificate and --key belong together: tokens go over no network without TLS")
     os.umask(0o027)
-    asyncio.run(serve(Receiver(Layout(args.root), Tokens(args.tokens)), args.socket))
+    return exit_code_of("speedtest-receive-http", lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve, as the command line says. Raises ConfigError for a certificate that is none."""
+    layout = Layout(args.root)
+    layout.prepare()
+    receiver = Receiver(layout, Tokens(args.tokens))
+    if args.port is None:
+        try:
+            asyncio.run(serve(receiver, lambda each: on_socket(each, args.socket)))
+        finally:
+            args.socket.unlink(missing_ok=True)
+        return EXIT_OK
+    certificate = Certificate(args.certificate, args.key)
+    asyncio.run(serve(receiver, lambda each: on_port(each, args.port, certificate)))
     return EXIT_OK
 
 

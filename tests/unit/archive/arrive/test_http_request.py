@@ -64,3 +64,10 @@ def test_no_bytes_make_it_fail_otherwise(content):
         http_request.parsed(content + b"\r\n\r\n")
     except BadRequestError:
         return
+
+
+def test_a_cluster_s_two_questions_are_told_from_deliveries():
+    assert http_request.probe(head(line="GET /livez HTTP/1.1", headers=["Host: x"])) == http_request.LIVE
+    assert http_request.probe(head(line="GET /readyz HTTP/1.1", headers=[])) == http_request.READY
+    for line in ("POST /readyz HTTP/1.1", "GET /readyz/ HTTP/1.1", "GET /readyz HTTP/1.0", "GET /deliver HTTP/1.1"):
+        assert http_request.probe(head(line=line)) is None
