@@ -25,6 +25,7 @@ complete -c speedtest-archive -n __fish_use_subcommand -f -a fetch -d 'bring a p
 complete -c speedtest-archive -n __fish_use_subcommand -f -a share -d 'be one of several archive hosts: take the shared inbox in, or follow the host that does'
 complete -c speedtest-archive -n __fish_use_subcommand -f -a fleet -d 'each node\'s last record and last 24 hours, and the last backup, as JSON'
 complete -c speedtest-archive -n '__fish_seen_subcommand_from ingest' -s h -l help -d 'show this help message and exit'
+complete -c speedtest-archive -n '__fish_seen_subcommand_from ingest' -l every -r -F -d 'go on so often until SIGTERM, where no timer starts this; a run under way is finished first'
 complete -c speedtest-archive -n '__fish_seen_subcommand_from query' -s h -l help -d 'show this help message and exit'
 complete -c speedtest-archive -n '__fish_seen_subcommand_from query' -l node -r -F -d 'this node\'s rows only'
 complete -c speedtest-archive -n '__fish_seen_subcommand_from query' -l location -r -F -d 'this location\'s rows only'

@@ -10,10 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from speedtest_logger.archive.arrive import log_lines, probe_results
-from speedtest_logger.archive.cli.options import (
-    Verb,
-    no_arguments,
-)
+from speedtest_logger.archive.cli import repeated
+from speedtest_logger.archive.cli.options import Verb
 from speedtest_logger.archive.cli.output import progress
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.errors import EXIT_OK, EXIT_UNHEALTHY, StorageError
@@ -21,9 +19,24 @@ from speedtest_logger.files import read_bounded, write_durably
 from speedtest_logger.record import utc_text
 
 
+def ingest_arguments(parser: argparse.ArgumentParser) -> None:
+    """See `take_in`."""
+    parser.add_argument(
+        "--every",
+        type=repeated.seconds,
+        metavar="SECONDS",
+        help="go on so often until SIGTERM, where no timer starts this; a run under way is finished first",
+    )
+
+
 def take_in(args: argparse.Namespace) -> int:
-    """Every minute there mostly is nothing: then not even the libraries are imported."""
+    """Once, or for as long as this is wanted."""
     layout = Layout(args.root)
+    return repeated.every(args.every, lambda: once(layout)) if args.every else once(layout)
+
+
+def once(layout: Layout) -> int:
+    """Every minute there mostly is nothing: then not even the libraries are imported."""
     waiting, now = sum(1 for _ in layout.inbox.glob("*/*.jsonl")), time.time()
     due = (side.are_due(layout, now) for side in (log_lines, probe_results))
     if not waiting and not any(layout.raw_inbox.glob("*/*.jsonl")) and not any(due):
@@ -53,7 +66,7 @@ INGEST = Verb(
     "ingest",
     "move receipted records from the inbox into the Parquet files",
     "speedtest-archive ingest",
-    no_arguments,
+    ingest_arguments,
     take_in,
 )
 
