@@ -290,6 +290,19 @@ SYSTEM_ACCOUNTS = frozenset(_ACCOUNTS.split())
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
+def is_network(text: str) -> bool:
+    """Whether a text is an address, or all addresses that begin with some bits, such as 10.42.0.0/16."""
+    import ipaddress
+
+    if "/" not in text:
+        return is_address(text)
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
 def is_address(text: str) -> bool:
     """Whether a text is an IPv4 or IPv6 address, perhaps with a zone such as %eth0."""
     import ipaddress
@@ -358,6 +371,7 @@ PATH = File()
 PROGRAM = Text("a program's name, or its absolute path", rf"{ABSOLUTE}|[A-Za-z0-9_][A-Za-z0-9._+-]*")
 INTERFACE = Text("an interface such as eth0", "[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,14}")
 ADDRESS = Text("an IPv4 or IPv6 address", accepts=is_address)
+ADDRESSES = Text("an IPv4 or IPv6 address, or a network such as 10.42.0.0/16", accepts=is_network)
 HOST = Text("a host's name or address", accepts=is_host)
 HOST_PORT = Text("HOST or HOST:PORT of a server", accepts=is_host_port)
 URL = Text("a URL such as https://example.org/", accepts=is_url)

@@ -36,6 +36,7 @@ class Service:
     def __init__(self, folder):
         self.layout = Layout(folder / "archive")
         self.layout.root.mkdir()
+        self.layout.prepare()
         self.folder, self.port, self.token = folder, free_port(), secrets.token_hex(32)
         (folder / "tls").mkdir()
         self.trusted = self_signed(folder / "tls", NAME) / "tls.crt"

@@ -47,6 +47,17 @@ def started(layout):
         process.wait(20)
 
 
+def arrives(layout, row):
+    """A delivery as receive leaves it: all of it at once."""
+    staging = Layout(layout.root.with_name("staging"))
+    staging.inbox.mkdir(parents=True, exist_ok=True)
+    builders.wait(staging, row)
+    [made] = staging.inbox.glob("*/*.jsonl")
+    place = layout.inbox / made.parent.name
+    place.mkdir(exist_ok=True)
+    made.replace(place / made.name)
+
+
 def rows(layout):
     return open_archive(layout.root).to_arrow(["run_id"]).num_rows
 
@@ -55,7 +66,7 @@ def test_what_comes_later_is_taken_in_by_a_later_run(layout, started):
     process = started()
     now = time.time()
     for count in (1, 2):
-        builders.wait(layout, slot("attic", now - 600 * count))
+        arrives(layout, slot("attic", now - 600 * count))
         wait(lambda: not list(layout.inbox.glob("*/*.jsonl")))
         assert rows(layout) == count
     process.terminate()
@@ -68,7 +79,7 @@ def test_a_run_that_fails_says_so_and_the_next_one_tries_again(layout, started):
     [month] = layout.month_files()
     good = month.read_bytes()
     month.write_bytes(b"nonsense")
-    builders.wait(layout, slot("attic", now - 600))
+    arrives(layout, slot("attic", now - 600))
     process = started()
     wait(lambda: "speedtest-archive: " in log.read_text())
     assert process.poll() is None
@@ -79,7 +90,7 @@ def test_a_run_that_fails_says_so_and_the_next_one_tries_again(layout, started):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_container_s_first_process_hears_that_it_is_to_end(layout, started, number):
-    builders.wait(layout, slot("attic", time.time() - 600))
+    arrives(layout, slot("attic", time.time() - 600))
     process = started(*FIRST_PROCESS, seconds=3600)
     wait((layout.state / "ingest.json").exists)
     [child] = subprocess.check_output(["pgrep", "--parent", str(process.pid)], text=True).split()

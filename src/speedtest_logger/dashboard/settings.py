@@ -113,10 +113,10 @@ class Settings:
     )
     front_addresses: tuple[str, ...] = _option(
         PREFIX + "FRONT_ADDRESSES",
-        Listed(domains.ADDRESS),
+        Listed(domains.ADDRESSES),
         (),
-        "Where the front is on another machine or in another container: its addresses, with commas between them. "
-        "They are believed instead of loopback.",
+        "Where the front is on another machine or in another container: its addresses, or networks that nobody else "
+        "comes from, such as 10.42.0.0/16, with commas between them. They are believed instead of loopback.",
     )
     ingest_interval_seconds: int = _option(
         PREFIX + "INGEST_INTERVAL",

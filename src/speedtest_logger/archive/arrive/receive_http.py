@@ -295,9 +295,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Serve, as the command line says. Raises ConfigError for a certificate that is none."""
-    layout = Layout(args.root)
-    layout.prepare()
-    receiver = Receiver(layout, Tokens(args.tokens))
+    receiver = Receiver(Layout(args.root), Tokens(args.tokens))
     if args.port is None:
         try:
             asyncio.run(serve(receiver, lambda each: on_socket(each, args.socket)))

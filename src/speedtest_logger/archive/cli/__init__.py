@@ -20,6 +20,7 @@ EXIT_CODES = """exit codes:
   7  a file may not be opened by this account: use sudo
 """
 ALL = (
+    bring.INIT,
     bring.INGEST,
     ask.QUERY,
     ask.NODES,

@@ -11,12 +11,27 @@ from pathlib import Path
 
 from speedtest_logger.archive.arrive import log_lines, probe_results
 from speedtest_logger.archive.cli import repeated
-from speedtest_logger.archive.cli.options import Verb
+from speedtest_logger.archive.cli.options import Verb, no_arguments
 from speedtest_logger.archive.cli.output import progress
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.errors import EXIT_OK, EXIT_UNHEALTHY, StorageError
 from speedtest_logger.files import read_bounded, write_durably
 from speedtest_logger.record import utc_text
+
+
+def make(args: argparse.Namespace) -> int:
+    """Where no role makes them: of whoever asks."""
+    Layout(args.root).prepare()
+    return EXIT_OK
+
+
+INIT = Verb(
+    "init",
+    "make an archive's folders, where there are none: as the account whose it shall be",
+    "speedtest-archive --root /srv/speedtest-archive init",
+    no_arguments,
+    make,
+)
 
 
 def ingest_arguments(parser: argparse.ArgumentParser) -> None:

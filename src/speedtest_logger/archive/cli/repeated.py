@@ -34,6 +34,7 @@ def every(interval: int, work: Callable[[], int]) -> int:
             work()
         except (SpeedtestError, OSError) as error:
             print(f"speedtest-archive: {error}", file=sys.stderr, flush=True)
-        begins = max(begins + interval, time.monotonic())
-        if signal.sigtimedwait(ENDS, begins - time.monotonic()) is not None:
+        now = time.monotonic()
+        begins = max(begins + interval, now)  # one that took longer than that makes up for nothing
+        if signal.sigtimedwait(ENDS, begins - now) is not None:
             return EXIT_OK

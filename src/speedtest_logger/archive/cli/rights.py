@@ -29,6 +29,8 @@ ONLY_READ = ("query", "nodes", "latest", "coverage", "outages", "report", "expor
 
 def act(args: argparse.Namespace, verb: Verb) -> int:
     """Run a verb. Root's goes on as the archive's owner, after what root named was opened with root's rights."""
+    if args.verb == "init":  # there is nobody yet whose it is
+        return verb(args)
     store = getattr(args, "store", None)
     owner = who_asks(args.root) if store else accounts.owner_in(args.root)
     if args.verb in OF_STORE or store:
