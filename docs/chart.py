@@ -78,10 +78,16 @@ def node() -> Schema:
     )
 
 
+IMAGE: Schema = {
+    "type": "string",
+    "pattern": r"^$|^[^\s@]+(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|@sha256:[0-9a-f]{64})$",
+}
+STORAGE = entry({"className": may_be_empty(DNS_NAME), "size": QUANTITY})
+RESOURCES = entry({kind: entry({"cpu": QUANTITY, "memory": QUANTITY}) for kind in ("requests", "limits")})
 # Each value, what it may be, and what it does.
 VALUES: dict[str, tuple[Schema, str]] = {
     "image": (
-        {"type": "string", "pattern": r"^$|^[^\s@]+(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|@sha256:[0-9a-f]{64})$"},
+        IMAGE,
         "The image, with its tag or digest, of `docker/Dockerfile.logger`. It must be set where there are nodes.",
     ),
     "imagePullSecrets": ({"type": "array", "items": DNS_NAME}, "Names of Secrets by which it is pulled."),
@@ -95,10 +101,52 @@ VALUES: dict[str, tuple[Schema, str]] = {
                 "transport": {"enum": ["ssh", "https"]},
                 "knownHosts": TEXT,
                 "ca": TEXT,
+                "enabled": SWITCH,
+                "certificateSecret": may_be_empty(DNS_NAME),
+                "tokens": {
+                    "type": "object",
+                    "propertyNames": IDENTIFIER,
+                    "additionalProperties": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+                },
+                "storage": STORAGE,
+                "resources": RESOURCES,
             }
         ),
         "Where results go, by `ssh` or `https`, and how the archive host is known: `knownHosts` with ssh (needed), "
-        "`ca` with https (empty: the image's authorities). With an empty `host` they stay on the volume.",
+        "`ca` with https (empty: the image's authorities). With an empty `host` they stay on the volume. `enabled`: "
+        "the archive is made here, with a certificate (`certificateSecret`, of the type `kubernetes.io/tls`, for "
+        "the name `speedtest-archive`); `tokens` has the SHA-256 of each node's token; `storage`, `resources` are its own.",
+    ),
+    "dashboardImage": (
+        IMAGE,
+        "The image, with its tag or digest, of `docker/Dockerfile.dashboard`. It must be set with `archive.enabled`.",
+    ),
+    "dashboard": (
+        entry(
+            {
+                "enabled": SWITCH,
+                "usersSecret": may_be_empty(DNS_NAME),
+                "lists": {"type": "array", "items": {"enum": ["keys", "shares"]}, "uniqueItems": True},
+                "host": may_be_empty(DNS_NAME),
+                "frontAddresses": {"type": "array", "items": {"type": "string", "pattern": "^[0-9a-f.:]+(/[0-9]+)?$"}},
+                "frontNamespace": may_be_empty(DNS_NAME),
+                "ingress": entry(
+                    {
+                        "enabled": SWITCH,
+                        "className": may_be_empty(DNS_NAME),
+                        "tlsSecret": may_be_empty(DNS_NAME),
+                        "annotations": {"type": "object", "additionalProperties": TEXT},
+                    }
+                ),
+                "timeZone": TEXT,
+                "title": {"type": "string", "pattern": "^.{1,80}$"},
+                "storage": STORAGE,
+                "resources": RESOURCES,
+            }
+        ),
+        "`enabled`: pages and an API of the archive here, for the users of `usersSecret` (`users.json`; `lists`: what "
+        "else it has). `host`: the name by which an Ingress leads there, whose controller is believed: "
+        "`frontAddresses`, `frontNamespace`. `ingress`: whether it is made here. `storage`: its own folder's.",
     ),
     "settings": (SETTINGS, "Settings of all nodes, [by their names](../../docs/reference/settings.md), as texts."),
     "nodes": (
@@ -108,12 +156,12 @@ VALUES: dict[str, tuple[Schema, str]] = {
     ),
     "hostNetwork": (SWITCH, "`true`: measure through the machine's own network."),
     "storage": (
-        entry({"className": may_be_empty(DNS_NAME), "size": QUANTITY}),
+        STORAGE,
         "Each node's volume. It stays when the release goes.",
     ),
     "resources": (
-        entry({kind: entry({"cpu": QUANTITY, "memory": QUANTITY}) for kind in ("requests", "limits")}),
-        "Of both containers. A limit of the CPU would be measured instead of the line.",
+        RESOURCES,
+        "Of both containers of a node. A limit of the CPU would be measured instead of the line.",
     ),
     "tolerations": ({"type": "array", "items": {"type": "object"}}, "As Kubernetes has them."),
     "suspend": (SWITCH, "`true`: nothing is started; slots are missing in the archive."),

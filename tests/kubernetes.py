@@ -11,11 +11,15 @@ import yaml
 from builders import ROOT
 
 from speedtest_logger import __version__
+from speedtest_logger.archive.arrive import http_request, tokens
+from speedtest_logger.dashboard import settings as dashboard_settings
 from speedtest_logger.node import config
 from speedtest_logger.schedule import Schedule
 
 CHART, EXAMPLE = ROOT / "kubernetes/chart", ROOT / "kubernetes/example-values.yaml"
 MANIFESTS = ROOT / "kubernetes/manifests"
+ALL = ROOT / "kubernetes/example-archive-values.yaml"  # archive and dashboard in the cluster too
+RENDERED = {EXAMPLE: MANIFESTS / "nodes.yaml", ALL: MANIFESTS / "with-archive/all.yaml"}
 VERSIONS = ("1.27", "1.34", "1.37")
 CRON = [s for s in range(60, 86_401, 60) if 86_400 % s == 0 and (3600 % s == 0 or s % 3600 == 0)]
 
@@ -34,32 +38,45 @@ def of_kind(objects: list[dict], kind: str) -> dict[str, dict]:
     return {each["metadata"]["name"]: each for each in objects if each["kind"] == kind}
 
 
-def pod(cron_job: dict) -> dict:
-    return cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+def pod(owner: dict) -> dict:
+    """What an object's pods are made of."""
+    spec = owner["spec"]
+    return (spec["jobTemplate"]["spec"] if owner["kind"] == "CronJob" else spec)["template"]["spec"]
 
 
-@pytest.mark.parametrize("values", [(), ("--values", EXAMPLE)], ids=["defaults", "example"])
+def pods(values: Path) -> dict[str, dict]:
+    """Those of all objects that have some, by kind and name."""
+    objects = rendered(values)
+    kinds = ("CronJob", "StatefulSet", "Deployment")
+    return {f"{kind} {name}": pod(each) for kind in kinds for name, each in of_kind(objects, kind).items()}
+
+
+@pytest.mark.parametrize(
+    "values", [(), ("--values", EXAMPLE), ("--values", ALL)], ids=["defaults", "example", "with archive"]
+)
 def test_helm_finds_nothing_wrong(values):
     done = run("helm", "lint", "--strict", CHART, *values)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_manifests_are_what_the_chart_makes_of_the_example():
-    made = run("helm", "template", "speedtest", CHART, "--values", EXAMPLE).stdout
-    assert (MANIFESTS / "nodes.yaml").read_text() == made, "run `make manifests`"
+@pytest.mark.parametrize(("values", "file"), RENDERED.items(), ids=["example", "with archive"])
+def test_the_manifests_are_what_the_chart_makes_of_the_example(values, file):
+    made = run("helm", "template", "speedtest", CHART, "--values", values).stdout
+    assert file.read_text() == made, "run `make manifests`"
 
 
-def test_kubectl_builds_the_manifests_with_their_namespace():
-    done = run("kubectl", "kustomize", MANIFESTS)
+@pytest.mark.parametrize(("values", "file"), RENDERED.items(), ids=["example", "with archive"])
+def test_kubectl_builds_the_manifests_with_their_namespace(values, file):
+    done = run("kubectl", "kustomize", file.parent)
     assert done.returncode == 0, done.stderr
     built = [each for each in yaml.safe_load_all(done.stdout) if each["kind"] != "Namespace"]
     assert {each["metadata"]["namespace"] for each in built} == {"speedtest"}
-    assert len(built) == len(rendered())
+    assert len(built) == len(rendered(values))
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_kubernetes_knows_every_field(version):
-    files = (MANIFESTS / "nodes.yaml", MANIFESTS / "namespace.yaml")
+    files = (*RENDERED.values(), MANIFESTS / "namespace.yaml")
     done = run("kubernetes-validate", "--strict", "--kubernetes-version", version, *files)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -98,6 +115,34 @@ def test_what_is_wrong_is_refused_in_words(change, words):
     assert words in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("archive.certificateSecret=", "archive.certificateSecret is empty: tokens go over no network without TLS"),
+        ("archive.transport=ssh", "is delivered to by https alone; set it to https"),
+        ("archive.host=nas.example.org", "nodes deliver to the Service that is made here; leave it empty"),
+        ("archive.tokens.rack=secret", "does not match pattern"),
+        ("archive.tokens.Rack=" + "0" * 64, "invalid propertyName 'Rack'"),
+        ("archive.enabled=false", "set archive.enabled too"),
+        ("archive.replicas=2", "'replicas' not allowed"),
+        ("dashboardImage=", "archive.enabled needs the image of docker/Dockerfile.dashboard"),
+        ("dashboardImage=registry.example.org/speedtest-dashboard", "does not match pattern"),
+        ("dashboard.usersSecret=", "without users everybody who reaches the pod could read everything"),
+        ("dashboard.frontAddresses=null", "set the addresses of its pods or their network"),
+        ("dashboard.frontAddresses[0]=*", "does not match pattern"),
+        ("dashboard.frontNamespace=", "nobody but the Ingress controller may come from dashboard.frontAddresses"),
+        ("dashboard.ingress.tlsSecret=", "passwords go over no network without TLS"),
+        ("dashboard.host=", "an Ingress needs dashboard.host"),
+        ("dashboard.lists[0]=users", "must be one of 'keys', 'shares'"),
+        ("nodes[0].name=archive", "archive is what the archive here is made of"),
+    ],
+)
+def test_what_is_wrong_with_an_archive_here_is_refused_in_words(change, words):
+    done = run("helm", "template", "speedtest", CHART, "--values", ALL, "--set", change)
+    assert done.returncode != 0
+    assert words in done.stderr
+
+
 def test_cron_says_what_schedule_cron_says(tmp_path):
     """Every interval that cron can say, each at its first, its last and one other offset."""
     nodes = [
@@ -123,22 +168,25 @@ def test_slots_are_in_utc_once_and_never_twice_at_a_time():
 
 
 def test_a_pod_may_do_nothing_but_use_the_network():
-    for job in of_kind(rendered(), "CronJob").values():
-        spec = pod(job)
+    found = pods(ALL) | pods(EXAMPLE)
+    assert len(found) == 4
+    for spec in found.values():
         assert spec["securityContext"]["runAsNonRoot"]
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert not spec["automountServiceAccountToken"]
-        for container in [*spec["initContainers"], *spec["containers"]]:
+        for container in [*spec.get("initContainers", []), *spec["containers"]]:
             confined = container["securityContext"]
             assert confined["readOnlyRootFilesystem"]
             assert not confined["allowPrivilegeEscalation"]
             assert confined["capabilities"] == {"drop": ["ALL"]}
             assert "privileged" not in confined
+            assert container["resources"]["limits"]["memory"]
 
 
 def test_no_service_of_the_cluster_becomes_a_setting():
     """A Service named speedtest-archive has the kubelet set SPEEDTEST_ARCHIVE_PORT=tcp://…, which is a setting."""
     assert "SPEEDTEST_ARCHIVE_PORT" in {f"{config.PREFIX}{name.upper()}" for name in vars(config.Settings(node="x"))}
-    assert [pod(job)["enableServiceLinks"] for job in of_kind(rendered(), "CronJob").values()] == [False, False]
+    assert {spec["enableServiceLinks"] for spec in (pods(ALL) | pods(EXAMPLE)).values()} == {False}
 
 
 def test_the_node_takes_its_settings():
@@ -156,7 +204,9 @@ def test_the_node_takes_its_settings():
 
 
 def test_the_volume_outlives_the_release():
-    for volume in of_kind(rendered(), "PersistentVolumeClaim").values():
+    claims = of_kind(rendered(ALL), "PersistentVolumeClaim")
+    assert set(claims) == {"speedtest-rack", "speedtest-archive", "speedtest-dashboard"}
+    for volume in claims.values():
         assert volume["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
 
 
@@ -181,4 +231,90 @@ def test_every_value_has_its_row_in_the_schema():
 def test_the_chart_is_of_this_version():
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert chart["version"] == chart["appVersion"] == __version__
-    assert yaml.safe_load(EXAMPLE.read_text())["image"].endswith(f":{__version__}")
+    for values in (EXAMPLE, ALL):
+        found = yaml.safe_load(values.read_text())
+        images = [found[name] for name in ("image", "dashboardImage") if name in found]
+        assert all(image.endswith(f":{__version__}") for image in images)
+
+
+def test_nodes_deliver_to_the_archive_here_and_trust_its_authority_alone():
+    objects = rendered(ALL)
+    settings = config.load(of_kind(objects, "ConfigMap")["speedtest-rack"]["data"])
+    [service] = [each for name, each in of_kind(objects, "Service").items() if name == settings.archive_host]
+    [port] = service["spec"]["ports"]
+    assert (settings.transport, settings.archive_port) == ("https", port["port"])
+    spec = pod(of_kind(objects, "CronJob")["speedtest-rack"])
+    [secret] = [each["secret"] for each in spec["volumes"] if each["name"] == "archive-ca"]
+    assert [item["key"] for item in secret["items"]] == ["ca.crt"]  # and never the key beside it
+    assert str(settings.ca_file) == "/etc/speedtest-archive-ca/ca.crt"
+    archive = pod(of_kind(objects, "StatefulSet")["speedtest-archive"])
+    assert port["targetPort"] in {each["name"] for each in archive["containers"][0]["ports"]}
+
+
+def test_an_authority_of_the_values_goes_before_the_secret_s(tmp_path):
+    (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
+    objects = rendered(ALL, "--set-file", f"archive.ca={tmp_path}/ca.pem")
+    assert "archive-ca" not in {each["name"] for each in pod(of_kind(objects, "CronJob")["speedtest-rack"])["volumes"]}
+    data = of_kind(objects, "ConfigMap")["speedtest-rack"]["data"]
+    assert data["SPEEDTEST_CA_FILE"] == "/etc/speedtest-telemetry/archive-ca.pem"
+
+
+def test_the_archive_knows_whose_a_token_is():
+    text = of_kind(rendered(ALL), "ConfigMap")["speedtest-archive-tokens"]["data"]["tokens"]
+    assert tokens.parsed(text) == {digest: node for node, digest in tokens_of(ALL).items()}
+
+
+def tokens_of(values: Path) -> dict[str, str]:
+    return yaml.safe_load(values.read_text())["archive"]["tokens"]
+
+
+def test_one_archive_and_one_dashboard_that_reads_its_volume_on_its_machine():
+    objects = rendered(ALL)
+    archive, dashboard = of_kind(objects, "StatefulSet")["speedtest-archive"], of_kind(objects, "Deployment")
+    [dashboard] = dashboard.values()
+    assert (archive["spec"]["replicas"], dashboard["spec"]["replicas"]) == (1, 1)
+    assert dashboard["spec"]["strategy"] == {"type": "Recreate"}
+    [near] = pod(dashboard)["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    labels = archive["spec"]["template"]["metadata"]["labels"]
+    assert near["topologyKey"] == "kubernetes.io/hostname"
+    assert near["labelSelector"]["matchLabels"].items() <= labels.items()
+    [claim] = [each["persistentVolumeClaim"] for each in pod(dashboard)["volumes"] if each["name"] == "archive"]
+    assert claim == {"claimName": "speedtest-archive", "readOnly": True}
+    [container] = pod(dashboard)["containers"]
+    [mount] = [each for each in container["volumeMounts"] if each["name"] == "archive"]
+    assert mount["readOnly"]
+    accounts = [pod(each)["securityContext"]["runAsUser"] for each in (archive, dashboard)]
+    assert accounts == [474, 472]
+    assert {pod(each)["securityContext"]["fsGroup"] for each in (archive, dashboard)} == {474}
+
+
+@pytest.mark.parametrize("host", ["speed.example.org", ""])
+def test_the_dashboard_takes_its_settings(host):
+    nobody = "dashboard.ingress.enabled=false,dashboard.host=,dashboard.frontAddresses=null,dashboard.frontNamespace="
+    others = [] if host else ["--set", nobody]
+    [dashboard] = of_kind(rendered(ALL, *others), "Deployment").values()
+    [container] = pod(dashboard)["containers"]
+    settings = dashboard_settings.load({each["name"]: each["value"] for each in container["env"]})
+    assert (settings.front, settings.front_addresses) == (host, ("10.42.0.0/16",) if host else ())
+    mounts = {each["mountPath"] for each in container["volumeMounts"]}
+    for file in (settings.archive_dir, settings.state_dir, settings.users_file):
+        assert any(str(file).startswith(place) for place in mounts)
+
+
+def test_who_may_come_is_said():
+    policies = of_kind(rendered(ALL), "NetworkPolicy")
+    for policy in policies.values():
+        assert set(policy["spec"]["policyTypes"]) == {"Ingress", "Egress"}
+        assert policy["spec"]["egress"] == []
+    assert policies["speedtest-archive"]["spec"]["ingress"] == [{"ports": [{"port": "https"}]}]
+    [entry] = policies["speedtest-dashboard"]["spec"]["ingress"]
+    assert entry["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress"}}}]
+
+
+def test_what_a_cluster_asks_is_answered():
+    """Each probe's path is one that the program has; the scenario asks them of the pods themselves."""
+    asked = {
+        container["readinessProbe"]["httpGet"]["path"]
+        for spec in pods(ALL).values() for container in spec["containers"] if "readinessProbe" in container
+    }  # fmt: skip
+    assert asked == {http_request.READY, "/login"}

@@ -14,6 +14,80 @@ speedtest-node: {{ .name }}
 {{- end }}
 {{- end }}
 
+{{/* What is the same on all objects of archive or dashboard: dict "root" and "part". */}}
+{{- define "speedtest.labelsOf" -}}
+{{ include "speedtest.selectorOf" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+{{- end }}
+
+{{/* By what its pods are found. */}}
+{{- define "speedtest.selectorOf" -}}
+app.kubernetes.io/name: {{ .part }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- end }}
+
+{{/* Of a pod of either: dict "root", "account" and "group". */}}
+{{- define "speedtest.podOf" -}}
+automountServiceAccountToken: false
+# a Service named speedtest-dashboard would become SPEEDTEST_DASHBOARD_PORT
+enableServiceLinks: false
+{{- with .root.Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+securityContext:
+  runAsNonRoot: true
+  runAsUser: {{ .account }}
+  runAsGroup: {{ .account }}
+  {{- if ne .account .group }}
+  supplementalGroups: [{{ .group }}]
+  {{- end }}
+  fsGroup: {{ .group }}
+  fsGroupChangePolicy: OnRootMismatch
+  seccompProfile:
+    type: RuntimeDefault
+{{- end }}
+
+{{/* Of a container of either: dict "root" and "resources". */}}
+{{- define "speedtest.containerOf" -}}
+image: {{ .root.Values.dashboardImage }}
+imagePullPolicy: {{ .root.Values.imagePullPolicy }}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities:
+    drop: [ALL]
+resources:
+  {{- toYaml .resources | nindent 2 }}
+{{- end }}
+
+{{/* A volume that outlives the release: dict "root", "part" and "storage". */}}
+{{- define "speedtest.claimOf" -}}
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata:
+  name: {{ .part }}
+  labels:
+    {{- include "speedtest.labelsOf" . | nindent 4 }}
+  annotations:
+    helm.sh/resource-policy: keep
+spec:
+  accessModes: [ReadWriteOnce]
+  {{- with .storage.className }}
+  storageClassName: {{ . }}
+  {{- end }}
+  resources:
+    requests:
+      storage: {{ .storage.size }}
+{{- end }}
+
 {{/* The crontab(5) expression of a node's slots, as Schedule.cron() has it. */}}
 {{- define "speedtest.cron" -}}
 {{- $interval := int .intervalSeconds -}}
@@ -32,6 +106,11 @@ speedtest-node: {{ .name }}
 {{- end -}}
 {{- end }}
 
+{{/* Whether nodes trust the ca.crt of the archive's own certificate. */}}
+{{- define "speedtest.trustsSecret" -}}
+{{- if and .Values.archive.enabled (not .Values.archive.ca) }}yes{{ end -}}
+{{- end }}
+
 {{/* A field of it: every so many of a round. */}}
 {{- define "speedtest.steps" -}}
 {{- if eq (int .step) 1 -}}
@@ -47,6 +126,7 @@ speedtest-node: {{ .name }}
 {{- define "speedtest.environment" -}}
 {{- $archive := .root.Values.archive -}}
 {{- $home := "/var/lib/speedtest-telemetry" -}}
+{{- $ca := ternary "/etc/speedtest-archive-ca/ca.crt" "" $archive.enabled -}}
 {{- $identity := ternary "/etc/speedtest-identity" (printf "%s/identity" $home) (ne (.node.identitySecret | default "") "") -}}
 {{- $own := dict
   "SPEEDTEST_NODE" .node.name
@@ -60,10 +140,10 @@ speedtest-node: {{ .name }}
   "SPEEDTEST_KEY_FILE" (printf "%s/id_ed25519" $identity)
   "SPEEDTEST_TOKEN_FILE" (printf "%s/token" $identity)
   "SPEEDTEST_KNOWN_HOSTS_FILE" "/etc/speedtest-telemetry/known_hosts"
-  "SPEEDTEST_CA_FILE" (ternary "/etc/speedtest-telemetry/archive-ca.pem" "" (ne $archive.ca ""))
+  "SPEEDTEST_CA_FILE" (ternary "/etc/speedtest-telemetry/archive-ca.pem" $ca (ne $archive.ca ""))
   "SPEEDTEST_TRANSPORT" $archive.transport
-  "SPEEDTEST_ARCHIVE_HOST" $archive.host
-  "SPEEDTEST_ARCHIVE_PORT" (int $archive.port | toString)
+  "SPEEDTEST_ARCHIVE_HOST" (ternary "speedtest-archive" $archive.host $archive.enabled)
+  "SPEEDTEST_ARCHIVE_PORT" (ternary 443 (int $archive.port) $archive.enabled | toString)
   "SPEEDTEST_ARCHIVE_USER" $archive.user -}}
 {{- /* a pod starts some seconds after its slot */ -}}
 {{- $usual := dict "SPEEDTEST_START_TOLERANCE_SECONDS" "90" -}}
@@ -90,6 +170,11 @@ volumeMounts:
   - name: archive-host
     mountPath: /etc/speedtest-telemetry
     readOnly: true
+  {{- if include "speedtest.trustsSecret" .root }}
+  - name: archive-ca
+    mountPath: /etc/speedtest-archive-ca
+    readOnly: true
+  {{- end }}
   - name: tmp
     mountPath: /tmp
   {{- if .node.identitySecret }}
