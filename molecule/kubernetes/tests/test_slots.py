@@ -10,32 +10,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pods
 import pytest
 import yaml
-from fleet import LAB, ROOT, attempt, coverage, lab, login, on, pause, query, recap, wait_until
+from fleet import LAB, attempt, coverage, lab, on, pause, query, recap, wait_until
 from fleet import playbook as run_playbook
+from pods import CLUSTER, LOGGER, put
 
-from speedtest_logger import __version__
-
-CLUSTER, HUB, NODE = "cluster", "hub", "rack"
-IMAGE = f"registry.example.org/speedtest-logger:{__version__}"
-HELM = ROOT / ".cache/kubernetes/helm"
+HUB, NODE = "hub", "rack"
 INTERVAL = 120
-STORE = "/var/lib/containers/storage"
-# This kernel gives nobody here a cgroup controller, no whiteouts for overlayfs, and no limit above its own.
-PODMAN = """[containers]
-default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
-pids_limit = 0
-cgroups = "disabled"
-[engine]
-cgroup_manager = "cgroupfs"
-runtime = "crun"
-"""
-STORAGE = f"""[storage]
-driver = "vfs"
-graphroot = "{STORE}"
-runroot = "/run/containers/storage"
-"""
 
 
 def playbook(name: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -44,44 +27,16 @@ def playbook(name: str, *options: str) -> subprocess.CompletedProcess[str]:
     return run_playbook(name, "--inventory", str(beside), *options)
 
 
-def put(node: str, file: str, content: str) -> None:
-    """A file on a node."""
-    argv = [*login(node), f"sudo mkdir -p {Path(file).parent} && sudo tee {file} >/dev/null"]
-    subprocess.run(argv, input=content, text=True, check=True)
-
-
-@pytest.fixture(scope="module")
-def image() -> str:
-    """The logger's image, built of this checkout where the pods will run."""
-    on(CLUSTER, "apt-get -qq -y --no-install-recommends install podman crun catatonit >/dev/null")
-    put(CLUSTER, "/etc/containers/containers.conf", PODMAN)
-    put(CLUSTER, "/etc/containers/storage.conf", STORAGE)
-    on(CLUSTER, f"mkdir -p {STORE} && mountpoint --quiet {STORE} || mount -t tmpfs -o size=8g tmpfs {STORE}")
-    on(CLUSTER, "podman import --quiet /opt/lab-images/container-base.tar docker.io/library/debian:trixie-slim")
-    with subprocess.Popen(["tar", "--create", "src", "docker"], cwd=ROOT, stdout=subprocess.PIPE) as packed:
-        unpack = "sudo mkdir -p /root/build && sudo tar --extract --directory /root/build"
-        subprocess.run([*login(CLUSTER), unpack], stdin=packed.stdout, check=True)
-    on(
-        CLUSTER,
-        "cd /root/build && podman build --quiet --layers=false --isolation chroot --ulimit nofile=1024:1024 "
-        "--network host --format docker --ignorefile docker/Dockerfile.logger.dockerignore "
-        f"--file docker/Dockerfile.logger --tag {IMAGE} .",
-    )
-    return IMAGE
-
-
 def charted(folder: Path, *options: str) -> list[dict[str, Any]]:
     """What the chart makes of the values that playbooks/kubernetes.yml has written."""
     file = folder / "values.yaml"
     done = playbook("playbooks/kubernetes.yml", f"--extra-vars=speedtest_kubernetes_values={file}", *options)
     assert done.returncode == 0, done.stdout[-3000:]
-    argv = [HELM, "template", "speedtest", ROOT / "kubernetes/chart", "--values", file, "--set", f"image={IMAGE}"]
-    made = subprocess.run(list(map(str, argv)), capture_output=True, text=True, check=True).stdout
-    return [each for each in yaml.safe_load_all(made) if each]
+    return pods.charted(file, "--set", f"image={LOGGER}")
 
 
 @pytest.fixture(scope="module")
-def job(image: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def job(logger_image: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The CronJob, once the archive lets the node in; /root/job.yaml is what it would start at a slot."""
     folder = tmp_path_factory.mktemp("values")
     keep_job(charted(folder))
