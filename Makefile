@@ -183,12 +183,20 @@ kubernetes: .venv/complete .venv-kubernetes/complete .cache/kubernetes/helm ## t
 	@PATH=$(CURDIR)/.cache/kubernetes:$(CURDIR)/.venv-kubernetes/bin:$(PATH) pytest --numprocesses 0 tests/kubernetes.py
 
 .PHONY: kubernetes-run
-kubernetes-run: .venv/complete images .cache/kubernetes/helm ## its Job really run by Podman: two slots, an outage, one that is killed (needs root)
+kubernetes-run: .venv/complete images .cache/kubernetes/helm ## its pods really run by Podman: two slots, an outage, kills, archive and dashboard (needs root)
 	@$(PYTHON) -m lab.scenarios run kubernetes $(LOGS)/kubernetes.log
 
+# some 20 minutes once, and 400 MB of memory: nothing of the gate
+.PHONY: kubernetes-api
+kubernetes-api: .venv/complete .cache/kubernetes/helm ## its objects before a real API server, built once of Debian's source (needs root)
+	$(PYTHON) -c "from lab import api_server; api_server.build()"
+	unshare --net bash -c 'ip link set lo up && exec pytest --numprocesses 0 tests/kubernetes_api.py'
+
 .PHONY: manifests
-manifests: .cache/kubernetes/helm ## write kubernetes/manifests again, from the chart and kubernetes/example-values.yaml
+manifests: .cache/kubernetes/helm ## write kubernetes/manifests again, from the chart and its two examples
 	.cache/kubernetes/helm template speedtest kubernetes/chart --values kubernetes/example-values.yaml >kubernetes/manifests/nodes.yaml
+	.cache/kubernetes/helm template speedtest kubernetes/chart --values kubernetes/example-archive-values.yaml \
+	  >kubernetes/manifests/with-archive/all.yaml
 
 .PHONY: workbench
 workbench: .venv-workbench/complete ## test the workbench, which needs Streamlit (570 MB, once)

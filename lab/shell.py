@@ -5,8 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 
 class LabError(Exception):
@@ -19,14 +20,29 @@ class MirrorError(LabError):
     CODE = 75  # sysexits(3): EX_TEMPFAIL
 
 
-def run(*argv: str, check: bool = True, stdin: str | None = None, timeout: float = 900) -> str:
+def run(
+    *argv: str,
+    check: bool = True,
+    stdin: str | None = None,
+    timeout: float = 900,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> str:
     """Run a program and return its standard output. Raises LabError with the program's message.
 
     Without `stdin` the program reads nothing: ssh makes an inherited standard input non-blocking for whoever shares
     it, and Ansible refuses to start on such a one.
     """
     done = subprocess.run(
-        argv, input=stdin or "", capture_output=True, text=True, check=False, timeout=timeout, errors="replace"
+        argv,
+        input=stdin or "",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout,
+        errors="replace",
+        cwd=cwd,
+        env=env,
     )
     if check and done.returncode != 0:
         said = (done.stderr or done.stdout).strip()[-2000:]

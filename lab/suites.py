@@ -7,6 +7,8 @@ import shutil
 import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,19 +97,30 @@ def apt_mirrors() -> tuple[str, str | None]:
     return plain, security
 
 
-def install_ubuntu_keys() -> None:
-    """Ubuntu's keys, out of Debian's package of them, which apt checks; the machine's own lists stay as they are."""
+@contextmanager
+def apt_from(*suites: str, source: str = "") -> Iterator[list[str]]:
+    """Options by which apt knows some of Debian's releases alone, `source` with its source packages too.
+
+    The machine's own lists stay as they are.
+    """
+    signed = f"[signed-by={DEBIAN_KEYRING}] {apt_mirrors()[0]}"
+    lines = [f"deb {signed} {suite} main" for suite in suites] + ([f"deb-src {signed} {source} main"] if source else [])
     with tempfile.TemporaryDirectory() as folder:
         top = Path(folder)
-        (top / "lists/partial").mkdir(parents=True)
-        (top / "archives/partial").mkdir(parents=True)
-        source = f"deb [signed-by={DEBIAN_KEYRING}] {apt_mirrors()[0]} {KEYS_SUITE} main\n"
-        (top / "sources.list").write_text(source, encoding="utf-8")
+        for place in ("lists/partial", "archives/partial"):
+            (top / place).mkdir(parents=True)
+        (top / "sources.list").write_text("\n".join(lines) + "\n", encoding="utf-8")
         places = [f"Dir::Etc::SourceList={top}/sources.list", "Dir::Etc::SourceParts=/dev/null"]
         places += [f"Dir::State::Lists={top}/lists", f"Dir::Cache={top}", f"Dir::Cache::Archives={top}/archives"]
         options = [word for place in (*places, "APT::Sandbox::User=root") for word in ("-o", place)]
         run("apt-get", "-qq", *options, "update")
-        run("apt-get", "-qq", "-y", *options, "--download-only", "--reinstall", "install", KEYS_PACKAGE)
-        (package,) = (top / "archives").glob(f"{KEYS_PACKAGE}_*.deb")
-        run("dpkg-deb", "--extract", str(package), f"{top}/unpacked")
-        shutil.copy(top / "unpacked" / UBUNTU_KEYRING.lstrip("/"), UBUNTU_KEYRING)
+        yield options
+
+
+def install_ubuntu_keys() -> None:
+    """Ubuntu's keys, out of Debian's package of them, which apt checks."""
+    with apt_from(KEYS_SUITE) as apt, tempfile.TemporaryDirectory() as folder:
+        run("apt-get", "-qq", *apt, "download", KEYS_PACKAGE, cwd=Path(folder))
+        (package,) = Path(folder).glob(f"{KEYS_PACKAGE}_*.deb")
+        run("dpkg-deb", "--extract", str(package), f"{folder}/unpacked")
+        shutil.copy(Path(folder, "unpacked") / UBUNTU_KEYRING.lstrip("/"), UBUNTU_KEYRING)
