@@ -115,7 +115,8 @@ VALUES: dict[str, tuple[Schema, str]] = {
         "Where results go, by `ssh` or `https`, and how the archive host is known: `knownHosts` with ssh (needed), "
         "`ca` with https (empty: the image's authorities). With an empty `host` they stay on the volume. `enabled`: "
         "the archive is made here, with a certificate (`certificateSecret`, of the type `kubernetes.io/tls`, for "
-        "the name `speedtest-archive`); `tokens` has the SHA-256 of each node's token; `storage`, `resources` are its own.",
+        "the name `speedtest-archive`); `tokens` has the SHA-256 of each node's token; `storage`, "
+        "`resources` are its own.",
     ),
     "dashboardImage": (
         IMAGE,
