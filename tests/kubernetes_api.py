@@ -88,7 +88,7 @@ def spoilt(kind: str, change) -> list[dict]:
     [
         ("CronJob", lambda spec: spec.update(concurrencyPolicy="Forbidden"), 'Unsupported value: "Forbidden"'),
         ("CronJob", lambda spec: spec.update(schedule="61 * * * *"), "spec.schedule: Invalid value"),
-        ("StatefulSet", without_tmp, 'Not found: "tmp"'),
+        ("Deployment", without_tmp, 'Not found: "tmp"'),
         ("StatefulSet", strange, "`selector` does not match"),
         ("Deployment", lambda spec: spec["strategy"].update(type="Once"), "spec.strategy: Unsupported value"),
         ("NetworkPolicy", lambda spec: spec["ingress"][0]["ports"].append({"port": "no port at all"}), "port"),
