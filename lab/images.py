@@ -22,7 +22,7 @@ CACHED = {
     "bookworm": "iperf3 speedtest-cli irtt mtr-tiny nginx-light python3-venv rsync restic docker-registry caddy pebble"
     " prometheus prometheus-alertmanager prometheus-node-exporter postgresql",
     "trixie": "iperf3 speedtest-cli irtt mtr-tiny nginx-light python3-venv rsync librespeed-cli make ntfy"
-    " python3-aiosmtpd docker.io docker-cli docker-buildx docker-compose podman crun catatonit prometheus"
+    " python3-aiosmtpd caddy docker.io docker-cli docker-buildx docker-compose podman crun catatonit prometheus"
     " prometheus-alertmanager prometheus-node-exporter postgresql",
     "noble": "iperf3 speedtest-cli irtt mtr-tiny nginx-light python3-venv rsync restic",
     "jammy": "iperf3 speedtest-cli irtt mtr-tiny nginx-light",

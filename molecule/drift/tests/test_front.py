@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import time
 
+import acme
 import pytest
 from fleet import attempt, on, playbook, quoted, wait_until
 from security import exposure
@@ -18,18 +18,6 @@ ROOT = "/var/lib/speedtest-front/caddy/pki/authorities/local/root.crt"
 MOST_EXPOSED = 2.0
 HSTS = "strict-transport-security: max-age=31536000"
 WORDS = "four words of a test"  # ada's password
-PEBBLE = "/var/tmp/pebble"
-PEBBLE_CONFIG = {
-    "listenAddress": "127.0.0.1:14000",
-    "managementListenAddress": "127.0.0.1:15000",
-    "certificate": f"{PEBBLE}/own.pem",
-    "privateKey": f"{PEBBLE}/own.key",
-    "httpPort": 80,
-    "tlsPort": 1,
-    "ocspResponderURL": "",
-    "externalAccountBindingRequired": False,
-    "certificateValidityPeriod": 12,  # seconds; Caddy renews after two thirds
-}
 # What the page of a logged-in browser does: it opens a WebSocket, and is told how things are. In one thread: OpenSSL
 # must not read and write in two at once, as the client of websockets.sync does (seen: [SSL] internal error).
 SOCKET = """
@@ -159,55 +147,28 @@ def test_a_configuration_that_caddy_refuses_does_not_replace_the_one_that_works(
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory) -> dict[str, str]:
-    """pebble, the ACME server with which Let's Encrypt tests: it asks the front itself whether the name is its own."""
-    subject = "-subj /CN=localhost -addext subjectAltName=DNS:localhost,DNS:" + NAME
-    new = f"openssl req -x509 -newkey rsa:2048 -nodes -keyout own.key -out own.pem {subject} 2>/dev/null"
-    on(NODE, f"apt-get -qq -y install pebble >/dev/null && mkdir {PEBBLE} && cd {PEBBLE} && {new}")
-    on(NODE, f"echo {quoted(json.dumps({'pebble': PEBBLE_CONFIG}))} >{PEBBLE}/config.json")
-    on(NODE, f"echo '127.0.0.1 {NAME}' >>/etc/hosts")
-    on(NODE, f"systemd-run --quiet --unit pebble --setenv=PEBBLE_VA_NOSLEEP=1 pebble -config {PEBBLE}/config.json")
-    wait_until("pebble answers", lambda: attempt(NODE, f"{management()} | grep BEGIN").returncode == 0, 20, every=0.5)
-    on(NODE, f"{management()} >{PEBBLE}/root.pem")
-    places = {}
-    for name in ("own.pem", "own.key"):
-        place = tmp_path_factory.mktemp("pebble") / name
-        place.write_text(on(NODE, f"cat {PEBBLE}/{name}"))
-        places[name] = str(place)
-    return places
-
-
-def management() -> str:
-    return f"curl --silent --cacert {PEBBLE}/own.pem https://localhost:15000/roots/0"
-
-
-def serial() -> str:
-    """The number of the certificate that browsers are shown; empty where they are shown none."""
-    shown = f"openssl s_client -connect 127.0.0.1:443 -servername {NAME} </dev/null 2>/dev/null"
-    return attempt(NODE, f"{shown} | openssl x509 -noout -serial 2>/dev/null").stdout.strip()
+    """An ACME server on the same machine."""
+    return acme.start(NODE, NAME, "127.0.0.1", tmp_path_factory.mktemp("pebble"))
 
 
 def test_an_acme_server_gives_a_certificate_and_another_one_in_time(authority):
     code, said = converge(tls="acme", acme_directory="https://localhost:14000/dir", acme_ca_file=authority["own.pem"])
     assert code == 0, said[-3000:]
-    # Caddy looks every ten minutes whether one is to be renewed
-    on(NODE, f"sed -i 's/admin off/admin off\\n\\trenew_interval 1s/' {CADDYFILE} && systemctl restart {UNIT}")
-    wait_until("there is a certificate", lambda: status(asked(root=f"{PEBBLE}/root.pem")) == 200, 30, every=0.5)
+    acme.renew_at_once(NODE)
+    root = f"{acme.PLACE}/root.pem"
+    wait_until("there is a certificate", lambda: status(asked(root=root)) == 200, 30, every=0.5)
     process = on(NODE, f"systemctl show --property=MainPID {UNIT}")
-    first, began = serial(), time.monotonic()
-    assert first
-    wait_until("it is renewed", lambda: serial() not in ("", first), 30, every=0.5)
-    print(f"renewed after {time.monotonic() - began:.1f} s")
-    assert status(asked(root=f"{PEBBLE}/root.pem")) == 200
+    acme.another(NODE, NAME)
+    assert status(asked(root=root)) == 200
     assert on(NODE, f"systemctl show --property=MainPID {UNIT}") == process
-    validated = on(NODE, "journalctl --unit pebble --output cat --no-pager")
-    assert f"Attempting to validate w/ HTTP: http://{NAME}:80/.well-known/acme-challenge/" in validated
+    assert acme.validated(NODE, NAME)
 
 
 def test_a_certificate_of_one_s_own_is_taken_as_it_is(authority):
     code, said = converge(tls="files", certificate_file=authority["own.pem"], key_file=authority["own.key"])
     assert code == 0, said[-3000:]
     assert "PRIVATE KEY" not in said
-    assert status(asked(root=f"{PEBBLE}/own.pem")) == 200
+    assert status(asked(root=f"{acme.PLACE}/own.pem")) == 200
     shown = on(NODE, "stat --format '%U %G %a' /etc/speedtest-front/key.pem").strip()
     assert shown == "root speedtest-front 640"
     assert attempt(NODE, "ls /etc/speedtest-front/acme-ca.pem").returncode != 0

@@ -6,12 +6,13 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from fleet import ROOT, attempt, login, on, playbook, query, recap, wait_until
+from fleet import ROOT, attempt, login, measure_by_hand, on, playbook, query, recap, wait_until
 
 from speedtest_logger import __version__
 from speedtest_logger.dashboard import settings
@@ -146,7 +147,7 @@ def keep_a_twin() -> None:
     on(HOST, f'sed -i \'{places}; s#PORT="{PORT}"#PORT="{TWIN_PORT}"#\' /etc/twin/dashboard.env')
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def twin(note: str) -> Iterator[None]:
     """The container as the role had made it, beside the unit, with a copy of what people have written."""
     on(HOST, f"cp -a {STATE} /var/lib/twin && rm -f /var/lib/twin/rollup.duckdb*")
@@ -160,19 +161,51 @@ def twin(note: str) -> Iterator[None]:
 def test_both_answer_alike_byte_for_byte(twin, cookie, tmp_path):
     """Status, headers and body of every page and of every question of the API; by a person, a key, and nobody."""
     asked = questions(tmp_path, cookie)
-    program = (ROOT / "molecule/shared/programs/ask.py").read_text(encoding="utf-8")
-    on(HOST, f"cat >/root/ask.py <<'END_OF_PROGRAM'\n{program}\nEND_OF_PROGRAM")
-    done = subprocess.run(
-        [*login(HOST), f"sudo python3 /root/ask.py {PORT} {TWIN_PORT}"],
-        input=json.dumps(asked), capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    found = [json.loads(line) for line in done.stdout.splitlines()]
+    with program("ask.py", str(PORT), str(TWIN_PORT)) as process:
+        said, _ = process.communicate(json.dumps(asked))
+    assert process.returncode == 0
+    found = [json.loads(line) for line in said.splitlines()]
     print(f"{len(asked)} questions, {sum(each[0] == 'differs' for each in found)} answered differently")
     assert [each for each in found if each[0] == "differs"] == []
     refused = [question[1].partition("?")[0] for _, question, _, _ in found if question[2]]
     # one line only, no raw output; metrics and logs are for other keys; where nobody asks, most is refused
     assert {path.rpartition("/")[2] for path in refused} <= {"compare", "raw", "metrics", "logs"}, refused
     assert len([question for _, question, _, _ in found if not question[2]]) > len(refused)
+
+
+def test_both_tell_alike_over_web_sockets_byte_for_byte(twin, cookie):
+    """Handshakes, refusals and texts: to a person, a key, nobody, another site; and a record that arrives meanwhile."""
+    who = {"person": {"Cookie": cookie}, "key": {"Authorization": f"Bearer {KEY}"}}
+    with program("follow.py", str(PORT), str(TWIN_PORT), "120") as process:
+        assert process.stdin
+        assert process.stdout
+        print(json.dumps(who), file=process.stdin)
+        process.stdin.close()
+        found = []
+        for line in process.stdout:
+            if line == "following\n":
+                measure_by_hand("timer")
+            else:
+                found.append(json.loads(line))
+    assert process.returncode == 0
+    assert [each for each in found if each[0] != "alike"] == []
+    heard = {what.partition(":")[0]: text for _, what, text, _ in found}
+    assert '{"type": "record"' in heard["a record"]
+    assert '"run_id"' in heard["who comes back"]
+    assert "HTTP/1.1 101" in heard["key "]
+    assert "HTTP/1.1 401" in heard["nobody "]
+    assert "HTTP/1.1 403" in heard["person from elsewhere"]
+    print(f"{len(found)} conversations over WebSockets, alike")
+
+
+@contextmanager
+def program(name: str, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """One of the programs of molecule/shared, running on the host."""
+    text = (ROOT / "molecule/shared/programs" / name).read_text(encoding="utf-8")
+    on(HOST, f"cat >/root/{name} <<'END_OF_PROGRAM'\n{text}\nEND_OF_PROGRAM")
+    argv = [*login(HOST), f"sudo python3 /root/{name} {' '.join(words)}"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
 
 
 def questions(folder: Path, cookie: str) -> list[list[Any]]:
