@@ -173,6 +173,9 @@ def test_a_fleets_table_is_that_of_its_records(figures):
     )
     for row in rows.to_pylist():
         assert (exact[row["location"]].download, exact[row["location"]].tests) == (row["d"], row["n"])
+    newest = archive.query("SELECT location, epoch(max(started_at)) AS at FROM records GROUP BY location").to_pylist()
+    for row in newest:  # no node has said anything of itself
+        assert exact[row["location"]].last_seen == int(row["at"])
     assert exact["down"].download is None
     assert exact["slow"].share == pytest.approx(exact["slow"].download / 1e6)
     of_days = {span.node: span for span in figures.spans(NOW - 9.5 * DAY, NOW, by="node")}

@@ -108,7 +108,9 @@ def test_the_page_is_made_anew_when_something_else_was_written_down(browser, roo
     remember(root, Watched(found, found.id, told_begin=True, since_told=1.0))
     page = show(browser)
     assert page.one("h1").text == "1 finding lasts."
-    assert cells(rows_of(page, "lasting")[0], "what is wrong") == [f"the line is down: no_route ({found.id})"]
+    assert cells(rows_of(page, "lasting")[0], "what is wrong") == [
+        f"the line is down: the node had no default route or its interface was down ({found.id})"
+    ]
     over = finding(ended=int(time.time()))
     remember(root, Watched(over, over.id))
     page = show(browser)

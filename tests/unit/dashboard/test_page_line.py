@@ -160,7 +160,7 @@ def test_outages_newest_first_with_why_and_whose(show):
     rows = [[cell.text for cell in row.all("td")] for row in show("home").one(id="outages").all("tr")[1:]]
     assert [row[2] for row in rows] == ["cellar", "attic"]
     assert [row[4] for row in rows] == ["the node", "the line"]
-    assert show("garage").one(id="outages").all("b")[0].text == "it lasts"
+    assert show("garage").one(id="outages").all("b")[0].text == "still going on"
 
 
 def test_a_long_name_is_there_whole(show):

@@ -37,12 +37,12 @@ def test_what_lasts_is_first_then_the_newest_with_why_and_whose(show):
     page, asked = show()
     rows = page.one("table", kind="outages").one("tbody").all("tr")
     assert [row.one("a").text for row in rows] == ["garage", HOSTILE, "flat-3", "home", "home"]
-    assert rows[0].one("td", data_label="to").text == "it lasts"
+    assert rows[0].one("td", data_label="to").text == "still going on"
     assert rows[0].one("td", data_label="whose").text == "the line"
     assert rows[0].one("td", data_label="why").text.startswith("the node had no default route")
     assert rows[3].one("td", data_label="why").text == "no record arrived"
     assert rows[3].one("td", data_label="length").text == "30 min"
-    assert "1 lasts still. 5 outages" in page.text
+    assert "1 is still going on. 5 outages" in page.text
     assert asked == {"location": None, "shortest": 2}
 
 

@@ -63,7 +63,7 @@ def inbox(layout: Layout, now: float) -> Iterator[Part]:
                     oldest = min(oldest, entry.stat(follow_symlinks=False).st_mtime)
     waits = now - oldest
     ok = waits < INGEST_LATE + 60
-    sentence = f"{files:,} deliveries wait for ingest" if files else "empty"
+    sentence = f"{files:,} {'delivery waits' if files == 1 else 'deliveries wait'} for ingest" if files else "empty"
     yield Part("inbox", ok=ok, sentence=sentence, since=int(oldest) if files else None, figures={"deliveries": files})
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from speedtest_logger.archive.read import slots
 from speedtest_logger.archive.read.coverage import Cover
 from speedtest_logger.dashboard.figures.source import Source
+from speedtest_logger.dashboard.figures.standing import last_seen
 from speedtest_logger.dashboard.figures.types import Outage, Span
 
 SPEEDS = {"download": "download_bps", "upload": "upload_bps", "latency": "latency_ms"}
@@ -29,8 +30,9 @@ def spans(
         covers.setdefault(key, Cover(key[1], key[0])).add(cover)
         outages[key] += counts.get(cover.node, 0)
     medians = _medians(source, period, location, by_node=by_node)
+    newest = _newest(source, location)
     return [
-        _span(source, key, covers.get(key, Cover(key[1], key[0])), medians.get(key, {}), outages[key])
+        _span(source, key, covers.get(key, Cover(key[1], key[0])), medians.get(key, {}), outages[key], newest)
         for key in sorted({*covers, *medians})
     ]
 
@@ -57,11 +59,22 @@ def _medians(
     return {(row["location"], row["node"]): row for row in source.rollups.rows(sql, given)}
 
 
-def _span(source: Source, key: tuple[str, str], cover: Cover, found: dict[str, Any], outages: int) -> Span:
+def _newest(source: Source, location: str | None) -> dict[str, int]:
+    """When each node's newest record was (Unix time, s)."""
+    narrowed, given = source.where(location, None)
+    sql = f"""SELECT node, CAST(floor(epoch(max(started_at))) AS BIGINT) AS "at" FROM recent WHERE true {narrowed}
+              GROUP BY node"""
+    return {row["node"]: row["at"] for row in source.rollups.rows(sql, given)}
+
+
+def _span(
+    source: Source, key: tuple[str, str], cover: Cover, found: dict[str, Any], outages: int, newest: dict[str, int]
+) -> Span:
     location, node = key
     plan, row = source.plan(location), cover.to_row()
     nodes = [node] if node else source.nodes_of(location)
     hellos = [hello for name in nodes if (hello := source.hello(name))]
+    seen = [last_seen(source.hello(name), newest.get(name)) for name in nodes]
     download = found.get("download")
     return Span(
         location,
@@ -77,7 +90,7 @@ def _span(source: Source, key: tuple[str, str], cover: Cover, found: dict[str, A
         outages,
         found.get("bytes", 0),
         _only({hello.get("version") for hello in hellos}),
-        max((int(hello["last_seen"]) for hello in hellos if "last_seen" in hello), default=None),
+        max((at for at in seen if at is not None), default=None),
         _outbox(hellos),
     )
 

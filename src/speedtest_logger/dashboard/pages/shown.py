@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any
@@ -171,6 +172,11 @@ def why(reason: str | None) -> str:
     return REASONS.get(reason or "", printable(reason))
 
 
+def in_words(sentence: str) -> str:
+    """A sentence with its reasons in words, as people say them."""
+    return re.sub(r"[a-z]+(?:_[a-z]+)+", lambda found: REASONS.get(found[0], found[0]), printable(sentence))
+
+
 def part(text: str) -> str:
     """Text as a part of a path in a link."""
     return quote(text, safe="")
@@ -195,6 +201,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "loaded": loaded,
     "following": following,
     "why": why,
+    "in_words": in_words,
     "part": part,
     "shown": printable,
 }
