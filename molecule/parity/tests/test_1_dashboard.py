@@ -147,7 +147,7 @@ def keep_a_twin() -> None:
     on(HOST, f'sed -i \'{places}; s#PORT="{PORT}"#PORT="{TWIN_PORT}"#\' /etc/twin/dashboard.env')
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def twin(note: str) -> Iterator[None]:
     """The container as the role had made it, beside the unit, with a copy of what people have written."""
     on(HOST, f"cp -a {STATE} /var/lib/twin && rm -f /var/lib/twin/rollup.duckdb*")
@@ -156,46 +156,6 @@ def twin(note: str) -> Iterator[None]:
     yield
     on(HOST, "docker compose --project-directory /etc/twin --project-name twin down; docker image rm twin:1")
     on(HOST, "rm -rf /etc/twin /var/lib/twin")
-
-
-def test_both_answer_alike_byte_for_byte(twin, cookie, tmp_path):
-    """Status, headers and body of every page and of every question of the API; by a person, a key, and nobody."""
-    asked = questions(tmp_path, cookie)
-    with program("ask.py", str(PORT), str(TWIN_PORT)) as process:
-        said, _ = process.communicate(json.dumps(asked))
-    assert process.returncode == 0
-    found = [json.loads(line) for line in said.splitlines()]
-    print(f"{len(asked)} questions, {sum(each[0] == 'differs' for each in found)} answered differently")
-    assert [each for each in found if each[0] == "differs"] == []
-    refused = [question[1].partition("?")[0] for _, question, _, _ in found if question[2]]
-    # one line only, no raw output; metrics and logs are for other keys; where nobody asks, most is refused
-    assert {path.rpartition("/")[2] for path in refused} <= {"compare", "raw", "metrics", "logs"}, refused
-    assert len([question for _, question, _, _ in found if not question[2]]) > len(refused)
-
-
-def test_both_tell_alike_over_web_sockets_byte_for_byte(twin, cookie):
-    """Handshakes, refusals and texts: to a person, a key, nobody, another site; and a record that arrives meanwhile."""
-    who = {"person": {"Cookie": cookie}, "key": {"Authorization": f"Bearer {KEY}"}}
-    with program("follow.py", str(PORT), str(TWIN_PORT), "120") as process:
-        assert process.stdin
-        assert process.stdout
-        print(json.dumps(who), file=process.stdin)
-        process.stdin.close()
-        found = []
-        for line in process.stdout:
-            if line == "following\n":
-                measure_by_hand("timer")
-            else:
-                found.append(json.loads(line))
-    assert process.returncode == 0
-    assert [each for each in found if each[0] != "alike"] == []
-    heard = {what.partition(":")[0]: text for _, what, text, _ in found}
-    assert '{"type": "record"' in heard["a record"]
-    assert '"run_id"' in heard["who comes back"]
-    assert "HTTP/1.1 101" in heard["key "]
-    assert "HTTP/1.1 401" in heard["nobody "]
-    assert "HTTP/1.1 403" in heard["person from elsewhere"]
-    print(f"{len(found)} conversations over WebSockets, alike")
 
 
 @contextmanager
@@ -232,6 +192,48 @@ def questions(folder: Path, cookie: str) -> list[list[Any]]:
     by_key = {path for path in plain if path.startswith("/api/")}
     who = (({"Cookie": cookie}, plain | more), ({"Authorization": f"Bearer {KEY}"}, by_key), ({}, plain | static))
     return [["GET", path, headers, None] for headers, paths in who for path in sorted(paths)]
+
+
+class TestBothAreAlikeByteForByte:
+    """Unit and container, side by side."""
+
+    def test_answers(self, twin, cookie, tmp_path):
+        """Status, headers and body of every page and of every question of the API; by a person, a key, and nobody."""
+        asked = questions(tmp_path, cookie)
+        with program("ask.py", str(PORT), str(TWIN_PORT)) as process:
+            said, _ = process.communicate(json.dumps(asked))
+        assert process.returncode == 0
+        found = [json.loads(line) for line in said.splitlines()]
+        print(f"{len(asked)} questions, {sum(each[0] == 'differs' for each in found)} answered differently")
+        assert [each for each in found if each[0] == "differs"] == []
+        refused = [question[1].partition("?")[0] for _, question, _, _ in found if question[2]]
+        # one line only, no raw output; metrics and logs are for other keys; where nobody asks, most is refused
+        assert {path.rpartition("/")[2] for path in refused} <= {"compare", "raw", "metrics", "logs"}, refused
+        assert len([question for _, question, _, _ in found if not question[2]]) > len(refused)
+
+    def test_web_sockets(self, twin, cookie):
+        """Handshakes, refusals and texts: to a person, a key, nobody, another site; and a record that arrives meanwhile."""
+        who = {"person": {"Cookie": cookie}, "key": {"Authorization": f"Bearer {KEY}"}}
+        with program("follow.py", str(PORT), str(TWIN_PORT), "120") as process:
+            assert process.stdin
+            assert process.stdout
+            print(json.dumps(who), file=process.stdin)
+            process.stdin.close()
+            found = []
+            for line in process.stdout:
+                if line == "following\n":
+                    measure_by_hand("timer")
+                else:
+                    found.append(json.loads(line))
+        assert process.returncode == 0
+        assert [each for each in found if each[0] != "alike"] == []
+        heard = {what.partition(":")[0]: text for _, what, text, _ in found}
+        assert '{"type": "record"' in heard["a record"]
+        assert '"run_id"' in heard["who comes back"]
+        assert "HTTP/1.1 101" in heard["key "]
+        assert "HTTP/1.1 401" in heard["nobody "]
+        assert "HTTP/1.1 403" in heard["person from elsewhere"]
+        print(f"{len(found)} conversations over WebSockets, alike")
 
 
 def test_and_the_container_goes_on_with_what_the_unit_had(cookie, note):
