@@ -10,12 +10,14 @@ from speedtest_logger import __version__
 ROOT = Path(__file__).resolve().parents[1]
 FILES = (
     *(f"docs/how-to/{name}.md" for name in ("install-as-a-collection", "install-without-ansible", "kubernetes")),
-    *(f"kubernetes/chart/{name}.yaml" for name in ("Chart", "values", "templates/nodes")),
-    *("kubernetes/example-values.yaml", "kubernetes/manifests/nodes.yaml"),
+    *(f"kubernetes/chart/{name}.yaml" for name in ("Chart", "values", "templates/nodes", "templates/archive-host")),
+    *(f"kubernetes/{name}.yaml" for name in ("example-values", "example-archive-values")),
+    *(f"kubernetes/manifests/{name}.yaml" for name in ("nodes", "with-archive/all")),
 )
 # an artefact's name, an image's tag, Kubernetes' label, the chart's own, Argo's
 WRITTEN = re.compile(
-    r'(?m)(speedtest[-_](?:logger|telemetry)[-_:]|app\.kubernetes\.io/version: "|^(?:v|appV)ersion: |targetRevision: )'
+    r"(?m)(speedtest[-_](?:logger|telemetry|dashboard)[-_:]"
+    r'|app\.kubernetes\.io/version: "|^(?:v|appV)ersion: |targetRevision: )'
     r"\d+\.\d+\.\d+"
 )
 

@@ -212,7 +212,7 @@ class TestBothAreAlikeByteForByte:
         assert len([question for _, question, _, _ in found if not question[2]]) > len(refused)
 
     def test_web_sockets(self, twin, cookie):
-        """Handshakes, refusals, texts: to a person, a key, nobody, another site; and a record that arrives meanwhile."""
+        """Handshakes, refusals, texts: to a person, a key, nobody, another site; and a record that arrives."""
         who = {"person": {"Cookie": cookie}, "key": {"Authorization": f"Bearer {KEY}"}}
         with program("follow.py", str(PORT), str(TWIN_PORT), "120") as process:
             assert process.stdin
