@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import time
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ LEGEND = (
 WELL = "all is well: every node measures and delivers, and nothing differs from the inventory"
 ROLES = {
     "speedtest_archive": "archive",
+    "speedtest_cluster": "cluster",
     "speedtest_dashboard": "dashboard",
     "speedtest_database": "database",
     "speedtest_front": "front",
@@ -372,12 +374,37 @@ def monitoring_cell(variables: Any, seen: dict[str, Any]) -> str:
     return "files" if mode == "files" else f"{f'[{bind}]' if ':' in str(bind) else bind}:{port}"
 
 
+def cluster_cell(variables: Any, seen: dict[str, Any]) -> str:
+    """Which parts of the cluster run on a member, or that one of them does not; who only asks runs none."""
+    known = roles.known()
+    state, parts = (
+        variables.get(name, known[name].default) for name in ("speedtest_cluster_state", "speedtest_cluster_parts")
+    )
+    if state == "absent":
+        return "absent"
+    if seen["plan"].get("units"):
+        return "NOT RUNNING"
+    return ", ".join(sorted(parts)) or "asks"
+
+
 def coverage_cells(archived: dict[str, Any]) -> Row:
     """The archive's view of a node's last 24 hours."""
     cover = archived.get("coverage")
     if not cover:
         return {"ok/due": "-", "missed": "-"}
     return {"ok/due": f"{cover['ok']}/{cover['expected'] - cover['pending']}", "missed": str(cover["missed"])}
+
+
+def status_cell(group: str, host: str, variables: Any, seen: dict[str, Any], problems: list[str], now: float) -> str:
+    """What a host that has been read says of itself in a group."""
+    cells: dict[str, Callable[[], str]] = {
+        "speedtest_cluster": lambda: cluster_cell(variables, seen),
+        "speedtest_dashboard": lambda: dashboard_cell(host, variables, seen, problems),
+        "speedtest_database": lambda: database_cell(host, variables, seen, problems, now),
+        "speedtest_front": lambda: front_cell(variables, seen),
+        "speedtest_monitoring": lambda: monitoring_cell(variables, seen),
+    }
+    return cells.get(group, lambda: "ok")()
 
 
 def drift_cell(host: str, seen: dict[str, Any], problems: list[str]) -> str:
@@ -413,15 +440,9 @@ def fleet_status(
                 problems.append(f"{host}: {words}")
                 rows.append({**row, "status": word})
                 continue
-            rows.append({**row, "status": "ok", "drift": drift_cell(host, seen, problems)})
-            if group == "speedtest_dashboard":
-                rows[-1]["status"] = dashboard_cell(host, hostvars[host], seen, problems)
-            if group == "speedtest_database":
-                rows[-1]["status"] = database_cell(host, hostvars[host], seen, problems, now)
-            if group == "speedtest_front":
-                rows[-1]["status"] = front_cell(hostvars[host], seen)
-            if group == "speedtest_monitoring":
-                rows[-1]["status"] = monitoring_cell(hostvars[host], seen)
+            drift = drift_cell(host, seen, problems)
+            told = status_cell(group, host, hostvars[host], seen, problems, now)
+            rows.append({**row, "status": told, "drift": drift})
             if group == "speedtest_archive":
                 archived = archive_state(hostvars[host], host, seen, rows[-1], problems)
                 if any(

@@ -131,6 +131,11 @@ def test_the_cluster_answers_as_the_archive_does():
     assert on(NODE, f"speedtest-archive {ASK} --engine duckdb") == wanted
 
 
+def test_the_status_says_what_the_member_runs():
+    said = playbook("playbooks/status.yml").stdout
+    assert re.search(rf"^{NODE} \(cluster\) +scheduler, worker +none$", said, re.MULTILINE), said
+
+
 def test_the_cluster_listens_on_loopback_only():
     for unit, port in (("scheduler", 8786), ("worker", 8788)):
         pid = on(NODE, f"systemctl show --property MainPID --value speedtest-{unit}").strip()

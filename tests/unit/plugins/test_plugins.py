@@ -413,6 +413,29 @@ def test_the_status_says_under_which_name_the_front_answers(variables, plan, cel
 
 
 @pytest.mark.parametrize(
+    ("variables", "plan", "cell"),
+    [
+        ({}, {"drift": []}, "worker"),
+        ({"speedtest_cluster_parts": ["worker", "scheduler"]}, {"drift": []}, "scheduler, worker"),
+        ({"speedtest_cluster_parts": []}, {"drift": []}, "asks"),
+        ({}, {"drift": ["speedtest-worker.service does not run"], "units": [{}]}, "NOT RUNNING"),
+        ({"speedtest_cluster_state": "absent"}, {"drift": []}, "absent"),
+    ],
+)
+def test_the_status_says_what_a_member_of_the_cluster_runs(variables, plan, cell):
+    hostvars = {
+        "big": {"speedtest_cluster_observed": {"plan": plan}, **variables},
+        "away": {"speedtest_cluster_observed": {"unreachable": True, "msg": "no route to host"}},
+    }
+    found = status.fleet_status(hostvars, {"speedtest_cluster": ["big", "away"]}, ["big", "away"])
+    _, big, away = (" ".join(line.split()) for line in found["table"])
+    assert big.startswith(f"big (cluster) {cell} ")
+    assert away == "away (cluster) UNREACHABLE"
+    drift = [f"big: differs from the inventory: {words}" for words in plan["drift"]]
+    assert found["problems"] == [*drift, "away: unreachable: no route to host"]
+
+
+@pytest.mark.parametrize(
     ("said", "plan", "cell", "problems"),
     [
         ({}, {"drift": []}, "empty", []),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from speedtest_logger import __version__, domains
 from speedtest_logger.domains import ACCOUNT, Choice, ListOf, OrEmpty, Whole
 from speedtest_logger.inventory import kinds
-from speedtest_logger.inventory.inputs import DIRECTORY, STATE, Input, Role
+from speedtest_logger.inventory.inputs import DIRECTORY, STATE, EntryPoint, Input, Role
 
 SCHEDULER, WORKER = "scheduler", "worker"
 
@@ -88,4 +88,12 @@ INPUTS = (
     Input("speedtest_cluster_install_dir", "/opt/speedtest-cluster", "Release and Python packages.", DIRECTORY),
 )
 
-ROLE = Role("speedtest_cluster", "A cluster (Dask) that answers questions too large for one machine", INPUTS)
+ENTRY_POINTS = (
+    EntryPoint(
+        "observe", "Compare the host with what the role wants there, change nothing: speedtest_cluster_observed"
+    ),
+)
+
+ROLE = Role(
+    "speedtest_cluster", "A cluster (Dask) that answers questions too large for one machine", INPUTS, ENTRY_POINTS
+)
