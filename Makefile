@@ -204,7 +204,8 @@ workbench: .venv-workbench/complete ## test the workbench, which needs Streamlit
 
 # daft takes no Arrow as new as the archive's
 .PHONY: readers
-readers: .venv/complete .venv-readers/complete ## DuckDB, pandas, Polars and Daft read the published table, as the how-to types it
+readers: PROGRAMS = java:default-jre-headless
+readers: .venv/complete .venv-readers/complete judges ## DuckDB, pandas, Polars, Daft and Spark read the published table, as the how-to types it
 	@pytest -s --numprocesses 0 tests/readers.py
 
 .PHONY: infrastructure

@@ -16,6 +16,7 @@ from speedtest_logger.sinks.place import Place
 
 PYTHON = ROOT / ".venv-readers/bin/python"
 PAGE = ROOT / "docs/how-to/publish-to-an-object-store.md"
+FOLDER = "/mnt/usb/records"  # on the page
 MONTHS = 3
 ROWS = {"home": 31 * MONTHS, "garden": 31 * MONTHS}
 
@@ -32,20 +33,23 @@ def published(tmp_path_factory):
     )
     with store(folder) as address:
         options = {**KEYS, "AWS_ENDPOINT_URL": address, "AWS_ALLOW_HTTP": "true"}
-        delta.Publisher(layout, Place.of(f"s3://{BUCKET}/records", options), 2).publish()
-        yield {**os.environ, **options}
+        table = str(folder / "records")
+        for place in (Place.of(f"s3://{BUCKET}/records", options), Place.of(table)):
+            delta.Publisher(layout, place, 2).publish()
+        yield {**os.environ, **options, "SPARK_LOCAL_IP": "127.0.0.1", "TABLE": table}
 
 
 def blocks() -> dict[str, str]:
     """The how-to's Python by the program that it is for."""
     found = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    return {re.search(r"daft|polars|duckdb|to_pandas", code)[0]: code for code in found}
+    return {re.search(r"daft|polars|duckdb|to_pandas|pyspark", code)[0]: code for code in found}
 
 
-@pytest.mark.parametrize("program", ["duckdb", "to_pandas", "polars", "daft"])
+@pytest.mark.parametrize("program", ["duckdb", "to_pandas", "polars", "daft", "pyspark"])
 def test_it_reads_every_row_by_location(published, program, tmp_path):
+    code = blocks()[program].replace(FOLDER, published["TABLE"])
     done = subprocess.run(
-        [PYTHON, "-c", blocks()[program]], env=published, cwd=tmp_path, capture_output=True, text=True, check=False
+        [PYTHON, "-c", code], env=published, cwd=tmp_path, capture_output=True, text=True, check=False
     )
     print(done.stdout)
     assert done.returncode == 0, done.stderr[-3000:]

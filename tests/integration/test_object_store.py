@@ -169,7 +169,8 @@ def test_no_store_and_a_wrong_key_are_said(layout, place):
 def test_engines_read_it_as_the_how_to_types_it(layout, place, address):
     publish(layout, place())
     page = (ROOT / "docs/how-to/publish-to-an-object-store.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    found = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    blocks = [block for block in found if not re.search("polars|daft|pyspark", block)]  # those are too large for here
     assert len(blocks) == 2
     given = {**os.environ, **KEYS, "AWS_ENDPOINT_URL": address, "AWS_ALLOW_HTTP": "true"}
     for block in blocks:
