@@ -149,6 +149,14 @@ def running(argv: list[str], environment: dict[str, str], port: int, path: str) 
             process.wait()
 
 
+def without_pandas() -> Path:
+    """A folder that hides pandas: a dashboard's environment has none, and pyarrow imports it wherever it finds it."""
+    package = PLACE / "without" / "pandas"
+    package.mkdir(parents=True, exist_ok=True)
+    (package / "__init__.py").write_text('raise ImportError("hidden, as in requirements/dashboard.txt")\n')
+    return package.parent
+
+
 @contextmanager
 def served(shown: Fleet) -> Iterator[Served]:
     """The dashboard of a fleet, with all figures made."""
@@ -159,6 +167,7 @@ def served(shown: Fleet) -> Iterator[Served]:
         "SPEEDTEST_DASHBOARD_PORT": str(port),
         "SPEEDTEST_DASHBOARD_TIME_ZONE": ZONE,
         "LOG_LEVEL": "warning",
+        "PYTHONPATH": os.pathsep.join([str(without_pandas()), os.environ.get("PYTHONPATH", "")]),
     }
     argv = [sys.executable, "-m", "speedtest_logger.dashboard", "serve"]
     with running(argv, environment, port, "/api/v1/coverage?range=30d&location=loc-0001") as found:
