@@ -28,8 +28,9 @@ from speedtest_logger.errors import DeliveryError, SpeedtestError, UsageError
 from speedtest_logger.sinks import delta
 from speedtest_logger.sinks.place import Place
 
-HERE, THERE = "10.213.77.1", "10.213.77.2"
-NETWORK, LINK = "speedtest-cut", "spcut0"
+NUMBER = os.getpid() % 250  # another run of these tests has another network
+HERE, THERE = f"10.213.{NUMBER}.1", f"10.213.{NUMBER}.2"
+NETWORK, LINK = f"speedtest-cut-{NUMBER}", f"spcut{NUMBER}"
 IN_NETWORK = ("ip", "netns", "exec", NETWORK)
 SOME = "SELECT location, count(*) AS n, median(download_bps) AS d FROM records GROUP BY location ORDER BY location"
 
