@@ -22,7 +22,7 @@ TABLE = (
         "yes",
         "yes",
         "yes",
-        "emulated: a node's programs (`make arm`), its image (`make arm-image`); the rest expected: the same packages",
+        "emulated: a node's programs (`make arm`); the rest expected: the same packages",
     ),
     ("Debian 12, arm64", "yes; no librespeed-cli package", "yes", "yes", "expected: the same packages"),
     (
