@@ -36,7 +36,7 @@ def build() -> Path:
     programs = PLACE / "bin"
     if programs.is_dir():
         return programs
-    shutil.rmtree(PLACE, ignore_errors=True)
+    shutil.rmtree(PLACE, ignore_errors=True)  # nothing there the first time
     partial = PLACE / "bin.partial"
     partial.mkdir(parents=True)
     with step(f"build kube-apiserver {VERSION} (once, 15 to 25 minutes)"):

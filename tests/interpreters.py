@@ -31,7 +31,7 @@ def system(suite: str) -> Path:
     final = images.HOME / "images" / f"{suite}-python"
     if not final.is_dir():
         partial = final.with_name(f"{final.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)  # nothing there but after a build that was cut off
         partial.mkdir(parents=True)
         NEXT.bootstrap(partial, "--include=python3", seconds=images.BOOTSTRAP_SECONDS)
         partial.rename(final)

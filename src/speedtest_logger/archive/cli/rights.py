@@ -29,7 +29,9 @@ ONLY_READ = ("query", "nodes", "latest", "coverage", "outages", "report", "expor
 
 def act(args: argparse.Namespace, verb: Verb) -> int:
     """Run a verb. Root's goes on as the archive's owner, after what root named was opened with root's rights."""
-    if args.verb == "init":  # there is nobody yet whose it is
+    if args.verb == "init":
+        if there := [each for each in (args.root / "archive", args.root) if each.exists()]:
+            accounts.become(accounts.owner_of(there[0]))
         return verb(args)
     store = getattr(args, "store", None)
     owner = who_asks(args.root) if store else accounts.owner_in(args.root)

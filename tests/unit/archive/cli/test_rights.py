@@ -20,6 +20,7 @@ from speedtest_logger.archive import cli
 from speedtest_logger.errors import EXIT_OK, EXIT_STORAGE, EXIT_USAGE
 
 VERBS = {
+    "init": [],
     "ingest": [],
     "query": ["FROM records"],
     "nodes": [],
