@@ -180,7 +180,7 @@ def copied(source: Place, target: Place) -> None:
     """The same table elsewhere: not a byte differs."""
     import obstore
 
-    there = target._store()
+    there = target.store()
     for file in sorted(Path(source.address).rglob("*")):
         if file.is_file():
             obstore.put(there, file.relative_to(source.address).as_posix(), file)

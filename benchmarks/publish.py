@@ -31,13 +31,13 @@ MONTH = 28 * 24 * HOUR
 
 def objects_of(place: Place) -> dict[str, int]:
     """Each object of a table with its size."""
-    listed = obstore.list(place._store()).collect()
+    listed = obstore.list(place.store()).collect()
     return {each["path"]: each["size"] for each in listed}
 
 
 def put_alone(place: Place, sizes: list[int]) -> float:
     """Seconds that putting so many bytes takes, object by object, the last one on a condition as a commit is."""
-    beside = Place(f"{place.address}-alone", place.options)._store()
+    beside = Place(f"{place.address}-alone", place.options).store()
     contents = [bytes(size) for size in sizes]
     began = time.perf_counter()
     for number, content in enumerate(contents):
