@@ -58,6 +58,8 @@ def furnish(folder: Path, installed: Path, name: str) -> None:
     for playbook in (installed / "playbooks").glob("*.yml"):
         (folder / "playbooks" / playbook.name).write_text(PLAYBOOK.format(playbook.stem), encoding="utf-8")
     (folder / "playbooks" / "site.yml").rename(folder / "site.yml")
+    for each in ("tasks", "vars"):  # what a playbook of the tests includes
+        (folder / "playbooks" / each).symlink_to(installed / "playbooks" / each)
     subprocess.run(
         ["git", "init", "--quiet", folder], check=True
     )  # molecule looks for its configuration at such a root
