@@ -7,10 +7,12 @@ writes, therefore goes through here.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import stat
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
@@ -196,6 +198,20 @@ def read_bounded(file: Path, most_bytes: int = STATE_BYTES, *, only_name: bool =
 def open_lock(file: Path) -> BinaryIO:
     """A file to lock, made where there is none. Raises OSError for what is no file."""
     return _open_own(file, os.O_RDWR, "r+b")
+
+
+def lock_within(stream: BinaryIO, seconds: float) -> bool:
+    """Lock an open file for this process alone; whether nobody else still held it after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.1)
+        else:
+            return True
 
 
 def open_to_append(file: Path) -> BinaryIO:

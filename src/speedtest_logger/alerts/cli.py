@@ -138,7 +138,7 @@ def run(asked: Asked) -> int:
     signal.signal(signal.SIGTERM, lambda *_: stopping.append(True))
     layout, settings = asked.layout, asked.settings
     (layout.root / state.FOLDER).mkdir(mode=0o750, exist_ok=True)
-    with state.alone(layout):
+    with state.alone(layout, wait=300):  # the timer's run, where somebody else's finds it under way
         outcome = watch.evaluate(layout, settings, time.time())
         known = outcome.state
         on_disk = deepcopy((known.posts, known.waiting))

@@ -132,11 +132,9 @@ def save(layout: Layout, state: State) -> None:
 
 
 @contextmanager
-def alone(layout: Layout) -> Iterator[None]:
-    """While no other process evaluates or sends. Raises StorageError where one does."""
-    import fcntl
-
-    from speedtest_logger.files import open_lock
+def alone(layout: Layout, wait: float = 0) -> Iterator[None]:
+    """While no other process evaluates or sends. Raises StorageError where one still does after `wait` seconds."""
+    from speedtest_logger.files import lock_within, open_lock
 
     file = layout.root / FOLDER / "lock"
     try:
@@ -144,8 +142,6 @@ def alone(layout: Layout) -> Iterator[None]:
     except OSError as error:
         raise StorageError(f"{file}: {error.strerror or error}") from error
     with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise StorageError("alerts are being evaluated by another process just now") from error
+        if not lock_within(stream, wait):
+            raise StorageError("alerts are being evaluated by another process just now")
         yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import time
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import Any
 
 from speedtest_logger.archive.read import followed
 from speedtest_logger.errors import StorageError
-from speedtest_logger.files import open_lock, write_durably
+from speedtest_logger.files import lock_within, open_lock, write_durably
 from speedtest_logger.record import utc_text
 
 PATIENCE = 900.0  # s: for another timer's run
@@ -44,15 +43,8 @@ def kept(file: Path, **of: str) -> Iterator[dict[str, Any]]:
 def alone(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
     """No other job of a place is at work meanwhile. Raises StorageError where it does not end in `patience` s."""
     with open_lock(folder / "lock") as lock:
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise StorageError("another job of it is at work") from None
-                time.sleep(0.2)
+        if not lock_within(lock, patience):
+            raise StorageError("another job of it is at work")
         yield
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 from dataclasses import replace
 
 import pytest
@@ -343,6 +344,23 @@ def test_one_process_at_a_time(fleet):
     ):
         pass
     shutil.rmtree(fleet.layout.root / state.FOLDER)
+
+
+def test_who_comes_second_may_wait(fleet):
+    begun, inside = threading.Event(), threading.Event()
+
+    def second():
+        begun.set()
+        with state.alone(fleet.layout, wait=60):
+            inside.set()
+
+    with state.alone(fleet.layout):
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert begun.wait(60)
+        assert not inside.wait(0.3)
+    thread.join()
+    assert inside.is_set()
 
 
 def test_a_clock_of_a_node_that_left_is_nobodys_concern_any_more(fleet):

@@ -6,9 +6,7 @@ readers never wait and see each month as it was or as it is.
 
 from __future__ import annotations
 
-import fcntl
 import os
-import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -30,7 +28,7 @@ from speedtest_logger.archive.ledger import index, manifest
 from speedtest_logger.archive.ledger.entry import Entry, Made, Rewritten
 from speedtest_logger.archive.write import doubles
 from speedtest_logger.errors import DamagedFileError, StorageError
-from speedtest_logger.files import open_lock, sync_directory
+from speedtest_logger.files import lock_within, open_lock, sync_directory
 
 THREADS = min(4, os.cpu_count() or 2)
 
@@ -59,25 +57,14 @@ def as_owner(root: Path) -> Iterator[None]:
 def locked(layout: Layout, verb: str, wait: float = 0) -> Iterator[None]:
     """While this holds nothing changes. Raises StorageError while another change is running, after `wait` seconds."""
     with as_owner(layout.root), _lock_file(layout) as lock:
-        deadline = time.monotonic() + wait
-        while not _locked(lock):
-            if time.monotonic() >= deadline:
-                raise StorageError(f"another change of the archive is running: run {verb} again when it has ended")
-            time.sleep(0.1)
+        if not lock_within(lock, wait):
+            raise StorageError(f"another change of the archive is running: run {verb} again when it has ended")
         yield
 
 
 def _lock_file(layout: Layout) -> BinaryIO:
     layout.prepare()
     return open_lock(layout.state / "ingest.lock")
-
-
-def _locked(lock: BinaryIO) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def recover(layout: Layout) -> None:
