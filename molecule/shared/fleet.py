@@ -24,6 +24,8 @@ LAB = lab_of(SCENARIO)
 SSH_FAILED = 255  # ssh(1): its own errors
 MEASURING = 11  # seconds that a measurement takes at most, both ways
 POLL_SECONDS = 5  # most ask the archive, and scenarios share the machine
+BUSY_SECONDS = 120  # that what is waited for may come later than elsewhere, for the same reason
+INGEST = "speedtest-ingest.service"
 
 
 @contextmanager
@@ -75,6 +77,21 @@ def attempt(node: str, command: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
+def anew(unit: str) -> str:
+    """Shell words that run a unit of one shot from its beginning: `start` joins a run that began before it."""
+    return f'{{ [ "$(systemctl is-active {unit})" != activating ] || systemctl start {unit}; systemctl start {unit}; }}'
+
+
+def ingest(node: str) -> None:
+    """Ingest all that is in the inbox now."""
+    on(node, anew(INGEST))
+
+
+def listens(node: str, port: int) -> None:
+    """Return once something listens there."""
+    on(node, f"timeout 120 sh -c 'until ss -Htln sport = {port} | grep -q .; do sleep 0.1; done'")
+
+
 def login(node: str) -> list[str]:
     """The command line that logs into a node; a command for it goes after."""
     machines = load(LAB)
@@ -88,7 +105,7 @@ def quoted(text: str) -> str:
 
 def query(sql: str, node: str = "archive") -> list[dict[str, Any]]:
     """Rows of the archive, the inbox ingested first."""
-    on(node, "systemctl start speedtest-ingest.service")
+    ingest(node)
     answer = on(node, f"speedtest-archive query --format json {quoted(sql)}")
     rows: list[dict[str, Any]] = json.loads(answer)
     return rows
@@ -96,14 +113,14 @@ def query(sql: str, node: str = "archive") -> list[dict[str, Any]]:
 
 def logs(*options: str, node: str = "archive") -> list[dict[str, Any]]:
     """Lines of the fleet's logs, the inbox ingested first."""
-    on(node, "systemctl start speedtest-ingest.service")
+    ingest(node)
     said = on(node, f"speedtest-archive logs --format json {' '.join(options)}")
     return [json.loads(line) for line in said.splitlines() if line.startswith("{")]
 
 
 def coverage(*options: str, node: str = "archive") -> dict[str, dict[str, Any]]:
     """The archive's coverage by node, the inbox ingested first."""
-    on(node, "systemctl start speedtest-ingest.service")
+    ingest(node)
     rows = json.loads(on(node, f"speedtest-archive coverage --format json {' '.join(options)}"))
     return {row["node"]: row for row in rows}
 
@@ -162,7 +179,11 @@ def recap(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, int]]:
 def wait_until(
     what: str, holds: Callable[[], bool], seconds: float, node: str | None = None, every: float = POLL_SECONDS
 ) -> None:
-    """Return once something holds; fail, naming it and showing a node's journal, when the time is up."""
+    """Return once something holds; fail, naming it and showing a node's journal, when the time is up.
+
+    `seconds` are those of a machine that does nothing else.
+    """
+    seconds += BUSY_SECONDS
     deadline = time.monotonic() + seconds
     with counted_as("waiting"):
         while not holds():

@@ -15,7 +15,7 @@ from fleet import ROOT, on, playbook, recap
 from speedtest_logger.schedule import Schedule
 
 SCHEDULES = ("/srv/speedtest-archive/fleet/schedule.json", "/srv/speedtest-archive/state/schedule.json")
-SECONDS = 300  # for a run of any playbook
+SECONDS = 600  # for a run of any playbook: who hangs does so for ever
 
 
 def words(variables: dict[str, Any]) -> list[str]:

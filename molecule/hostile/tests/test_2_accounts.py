@@ -20,7 +20,7 @@ from speedtest_logger import __version__
 
 HUB, MALLORY = "hub", "mallory"
 HOSTS = [HUB, MALLORY]
-SECONDS = 180
+SECONDS = 600
 OTHER = "99.0.0"
 KINDS = ["link", "pipe", "socket", "hard_link", "device", "folder", "endless", "mixed"]
 ALL_ROUNDS = [(depth, kind) for kind in KINDS for depth in ("shallow", "deep")]

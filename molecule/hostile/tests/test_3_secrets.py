@@ -14,7 +14,7 @@ HUB = "hub"
 BACKUP_ENV = "/etc/speedtest-archive/backup.env"
 SECRETS = ["planted-password-5d0cd1", "planted-access-key-81f2aa", "planted-other-key-c40e17"]
 TALK = ("-vvv", "--diff")
-SECONDS = 240
+SECONDS = 600
 
 
 @pytest.fixture(scope="module")

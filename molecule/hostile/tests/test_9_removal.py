@@ -7,7 +7,7 @@ from fleet import attempt, on, playbook
 
 HUB, MALLORY = "hub", "mallory"
 HOSTS = [HUB, MALLORY]
-SECONDS = 240
+SECONDS = 600
 ROOT = "/srv/speedtest-archive"
 
 

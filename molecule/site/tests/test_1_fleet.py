@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -63,14 +64,15 @@ def test_each_nodes_log_is_in_the_archive_line_by_line():
     told = {
         row["fields"]["run_id"] for row in logs("--node", "attic", "--grep", "status=ok") if row["event"] == "record"
     }
+    on("attic", "speedtest-logger push --force")  # a line may have gone up before its record
     kept = {row["run_id"] for row in query("SELECT run_id FROM records WHERE node = 'attic' AND status = 'ok'")}
     assert told <= kept
     assert len(told) >= 3
     assert {row["node"] for row in logs("--last", "1h")} >= set(RATES)
     assert "record" in on("archive", "speedtest-archive logs --node attic --limit 20")
-    # what the node keeps and what the archive has are the same lines
-    own = on("attic", "cat /var/log/speedtest-telemetry/speedtest-diag.log").splitlines()
+    # what the archive has and what the node keeps, which only grows, are the same lines
     lines = logs("--node", "attic", "--level", "debug", "--limit", "100000")
+    own = on("attic", "cat /var/log/speedtest-telemetry/speedtest-diag.log").splitlines()
     assert len(lines) == len({(row["at"], row["event"], str(row["fields"])) for row in lines})
     assert 3 < len(lines) <= len(own)
     assert on("archive", "find /srv/speedtest-archive/logs -name '*.parquet' ! -user speedtest-archive") == ""
@@ -145,7 +147,9 @@ FEDORA = (
     "mv /root/dpkg /usr/bin/dpkg; mv -f /root/os /etc/os-release",
 )
 PASSWORD = ("sed -i 's/NOPASSWD://' /etc/sudoers.d/ops; echo ops:secret | chpasswd", "")
-LOOKING = 25  # s that status.yml takes at most
+LOOKING = 25  # s that status.yml takes, where the machine has no other work
+INTERVAL = 60
+gone_by: dict[str, int] = {}  # slots of a node while it had no python3, as far as that took longer
 MACHINES = {
     "python3": ("porch", *NO_PYTHON, "python3 is missing there", "no python3; Ansible needs it there"),
     "sudo": ("shed", *PASSWORD, "sudo wants a password", None),
@@ -157,6 +161,7 @@ MACHINES = {
 def test_a_machine_that_cannot_be_read_or_served_is_named_with_a_way_out(node, harm, mend, in_status, in_site):
     if (ahead := to_slot(node)) < LOOKING:  # without python3 a slot is missed
         pause(ahead + MEASURING)
+    began = time.time()
     on(node, harm)
     try:
         status = playbook("playbooks/status.yml") if in_status else None
@@ -164,6 +169,8 @@ def test_a_machine_that_cannot_be_read_or_served_is_named_with_a_way_out(node, h
     finally:
         if mend:
             on(node, mend)
+            if harm == NO_PYTHON[0]:
+                gone_by[node] = int((time.time() + to_slot(node) - began) // INTERVAL)
         else:
             subprocess.run(
                 [*login(node), "sudo -S sed -i 's/ALL=(ALL) *ALL/ALL=(ALL) NOPASSWD: ALL/' /etc/sudoers.d/ops"],
@@ -205,7 +212,7 @@ def test_coverage_adds_up():
         for cover in coverage("--last", "30min", "--grace", "1min").values():
             parts = ("ok", "partial", "failed", "skipped", "missed", "pending")
             assert cover["expected"] == sum(cover[name] for name in parts)
-            missing.update([cover["node"]] if cover["missed"] else [])
+            missing.update([cover["node"]] if cover["missed"] > gone_by.get(cover["node"], 0) else [])
         return not missing
 
     try:

@@ -8,12 +8,13 @@ import re
 import time
 
 import pytest
-from fleet import LAB, ROOT, attempt, lab, on, playbook, quoted, wait_until
+from fleet import LAB, ROOT, anew, attempt, ingest, lab, listens, on, playbook, quoted, wait_until
 
 from speedtest_logger.record import utc_text
 
 BOX, HOOK = "/var/tmp/alerts.mails", "/var/tmp/alerts.jsonl"
 NTFY = "http://127.0.0.1:2586/speed/json?poll=1&since=all"
+ALERTS = "speedtest-alerts.service"
 STOPPED = 600  # s: as old as ingest's last run is made
 
 
@@ -23,6 +24,7 @@ def start(unit: str, command: str) -> None:
 
 def start_webhook() -> None:
     start("hear-hook", f"python3 /var/tmp/hook.py 8900 {HOOK}")
+    listens("target", 8900)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,8 +36,9 @@ def services():
     start("hear-mail", f"python3 -m aiosmtpd -n -l 0.0.0.0:2525 -c aiosmtpd.handlers.Mailbox {BOX}")
     program = base64.b64encode((ROOT / "molecule/shared/programs/hook.py").read_bytes()).decode()
     on("target", f"echo {program} | base64 -d >/var/tmp/hook.py")
+    listens("target", 2525)
     wait_until("ntfy answers", lambda: attempt("target", f"curl -sf '{NTFY}'").returncode == 0, 30, every=1)
-    on("archive", "systemctl stop speedtest-alerts.timer speedtest-alerts.service")
+    on("archive", f"systemctl stop speedtest-alerts.timer {ALERTS}")
     on("archive", "speedtest-alerts run --now; systemctl start speedtest-alerts.timer")
 
 
@@ -74,7 +77,8 @@ def nothing_is_wrong() -> bool:
 
 
 def evaluate() -> None:
-    on("archive", "systemctl start speedtest-ingest.service; systemctl start speedtest-alerts.service")
+    ingest("archive")
+    on("archive", anew(ALERTS))
 
 
 def test_a_cut_line_and_a_node_that_died_are_told_once_and_once_when_they_are_back():
@@ -98,9 +102,10 @@ def test_a_cut_line_and_a_node_that_died_are_told_once_and_once_when_they_are_ba
 
 
 def test_mail_says_the_same_and_a_webhook_that_was_dead_hears_it_later_in_order():
+    told_by_ntfy = set(names(all_text()))
+    wait_until("what ntfy was told, mail was told", lambda: told_by_ntfy <= set(names(mails())), 60, "archive")
     text = mails()
     assert "Subject: garden: line down" in text or "garden: line down since" in text
-    assert set(names(all_text())) <= set(names(text)), "what ntfy was told, mail was told"
     listed = json.loads(on("archive", "speedtest-alerts list --format json"))
     hook = next(each for each in listed["destinations"] if each["name"] == "hook")
     assert hook["failing since"]
@@ -121,12 +126,12 @@ def test_mail_says_the_same_and_a_webhook_that_was_dead_hears_it_later_in_order(
 def test_an_archive_that_is_not_filled_is_one_message_and_no_flood():
     before = len(titles())
     on("archive", "systemctl stop speedtest-ingest.timer")
-    on("archive", "systemctl start speedtest-ingest.service")  # or wait for the one that runs: it would say so below
+    ingest("archive")  # none runs on that would say so below
     ingested = json.loads(on("archive", "cat /srv/speedtest-archive/state/ingest.json"))
     ingested["at"] = utc_text(time.time() - STOPPED)
     as_archive = "sudo -u speedtest-archive tee /srv/speedtest-archive/state/ingest.json"
     on("archive", f"echo {quoted(json.dumps(ingested))} | {as_archive}")
-    on("archive", "systemctl start speedtest-alerts.service; systemctl start speedtest-alerts.service")
+    on("archive", anew(ALERTS))
     assert titles()[before:] == ["archive: archive is not filled"]
     on("archive", "systemctl start speedtest-ingest.timer speedtest-ingest.service speedtest-alerts.service")
     both = ["archive: archive is not filled", "archive: archive is not filled is over"]
