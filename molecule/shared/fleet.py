@@ -177,13 +177,18 @@ def recap(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, int]]:
 
 
 def wait_until(
-    what: str, holds: Callable[[], bool], seconds: float, node: str | None = None, every: float = POLL_SECONDS
+    what: str,
+    holds: Callable[[], bool],
+    seconds: float,
+    node: str | None = None,
+    every: float = POLL_SECONDS,
+    more: float = BUSY_SECONDS,
 ) -> None:
     """Return once something holds; fail, naming it and showing a node's journal, when the time is up.
 
-    `seconds` are those of a machine that does nothing else.
+    `seconds` are those of a machine that does nothing else, `more` those that it may have for others.
     """
-    seconds += BUSY_SECONDS
+    seconds += more
     deadline = time.monotonic() + seconds
     with counted_as("waiting"):
         while not holds():

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fleet import attempt, measure_by_hand, on, playbook, query, recap, wait_until
+from fleet import anew, attempt, ingest, measure_by_hand, on, playbook, query, recap, wait_until
 
 NODE = "homelab"
 ADDRESS = "s3://measurements/records"
@@ -22,7 +22,7 @@ ROWS = "SELECT count(*) AS n FROM records"
 
 
 def publish() -> bool:
-    return attempt(NODE, "systemctl start speedtest-publish.service").returncode == 0
+    return attempt(NODE, anew("speedtest-publish.service")).returncode == 0
 
 
 def is_right() -> bool:
@@ -43,7 +43,8 @@ def problems() -> list[str]:
 @pytest.fixture
 def still() -> Iterator[None]:
     """Nothing is ingested meanwhile."""
-    on(NODE, "systemctl stop speedtest-ingest.timer; systemctl start speedtest-ingest.service")  # one may be under way
+    on(NODE, "systemctl stop speedtest-ingest.timer")
+    ingest(NODE)  # one may have been under way
     yield
     on(NODE, "systemctl start speedtest-ingest.timer")
 
@@ -87,7 +88,6 @@ def test_ingest_goes_on_while_the_store_is_away_and_all_is_made_up_for():
     since = state()["failing_since"]
     assert problems()[0].startswith(f"object store: cannot publish to {ADDRESS}")
     measure_by_hand(NODE)
-    on(NODE, "systemctl start speedtest-push.service speedtest-ingest.service")
     wait_until("a record is ingested", lambda: query(ROWS, NODE)[0]["n"] > before, 60, NODE)
     assert not publish()
     assert state()["failing_since"] == since

@@ -81,8 +81,9 @@ ROUNDS = {
     "missing": {"files": "rm {}", "releases": "rm {}/speedtest_logger/log.py", "keys": "rm {}"},
     "stopped": {"units": "systemctl stop {}"},
     "removed": {
-        # the services too: an account whose process runs cannot be removed
-        "account": "systemctl stop 'speedtest-logger.*' 'speedtest-push.*' 'speedtest-probe.*' && userdel {}",
+        # the services too: an account whose process runs cannot be removed; after the timers, which start them
+        "account": "systemctl stop speedtest-logger.timer speedtest-push.timer speedtest-probe.timer && "
+        "systemctl stop 'speedtest-logger.*' 'speedtest-push.*' 'speedtest-probe.*' && userdel {}",
         "package": "systemctl stop 'speedtest-iperf3@*' && apt-get -qq -y remove {} >/dev/null",
     },
 }

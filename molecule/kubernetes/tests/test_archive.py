@@ -49,7 +49,7 @@ def values(folder, tokens: dict[str, str]):
         "SPEEDTEST_OWN_SERVER_ALLOWED": "true",  # how fast the machine is, is as good as any record
         "SPEEDTEST_DURATION_SECONDS": "1",
         "SPEEDTEST_MEASURE_TIMEOUT_SECONDS": "20",
-        "SPEEDTEST_START_TOLERANCE_SECONDS": "30",
+        "SPEEDTEST_START_TOLERANCE_SECONDS": "39",
         "SPEEDTEST_PUSH_BATCH_RECORDS": "3",
     }
     archive = {"enabled": True, "transport": "https", "certificateSecret": "certificate", "tokens": tokens}
@@ -113,7 +113,7 @@ def play(name: str) -> None:
 
 
 def ended(container: str) -> int:
-    return int(on(CLUSTER, f"timeout 120 podman wait {container}").split()[-1])
+    return int(on(CLUSTER, f"timeout 400 podman wait {container}").split()[-1])
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,7 @@ def job(logger_image: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     """The CronJob, once the archive lets the node in; /root/job.yaml is what it would start at a slot."""
     folder = tmp_path_factory.mktemp("values")
     keep_job(charted(folder))
-    on(CLUSTER, "podman kube play /root/identity.yaml && timeout 90 podman wait identity-identity")
+    on(CLUSTER, "podman kube play /root/identity.yaml && timeout 400 podman wait identity-identity")
     told = on(CLUSTER, "podman logs identity-identity").split("\n")[0].strip()
     on(CLUSTER, "podman kube down /root/identity.yaml")
     assert re.fullmatch(r"ssh-ed25519 \S+ rack", told)
@@ -70,7 +70,7 @@ def start() -> None:
 def ended() -> int:
     """The exit code of the pod's measurement, once it has ended."""
     name = "speedtest-rack-slot-pod-measure"
-    return int(on(CLUSTER, f"timeout 90 podman wait {name}").split()[-1])
+    return int(on(CLUSTER, f"timeout 400 podman wait {name}").split()[-1])
 
 
 def to_slot(cron: dict[str, Any]) -> int:

@@ -67,4 +67,4 @@ def test_what_is_mended_ends_here_too(at_fault):
     wait_until("all of these have ended", lambda: seen(ARCHIVE | STALE) == set(), 60)
     wait_until("nothing waits", lambda: GROWING not in pending(), 60)
     # lost records are told of for an hour after the last one
-    assert DROPPING in firing("watch")
+    wait_until("these are", lambda: DROPPING in firing("watch"), 30)

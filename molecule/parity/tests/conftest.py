@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "shared"))
 
-from fleet import LAB, ROOT, lab, on
+from fleet import LAB, ROOT, lab, listens, on
 
 HEARD = "/var/tmp/heard.jsonl"
 
@@ -24,8 +24,9 @@ def internet_away() -> Iterator[tuple[float, str]]:
     program = base64.b64encode((ROOT / "molecule/shared/programs/hook.py").read_bytes()).decode()
     on("container", f"echo {program} | base64 -d >/var/tmp/hook.py")
     on("container", f"systemd-run --quiet --unit=hear-hook --collect python3 /var/tmp/hook.py 8900 {HEARD}")
-    on("container", "timeout 30 sh -c 'until ss -Htln sport = 8900 | grep -q .; do sleep 0.2; done'")
-    on("container", f"systemctl stop speedtest-alerts.timer; speedtest-alerts run --now; rm -f {HEARD}")
+    listens("container", 8900)
+    on("container", "systemctl stop speedtest-alerts.timer speedtest-alerts.service")
+    on("container", f"speedtest-alerts run --now; rm -f {HEARD}")
     began = time.time()
     lab("cut", LAB, "hub")
     yield began, HEARD

@@ -82,6 +82,7 @@ def notes() -> list[dict[str, Any]]:
 
 def assert_all_is_there(cookie: str, note: str) -> None:
     """The session goes on, the note stands on its page, key and link open what they did."""
+    wait_until("it answers", answers, 60, HOST, every=0.5)
     assert NOTE in ask("/line/home", "--cookie", cookie)
     assert [each["id"] for each in notes()] == [note]
     assert json.loads(ask("/api/v1/locations", "-H", f"'Authorization: Bearer {KEY}'"))
@@ -214,7 +215,7 @@ class TestBothAreAlikeByteForByte:
     def test_web_sockets(self, twin, cookie):
         """Handshakes, refusals, texts: to a person, a key, nobody, another site; and a record that arrives."""
         who = {"person": {"Cookie": cookie}, "key": {"Authorization": f"Bearer {KEY}"}}
-        with program("follow.py", str(PORT), str(TWIN_PORT), "120") as process:
+        with program("follow.py", str(PORT), str(TWIN_PORT), "300") as process:
             assert process.stdin
             assert process.stdout
             print(json.dumps(who), file=process.stdin)

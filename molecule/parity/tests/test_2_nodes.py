@@ -38,6 +38,9 @@ BY_RUNTIME = {
     "engine_version",
 }
 RUN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+# events of a loop, and those that come of what happened to meet
+BY_CHANCE = {"another_push_is_running", "slot_is_being_measured", "try_failed", "delivery_failed", "delivery_put_off"}
+LOOPS = {"loop_started", "loop_stopping"}
 RUNTIME_FILES = {"/etc/speedtest-telemetry/compose.yml", "/etc/speedtest-telemetry/.env"}
 
 
@@ -78,11 +81,20 @@ def files(node: str) -> set[str]:
 
 
 def test_the_same_files_with_the_same_modes_and_owners():
-    here, there = files(TIMER), files(CONTAINER)
-    only = {line.split()[-1] for line in here ^ there}
-    print("files that differ:", sorted(only))
     names = ("loop", "log_alone", "probes", "probes_alone")  # as time has it
-    assert only <= RUNTIME_FILES | {f"/var/lib/speedtest-telemetry/state/{name}.json" for name in names}
+    own = RUNTIME_FILES | {f"/var/lib/speedtest-telemetry/state/{name}.json" for name in names}
+    only: set[str] = set()
+
+    def alike() -> bool:
+        """What one of them is just writing, or remembers until its next delivery, is gone again soon."""
+        only.clear()
+        only.update(line.split()[-1] for line in files(TIMER) ^ files(CONTAINER))
+        return only <= own
+
+    try:
+        wait_until("the files are the same", alike, 60)
+    finally:
+        print("files that differ:", sorted(only))
     assert on(TIMER, "id speedtest") == on(CONTAINER, "id speedtest")
 
 
@@ -146,13 +158,14 @@ def test_the_same_lines_in_the_log():
         lines = [json.loads(line) for line in on(node, "cat /var/log/speedtest-diag.log").splitlines()]
         found: dict[str, set[str]] = {}
         for line in lines:
-            found.setdefault(line["event"], set()).update(line)
+            if line.get("status", "ok") == "ok":  # others come of what happened to meet, and say why
+                found.setdefault(line["event"], set()).update(line)
         return found
 
     here, there = shape(TIMER), shape(CONTAINER)
     differ = {event for event in here | there if here.get(event) != there.get(event)}
     print("events that differ:", sorted(differ))
-    assert differ <= {"loop_started", "loop_stopping", "another_push_is_running"}
+    assert differ <= LOOPS | BY_CHANCE
     assert here["record"] == there["record"]
 
 

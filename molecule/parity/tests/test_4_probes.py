@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from fleet import LAB, attempt, lab, on, wait_until
+from fleet import LAB, attempt, ingest, lab, on, wait_until
 
 from speedtest_logger.record import unix_time
 
@@ -19,7 +19,7 @@ def probes(*options: str) -> list[dict[str, Any]]:
     """What the archive has of the line's probes once all nodes have delivered."""
     for node in NODES:
         on(node, "speedtest-logger push --force", check=False)
-    on(ARCHIVE, "systemctl start speedtest-ingest.service")
+    ingest(ARCHIVE)
     asked = f"speedtest-archive probes --location home --last 1h --format json {' '.join(options)} 2>/dev/null"
     rows: list[dict[str, Any]] = json.loads(on(ARCHIVE, asked))
     return rows
@@ -42,7 +42,8 @@ def test_the_message_of_the_line_that_is_down_says_so_and_that_it_is_over_too(in
     _, file = internet_away
 
     def lines(start: str) -> list[str]:
-        on(ARCHIVE, "systemctl start speedtest-ingest.service; speedtest-alerts run --now")
+        ingest(ARCHIVE)
+        on(ARCHIVE, "speedtest-alerts run --now")
         heard = on(ARCHIVE, f"cat {file}", check=False).splitlines()
         told = [line for each in heard if each.startswith("{") for line in json.loads(each)["message"].splitlines()]
         return [line.strip() for line in told if line.strip().startswith(start)]

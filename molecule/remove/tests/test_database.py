@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from fleet import attempt, measure_by_hand, on, playbook, query, quoted, wait_until
+from fleet import anew, attempt, measure_by_hand, on, playbook, query, quoted, wait_until
 from security import exposure
 
 NODE = "homelab"
@@ -18,6 +18,11 @@ def sql(text: str) -> str:
     """What the server says to its owner."""
     asked = f"psql -XAt -h /run/speedtest-database -U postgres speedtest -c {quoted(text)}"
     return on(NODE, asked).strip()
+
+
+def records() -> set[str]:
+    """All that it holds, a row each."""
+    return set(sql("SELECT * FROM speedtest.records").split("\n"))
 
 
 def as_reader(text: str, password: str = PASSWORD) -> str:
@@ -35,12 +40,12 @@ def status() -> dict[str, object]:
 def synced() -> None:
     measure_by_hand(NODE)
     query("SELECT 1", NODE)
-    on(NODE, f"systemctl start {SYNC}")
+    on(NODE, anew(SYNC))
 
 
 def test_it_holds_each_record_once():
     runs = {row["run_id"] for row in query("SELECT run_id FROM records", NODE)}
-    on(NODE, f"systemctl start {SYNC}")
+    on(NODE, anew(SYNC))
     held = sql("SELECT run_id FROM speedtest.records").split()
     assert len(held) == len(set(held))
     assert runs <= set(held)
@@ -72,13 +77,14 @@ def test_the_reader_reads_and_cannot_write():
 def test_a_dump_is_proved_and_can_be_restored():
     on(NODE, "systemctl start speedtest-database-dump.service")
     (dump,) = on(NODE, "ls /srv/speedtest-archive/database/dumps").split()
-    before = sql("SELECT * FROM speedtest.records ORDER BY run_id")
     on(NODE, "systemctl stop speedtest-database.timer")
+    on(NODE, anew(SYNC))  # none runs on
+    before = records()
     sql("DROP SCHEMA speedtest CASCADE")
     on(NODE, f"speedtest-database restore {dump} --yes")
-    assert set(sql("SELECT * FROM speedtest.records ORDER BY run_id").split("\n")) <= set(before.split("\n"))
-    on(NODE, f"systemctl start speedtest-database.timer {SYNC}")
-    assert before in sql("SELECT * FROM speedtest.records ORDER BY run_id")
+    assert records() <= before
+    on(NODE, f"systemctl start speedtest-database.timer; {anew(SYNC)}")
+    assert before <= records()
     assert int(as_reader("SELECT count(*) FROM speedtest.records")) > 0
 
 
@@ -86,14 +92,14 @@ def test_a_dead_server_holds_nothing_up_and_is_told():
     on(NODE, f"systemctl stop {SERVER}")
     measure_by_hand(NODE)
     rows = query("SELECT count(*) AS n FROM records", NODE)[0]["n"]  # ingest went on
-    assert attempt(NODE, f"systemctl start {SYNC}").returncode != 0
+    assert attempt(NODE, anew(SYNC)).returncode != 0
     found = status()
     assert found["failing_since"]
     assert int(str(found["lag"])) > 0
     told = " ".join(playbook("playbooks/status.yml").stdout.split())
     assert "the database does not follow the archive since" in told
     on(NODE, f"systemctl start {SERVER}")
-    on(NODE, f"systemctl start {SYNC}")
+    on(NODE, anew(SYNC))
     assert int(sql("SELECT count(*) FROM speedtest.records")) >= rows
     assert status()["failing_since"] is None
 
@@ -105,4 +111,4 @@ def test_a_killed_server_comes_back_by_itself():
         lambda: "1" in attempt(NODE, "psql -XAt -h /run/speedtest-database -U postgres speedtest -c 'SELECT 1'").stdout,
         60,
     )
-    on(NODE, f"systemctl start {SYNC}")
+    on(NODE, anew(SYNC))

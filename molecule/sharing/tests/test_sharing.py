@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fleet import LAB, attempt, between_slots, lab, login, on, playbook, quoted, recap, wait_until
+from fleet import LAB, anew, attempt, between_slots, ingest, lab, login, on, playbook, quoted, recap, wait_until
 
 FIRST, SECOND = ARCHIVES = ("archive-1", "archive-2")
 NODES = ("attic", "porch")
+SHARE = "speedtest-share.service"
 ADDRESS = "s3://measurements/records"
 OUTBOX, KEPT = "/var/lib/speedtest-telemetry/outbox", "/root/kept"
 STEAL = Path(__file__).resolve().parents[1] / "programs" / "steal.py"
@@ -119,8 +120,8 @@ def push(node: str) -> None:
 
 
 def turn(host: str) -> dict[str, Any]:
-    """How a turn went; the timer's own may be under way."""
-    on(host, "systemctl start speedtest-share.service")
+    """How a turn went that began now; the timer's own may be under way."""
+    on(host, anew(SHARE))
     found: dict[str, Any] = json.loads(on(host, "cat /srv/speedtest-archive/state/shared.json"))
     return found
 
@@ -169,8 +170,8 @@ def assert_every_slot_is_there_once(host: str) -> None:
     def none_is_missed() -> bool:
         for node in NODES:
             push(node)
-        if attempt(host, "systemctl start speedtest-share.service").returncode != 0:
-            on(host, "systemctl start speedtest-ingest.service")
+        if attempt(host, anew(SHARE)).returncode != 0:
+            ingest(host)
         covers[:] = json.loads(on(host, "speedtest-archive coverage --format json --last 60min --grace 1min"))
         return all(cover["missed"] == 0 for cover in covers)
 
@@ -225,7 +226,7 @@ def test_3_the_lease_is_stolen(stages):
     kept = measured()
     for node in NODES:
         push(node)
-    on(holder, "systemctl stop speedtest-share.timer; systemctl start speedtest-share.service")
+    on(holder, f"systemctl stop speedtest-share.timer; {anew(SHARE)}")
     more = measured()
     for node in NODES:
         push(node)
@@ -255,11 +256,10 @@ def test_4_one_is_taken_off_and_the_other_has_its_archive_for_itself(stages):
     found = runs(FIRST)
     assert {n for _, _, n in found} == {1}
     assert kept | more <= {run_id for _, run_id, _ in found}
-    on(FIRST, "systemctl start speedtest-publish.service")
     wait_until(
         "the table holds what the archive does",
         lambda: attempt(
-            FIRST, f"systemctl start speedtest-publish.service && speedtest-archive publish --check {ADDRESS}"
+            FIRST, f"{anew('speedtest-publish.service')} && speedtest-archive publish --check {ADDRESS}"
         ).returncode == 0,
         60, FIRST,
     )  # fmt: skip
