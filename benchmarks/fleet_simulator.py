@@ -29,7 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from archive_receive import cpu_of, memory_below
-from front import NAME, Receiver, free_port, wait
+from front import NAME, Receiver, wait
+from ports import free_port
 
 from speedtest_logger.archive import open_archive
 from speedtest_logger.record import Record, run_id_of_slot, utc_text

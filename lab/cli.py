@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import host, images, network, nodes, prepared, wheels
-from lab.forward import LOOPBACK, forward, free_port
+from lab.forward import LOOPBACK, forward, forward_in_background, free_port
 from lab.lab import FORM, Lab, allocate, load, load_all, parse_node, registry_lock
 from lab.shell import LabError, MirrorError, run, say, step
 
@@ -181,12 +181,12 @@ def ssh(args: argparse.Namespace) -> int:
 def forward_port(args: argparse.Namespace) -> int:
     """Reach a port that a node serves on its loopback."""
     lab = load(args.lab)
-    node, here = lab.node(args.node), args.to or free_port(args.port)
+    node = lab.node(args.node)
     if not args.background:
+        here = args.to or free_port(args.port)
         say(f"lab: port {args.port} of {node.name} is here: {LOOPBACK}:{here}, until Ctrl-C")
         return forward(lab, node, args.port, here)
-    forward(lab, node, args.port, here, background=True)
-    print(f"{LOOPBACK}:{here}")
+    print(f"{LOOPBACK}:{forward_in_background(lab, node, args.port, args.to)}")
     return 0
 
 

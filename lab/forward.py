@@ -29,6 +29,22 @@ def free_port(first: int) -> int:
     raise LabError(f"the ports from {first} on are all taken here: name another with --to")
 
 
+def forward_in_background(lab: Lab, node: Node, port: int, to: int | None) -> int:
+    """Forward a port of this machine to a node's until the node goes; which one.
+
+    Without `to` it is one that is free; another one where somebody else takes that in the meantime.
+    """
+    while True:
+        here = to or free_port(port)
+        try:
+            forward(lab, node, port, here, background=True)
+        except LabError:
+            if to or free_port(here) == here:
+                raise
+        else:
+            return here
+
+
 def forward(lab: Lab, node: Node, port: int, here: int, *, background: bool = False) -> int:
     """Forward `here` to a node's port until it is ended, or at once in the background until the node goes: ssh's code.
 

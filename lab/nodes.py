@@ -14,9 +14,9 @@ from lab import host, images, network, prepared, wheels
 from lab.lab import Lab, Node
 from lab.shell import LabError, run, succeeds
 
-BOOT_SECONDS = 60
+BOOT_SECONDS = 180
 BOOT_SECONDS_A_NODE = 4
-STOP_SECONDS = 20
+STOP_SECONDS = 60
 NSPAWN_ENVIRONMENT = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}  # systemd 257 refuses to boot without it on cgroup v1
 # A Docker Engine inside writes to /proc/sys, makes mounts and namespaces, and needs every capability for its own root.
 DOCKER_ENVIRONMENT = {"SYSTEMD_NSPAWN_API_VFS_WRITABLE": "yes", "SYSTEMD_SECCOMP": "0"}

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from builders import ROOT
-from stores import free_port
+from ports import free_port
 
 from speedtest_logger.distributed.keys import FILES, Keys, read
 
-PATIENCE = 60  # s
+PATIENCE = 240  # s
 TTL = 10  # s; a busy machine was seen to hold a worker up for half of that
 MEMBERS = ("scheduler", "worker-1", "worker-2", "client")
 

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from builders import ROOT
+from ports import free_port
 
 from plugins.desired import speedtest_front
 from speedtest_logger.archive.format.layout import Layout
@@ -20,12 +21,6 @@ from speedtest_logger.inventory.roles import known
 
 NAME = "localhost"
 MODULE = "speedtest_logger.archive.arrive.receive_http"
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Receiver:
@@ -85,7 +80,7 @@ class Receiver:
         except OSError:
             return False
 
-    def connected(self, seconds: float = 20) -> ssl.SSLSocket:
+    def connected(self, seconds: float = 60) -> ssl.SSLSocket:
         """A connection to the front."""
         trusting = ssl.create_default_context(cafile=str(self.root))
         plain = socket.create_connection(("127.0.0.1", self.port), seconds)
@@ -95,10 +90,10 @@ class Receiver:
         for process in (self.front, self.service):
             if process and process.poll() is None:
                 process.terminate()
-                process.wait(20)
+                process.wait(60)
 
 
-def wait(until, seconds: float = 30) -> None:
+def wait(until, seconds: float = 120) -> None:
     """Wait until something is so."""
     deadline = time.monotonic() + seconds
     while not until():

@@ -50,7 +50,7 @@ class Server:
         command = [str(self.programs / "postgres"), "-D", str(self.data), "-k", str(self.folder), *OPTIONS]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, user=ACCOUNT, group=ACCOUNT, cwd="/")
-        for _ in range(200):
+        for _ in range(2_400):
             if self._answers():
                 return
             time.sleep(0.05)
@@ -61,7 +61,7 @@ class Server:
         if self.process:
             self.process.send_signal(signal.SIGCONT)
             self.process.send_signal(signal.SIGINT)
-            self.process.wait(20)
+            self.process.wait(120)
             self.process = None
 
     def database(self, name: str) -> str:

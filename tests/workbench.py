@@ -13,6 +13,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from builders import row
+from ports import free_port
 from streamlit.testing.v1 import AppTest
 
 from speedtest_logger.archive.format import json_lines, layout
@@ -72,9 +73,7 @@ class TestServer(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            cls.port = probe.getsockname()[1]
+        cls.port = free_port()
         options = ["--port", str(cls.port), "--path", "workbench", "--host", NAME]
         home = cls.enterClassContext(tempfile.TemporaryDirectory())
         server = subprocess.Popen(command(parser().parse_args(options)), env={**os.environ, "HOME": home})

@@ -17,6 +17,7 @@ from typing import ClassVar
 import pytest
 from aiosmtpd.controller import Controller
 from builders import ROOT, put, slot, write_schedule
+from ports import free_port
 
 from speedtest_logger.alerts import cli, state
 from speedtest_logger.alerts.state import State
@@ -48,7 +49,7 @@ class Webhook:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         Thread(target=self.server.serve_forever, daemon=True).start()
-        self.url = f"json://127.0.0.1:{self.server.server_port}/"
+        self.url = f"json://127.0.0.1:{self.server.server_port}/?cto=60&rto=60"
 
     def titles(self) -> list[str]:
         return [title for _, title, _ in self.got]
@@ -63,7 +64,7 @@ class Mailbox:
 
     def __init__(self, port: int) -> None:
         self.got: list = []
-        self.controller = Controller(self, hostname="127.0.0.1", port=port)
+        self.controller = Controller(self, hostname="127.0.0.1", port=port, ready_timeout=60)
         self.controller.start()
         self.url = f"mailto://127.0.0.1:{port}/?from=speedtest@example.org&to=owner@example.org"
 
@@ -81,8 +82,8 @@ def webhook() -> Iterator[Webhook]:
 
 
 @pytest.fixture
-def mailbox(free_tcp_port: int) -> Iterator[Mailbox]:
-    made = Mailbox(free_tcp_port)
+def mailbox() -> Iterator[Mailbox]:
+    made = Mailbox(free_port())
     yield made
     made.controller.stop()
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import pytest
 from builders import ROOT, put
-from clusters import TTL, Cluster, Gate, member
+from clusters import Cluster, Gate, member
 from hypothesis import HealthCheck, given, settings
 from splits import QUESTIONS, ROWS, SPLIT, same
 from stores import BUCKET, KEYS, PATIENCE, Server, server
@@ -137,8 +137,8 @@ class Asked:
         except SpeedtestError as error:
             self.answer = error
 
-    def ended(self, seconds: float) -> object:
-        self.thread.join(seconds)
+    def ended(self) -> object:
+        self.thread.join(3 * PATIENCE)
         assert not self.thread.is_alive(), "it never came back"
         return self.answer
 
@@ -171,7 +171,7 @@ def test_any_question_has_the_archives_answer(whole, sql):
 def test_a_worker_that_is_killed_costs_time_and_no_row(whole, under_way):
     whole.cluster.kill("worker-1")
     whole.gate.open.set()
-    same(under_way.ended(60), whole.archive.query(SOME))
+    same(under_way.ended(), whole.archive.query(SOME))
 
 
 def test_one_worker_answers_as_two_do(whole):
@@ -184,14 +184,14 @@ def test_one_worker_answers_as_two_do(whole):
 def test_a_worker_that_falls_silent_costs_time_and_no_row(whole, under_way):
     ip("link", "set", LINK, "down")
     whole.gate.open.set()
-    same(under_way.ended(TTL + 60), whole.archive.query(SOME))
+    same(under_way.ended(), whole.archive.query(SOME))
     whole.cluster.kill("worker-2")
 
 
 def test_a_scheduler_that_dies_is_an_error_and_its_next_one_answers(whole, under_way):
     whole.cluster.kill("scheduler")
     whole.gate.open.set()
-    error = under_way.ended(90)
+    error = under_way.ended()
     assert isinstance(error, DeliveryError), error
     assert "asked again" in str(error)
     with pytest.raises(DeliveryError, match="does not answer"):
@@ -207,7 +207,7 @@ def test_a_store_that_goes_away_is_an_error_and_no_short_answer(whole, under_way
     before, whole.gate.store = whole.gate.store, ("127.0.0.1", 9)
     whole.gate.cut()
     whole.gate.open.set()
-    error = under_way.ended(180)
+    error = under_way.ended()
     assert isinstance(error, SpeedtestError), error
     whole.gate.store = before
     same(whole.asked(SOME), whole.archive.query(SOME))
@@ -220,7 +220,7 @@ def test_a_store_that_is_restarted_meanwhile_costs_no_row(whole, under_way, kill
     whole.gate.cut()
     whole.gate.open.set()
     whole.store.start()
-    answer = under_way.ended(180)
+    answer = under_way.ended()
     print(f"{time.monotonic() - under_way.began:.1f} s: {answer if isinstance(answer, SpeedtestError) else 'answered'}")
     if not isinstance(answer, SpeedtestError):
         same(answer, whole.archive.query(SOME))

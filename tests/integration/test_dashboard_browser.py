@@ -180,7 +180,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def context(browser, served) -> Iterator[BrowserContext]:
     made = browser.new_context(base_url=served.address, timezone_id="Asia/Kolkata", locale="en-GB")
-    made.set_default_timeout(15_000)
+    made.set_default_timeout(90_000)
     page = made.new_page()
     page.goto("/login")
     log_in(page, PASSWORD)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import time
 import urllib.error
@@ -12,6 +11,7 @@ import urllib.request
 
 import pytest
 from builders import ROOT
+from ports import free_port
 
 DAY, STEP = 86_400, 120
 NODES = {"attic": "home", "porch": "home", "shed": "garden"}
@@ -143,21 +143,19 @@ def asked(tmp_path_factory):
     (folder / "prometheus.yml").write_text("{}\n")
     made = ["promtool", "tsdb", "create-blocks-from", "openmetrics", str(folder / "fleet.om"), str(folder / "data")]
     subprocess.run(made, check=True, capture_output=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     argv = ["prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]
     with (folder / "log").open("w") as log:
         server = subprocess.Popen([*argv, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log)
 
     def ask(expression):
         query = urllib.parse.urlencode({"query": expression, "time": now})
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/query?{query}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/query?{query}", timeout=60) as answer:
             found = json.load(answer)
         return [float(series["value"][1]) for series in found["data"]["result"]]
 
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while True:
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=5).close()

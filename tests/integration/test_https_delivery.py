@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
+import re
 import socket
 import threading
 import time
@@ -75,7 +75,7 @@ def lines(*records):
     return b"".join(json.dumps(each.to_row()).encode() + b"\n" for each in records)
 
 
-def ask(served, token, body, *headers, head=None, seconds=20, length=None):
+def ask(served, token, body, *headers, head=None, seconds=60, length=None):
     """Status and answer to a request that is sent as it is."""
     plain = [
         "POST /deliver HTTP/1.1",
@@ -111,10 +111,10 @@ def head(served, node, length):
     return f"POST /deliver HTTP/1.1\r\n{token}\r\nContent-Length: {length}\r\n\r\n".encode()
 
 
-def cpu_of(pid):
-    """CPU seconds that a process has taken."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+def most_memory(pid):
+    """The most bytes that a process has ever had in memory."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(found[1]) * 1024
 
 
 def archived(served):
@@ -192,10 +192,10 @@ def test_a_node_speaks_for_itself_only_and_nothing_comes_twice(served):
     ids=["long line", "long line, packed", "many lines, packed", "not packed", "half of it", "packed otherwise"],
 )
 def test_bodies_that_mean_harm_cost_little(served, body, headers, status, reason):
-    before = cpu_of(served.service.pid)
+    before = most_memory(served.service.pid)
     seen, answer = ask(served, served.tokens["mallory"], body, *headers)
     assert (seen, answer["refused"]) == (status, reason)
-    assert cpu_of(served.service.pid) - before < 1
+    assert most_memory(served.service.pid) - before < 20_000_000  # of fifty million bytes it has unpacked few
 
 
 def test_requests_that_two_sides_could_understand_differently_are_refused(served):
@@ -225,7 +225,7 @@ def test_requests_that_two_sides_could_understand_differently_are_refused(served
         b"POST /deliver HTTP/1.1\r\nX: " + b"y" * 20_000 + b"%s",
     ):
         with socket.socket(socket.AF_UNIX) as stream:
-            stream.settimeout(20)
+            stream.settimeout(60)
             stream.connect(str(served.socket))
             stream.sendall(said % token.encode())
             assert 400 <= answered(stream)[0] < 500, said
@@ -296,7 +296,7 @@ def test_a_receiver_that_is_down_is_named(served, node, monkeypatch):
     monkeypatch.setattr(push, "FIRST_WAIT_SECONDS", 0)
     monkeypatch.setattr(push, "TRIES", 1)
     served.service.terminate()
-    served.service.wait(20)
+    served.service.wait(60)
     try:
         with pytest.raises(DeliveryError, match="systemctl status speedtest-receive-http"):
             push.hello(node(), Log(None))
@@ -307,7 +307,7 @@ def test_a_receiver_that_is_down_is_named(served, node, monkeypatch):
 def test_killed_before_each_write_nothing_is_lost_and_nothing_there_twice(served, node):
     """A kill -9 before the Nth change of the disk: who got no receipt sends again, and all of it is there once."""
     served.service.terminate()
-    served.service.wait(20)
+    served.service.wait(60)
     sent, deadly = [], 3
     while True:
         served.start(str(KILLER), str(deadly))
@@ -316,11 +316,11 @@ def test_killed_before_each_write_nothing_is_lost_and_nothing_there_twice(served
         first = straight(served, served.tokens["attic"], lines(kept))
         killed = served.service.poll() is not None or first is None
         if killed:
-            served.service.wait(20)
+            served.service.wait(60)
             served.start()
             assert straight(served, served.tokens["attic"], lines(kept))["accepted"] == [kept.run_id]
         served.service.kill()
-        served.service.wait(20)
+        served.service.wait(60)
         if not killed:
             assert first["accepted"] == [kept.run_id]
             break
@@ -334,7 +334,7 @@ def test_killed_before_each_write_nothing_is_lost_and_nothing_there_twice(served
 def straight(served, token, body):
     """A receipt of the service without its front, None where there came none."""
     with socket.socket(socket.AF_UNIX) as stream:
-        stream.settimeout(20)
+        stream.settimeout(60)
         stream.connect(str(served.socket))
         head = f"POST /deliver HTTP/1.1\r\nAuthorization: Bearer {token}\r\nContent-Length: {len(body)}\r\n"
         stream.sendall(head.encode() + b"Connection: close\r\n\r\n" + body)

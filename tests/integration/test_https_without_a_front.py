@@ -18,7 +18,8 @@ from dataclasses import replace
 import pytest
 from builders import ROOT
 from certificates import self_signed
-from front import MODULE, NAME, free_port, wait
+from front import MODULE, NAME, wait
+from ports import free_port
 
 from speedtest_logger.archive import open_archive
 from speedtest_logger.archive.format.layout import Layout
@@ -56,7 +57,7 @@ class Service:
     def asked(self, path, method="GET"):
         """Status and content of an answer; status 0 where there is none."""
         trusting = ssl.create_default_context(cafile=str(self.trusted))
-        client = http.client.HTTPSConnection(NAME, self.port, timeout=20, context=trusting)
+        client = http.client.HTTPSConnection(NAME, self.port, timeout=60, context=trusting)
         try:
             client.request(method, path)
             answer = client.getresponse()
@@ -75,7 +76,7 @@ def service(tmp_path):
         yield made
     finally:
         made.process.kill()
-        made.process.wait(20)
+        made.process.wait(60)
 
 
 def settings(service, tmp_path):
@@ -149,7 +150,7 @@ def test_without_tls_nothing_is_heard(service):
 
 def test_it_ends_when_it_is_told_to(service):
     service.process.terminate()
-    assert service.process.wait(20) == 0
+    assert service.process.wait(60) == 0
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,7 @@ def test_it_ends_when_it_is_told_to(service):
 def test_what_proves_nothing_is_not_served_with(tmp_path, changes, words):
     argv = Service(tmp_path).argv(**changes)
     done = subprocess.run(
-        argv, env={**os.environ, "PYTHONPATH": f"{ROOT}/src"}, capture_output=True, text=True, timeout=60, check=False
+        argv, env={**os.environ, "PYTHONPATH": f"{ROOT}/src"}, capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 2
     assert words in done.stderr

@@ -304,7 +304,7 @@ def test_receive(stages):
             capture_output=True,
             check=False,
             env=stage.environment,
-            timeout=60,
+            timeout=300,
         )
         if done.stdout:  # a receipt: then it must be there
             assert set(json.loads(done.stdout)["accepted"]) <= set(stage.inbox())

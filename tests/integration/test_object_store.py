@@ -102,7 +102,7 @@ def test_killed_at_every_request_nothing_is_lost_and_nothing_there_twice(layout,
         def kill(count, _head, number=number, running=running, begun=begun):
             if count != number:
                 return "pass"
-            begun.wait(5)
+            begun.wait(60)
             running[0][0].kill()
             return "drop"
 

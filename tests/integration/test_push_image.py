@@ -16,14 +16,14 @@ from pathlib import Path
 
 import pytest
 from builders import ROOT
-from stores import free_port
+from ports import free_port
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 PLATFORMS = [("amd64", ""), ("arm64", ""), ("arm", "v7")]
 USER, PASSWORD = "publisher", "of-the-test"
 HASHED = "$2b$05$buTcCIcPnPj2ll3hPV0Y1uJpKwKDHkYf0O45udzcqqSfVT7p11spC"
-PATIENCE = 20  # s
+PATIENCE = 120  # s
 TAGS = ["1.2.3", "1.2", "1", "latest-production", "main-5f5f5f5f5f5f"]
 
 

@@ -44,7 +44,7 @@ def started(layout):
     yield start
     for process in begun:
         process.kill()
-        process.wait(20)
+        process.wait(60)
 
 
 def arrives(layout, row):
@@ -70,7 +70,7 @@ def test_what_comes_later_is_taken_in_by_a_later_run(layout, started):
         wait(lambda: not list(layout.inbox.glob("*/*.jsonl")))
         assert rows(layout) == count
     process.terminate()
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
 
 
 def test_a_run_that_fails_says_so_and_the_next_one_tries_again(layout, started):
@@ -95,7 +95,7 @@ def test_a_container_s_first_process_hears_that_it_is_to_end(layout, started, nu
     wait((layout.state / "ingest.json").exists)
     [child] = subprocess.check_output(["pgrep", "--parent", str(process.pid)], text=True).split()
     os.kill(int(child), number)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "86401", "day", ""])

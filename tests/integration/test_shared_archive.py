@@ -250,7 +250,7 @@ def test_killed_at_every_request_nothing_is_lost_and_nothing_there_twice(host, p
         def kill(count, _head, number=number, running=running, begun=begun):
             if count != number:
                 return "pass"
-            begun.wait(5)
+            begun.wait(60)
             running[0].kill()
             return "drop"
 
@@ -259,7 +259,7 @@ def test_killed_at_every_request_nothing_is_lost_and_nothing_there_twice(host, p
         running.append(FORKS.Process(target=taking_turns, args=(before, tmp_path / "said")))
         running[0].start()
         begun.set()
-        running[0].join(60)
+        running[0].join(240)
         if running[0].exitcode == 0:
             break
         assert running[0].exitcode == -signal.SIGKILL

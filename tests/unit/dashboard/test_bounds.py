@@ -23,7 +23,7 @@ from starlette.responses import PlainTextResponse, Response
 from speedtest_logger.dashboard import bounds
 from speedtest_logger.dashboard.bounds import Bounded, Server
 
-WAITING = 20.0  # s: how long is waited for what has to happen
+WAITING = 120.0  # s: how long is waited for what has to happen
 REQUEST = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 LARGE = 30_000_000
 
@@ -59,7 +59,7 @@ def small(monkeypatch):
         until(lambda: server.started, "it starts")
         yield server
         server.should_exit = True
-        thread.join(15)
+        thread.join(WAITING)
 
 
 def connected(server, *, receives=None):
@@ -121,26 +121,32 @@ def test_letter_by_letter_is_too_slow(small):
         assert is_ended(client)
 
 
-def test_a_second_request_has_its_own_time(small):
+def test_a_second_request_has_its_own_time(small, monkeypatch):
+    monkeypatch.setattr(bounds, "HEADER_SECONDS", 1.0)
     with connected(small) as client:
         for _ in range(2):
             answer_to(client)
-            time.sleep(0.6)  # between two requests a connection may rest for longer
+            time.sleep(1.3)  # between two requests a connection may rest for longer
         client.sendall(b"GET /")
         assert is_ended(client)
 
 
-def test_an_answer_that_nobody_takes_is_given_up(small):
+def test_an_answer_that_nobody_takes_is_given_up(small, monkeypatch):
+    monkeypatch.setattr(bounds, "HEADER_SECONDS", 600.0)
+    monkeypatch.setattr(bounds, "TAKING_SECONDS", 600.0)
     with connected(small, receives=4_096) as client:
         client.sendall(b"GET /large HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         until(
             lambda: any(each.transport.get_write_buffer_size() for each in small.server_state.connections), "it waits"
         )
+        monkeypatch.setattr(bounds, "TAKING_SECONDS", 0.5)
         until(lambda: not small.server_state.connections, "it is ended")
+        monkeypatch.setattr(bounds, "TAKING_SECONDS", 600.0)
         ask(small)
 
 
 def test_answers_that_wait_have_a_bound_together(small, monkeypatch):
+    monkeypatch.setattr(bounds, "HEADER_SECONDS", 600.0)
     monkeypatch.setattr(bounds, "TAKING_SECONDS", 600.0)
     monkeypatch.setattr(bounds, "MOST_BUFFERED", LARGE * 2)
     clients = [connected(small, receives=4_096) for _ in range(4)]
@@ -194,7 +200,7 @@ def running(tmp_path_factory):
     port = int(re.search(r":(\d+)/", said)[1])
     yield ("127.0.0.1", port), process
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
+    assert process.wait(WAITING) == 0
     process.stdout.close()
 
 

@@ -143,13 +143,13 @@ def test_an_answer_that_has_begun_has_its_time(load, client, monkeypatch):
 
     async def parts():
         yield b"a"
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(1.3)
         yield b"b"
 
     def streamed():
         return StreamingResponse(parts(), media_type="application/octet-stream")
 
-    monkeypatch.setattr(gate, "SECONDS", 0.3)
+    monkeypatch.setattr(gate, "SECONDS", 1.0)
     assert client(app_with(load(), streamed=streamed)).get("/streamed").content == b"ab"
 
 

@@ -54,7 +54,7 @@ WORDS = [
 
 
 def run(*argv, **options):
-    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60, **options)
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=240, **options)
 
 
 def completed_by_bash(script, function, words):

@@ -26,9 +26,9 @@ if "--version" in sys.argv:
     sys.exit(print("{VERSIONS["librespeed-cli"]}"))
 server = json.load(sys.stdin)[0]
 try:
-    with urllib.request.urlopen(server["server"] + server["pingURL"], timeout=5) as answer:
+    with urllib.request.urlopen(server["server"] + server["pingURL"], timeout=60) as answer:
         up = answer.status == 200 and not answer.read()
-    urllib.request.urlopen(server["server"] + server["dlURL"], timeout=5).read()
+    urllib.request.urlopen(server["server"] + server["dlURL"], timeout=60).read()
 except OSError:
     up = False
 print(json.dumps([{{"download": 94.5, "upload": 31.25, "server": {{"url": server["server"]}}}}] if up else None))

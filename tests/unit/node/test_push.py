@@ -120,13 +120,13 @@ def test_a_forced_push_waits_for_the_one_that_runs(node, archive, link, monkeypa
         if threading.current_thread() is not first:
             return link(settings, lines)
         started.set()
-        assert released.wait(30)
+        assert released.wait(120)
         raise DeliveryError("the archive is away")
 
     monkeypatch.setattr(push, "send", fail_in_first)
     first = threading.Thread(target=run_in_vain)
     first.start()
-    assert started.wait(30)
+    assert started.wait(120)
     assert run(node).accepted == 0
     threading.Timer(0.2, released.set).start()
     assert run(node, force=True).accepted == 1

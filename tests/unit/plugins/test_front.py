@@ -13,6 +13,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from ports import free_port
 
 from plugins.desired import speedtest_front
 from speedtest_logger.inventory.roles import known
@@ -67,12 +68,6 @@ def backend(who):
     return server
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def caddyfile(folder, **changes):
     prefix = "speedtest_front_"
     plain = {name.removeprefix(prefix): item.default for name, item in known().items() if name.startswith(prefix)}
@@ -98,7 +93,7 @@ def test_caddy_takes_its_configuration(tmp_path, tls, port, deliver):
     assert ("workbench" in text) is bool(port)
     assert ("/deliver" in text) is deliver
     done = caddy(tmp_path, "validate")
-    said, _ = done.communicate(timeout=60)
+    said, _ = done.communicate(timeout=240)
     assert done.returncode == 0, said
 
 
@@ -116,7 +111,7 @@ class Front:
         ports["bundles_dir"] = folder / "bundles"
         caddyfile(folder, https_port=self.port, http_port=free_port(), **ports)
         self.process = caddy(folder, "run")
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not self.answers():
             assert time.monotonic() < deadline, self.process.poll()
             time.sleep(0.1)
@@ -132,7 +127,7 @@ class Front:
         self.dashboard.seen.clear(), self.workbench.seen.clear()
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        plain = socket.create_connection(("127.0.0.1", self.port), 10)
+        plain = socket.create_connection(("127.0.0.1", self.port), 60)
         connection = http.client.HTTPSConnection(NAME, self.port)
         connection.sock = context.wrap_socket(plain, server_hostname=NAME)
         connection.request(method, path, body, headers)
@@ -143,7 +138,7 @@ class Front:
 
     def stop(self):
         self.process.terminate()
-        self.process.communicate(timeout=30)
+        self.process.communicate(timeout=120)
         for server in (self.dashboard, self.workbench):
             server.shutdown()
             server.server_close()

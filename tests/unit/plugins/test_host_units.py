@@ -54,7 +54,7 @@ def systemd(tmp_path, monkeypatch):
 
 def units(check=False, **lists):
     program = with_arguments(MODULE.read_text(encoding="utf-8"), {**lists, "check": check, "diff": False})
-    done = subprocess.run([sys.executable, "-IS", "-"], input=program, capture_output=True, timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-IS", "-"], input=program, capture_output=True, timeout=120, check=False)
     return answer_of(sys.executable, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 

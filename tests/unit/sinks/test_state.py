@@ -137,7 +137,7 @@ def test_two_timers_wait_for_each_other(layout):
 
     first = threading.Thread(target=slow)
     first.start()
-    assert inside.wait(10)
+    assert inside.wait(60)
     with pytest.raises(StorageError, match="another job"), state.alone(layout.store, patience=0):
         pass
     with state.alone(layout.store):

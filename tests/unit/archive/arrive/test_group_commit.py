@@ -76,14 +76,22 @@ def test_a_disk_that_fails_gives_no_receipt(archive, monkeypatch, failing):
 
 
 def test_deliveries_that_come_together_share_what_it_costs(archive, monkeypatch):
-    began = threading.Event()
+    came, all_came = [], threading.Event()
 
     def syncfs(_):
-        began.set()
+        assert all_came.wait(60)
         time.sleep(0.3)
+
+    def barrier():
+        came.append(1)
+        if len(came) >= 20:
+            all_came.set()
+        real()
 
     monkeypatch.setattr(group_commit, "syncfs", syncfs)
     commit = commit_of(archive)
+    real = commit.barrier
+    monkeypatch.setattr(commit, "barrier", barrier)
     with ThreadPoolExecutor(20) as pool:
         receipts = list(pool.map(lambda number: deliver(archive, commit, f"node-{number}"), range(20)))
     assert all(receipt["accepted"] for receipt in receipts)
@@ -96,18 +104,18 @@ def test_whoever_comes_during_a_round_waits_for_the_next_one(archive, monkeypatc
 
     def syncfs(_):
         inside.set()
-        go.wait(10)
+        go.wait(60)
 
     monkeypatch.setattr(group_commit, "syncfs", syncfs)
     commit = commit_of(archive)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(commit.barrier)
-        inside.wait(10)
+        inside.wait(60)
         second = pool.submit(commit.barrier)  # what it wrote may not be in the round that is under way
         time.sleep(0.1)
         go.set()
-        first.result(10)
-        second.result(10)
+        first.result(60)
+        second.result(60)
     assert commit.rounds == 2
 
 
