@@ -97,6 +97,7 @@ def backed_up() -> tuple[list[dict[str, Any]], str]:
     on(NODE, "ssh-keygen -q -t ed25519 -N '' -f /etc/backup_key")
     on(NODE, "cat /etc/backup_key.pub >> /root/.ssh/authorized_keys")
     on(NODE, MAY_READ_THE_KEY)
+    on(NODE, "systemctl stop speedtest-logger.timer speedtest-push.timer")  # before the services that they start
     on(NODE, "systemctl stop 'speedtest-logger.*' 'speedtest-push.*'")
     on(NODE, "speedtest-logger push --force")  # what was on its way arrives before rows are looked at
     rows = query(EVERYTHING, NODE)

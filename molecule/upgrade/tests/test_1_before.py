@@ -76,7 +76,9 @@ def before() -> Before:
     assert attempt("porch", "speedtest-logger measure --wait").returncode == FAILED
     on(HUB, "systemctl start speedtest-iperf3@5201 speedtest-iperf3@5202")
     on("porch", "speedtest-logger push --force")
-    on("attic", "systemctl stop speedtest-push.timer speedtest-push.service")
+    # a slot would have its push deliver what is to wait
+    on("attic", "systemctl stop speedtest-logger.timer speedtest-push.timer")
+    on("attic", "systemctl stop speedtest-logger.service speedtest-push.service")
     return Before(query(RECORDS, HUB), measured("attic"), end_of_manifest())
 
 
