@@ -70,7 +70,7 @@ def questions(shown: Fleet) -> list[Question]:
     hour, day = "date_trunc('hour', started_at)", "date_trunc('day', started_at)"
 
     def lines(*_: float) -> object:
-        figures._lines = (0.0, [])  # what is kept for a second
+        figures._lines._made = None  # what is kept for a second
         return figures.lines()
 
     by_node, by_line = (

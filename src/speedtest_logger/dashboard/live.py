@@ -18,7 +18,7 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +44,7 @@ STATUS_SECONDS = 15.0  # that a line's state may be old where no record came in
 MOST_CLIENTS = 1_000
 MOST_WAITING = 8  # texts: who takes fewer is dropped
 MOST_SAID = 20  # messages of a client, which has nothing to say
+REFUSED, TOO_SLOW = 1008, 1013  # codes of WebSocket
 KEPT = 1_000  # records that fill a gap
 SHOWN = 100  # records in one text
 FILE_BYTES = 1_000_000  # of one delivery: its end
@@ -131,18 +132,57 @@ def _number(value: object) -> float | None:
 
 
 class Client:
-    """A browser that looks. `texts` is what waits for it; None ends it."""
+    """A browser that looks, and what waits for it. Nothing runs for one that is told nothing: thousands may look."""
+
+    __slots__ = ("_send", "_sending", "_stop", "code", "texts")
 
     def __init__(self) -> None:
-        self.texts: asyncio.Queue[str | None] = asyncio.Queue(MOST_WAITING)
-        self.dropped = asyncio.Event()
+        self.texts: list[str] = []
+        self.code: int | None = None  # with which it was ended
+        self._send: Callable[[str], Awaitable[None]] | None = None
+        self._stop: Callable[[], None] | None = None
+        self._sending: asyncio.Task[None] | None = None
+
+    def begin(self, send: Callable[[str], Awaitable[None]], stop: Callable[[], None]) -> None:
+        """Have what waits sent, and what comes; `stop` is called when it is ended."""
+        self._send, self._stop = send, stop
+        if self.code is None:
+            self._go_on()
+        else:
+            stop()
 
     def tell(self, text: str) -> None:
-        """Have a text sent; who has not taken the ones before is dropped."""
+        """Have a text sent; who has not taken the ones before is ended."""
+        if len(self.texts) < MOST_WAITING:
+            self.texts.append(text)
+            self._go_on()
+        else:
+            self.end(TOO_SLOW)
+
+    def end(self, code: int) -> None:
+        """Have no more sent, and the connection closed with a code."""
+        if self.code is None:
+            self.code = code
+            if self._stop:
+                self._stop()
+
+    def leave(self) -> None:
+        """It is not there any more: what is being sent is not waited for."""
+        if self._sending:
+            self._sending.cancel()
+
+    def _go_on(self) -> None:
+        if self._send and not self._sending:
+            self._sending = asyncio.create_task(self._send_all(self._send))
+
+    async def _send_all(self, send: Callable[[str], Awaitable[None]]) -> None:
         try:
-            self.texts.put_nowait(text)
-        except asyncio.QueueFull:
-            self.dropped.set()
+            while self.texts and self.code is None:
+                await send(self.texts.pop(0))
+        except (RuntimeError, WebSocketDisconnect):  # it has left, or is leaving
+            self.texts.clear()
+        finally:
+            self._sending = None
 
 
 class Live:
@@ -172,7 +212,7 @@ class Live:
             with suppress(asyncio.CancelledError):
                 await self._task
         for client in self.clients:
-            client.dropped.set()
+            client.end(TOO_SLOW)
 
     async def _run(self) -> None:
         while True:
@@ -278,34 +318,33 @@ async def follow(websocket: WebSocket, since: Annotated[int | None, Query(ge=0, 
         return
     try:
         await websocket.accept()
-        codes: list[int | None] = []
-
-        async def until(end: Awaitable[int | None]) -> None:
-            codes.append(await end)
-            group.cancel_scope.cancel()
-
-        async with anyio.create_task_group() as group:
-            for end in (_send(websocket, client), _hear(websocket), _dropped(client)):
-                group.start_soon(until, end)
-        if codes and codes[0]:
+        with anyio.CancelScope() as scope:
+            client.begin(_sender(websocket, client), scope.cancel)
+            if await _says_too_much(websocket):
+                client.end(REFUSED)
+        if client.code:
             with suppress(RuntimeError, WebSocketDisconnect), anyio.move_on_after(1):  # a slow one may not hear it
-                await websocket.close(codes[0])
+                await websocket.close(client.code)
     finally:
+        client.leave()
         live.leave(client)
 
 
-async def _send(websocket: WebSocket, client: Client) -> int | None:
-    """Send what waits; ends where the caller may not look any more: a session has ended, a key was taken away."""
+def _sender(websocket: WebSocket, client: Client) -> Callable[[str], Awaitable[None]]:
+    """What sends a text; it ends who may not look any more: a session has ended, a key was taken away."""
     guard: Guard = websocket.app.state.guard
     checked = time.monotonic()
-    with suppress(WebSocketDisconnect):
-        while text := await client.texts.get():
-            if time.monotonic() - checked >= PING_SECONDS:
-                checked = time.monotonic()
-                if not _may_still_look(guard, websocket):
-                    return 1008
-            await websocket.send_text(text)
-    return None
+
+    async def send(text: str) -> None:
+        nonlocal checked
+        if time.monotonic() - checked >= PING_SECONDS:
+            checked = time.monotonic()
+            if not _may_still_look(guard, websocket):
+                client.end(REFUSED)
+                return
+        await websocket.send_text(text)
+
+    return send
 
 
 def _may_still_look(guard: Guard, websocket: WebSocket) -> bool:
@@ -315,14 +354,9 @@ def _may_still_look(guard: Guard, websocket: WebSocket) -> bool:
         return False
 
 
-async def _hear(websocket: WebSocket) -> int | None:
-    """Ends when a client leaves, or has said too much."""
+async def _says_too_much(websocket: WebSocket) -> bool:
+    """Whether a client has said more than it may; otherwise it has left."""
     for _ in range(MOST_SAID):
         if (await websocket.receive())["type"] == "websocket.disconnect":
-            return None
-    return 1008
-
-
-async def _dropped(client: Client) -> int:
-    await client.dropped.wait()
-    return 1013
+            return False
+    return True

@@ -33,7 +33,9 @@ LIVE = HOME.replace("http", "ws") + "/ws"
 def serving(app):
     """The application on a real socket; its address."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        config = uvicorn.Config(app, log_config=None, ws_max_size=4_096, timeout_graceful_shutdown=5)
+        config = uvicorn.Config(
+            app, log_config=None, ws_max_size=4_096, ws_per_message_deflate=False, timeout_graceful_shutdown=5
+        )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
@@ -183,23 +185,65 @@ def test_who_falls_behind_is_dropped(load):
     made = create_app(load()).state.live
     slow, quick = made.join(None), made.join(None)
     for _ in range(live.MOST_WAITING):
-        quick.texts.get_nowait()
+        quick.texts.clear()
         made.tell([], [])
-    assert (slow.dropped.is_set(), quick.dropped.is_set()) == (True, False)
+    assert (slow.code, quick.code) == (live.TOO_SLOW, None)
+
+
+async def taking_nothing(address, app, loop):
+    """Whether a browser that takes nothing is let go while one that takes is not."""
+    largest = {"max_size": None, "close_timeout": 0.1}
+    async with (
+        websockets.connect(address, max_queue=1, **largest) as slow,
+        websockets.connect(address, **largest) as quick,
+    ):
+        await heard(slow, "hello")
+        await heard(quick, "hello")
+        text = json.dumps({"type": "large", "filling": os.urandom(2_000_000).hex()})
+        for _ in range(2 * live.MOST_WAITING + 4):
+            for client in list(app.state.live.clients):
+                loop.call_soon_threadsafe(client.tell, text)
+            await heard(quick, "large")
+        deadline = time.monotonic() + 10
+        while len(app.state.live.clients) > 1 and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+        return len(app.state.live.clients)
+
+
+def test_who_takes_nothing_is_let_go_and_holds_up_nobody(load):
+    app = create_app(load())
+    with serving(app) as address:
+        assert asyncio.run(taking_nothing(address, app, app.state.live._task.get_loop())) == 1
+
+
+async def tasks_of_two(address, loop):
+    """How many tasks the server has before and while two browsers look."""
+    alone = len(asyncio.all_tasks(loop))
+    async with websockets.connect(address) as one, websockets.connect(address) as other:
+        for each in (one, other):
+            await heard(each, "hello")
+        return alone, len(asyncio.all_tasks(loop))
+
+
+def test_a_browser_that_is_told_nothing_costs_one_task(load):
+    app = create_app(load())
+    with serving(app) as address:
+        alone, together = asyncio.run(tasks_of_two(address, app.state.live._task.get_loop()))
+    assert together == alone + 2
 
 
 def test_a_line_that_changes_is_told_of_once(load, monkeypatch):
     made = create_app(load()).state.live
     client = made.join(None)
-    client.texts.get_nowait()
+    client.texts.pop()
     made.tell([], [{"location": "home", "state": "down", "since": 5, "sentence": "the line is down"}])
-    told = json.loads(client.texts.get_nowait())
+    told = json.loads(client.texts.pop())
     assert (told["type"], told["lines"][0]["state"]) == ("status", "down")
     made.tell([], None)
-    assert client.texts.empty()
+    assert not client.texts
     monkeypatch.setattr(live, "PING_SECONDS", 0)
     made.tell([], None)
-    assert json.loads(client.texts.get_nowait()) == {"type": "ping", "cursor": made.cursor}
+    assert json.loads(client.texts.pop()) == {"type": "ping", "cursor": made.cursor}
 
 
 def test_a_session_that_has_ended_hears_nothing_more(guarded, client, entry_of, monkeypatch):
