@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
 import duckdb
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
+from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.websockets import WebSocket
 
 from speedtest_logger.dashboard import render
 from speedtest_logger.errors import NotReadyError, SpeedtestError, StorageError, UsageError
@@ -80,9 +81,11 @@ def add_to(app: FastAPI) -> None:
 
     async def of_input(connection: HTTPConnection, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        wrong = [{"where": ".".join(map(str, each["loc"])), "what": each["msg"]} for each in error.errors()]
-        detail = "; ".join(f"{each['where']}: {each['what']}" for each in wrong[:5])
-        return answer(connection, 422, detail, errors=wrong)
+        return _of_errors(connection, error.errors())
+
+    async def of_socket(connection: WebSocket, error: Exception) -> None:
+        assert isinstance(error, WebSocketRequestValidationError)
+        await connection.send_denial_response(_of_errors(connection, error.errors()))
 
     async def of_ours(connection: HTTPConnection, error: Exception) -> Response:
         if isinstance(error, UsageError):
@@ -94,8 +97,20 @@ def add_to(app: FastAPI) -> None:
 
     app.add_exception_handler(HTTPException, of_http)
     app.add_exception_handler(RequestValidationError, of_input)
+    app.add_exception_handler(WebSocketRequestValidationError, of_socket)
     for kind in (SpeedtestError, OSError, duckdb.Error):
         app.add_exception_handler(kind, of_ours)
+
+
+def _of_errors(connection: HTTPConnection, errors: Sequence[Any]) -> Response:
+    """What is wrong with a question: where, which value was seen, and what is expected."""
+    wrong = [{"where": ".".join(map(str, each["loc"])), "what": _what(each)} for each in errors]
+    return answer(connection, 422, "; ".join(f"{each['where']}: {each['what']}" for each in wrong[:5]), errors=wrong)
+
+
+def _what(error: Mapping[str, Any]) -> str:
+    seen = error.get("input") if error["loc"][:1] in (("query",), ("path",)) else None  # a form may have a password
+    return f"{error['msg']}, and not {seen[:40]!r}" if isinstance(seen, str) else str(error["msg"])
 
 
 def what_of(connection: HTTPConnection, error: Exception) -> str:

@@ -47,6 +47,7 @@ def page(
     always = {
         "title": state.settings.title,
         "version": __version__,
+        "zone": state.settings.time_zone,  # of days
         "caller": getattr(connection.state, "caller", None),
         "troubles": troubles_of(connection),
     }

@@ -169,6 +169,16 @@ def test_foreign_pages_and_people_who_may_not_read_hear_nothing(guarded, client,
         assert connection.receive_json()["type"] == "hello"
 
 
+def test_a_cursor_that_is_none_is_answered_with_what_was_seen(load):
+    program = TestClient(create_app(load()), base_url=HOME)
+    for since in ("yesterday", "-1", "1.5"):
+        with pytest.raises(WebSocketDenialResponse) as refused, program.websocket_connect(f"{LIVE}?since={since}"):
+            pass
+        assert refused.value.status_code == 422
+        assert "query.since" in refused.value.json()["detail"]
+        assert since in refused.value.json()["detail"]
+
+
 def test_nobody_looks_beyond_the_most(load, monkeypatch):
     monkeypatch.setattr(live, "MOST_CLIENTS", 1)
     program = TestClient(create_app(load()), base_url=HOME)

@@ -9,6 +9,8 @@ import pytest
 from parsed import parsed
 from sample import HOSTILE, LONG, SCRIPT, SampleFigures
 
+from speedtest_logger.dashboard.pages import fleet
+
 
 class Figures(SampleFigures):
     """With shares and counts that differ."""
@@ -105,3 +107,18 @@ def test_what_makes_no_sense_is_said(browser, address, status, words):
 
 def test_an_archive_without_rows_says_so(client, load):
     assert "Nothing was measured" in shown(client(load()), "/fleet").text
+
+
+def test_the_fleet_is_one_sentence_and_the_worst_of_it_first(browser):
+    said = shown(browser, "/fleet").one(id="sentence").text
+    assert said.startswith("Of 7 lines 1 is down (garage), 1 is silent (shed), 1 is slow (flat-3)")
+    lines = browser.app.state.figures.lines()
+    well = [replace(line, state="well") for line in lines]
+    down = [replace(line, state="down", location=f"line-{place}") for place, line in enumerate(lines[:5])]
+    assert fleet.sentence_of([]) == "No line is known yet."
+    assert fleet.sentence_of(well) == "All 7 lines are well."
+    assert fleet.sentence_of(well[:1]) == "The only line is well."
+    assert (
+        fleet.sentence_of([*down, *well[5:]])
+        == "Of 7 lines 5 are down (line-0, line-1, line-2 and 2 more) and 2 are well."
+    )

@@ -12,6 +12,9 @@ from speedtest_logger.dashboard.figures.standing import last_seen
 from speedtest_logger.dashboard.figures.types import Outage, Span
 
 SPEEDS = {"download": "download_bps", "upload": "upload_bps", "latency": "latency_ms"}
+# NULL where nobody counted any
+BYTES = """sum(CASE WHEN bytes_received IS NOT NULL OR bytes_sent IS NOT NULL
+                       THEN coalesce(bytes_received, 0) + coalesce(bytes_sent, 0) END)::BIGINT"""
 
 
 def spans(
@@ -46,7 +49,7 @@ def _medians(
     if period[0] >= source.oldest_recent():
         columns = ", ".join(f"quantile_cont({column}, 0.5) AS {name}" for name, column in SPEEDS.items())
         sql = f"""SELECT location, {node} AS node, {columns}, count(*) AS tests,
-                  sum(coalesce(bytes_received, 0) + coalesce(bytes_sent, 0))::BIGINT AS bytes FROM recent
+                  {BYTES} AS bytes FROM recent
                   WHERE started_at >= to_timestamp($start) AND started_at < to_timestamp($end) {narrowed}
                   GROUP BY 1, 2"""
     else:
@@ -54,7 +57,7 @@ def _medians(
         which = "node <> ''" if by_node else "whole"
         given["start"] = int(given["start"]) - 86_400 + 1  # days that the period touches
         sql = f"""SELECT location, {node} AS node, {columns}, sum(ok + partial + failed + skipped)::BIGINT AS tests,
-                  sum(coalesce(bytes_received, 0) + coalesce(bytes_sent, 0))::BIGINT AS bytes
+                  {BYTES} AS bytes
                   FROM day WHERE {which} AND start >= $start AND start < $end {narrowed} GROUP BY 1, 2"""
     return {(row["location"], row["node"]): row for row in source.rollups.rows(sql, given)}
 
@@ -88,7 +91,7 @@ def _span(
         row["availability_pct"],
         row["accounted_pct"],
         outages,
-        found.get("bytes", 0),
+        found.get("bytes"),
         _only({hello.get("version") for hello in hellos}),
         max((at for at in seen if at is not None), default=None),
         _outbox(hellos),

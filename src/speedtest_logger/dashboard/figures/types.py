@@ -165,7 +165,7 @@ class Span:
     availability: float | None
     accounted: float | None
     outages: int
-    bytes: int
+    bytes: int | None
     version: str | None
     last_seen: int | None
     outbox: int | None

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from speedtest_logger.dashboard import render
-from speedtest_logger.dashboard.figures import Span, State
+from speedtest_logger.dashboard.figures import Line, Span, State
 from speedtest_logger.dashboard.pages.asked import asked_period
 from speedtest_logger.dashboard.pages.line import line_of
 from speedtest_logger.dashboard.period import Period, iso
@@ -22,6 +22,8 @@ from speedtest_logger.errors import UsageError
 router = APIRouter()
 RANGES = ("24h", "7d", "30d", "90d")
 MOST_COMPARED = 5  # lines: more cannot be told apart in a chart
+MOST_NAMED = 3  # lines of a state, in a sentence
+WELL = ("well", "new")
 ORDER: dict[str, int] = {state: place for place, state in enumerate(get_args(State))}
 
 
@@ -95,7 +97,8 @@ def show_fleet(request: Request) -> HTMLResponse:
         raise UsageError(f"sort={asked[:40]}: there is {', '.join(COLUMNS)}, with a - in front the other way round")
     period = asked_period(request, now)
     table = Table(by, sort, COLUMNS[sort].high_first != asked.startswith("-"), period)
-    states = {line.location: line.state for line in figures.lines()}
+    lines = figures.lines()
+    states = {line.location: line.state for line in lines}
     spans = figures.spans(period.start, period.end, by=by)
     rows = ordered([Row(span, states.get(span.location)) for span in spans], table)
     sorting = {} if asked == "state" else {"sort": asked}
@@ -103,6 +106,8 @@ def show_fleet(request: Request) -> HTMLResponse:
         request,
         "fleet.html.j2",
         now=now,
+        sentence=sentence_of(lines),
+        ill=any(line.state not in WELL for line in lines),
         period=period,
         names=RANGES,
         table=table,
@@ -111,6 +116,30 @@ def show_fleet(request: Request) -> HTMLResponse:
         kept=[("by", by), *sorting.items()],
         sorting="".join(f"&{urlencode({name: value})}" for name, value in sorting.items()),
     )
+
+
+def sentence_of(lines: list[Line]) -> str:
+    """What is true of all lines now, the worst first.
+
+    Such as `Of 7 lines 1 is down (garage), 2 are slow (home, shop) and 4 are well.`
+    """
+    if not lines:
+        return "No line is known yet."
+    found = {state: [line.location for line in lines if line.state == state] for state in ORDER}
+    parts = [_those(state, names) for state, names in found.items() if names]
+    if len(lines) == 1:
+        return f"The only line is {lines[0].state}."
+    if len(parts) == 1:
+        return f"All {len(lines):,} lines are {lines[0].state}."
+    return f"Of {len(lines):,} lines {', '.join(parts[:-1])} and {parts[-1]}."
+
+
+def _those(state: str, names: list[str]) -> str:
+    count = f"{len(names):,} {'is' if len(names) == 1 else 'are'} {state}"
+    if state in WELL:
+        return count
+    more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
+    return f"{count} ({', '.join(names[:MOST_NAMED])}{more})"
 
 
 def ordered(rows: list[Row], table: Table) -> list[Row]:

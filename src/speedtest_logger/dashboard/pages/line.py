@@ -19,7 +19,7 @@ from speedtest_logger.dashboard.figures import Cells, Grain, Line, Outage, Serie
 from speedtest_logger.dashboard.figures.standing import FEWEST_SLOTS
 from speedtest_logger.dashboard.pages import drawn
 from speedtest_logger.dashboard.pages.asked import asked_period
-from speedtest_logger.dashboard.pages.shown import HOURS, OUTCOMES, cell_name, part, why
+from speedtest_logger.dashboard.pages.shown import HOURS, OUTCOMES, cell_name, moment, part, why
 from speedtest_logger.dashboard.period import DAY, RANGES, Period, iso
 from speedtest_logger.errors import StorageError
 
@@ -179,7 +179,7 @@ def _groups(cells: Cells, zone: Zone) -> tuple[str, Callable[[int], Any]]:
 class Row:
     """A row of the tables that say what the charts draw: a time in words, tests, failed ones, and columns by name."""
 
-    when: str
+    when: str  # with markup: the browser shows an hour on its own clocks
     tests: int
     failed: int
     values: dict[str, float | None]
@@ -188,8 +188,8 @@ class Row:
 def rows(series: Series, zone: Zone) -> Iterator[Row]:
     """The rows of a series, newest first."""
     for place in range(len(series.at) - 1, -1, -1):
-        shown = zone.at(series.at[place])
-        when = f"{shown:%a %-d %b %Y}" if series.grain == "day" else f"{shown:%-d %b %H}:00"
+        at = series.at[place]
+        when = f"{zone.at(at):%a %-d %b %Y}" if series.grain == "day" else moment(at // HOUR * HOUR)
         values = {name: column[place] for name, column in series.values.items()}
         yield Row(when, series.tests[place], series.failed[place], values)
 

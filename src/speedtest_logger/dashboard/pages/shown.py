@@ -137,9 +137,9 @@ def _time(at: float, text: str, form: str) -> Markup:
     return Markup(f"<time {known}>{text}</time>")  # noqa: S704  digits and words of our own, which need no escape
 
 
-def hour(at: float) -> str:
-    """An hour by its beginning, as text that cannot follow the viewer's clocks."""
-    return f"{utc(at):%-d %b %H:%M} UTC"
+def tip(at: float) -> str:
+    """A time in a tip: 31 Jan 2026 12:00 UTC; the browser shows it on its own clocks once somebody looks."""
+    return f"{utc(at):%-d %b %Y %H:%M} UTC"
 
 
 def group_name(at: float, form: str, zone: Zone) -> Markup | str:
@@ -152,8 +152,7 @@ def group_name(at: float, form: str, zone: Zone) -> Markup | str:
 
 def cell_name(at: float, form: str, zone: Zone) -> str:
     """When a cell of a strip was."""
-    shown = zone.at(at)
-    return f"{shown:%a %-d %b %Y}" if form == "month" else f"{shown:%-d %b %H:%M}"
+    return f"{zone.at(at):%a %-d %b %Y}" if form == "month" else tip(at)
 
 
 def loaded(values: Mapping[str, float | None]) -> float | None:
@@ -196,7 +195,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "moment": moment,
     "clock": clock,
     "iso": iso,
-    "hour": hour,
+    "tip": tip,
     "groupname": group_name,
     "loaded": loaded,
     "following": following,

@@ -47,6 +47,14 @@ function showTimes(root, forms = Object.keys(SAYS)) {
   }
 }
 
+const sayZone = (own, days) => ` · times are those of ${own}` + (days === own ? "" : `, days those of ${days}`);
+
+/** The tip of a cell, whose time is UTC, on the viewer's clocks: there are thousands, so not before one is looked at. */
+function retitle(element) {
+  const [, at, rest] = element.title?.match(/^(\d+ \w{3} \d{4} \d\d:\d\d UTC)(:.*)/) ?? [];
+  if (at && element.matches(".cell, .tick")) element.title = MOMENT.format(Date.parse(at)) + rest;
+}
+
 // ---- news ------------------------------------------------------------------------------------------------------
 
 let cursor = null;
@@ -521,7 +529,8 @@ function dress(root) {
 dress(document);
 for (const part of $$("[data-part]")) part.dataset.source = "";
 const zone = $(".zone");
-if (zone) zone.textContent = ` · times are those of ${Intl.DateTimeFormat().resolvedOptions().timeZone}`;
+if (zone) zone.textContent = sayZone(Intl.DateTimeFormat().resolvedOptions().timeZone, zone.dataset.days);
+for (const event of ["pointerover", "focusin"]) document.addEventListener(event, ({target}) => retitle(target));
 for (const year of $$("table.year")) stopAt($$("td a", year), $$("td a", year).at(-1)); // without this each day is a stop
 document.addEventListener("keydown", walk);
 setInterval(() => document.hidden || showTimes(document, ["ago", "until"]), SECOND);
