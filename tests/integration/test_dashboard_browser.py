@@ -361,6 +361,22 @@ def test_times_are_the_viewers_with_utc_beside_them(page):
     minutes = (shown.hour * 60 + shown.minute + 330) % 1440  # Kolkata is 5 h 30 min ahead
     assert f"{minutes // 60:02}:{minutes % 60:02}" in said.inner_text()
     assert said.get_attribute("title").endswith("UTC")
+    # hours of tables, and tips of cells once they are looked at, are on the same clocks; the foot names them
+    page.get_by_text("Download and upload as a table").click()
+    assert ":30" in page.locator("#speed-table tbody time").first.inner_text()
+    cell = page.locator("#slots a.cell").first
+    assert " UTC: " in cell.get_attribute("title")
+    cell.hover()
+    assert " UTC: " not in cell.get_attribute("title")
+    assert re.search(r"times are those of Asia/\w+, days those of UTC", page.locator(".foot").inner_text())
+
+
+@pytest.mark.parametrize("width", [320, 360])
+def test_the_menu_is_one_row_on_a_phone(page, width):
+    for name in ("now", "system"):
+        show(page, PAGES[name], width)
+        rows = page.evaluate("new Set([...document.querySelectorAll('.top li a')].map(each => each.offsetTop)).size")
+        assert rows == 1
 
 
 def test_news_change_a_page_without_a_reload(page, served):
