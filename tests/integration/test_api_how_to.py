@@ -22,6 +22,11 @@ from speedtest_logger.dashboard.cli import main
 PAGE = (ROOT / "docs/how-to/ask-the-api.md").read_text(encoding="utf-8")
 STEP = 600
 PLACE = "http://127.0.0.1:8000"
+# options of Home Assistant's integration `rest`, as its documentation names them
+RESOURCE = {"resource", "scan_interval", "headers", "sensor"}
+SENSOR = {
+    "name", "unique_id", "device_class", "state_class", "unit_of_measurement", "availability", "value_template",
+}  # fmt: skip
 
 
 def shown(language):
@@ -94,7 +99,13 @@ def test_sensors_show_the_last_test(app):
     }
     assert said == {"Download": "100.0", "Latency": "9.5", "Line": "well"}
     failed = {**answer, "last": {**answer["last"], "download": None, "latency": None}}
-    assert jinja2.Template(resource["sensor"][0]["value_template"]).render(value_json=failed) == "None"
+    for known, is_there in ((answer, True), (failed, False), ({**answer, "last": None}, False)):
+        for sensor in resource["sensor"][:2]:
+            rendered = jinja2.Template(sensor["availability"]).render(value_json=known)
+            assert (rendered == "True") is is_there, rendered
+            float(jinja2.Template(sensor["value_template"]).render(value_json=known))  # a text would be an error
+    assert {key for sensor in resource["sensor"] for key in sensor} <= SENSOR
+    assert set(resource) <= RESOURCE
 
 
 def test_the_page_names_questions_that_there_are(app):
