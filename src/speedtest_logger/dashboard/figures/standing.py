@@ -66,9 +66,8 @@ def _ask(source: Source, now: float, location: str | None) -> Day:
         strips.setdefault(strip.location, []).append(strip)
     narrowed, given = source.where(location, None)
     newest = source.rollups.rows(
-        f"""SELECT {SHORT}, runtime FROM recent JOIN
-            (SELECT node, max(started_at) AS started_at FROM recent WHERE true {narrowed} GROUP BY node)
-            USING (node, started_at)""",
+        f"""SELECT {SHORT}, runtime FROM recent WHERE rowid IN
+            (SELECT arg_max(rowid, started_at) FROM recent WHERE true {narrowed} GROUP BY node)""",
         given,
     )
     runtimes = {row["node"]: row.pop("runtime") for row in newest}
