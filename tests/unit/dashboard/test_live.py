@@ -232,6 +232,10 @@ async def tasks_of_two(address, loop):
     async with websockets.connect(address) as one, websockets.connect(address) as other:
         for each in (one, other):
             await heard(each, "hello")
+        for _ in range(100):  # until what sent that has ended
+            if len(asyncio.all_tasks(loop)) <= alone + 2:
+                break
+            await asyncio.sleep(0.05)
         return alone, len(asyncio.all_tasks(loop))
 
 
