@@ -261,3 +261,14 @@ def test_a_node_that_left_the_inventory_is_down_no_longer(tmp_path_factory, monk
     before = found.outages(NOW - DAY, left - HOUR, shortest=2)
     assert {outage.until for outage in before} == {None}  # of a time when it was not known yet
     found.source.rollups.close()
+
+
+@pytest.mark.parametrize("days", [1, 10])  # by the records themselves, and by the days' rows
+def test_bytes_that_nobody_counted_are_not_zero(figures, tmp_path_factory, monkeypatch, days):
+    assert {span.bytes for span in figures.spans(NOW - days * DAY, NOW)} == {None}
+    layout = fresh(tmp_path_factory)
+    monkeypatch.setattr("time.time", lambda: NOW)
+    put(layout, slot("attic", NOW - STEP, "home", bytes_received=5_000), slot("attic", NOW - 2 * STEP, "home"))
+    counted = Figures(layout, Rollups(layout, layout.root / "rollup.duckdb", BERLIN), BERLIN)
+    assert [span.bytes for span in counted.spans(NOW - days * DAY, NOW)] == [5_000]
+    counted.source.rollups.close()
