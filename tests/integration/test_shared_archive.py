@@ -348,6 +348,20 @@ def test_what_is_none_of_ours_uses_no_turn_up(host, monkeypatch):
     holds(a, *rows_of(1))
 
 
+def test_a_turn_looks_at_some_of_a_long_inbox_and_the_next_one_goes_on_there(host, monkeypatch):
+    a = host("a")
+    for number in range(5):
+        a.objects.put_new(f"{INBOX}Aaa/{number}.txt", b"{}")
+    delivered(a, *rows_of(1))
+    monkeypatch.setattr(turn, "MOST_LISTED", 2)
+    assert [(a.turn().taken_in, a.outcome.waiting) for _ in range(3)] == [(0, 2), (0, 2), (1, 2)]
+    holds(a, *rows_of(1))
+    delivered(a, *rows_of(2))
+    for _ in range(3):
+        a.turn()
+    holds(a, *rows_of(2))
+
+
 @pytest.fixture
 def reachable():
     """A folder that other accounts can get to."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -32,13 +32,14 @@ from speedtest_logger.sinks.place import Place
 from speedtest_logger.sinks.table import BUCKETS, head_of
 
 MOST_OBJECTS = 20_000  # in one turn
+MOST_LISTED = 200_000
 MOST_BYTES = 256_000_000
 MOST_NAME = 200
 READERS = 8
 BESIDE_DAYS = 7  # for a host that is away
 LATE_SECONDS = 600  # what came out of order is looked for again for so long
 MAINTAIN_SECONDS = 86_400
-STATE, CURSOR = "shared.json", "beside.json"
+STATE, CURSOR, REACHED = "shared.json", "beside.json", "inbox-reached"
 MOST_CURSOR = 64_000_000
 DAY = 86_400
 
@@ -86,7 +87,7 @@ class Host:
                 self.lead(lease)
         else:
             self.keep_up()
-        outcome.waiting = len(self.objects.listed(INBOX))
+        outcome.waiting = len(self.objects.listed(INBOX, most=MOST_LISTED))
         outcome.out = self.missing()
         remember(self.layout, {**asdict(outcome), "place": self.place.address})
         return outcome
@@ -127,7 +128,7 @@ class Host:
         wanted: dict[str, Path] = {}
         missing: list[tuple[Item, Path]] = []
         size = 0
-        for item in self.objects.each(INBOX):
+        for item in self.some_of_inbox():
             node, _, file_name = item.name.removeprefix(INBOX).partition("/")
             if not _is_ours(node, file_name) or item.size > MOST_BYTES:
                 continue
@@ -142,6 +143,17 @@ class Host:
             there = {item.name for (item, _), came in zip(missing, pool.map(self._fetch, missing), strict=True) if came}
         gone = {item.name for item, _ in missing} - there
         return {name: file for name, file in wanted.items() if name not in gone}
+
+    def some_of_inbox(self) -> Iterator[Item]:
+        """MOST_LISTED objects of the shared inbox, from where the last turn got to: each is looked at in its time."""
+        file = self.layout.state / REACHED
+        after = _text(file)
+        for count, item in enumerate(self.objects.each(INBOX, after if after.startswith(INBOX) else None), 1):
+            yield item
+            if count == MOST_LISTED:
+                write_durably(file, item.name.encode())
+                return
+        file.unlink(missing_ok=True)
 
     def bring_beside(self) -> None:
         """Have what came beside records since the last time: every host takes it in."""
@@ -215,7 +227,7 @@ class Host:
         for item in self.objects.listed(HOSTS):
             self.objects.delete([item.name])
         leases.release(self.objects, Lease(outcome.holder, outcome.term))
-        for name in (STATE, CURSOR):
+        for name in (STATE, CURSOR, REACHED):
             (self.layout.state / name).unlink(missing_ok=True)
         return outcome
 
@@ -282,6 +294,13 @@ def _before(name: str) -> str:
     except ValueError:
         return ""
     return _prefix(max(0.0, number / 1000 - LATE_SECONDS))
+
+
+def _text(file: Path) -> str:
+    """What a file says; nothing where it cannot be read."""
+    with suppress(OSError, ValueError, StorageError):
+        return read_bounded(file).decode()
+    return ""
 
 
 def _cursor(layout: Layout) -> tuple[set[str], str]:
