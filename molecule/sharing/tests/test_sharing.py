@@ -82,6 +82,10 @@ class Stages:
         """Both share."""
         return self.write("shared", {FIRST: {}, SECOND: {}}, shared=True)
 
+    def shared_by_one(self) -> tuple[str, str]:
+        """The first one is to share, and is the only one so far."""
+        return self.write("one", {FIRST: {}}, shared=True)
+
     def taken_off(self) -> tuple[str, str]:
         """The second one is taken off."""
         return self.write("off", {FIRST: {}, SECOND: OFF}, shared=True)
@@ -124,6 +128,10 @@ def turn(host: str) -> dict[str, Any]:
     on(host, anew(SHARE))
     found: dict[str, Any] = json.loads(on(host, "cat /srv/speedtest-archive/state/shared.json"))
     return found
+
+
+def other_than(host: str) -> str:
+    return next(other for other in ARCHIVES if other != host)
 
 
 def runs(host: str) -> list[tuple[str, str, int]]:
@@ -222,7 +230,7 @@ def test_2_one_is_out_and_receipts_are_lost(stages):
 def test_3_the_lease_is_stolen(stages):
     """Who had it follows from then on; nothing that it took in meanwhile is lost."""
     holder = turn(FIRST)["holder"]
-    thief = next(host for host in ARCHIVES if host != holder)
+    thief = other_than(holder)
     kept = measured()
     for node in NODES:
         push(node)
@@ -242,7 +250,39 @@ def test_3_the_lease_is_stolen(stages):
     assert_every_slot_is_there_once(thief)
 
 
-def test_4_one_is_taken_off_and_the_other_has_its_archive_for_itself(stages):
+def test_4_the_one_that_leads_is_out_for_long():
+    """After five minutes the other one takes in what comes, after ten the fleet's status names the one that is out."""
+    gone = turn(FIRST)["holder"]
+    other = other_than(gone)
+    lab("cut", LAB, gone)
+    try:
+        wait_until("the other one leads", lambda: turn(other)["leads"], 480, other, every=20)
+        kept = measured()
+        for node in NODES:
+            push(node)
+        assert_every_slot_is_there_once(other)
+        assert kept <= {run_id for _, run_id, _ in runs(other)}
+        wait_until("the fleet's status names it", lambda: is_named_as_out(gone, other), 480, other, every=20)
+    finally:
+        lab("restore", LAB, gone)
+    wait_until(f"{gone} is there again", lambda: attempt(gone, "true").returncode == 0, 30)
+    wait_until("it follows", lambda: follows(gone), 120, gone)
+    assert_both_hold_each_once(*kept)
+    assert not is_named_as_out(gone, other)
+
+
+def is_named_as_out(host: str, by: str) -> bool:
+    problems: list[str] = json.loads(on(by, "speedtest-archive fleet"))["problems"]
+    return f"archive host {host} is out: nodes deliver to the others" in problems
+
+
+def follows(host: str) -> bool:
+    """It takes its turns again; one that began without a network may be under way."""
+    taken = attempt(host, "systemctl start speedtest-share.service").returncode == 0
+    return taken and not turn(host)["leads"]
+
+
+def test_5_one_is_taken_off_and_the_other_has_its_archive_for_itself(stages):
     kept = measured()
     run("site.yml", *stages.taken_off())
     for node in NODES:
@@ -264,3 +304,18 @@ def test_4_one_is_taken_off_and_the_other_has_its_archive_for_itself(stages):
         60, FIRST,
     )  # fmt: skip
     assert attempt(SECOND, "ls /usr/local/bin/speedtest-archive").returncode != 0
+
+
+def test_6_it_shares_again_and_another_one_is_added_later(stages):
+    """As the how-to has it: one shares first; whoever comes next brings the whole table."""
+    before = {run_id for _, run_id, _ in runs(FIRST)}
+    run("playbooks/share_archive.yml", *stages.shared_by_one())
+    kept = measured()
+    for node in NODES:
+        push(node)
+    run("site.yml", *stages.shared())
+    more = measured()
+    for node in NODES:
+        push(node)
+    assert_both_hold_each_once(*before, *kept, *more)
+    assert_every_slot_is_there_once(SECOND)
