@@ -269,6 +269,16 @@ def test_two_hundred_connections_of_one_node_keep_no_other_one_out(served, node)
     wait(lambda: ask(served, served.tokens["mallory"], b"")[0] == 200)
 
 
+def test_who_connects_and_says_nothing_or_half_a_head_is_let_go(served):
+    with (
+        served.connected(60) as silent,
+        served.connected(60) as slow,
+        socket.create_connection(silent.getpeername(), 60) as plain,
+    ):
+        slow.sendall(head(served, "mallory", 10)[:-2])
+        assert [each.recv(1) for each in (silent, slow, plain)] == [b""] * 3
+
+
 def test_an_answer_that_drips_is_given_up_in_time(node, tmp_path, monkeypatch):
     here = node()
     ours, theirs = socket.socketpair()
