@@ -1,22 +1,29 @@
-"""What a stranger does with a node's key: run on the node, as its account. Prints one JSON object per delivery.
+"""What a stranger does with a node's key, or its token: run on the node, as its account. One JSON object per delivery.
 
 attack.py '{"seconds": 60, "victim": "attic", "location": "home", "interval": 60, "offset": 7, "connections": 60}'
 """
 
 import base64
+import gzip
 import hashlib
+import http.client
 import json
+import secrets
+import socket
+import ssl
 import subprocess
 import sys
 import time
 import uuid
 import zlib
 from collections import Counter
+from contextlib import suppress
 from datetime import datetime, timezone
 
 NAMESPACE = uuid.UUID("5b3f1f4e-6f5a-4a57-9c1c-0d7c5f0e8a11")  # public, as all of the arithmetic is
 HOUR = 3600
 DELIVERY_BYTES = 63_900_000
+ANSWER_SECONDS = 150
 TEXTS = [
     "logger_version",
     "message",
@@ -52,11 +59,104 @@ def settings():
 
 
 OWN = settings()
-SSH = [
-    *("ssh", "-F", "none", "-T", "-i", OWN["KEY_FILE"], "-p", OWN["ARCHIVE_PORT"], "-o", "BatchMode=yes"),
-    *("-o", f"UserKnownHostsFile={OWN['KNOWN_HOSTS_FILE']}", "-o", "LogLevel=ERROR", "-o", "ServerAliveInterval=5"),
-]
-ARCHIVE = f"{OWN['ARCHIVE_USER']}@{OWN['ARCHIVE_HOST']}"
+
+
+class Ssh:
+    """Connections by the node's key."""
+
+    def __init__(self, idle):
+        """So many stay open and say nothing."""
+        self.archive = f"{OWN['ARCHIVE_USER']}@{OWN['ARCHIVE_HOST']}"
+        self.ssh = [
+            *("ssh", "-F", "none", "-T", "-i", OWN["KEY_FILE"], "-p", OWN["ARCHIVE_PORT"], "-o", "BatchMode=yes"),
+            *("-o", f"UserKnownHostsFile={OWN['KNOWN_HOSTS_FILE']}", "-o", "LogLevel=ERROR"),
+            *("-o", "ServerAliveInterval=5"),
+        ]
+        nothing = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+        self.idle = [subprocess.Popen([*self.ssh, "-N", self.archive], **nothing) for _ in range(idle)]
+
+    def exchange(self, pieces):
+        """Pieces of bytes up, what is said down. It may hang up before all is sent."""
+        process = subprocess.Popen(
+            [*self.ssh, self.archive, "receive"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0,
+        )  # fmt: skip
+        with suppress(BrokenPipeError):
+            for piece in pieces:
+                process.stdin.write(piece)
+            process.stdin.close()
+        said = process.stdout.read().decode(errors="replace")
+        process.wait()
+        return said
+
+    def more(self, order):
+        """Nothing that other ways have not."""
+
+    def held(self):
+        """How many of the idle ones are open."""
+        held = sum(process.poll() is None for process in self.idle)
+        for process in self.idle:
+            process.kill()
+            process.wait()
+        return held
+
+
+class Https:
+    """Connections by the node's token."""
+
+    def __init__(self, idle):
+        """So many stay open and say nothing."""
+        self.trusting = ssl.create_default_context(cafile=OWN.get("CA_FILE"))
+        self.trusting.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        with open(OWN["TOKEN_FILE"], encoding="ascii") as file:
+            self.token = file.read().strip()
+        self.idle = [self.connected() for _ in range(idle)]
+
+    def connected(self):
+        plain = socket.create_connection((OWN["ARCHIVE_HOST"], int(OWN["ARCHIVE_PORT"])), 20)
+        return self.trusting.wrap_socket(plain, server_hostname=OWN["ARCHIVE_HOST"])
+
+    def exchange(self, pieces):
+        """Pieces of bytes up, what is said down."""
+        return self.posted(gzip.compress(b"".join(pieces), 1))
+
+    def posted(self, body, token=None, method="POST", **headers):
+        link = http.client.HTTPSConnection(
+            OWN["ARCHIVE_HOST"], int(OWN["ARCHIVE_PORT"]), timeout=ANSWER_SECONDS, context=self.trusting
+        )
+        try:
+            sent = {"Authorization": f"Bearer {token or self.token}", "Content-Encoding": "gzip", **headers}
+            with suppress(BrokenPipeError, ConnectionResetError):  # it may hang up before all is sent
+                link.request(method, "/deliver", body, sent)
+            return link.getresponse().read().decode(errors="replace")
+        except (OSError, http.client.HTTPException) as error:
+            return repr(error)
+        finally:
+            link.close()
+
+    def more(self, order):
+        """What only this way has: bodies that are packed, tokens that are guessed, requests of other kinds."""
+        packer, block = zlib.compressobj(9, wbits=31), bytes(1_000_000)
+        told("a gigabyte in a body", self.posted(b"".join([*map(packer.compress, [block] * 1000), packer.flush()])))
+        told("a body that is cut off", self.posted(gzip.compress(lines([row(time.time())]))[:-9]))
+        told("no gzip", self.posted(b"\xff" * 100_000))
+        honest = gzip.compress(lines([row(time.time() - 2, node=order["victim"], location=order["location"])]))
+        told("another node's name", self.posted(honest, **{"X-Node": order["victim"], "X-Forwarded-For": "127.0.0.1"}))
+        for length in (1, 63, 64, 65, 1000):
+            told(f"a guessed token of {length}", self.posted(honest, token=secrets.token_hex(length)[:length]))
+        for method in ("GET", "PUT", "DELETE"):
+            told(method, self.posted(honest, method=method))
+
+    def held(self):
+        """How many of the idle ones are open."""
+        return sum(map(self.is_open, self.idle))
+
+    def is_open(self, stream):
+        stream.settimeout(0.1)
+        try:
+            return bool(stream.recv(1))
+        except OSError as error:
+            return isinstance(error, TimeoutError)
 
 
 def text(moment):
@@ -89,30 +189,23 @@ def lines(rows):
 
 
 def deliver(what, payload):
-    """Send bytes, or pieces of bytes; print what the archive answers. It may hang up before all is sent."""
+    """Send bytes, or pieces of bytes; print what the archive answers."""
     began = time.monotonic()
-    process = subprocess.Popen(
-        [*SSH, ARCHIVE, "receive"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0
-    )
+    said = way.exchange([payload] if isinstance(payload, bytes) else payload)
+    told(what, said, seconds=round(time.monotonic() - began, 1))
+
+
+def told(what, said, **more):
+    """Print what the archive answered, in short."""
     try:
-        for piece in [payload] if isinstance(payload, bytes) else payload:
-            process.stdin.write(piece)
-        process.stdin.close()
-    except BrokenPipeError:
-        pass
-    said = process.stdout.read().decode(errors="replace").strip()
-    process.wait()
-    try:
-        answer = json.loads(said.splitlines()[-1])
+        answer = json.loads(said.strip().splitlines()[-1])
     except (ValueError, IndexError):
         answer = {"refused": "no answer", "message": said[-300:]}
-    told = {"attack": what, "seconds": round(time.monotonic() - began, 1), "refused": answer.get("refused")}
-    told["message"] = answer.get("message")
-    told["accepted"] = len(answer.get("accepted", []))
+    short = {"attack": what, **more, "refused": answer.get("refused"), "message": answer.get("message")}
+    short["accepted"] = len(answer.get("accepted", []))
     for kind in ("rejected", "later"):
-        told[kind] = Counter(words.split(":")[0] for words in answer.get(kind, {}).values())
-    print(json.dumps(told), flush=True)
-    return answer
+        short[kind] = Counter(words.split(":")[0] for words in answer.get(kind, {}).values())
+    print(json.dumps(short), flush=True)
 
 
 def others_runs(order):
@@ -191,32 +284,24 @@ def garbage(line):
     deliver(f"garbage in lines of {len(line)} bytes", (block for _ in range(DELIVERY_BYTES // len(block))))
 
 
-def main():
-    order = json.loads(sys.argv[1])
+def attack(order):
     began = time.monotonic()
-    idle = [
-        subprocess.Popen(
-            [*SSH, "-N", ARCHIVE], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        for _ in range(order["connections"])
-    ]
     others_runs(order)
     others_places(order)
     months()
     two_of_one()
     bombs(order.get("bombs", 100))
     largest_rows(1000)
+    way.more(order)
     garbage(b"\xff" * 31_000 + b"\n")
     garbage(b'{"a": "' + b"x" * 3_200 + b'"}\n')
     while time.monotonic() - began < order["seconds"]:
         garbage(b"\xff" * 6_000 + b"\n")
         garbage(b'{"run_id": "' + b"y" * 30_000 + b'"}\n')
         largest_rows(2000)
-    held = sum(process.poll() is None for process in idle)
-    print(json.dumps({"attack": "idle connections", "held": held, "seconds": round(time.monotonic() - began, 1)}))
-    for process in idle:
-        process.kill()
-        process.wait()
+    print(json.dumps({"attack": "idle connections", "held": way.held(), "seconds": round(time.monotonic() - began, 1)}))
 
 
-main()
+given = json.loads(sys.argv[1])
+way = (Https if OWN.get("TRANSPORT") == "https" else Ssh)(given["connections"])
+attack(given)

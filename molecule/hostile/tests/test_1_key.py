@@ -1,4 +1,4 @@
-"""A stranger has mallory's key and does with it what the key can do, for a minute: nobody else loses anything."""
+"""A stranger has mallory's key, then mallory's token, and uses it for a minute: nobody else loses anything."""
 
 from __future__ import annotations
 
@@ -26,11 +26,18 @@ SECONDS = 60
 CONNECTIONS = 60
 MOST_CONNECTIONS = 12
 ROOT = "/srv/speedtest-archive"
+PLACE = "/usr/local/lib"
 AS_NODE = "runuser -u speedtest --"
 MOST_KB = {"receive": 100_000, "ingest": 600_000}
 MOST_AT_REST_MB = 300  # what mallory may have in the inbox, packed raw output and quarantine together
 MOST_QUARANTINE_MB = 6
 BACKLOG = 200
+USERS = [
+    {
+        "name": "ada",
+        "password": "scrypt$32768$8$1$MDEyMzQ1Njc4OWFiY2RlZg==$Y8eYlUX7i0LQoHUbCxtmi+gjkMX3lyr5HKuyqeVm1IU=",
+    }
+]
 COST = (
     "import resource, subprocess; done = subprocess.run(['/usr/local/bin/speedtest-archive', 'ingest']); "
     "used = resource.getrusage(resource.RUSAGE_CHILDREN); assert done.returncode == 0; "
@@ -42,6 +49,8 @@ COST = (
 class Siege:
     """What the attack was, and what was seen meanwhile."""
 
+    options: tuple[str, ...] = ()  # of playbooks: the inventory as it is meanwhile
+    at_rest_before: int = 0
     began: float = 0.0
     attacks: list[dict[str, Any]] = field(default_factory=list)
     answers: list[dict[str, Any]] = field(default_factory=list)
@@ -53,7 +62,7 @@ class Siege:
 
 def put(node: str, program: str) -> str:
     """Put a program of the scenario on a node."""
-    place = f"/usr/local/lib/{program}"
+    place = f"{PLACE}/{program}"
     on(node, f"cat > {place} <<'END_OF_PROGRAM'\n{(PROGRAMS / program).read_text()}\nEND_OF_PROGRAM")
     return place
 
@@ -84,15 +93,11 @@ def honest_row(**values: Any) -> dict[str, Any]:
 
 
 def deliver(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Deliver rows with attic's key; waits while attic's own delivery is under way."""
-    own = env(VICTIM)
-    ssh = (
-        f"{AS_NODE} ssh -F none -T -i {own['KEY_FILE']} -o BatchMode=yes -o ConnectTimeout=20"
-        f" -o UserKnownHostsFile={own['KNOWN_HOSTS_FILE']} {own['ARCHIVE_USER']}@{own['ARCHIVE_HOST']} receive"
-    )
+    """Deliver rows with attic's key or token; waits while attic's own delivery is under way."""
     payload = "\n".join(map(json.dumps, rows))
+    program = f"{AS_NODE} python3 {PLACE}/deliver.py"
     for _ in range(20):
-        said = attempt(VICTIM, f"printf '%s\\n' {quoted(payload)} | {ssh}").stdout.strip()
+        said = attempt(VICTIM, f"printf '%s\\n' {quoted(payload)} | {program}").stdout.strip()
         try:
             answer: dict[str, Any] = json.loads(said.splitlines()[-1])
         except (ValueError, IndexError):
@@ -123,17 +128,51 @@ def backlog(own: dict[str, str]) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.fixture(scope="module")
-def siege() -> Iterator[Siege]:
+def inventory(file: Path, state: str) -> tuple[str, str]:
+    """Options of ansible-playbook: nodes deliver over https; or they no longer do, and nothing of it is there."""
+    on_hub = {"speedtest_dashboard_state": state, "speedtest_front_state": state}
+    on_hub |= {"speedtest_front_name": HUB, "speedtest_front_http_port": 8081}  # a prepared machine has nginx
+    https = state == "present"
+    children: dict[str, Any] = {
+        "speedtest_archive": {"hosts": {HUB: {"speedtest_archive_https_enabled": https}}},
+        "speedtest_dashboard": {"hosts": {HUB: {"speedtest_dashboard_users": USERS}}},
+        "speedtest_front": {"hosts": {HUB: on_hub}},
+        "speedtest_nodes": {"vars": {"speedtest_logger_transport": "https" if https else "ssh"}},
+    }
+    file.write_text(json.dumps({"all": {"children": children}}), encoding="utf-8")
+    return "-i", str(file)
+
+
+def changed_to(options: tuple[str, ...]) -> None:
+    done = playbook("site.yml", *options)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+@pytest.fixture(scope="module", params=["ssh", "https"])
+def siege(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Siege]:
+    """The attack as nodes deliver by default; and, with all of its tokens back, over https."""
+    if request.param == "ssh":
+        yield besieged(())
+        return
+    folder = tmp_path_factory.mktemp("https")
+    options = inventory(folder / "there.yml", "present")
+    changed_to(options)
+    on(HUB, "rm /srv/speedtest-archive/state/receive-mallory.json")
+    yield besieged(options)
+    changed_to(inventory(folder / "gone.yml", "absent"))
+
+
+def besieged(options: tuple[str, ...]) -> Siege:
     """Attack with mallory's key while attic measures and delivers, also a backlog; then let the archive ingest all."""
-    found = Siege()
+    found = Siege(options, at_rest())
     wait_until("a record of attic", lambda: query("SELECT 1 FROM records WHERE node = 'attic'", HUB) != [], 120, VICTIM)
+    put(VICTIM, "deliver.py")
     program, peaks = put(MALLORY, "attack.py"), put(HUB, "peaks.py")
     on(HUB, "systemctl stop speedtest-ingest.timer")
     ingest(HUB)  # none runs on
     found.cost_before = ingest_cost()
     on(HUB, "systemctl start speedtest-ingest.timer")
-    on(HUB, f"systemd-run --quiet --unit=peaks python3 {peaks} /run/peaks.json")
+    on(HUB, f"rm -f /run/peaks.json; systemd-run --quiet --unit=peaks python3 {peaks} /run/peaks.json")
     own = env(VICTIM)
     order = {"seconds": SECONDS, "victim": VICTIM, "location": own["LOCATION"], "connections": CONNECTIONS}
     order |= {"interval": int(own["INTERVAL_SECONDS"]), "offset": int(own["OFFSET_SECONDS"])}
@@ -222,16 +261,20 @@ def test_receive_and_ingest_stay_small(siege):
     assert all(siege.peaks.values())
 
 
-def test_mallorys_disk_is_bounded(siege):
-    def megabytes(*places: str) -> int:
-        return int(
-            on(HUB, f"du --summarize --total --block-size=1MB {' '.join(places)} 2>/dev/null | tail -n 1").split()[0]
-        )
+def megabytes(*places: str) -> int:
+    paths = " ".join(f"{ROOT}/{place}" for place in places)
+    return int(on(HUB, f"du --summarize --total --block-size=1MB {paths} 2>/dev/null | tail -n 1").split()[0])
 
-    assert megabytes(f"{ROOT}/quarantine/mallory") <= MOST_QUARANTINE_MB
+
+def at_rest() -> int:
+    """MB that mallory has on the archive host."""
     places = ["inbox/mallory", "raw-inbox/mallory", "quarantine/mallory", "raw/node=mallory", "archive/location=m-home"]
-    places += ["log-inbox/mallory", "logs", "probe-inbox/mallory", "probes"]
-    assert megabytes(*(f"{ROOT}/{place}" for place in places)) <= MOST_AT_REST_MB
+    return megabytes(*places, "log-inbox/mallory", "logs", "probe-inbox/mallory", "probes")
+
+
+def test_mallorys_disk_is_bounded(siege):
+    assert megabytes("quarantine/mallory") <= MOST_QUARANTINE_MB
+    assert at_rest() - siege.at_rest_before <= MOST_AT_REST_MB
 
 
 def test_an_honest_record_costs_no_more_than_before(siege):
@@ -246,7 +289,7 @@ def test_idle_connections_are_few_or_end(siege):
 
 
 def test_the_status_names_mallory_and_why(siege):
-    done = playbook("playbooks/status.yml")
+    done = playbook("playbooks/status.yml", *siege.options)
     assert done.returncode != 0
     said = " ".join(done.stdout.split())
     assert re.search(r"node mallory: [\d,]+ records .{0,80}refused since \S+, last: \w+: ", said), done.stdout[-3000:]
