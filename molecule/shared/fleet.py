@@ -26,6 +26,11 @@ MEASURING = 11  # seconds that a measurement takes at most, both ways
 POLL_SECONDS = 5  # most ask the archive, and scenarios share the machine
 BUSY_SECONDS = 120  # that what is waited for may come later than elsewhere, for the same reason
 INGEST = "speedtest-ingest.service"
+# a node measures and delivers no more: first what starts services, then the one whose end starts the other
+REST = " && ".join(
+    f"systemctl stop {units}"
+    for units in ("speedtest-logger.timer speedtest-push.timer", "speedtest-logger.service", "speedtest-push.service")
+)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from fleet import on, playbook, quoted, recap
+from fleet import REST, on, playbook, quoted, recap
 
 from speedtest_logger import __version__
 
@@ -81,9 +81,9 @@ ROUNDS = {
     "missing": {"files": "rm {}", "releases": "rm {}/speedtest_logger/log.py", "keys": "rm {}"},
     "stopped": {"units": "systemctl stop {}"},
     "removed": {
-        # the services too: an account whose process runs cannot be removed; after the timers, which start them
-        "account": "systemctl stop speedtest-logger.timer speedtest-push.timer speedtest-probe.timer && "
-        "systemctl stop 'speedtest-logger.*' 'speedtest-push.*' 'speedtest-probe.*' && userdel {}",
+        # an account whose process runs cannot be removed
+        "account": f"{REST} && systemctl stop speedtest-probe.timer && systemctl stop speedtest-probe.service && "
+        "userdel {}",
         "package": "systemctl stop 'speedtest-iperf3@*' && apt-get -qq -y remove {} >/dev/null",
     },
 }

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from calls import assert_each_role_costs_little
-from fleet import attempt, measure_by_hand, on, playbook, query, recap, wait_until
+from fleet import REST, attempt, measure_by_hand, on, playbook, query, recap, wait_until
 from security import assert_sandboxed
 
 NODE = "homelab"
@@ -97,8 +97,7 @@ def backed_up() -> tuple[list[dict[str, Any]], str]:
     on(NODE, "ssh-keygen -q -t ed25519 -N '' -f /etc/backup_key")
     on(NODE, "cat /etc/backup_key.pub >> /root/.ssh/authorized_keys")
     on(NODE, MAY_READ_THE_KEY)
-    on(NODE, "systemctl stop speedtest-logger.timer speedtest-push.timer")  # before the services that they start
-    on(NODE, "systemctl stop 'speedtest-logger.*' 'speedtest-push.*'")
+    on(NODE, REST)
     on(NODE, "speedtest-logger push --force")  # what was on its way arrives before rows are looked at
     rows = query(EVERYTHING, NODE)
     on(NODE, "systemctl start speedtest-backup.service")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fleet import attempt, on, playbook, recap
+from fleet import REST, attempt, on, playbook, recap
 
 NODE, SERVED, PORT = "shed", "/srv/speedtest-bundles", 8099
 NOWHERE = "192.0.2.1"  # TEST-NET-1: no connection comes there
@@ -116,8 +116,7 @@ def test_a_change_reaches_a_node_that_nobody_can_reach(inventory):
 def test_what_was_changed_by_hand_the_node_puts_right_by_itself(inventory):
     wanted = state()
     code = "/opt/speedtest-telemetry/current/speedtest_logger/__init__.py"
-    on(NODE, "systemctl stop speedtest-logger.timer speedtest-push.timer")  # before the services that they start
-    on(NODE, "systemctl stop speedtest-logger.service speedtest-push.service")
+    on(NODE, REST)
     on(NODE, f"echo '# by hand' >> {code}; dpkg --remove --force-depends iperf3; userdel speedtest")
     on(NODE, "rm /etc/systemd/system/speedtest-push.timer; chmod 777 /etc/speedtest-telemetry/logger.env")
     assert converge()["changed"] > 5

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from containers import CONTAINER
-from fleet import ROOT, attempt, measure_by_hand, on, playbook, query, recap, wait_until
+from fleet import REST, ROOT, attempt, measure_by_hand, on, playbook, query, recap, wait_until
 
 from plugins.desired.roles import Wanted, inputs
 from plugins.lookup import release
@@ -77,8 +77,7 @@ def before() -> Before:
     on(HUB, "systemctl start speedtest-iperf3@5201 speedtest-iperf3@5202")
     on("porch", "speedtest-logger push --force")
     # a slot would have its push deliver what is to wait
-    on("attic", "systemctl stop speedtest-logger.timer speedtest-push.timer")
-    on("attic", "systemctl stop speedtest-logger.service speedtest-push.service")
+    on("attic", REST)
     return Before(query(RECORDS, HUB), measured("attic"), end_of_manifest())
 
 
