@@ -31,6 +31,7 @@ PATTERNS = (
         ),
     ),
 )
+TURNED_AWAY = r"unable to (?:connect to server.*Connection refused|receive control message.*Connection reset)"
 
 
 def fail(text: str, default: str = "engine_error") -> NoReturn:
@@ -46,6 +47,15 @@ def fail(text: str, default: str = "engine_error") -> NoReturn:
 def is_busy(output: Output) -> bool:
     """Whether the server said that it is testing with somebody else."""
     return re.search(dict(PATTERNS)["server_busy"], output.text) is not None
+
+
+def is_between_tests(output: Output) -> bool:
+    """Whether an iperf3 server let somebody go before a test began.
+
+    After each test it closes its port and opens it again: who comes meanwhile is refused, or reset (esnet/iperf#2066).
+    """
+    nothing_began = re.search(rb'"intervals":\s*\[\s*\]', output.stdout)
+    return nothing_began is not None and re.search(TURNED_AWAY, output.text) is not None
 
 
 def found_nobody(output: Output) -> bool:

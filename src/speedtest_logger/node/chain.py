@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from speedtest_logger import engines
 from speedtest_logger.engines.catalogue import ENGINES
 from speedtest_logger.engines.contract import Command, Engine, Job, Output, Result, server_host
-from speedtest_logger.engines.reasons import found_nobody, is_busy
+from speedtest_logger.engines.reasons import found_nobody, is_between_tests, is_busy
 from speedtest_logger.errors import EngineError
 from speedtest_logger.log import Log
 from speedtest_logger.node import network
@@ -29,6 +29,8 @@ REST_SECONDS = 15 * 60
 LONGEST_REST_SECONDS = 2 * 3600
 VERSION_TIMEOUT = 20.0
 BUSY_WAIT_SECONDS = 5
+BETWEEN_TESTS_SECONDS = 1  # that a server may take to end the test before
+MOST_AGAIN = 3
 ALLOW = "SPEEDTEST_OWN_SERVER_ALLOWED"
 QUICK_SECONDS = 5  # a server that says no answers sooner; one that is away costs no more time than one try
 
@@ -172,16 +174,27 @@ def refuse_own(settings: Settings, server: str | None) -> None:
 
 
 def run_all(commands: list[Command], environment: Mapping[str, str], deadline: float, duration: int) -> list[Output]:
-    """One measurement's commands. Where another node took the server between two of them, the later one waits."""
+    """One measurement's commands. Where the server cannot take a later one yet, that waits."""
     outputs: list[Output] = []
     for command in commands:
         outputs.append(ask(command, environment, deadline))
         if outputs[0].returncode != 0 or is_busy(outputs[0]):
             break
-        while is_busy(outputs[-1]) and deadline - time.monotonic() > BUSY_WAIT_SECONDS + duration:
-            time.sleep(BUSY_WAIT_SECONDS)
+        again = 0
+        while (wait := _wait(outputs, again)) and deadline - time.monotonic() > wait + duration:
+            time.sleep(wait)
             outputs[-1] = run(command, max(1.0, deadline - time.monotonic()), environment)
+            again += 1
     return outputs
+
+
+def _wait(outputs: list[Output], again: int) -> float:
+    """Seconds until the last command is worth another try, after so many; 0 where it is not, or need not be."""
+    if is_busy(outputs[-1]):  # another node took the server meanwhile
+        return BUSY_WAIT_SECONDS
+    if again < MOST_AGAIN and is_between_tests(outputs[-1]) and not is_between_tests(outputs[0]):
+        return BETWEEN_TESTS_SECONDS
+    return 0
 
 
 def ask(command: Command, environment: Mapping[str, str], deadline: float) -> Output:

@@ -38,6 +38,11 @@ def line_is_up(monkeypatch):
     monkeypatch.setattr(network, "outage_reason", lambda _: None)
 
 
+@pytest.fixture(autouse=True)
+def the_next_test_is_soon(monkeypatch):
+    monkeypatch.setattr(chain, "BETWEEN_TESTS_SECONDS", 0.01)
+
+
 def run(settings, path="/nonexistent", *, timer=True):
     return measure.measure(settings, Log(settings.log_file), {"PATH": path}, timer=timer)
 
@@ -107,6 +112,30 @@ def test_an_upload_waits_for_a_server_that_was_taken_after_the_download(hourly, 
     assert (found.status, found.attempt) == ("ok", 1)
     assert found.upload_bps > 0
     assert (tmp_path / "asked").exists()
+
+
+@pytest.mark.parametrize(
+    "said", ["iperf3-3.12-reset.json", "iperf3-3.18-reset.json", "iperf3-3.12-refused.json", "iperf3-3.18-refused.json"]
+)
+def test_an_upload_comes_again_where_the_server_was_not_done_with_the_download(said, hourly, program, tmp_path):
+    log = tmp_path / "log"
+    late = f"  *) echo asked >> {log}; [ $(wc -l < {log}) -gt 2 ] || {{ cat {FIXTURES}/{said}; exit 0; }}; cat"
+    found = run(hourly(), program("iperf3", REPLAY_IPERF3.replace("  *) cat", late)))
+    assert (found.status, found.attempt, found.message) == ("ok", 1, None)
+    assert found.upload_bps > 0
+    assert log.read_text().count("asked") == 3
+
+
+def test_an_upload_that_was_broken_off_is_not_made_again(hourly, program, tmp_path):
+    log = tmp_path / "log"
+    began = (FIXTURES / "iperf3-3.12-upload.json").read_text().rstrip()[:-1]
+    (tmp_path / "broken").write_text(
+        f'{began}, "error": "unable to receive control message: Connection reset by peer"}}'
+    )
+    script = REPLAY_IPERF3.replace("  *) cat", f"  *) echo asked >> {log}; cat {tmp_path}/broken; exit 1; cat")
+    found = run(hourly(), program("iperf3", script))
+    assert (found.status, found.upload_bps) == ("partial", None)
+    assert log.read_text().count("asked") == 1
 
 
 def test_a_server_that_stays_busy_leaves_the_download(hourly, program, monkeypatch):
