@@ -31,7 +31,7 @@ PATTERNS = (
         ),
     ),
 )
-TURNED_AWAY = r"unable to (?:connect to server.*Connection refused|receive control message.*Connection reset)"
+TURNED_AWAY = r"unable to (?:connect to server|receive control message)\b.*Connection (?:refused|reset)"
 
 
 def fail(text: str, default: str = "engine_error") -> NoReturn:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tarfile
-
 import pytest
-from builders import FIXTURES, run
+from builders import FIXTURES, run, unpack
 
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.read import changes
@@ -16,8 +14,7 @@ COUNTS = "SELECT node, count(*) AS n, count(download_bps) AS ok FROM records GRO
 
 @pytest.fixture
 def before(tmp_path):
-    with tarfile.open(FIXTURES / "before/archive.tgz") as packed:
-        packed.extractall(tmp_path, filter="data")
+    unpack(FIXTURES / "before/archive.tgz", tmp_path)
     return Layout(tmp_path / "archive")
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from typing import Annotated
 
 import pytest
 from dashboards import HOME
-from fastapi import Depends
+from fastapi import Body, Depends
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import ClientDisconnect
@@ -118,14 +119,26 @@ def test_what_fails_is_a_page_for_people_and_a_problem_for_programs(load, client
     assert [event["event"] for event in events if SECRET in str(event)] == (["failed"] * 2 if status >= 500 else [])
 
 
-def test_a_wrong_input_is_a_problem_that_names_it_and_does_not_repeat_it(load, client):
+def test_a_wrong_input_is_a_problem_that_names_it_and_what_was_seen(load, client):
     def number(count: int) -> int:
         return count
 
     problem = client(app_with(load(), number=number)).get("/api/number?count=<script>")
     assert problem.status_code == 422
     assert problem.json()["errors"][0]["where"] == "query.count"
-    assert "<script>" not in problem.text
+    assert problem.json()["errors"][0]["what"].endswith(", and not '<script>'")
+    assert problem.headers["content-type"] == "application/problem+json"
+    assert problem.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_wrong_input_of_a_body_is_not_repeated(load, client):
+    def sign_in(password: Annotated[int, Body(embed=True)]) -> int:
+        return password
+
+    app = app_with(load())
+    app.add_api_route("/api/sign-in", sign_in, methods=["POST"], dependencies=[Depends(may(ANYONE))])
+    problem = client(app).post("/api/sign-in", json={"password": "<secret>"})
+    assert (problem.status_code, "<secret>" in problem.text) == (422, False)
 
 
 def test_what_takes_too_long_is_given_up(load, client, monkeypatch):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-import tarfile
 
 import pytest
-from builders import FIXTURES
+from builders import FIXTURES, unpack
 
 from speedtest_logger.node import cli
 
@@ -21,8 +20,7 @@ RUNS = {
 @pytest.fixture
 def node(tmp_path):
     """Its settings, as they were, for a place of our own."""
-    with tarfile.open(FIXTURES / "before/node.tgz") as packed:
-        packed.extractall(tmp_path, filter="data")
+    unpack(FIXTURES / "before/node.tgz", tmp_path)
     settings = {
         "NODE": "attic",
         "LOCATION": "home",

@@ -9,7 +9,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from builders import load
+from builders import load, unpack
 from test_desired import wanted
 
 from plugins.converge import bundle
@@ -122,8 +122,7 @@ def test_a_key_that_the_node_would_no_longer_believe_signs_nothing(pulling, owne
 
 
 def test_the_program_is_in_the_release_and_needs_nothing_besides(tmp_path):
-    with tarfile.open(release.release(release.source_version(), tmp_path)["path"]) as packed:
-        packed.extractall(tmp_path / "release", filter="data")
+    unpack(release.release(release.source_version(), tmp_path)["path"], tmp_path / "release")
     argv = [sys.executable, "-IS", tmp_path / "release" / "bin" / "speedtest-converge"]
     done = subprocess.run([*argv, "run", "--help"], capture_output=True, text=True, check=False, cwd="/")
     assert (done.returncode, done.stderr) == (0, "")
