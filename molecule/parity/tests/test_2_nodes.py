@@ -19,6 +19,7 @@ ARCHIVE = "container"
 SLOTS, BY_HAND = 2, 3
 # what tells one record from another, and what no two measurements have in common
 OWN = {"run_id", "node", "runtime", "scheduled_at", "started_at", "finished_at", "raw_sha256"}
+OWN |= {"attempt"}  # whoever finds the target still busy with the other one tries again
 MEASURED = {
     "download_bps",
     "upload_bps",
