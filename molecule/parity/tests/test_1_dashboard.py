@@ -69,6 +69,12 @@ def cookie() -> str:
 @pytest.fixture(scope="module")
 def note(cookie: str) -> str:
     """A note that was written then: its id."""
+
+    def is_there() -> bool:
+        """The line's figures are made when its first record is in the archive: until then the answer is 503."""
+        return ask("/line/home", "--include", "--cookie", cookie).startswith("HTTP/1.1 200")
+
+    wait_until("the line has a page", is_there, 60, HOST, every=0.5)
     form = urlencode({"text": NOTE, "at": "2026-01-02T03:04"})
     said = ask("/line/home/notes", "--include", "--data", f"'{form}'", "-H", f"'Origin: {ORIGIN}'", "--cookie", cookie)
     assert re.match(r"HTTP/1.1 303", said), said
