@@ -24,7 +24,7 @@ from speedtest_logger.engines.reading import (
     text_or_none,
     whole,
 )
-from speedtest_logger.engines.reasons import fail
+from speedtest_logger.engines.reasons import fail, is_between_tests
 from speedtest_logger.errors import EngineError
 from speedtest_logger.record import MOST
 
@@ -134,6 +134,8 @@ def _checked(output: Output) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise EngineError("bad_output", f"an object is expected, not {content!r:.80}")
     if content.get("error"):
+        if is_between_tests(output) and "refused" not in str(content["error"]):  # refused, nobody may be there
+            raise EngineError("server_busy", str(content["error"])[:500])
         fail(str(content["error"]))
     if output.returncode != 0:
         fail(output.text)

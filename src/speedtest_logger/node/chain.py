@@ -178,8 +178,8 @@ def run_all(commands: list[Command], environment: Mapping[str, str], deadline: f
     outputs: list[Output] = []
     for command in commands:
         outputs.append(ask(command, environment, deadline))
-        if outputs[0].returncode != 0 or is_busy(outputs[0]):
-            break
+        if outputs[0].returncode != 0 or is_busy(outputs[0]) or is_between_tests(outputs[0]):
+            break  # the chain tries another server, and a busy one once more
         again = 0
         while (wait := _wait(outputs, again)) and deadline - time.monotonic() > wait + duration:
             time.sleep(wait)
@@ -192,7 +192,7 @@ def _wait(outputs: list[Output], again: int) -> float:
     """Seconds until the last command is worth another try, after so many; 0 where it is not, or need not be."""
     if is_busy(outputs[-1]):  # another node took the server meanwhile
         return BUSY_WAIT_SECONDS
-    if again < MOST_AGAIN and is_between_tests(outputs[-1]) and not is_between_tests(outputs[0]):
+    if again < MOST_AGAIN and is_between_tests(outputs[-1]):
         return BETWEEN_TESTS_SECONDS
     return 0
 

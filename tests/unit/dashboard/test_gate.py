@@ -131,6 +131,16 @@ def test_a_wrong_input_is_a_problem_that_names_it_and_what_was_seen(load, client
     assert problem.headers["x-content-type-options"] == "nosniff"
 
 
+def test_a_wrong_input_is_text_on_a_page(load, client):
+    def number(count: int) -> int:
+        return count
+
+    page = client(app_with(load(), number=number)).get("/number?count=<script>", headers={"Accept": "text/html"})
+    assert (page.status_code, page.headers["content-type"].partition(";")[0]) == (422, "text/html")
+    assert "&lt;script&gt;" in page.text
+    assert "<script>" not in page.text
+
+
 def test_a_wrong_input_of_a_body_is_not_repeated(load, client):
     def sign_in(password: Annotated[int, Body(embed=True)]) -> int:
         return password

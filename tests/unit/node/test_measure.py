@@ -126,6 +126,18 @@ def test_an_upload_comes_again_where_the_server_was_not_done_with_the_download(s
     assert log.read_text().count("asked") == 3
 
 
+@pytest.mark.parametrize("said", ["iperf3-3.12-reset.json", "iperf3-3.18-reset.json"])
+def test_a_download_comes_again_where_the_server_was_not_done_with_somebody_else_s(
+    said, hourly, program, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(chain, "BUSY_WAIT_SECONDS", 0.01)
+    log = tmp_path / "log"
+    first = f"echo asked >> {log}; [ $(wc -l < {log}) -gt 1 ] || {{ cat {FIXTURES}/{said}; exit 0; }}"
+    found = run(hourly(), program("iperf3", f"{first}\n{REPLAY_IPERF3}"))
+    assert (found.status, found.attempt) == ("ok", 2)
+    assert log.read_text().count("asked") == 3  # the download twice, the upload once
+
+
 def test_an_upload_that_was_broken_off_is_not_made_again(hourly, program, tmp_path):
     log = tmp_path / "log"
     began = (FIXTURES / "iperf3-3.12-upload.json").read_text().rstrip()[:-1]
