@@ -19,7 +19,7 @@ CONFIG = {
     "tlsPort": 1,
     "ocspResponderURL": "",
     "externalAccountBindingRequired": False,
-    "certificateValidityPeriod": 12,  # seconds; Caddy renews after two thirds
+    "certificateValidityPeriod": 45,  # seconds; Caddy renews after two thirds
 }
 
 

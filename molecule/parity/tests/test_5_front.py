@@ -69,6 +69,8 @@ def test_a_certificate_comes_from_a_machine_that_has_asked_the_name(front, asked
     again = playbook(*front)
     assert {counts["changed"] for counts in recap(again).values()} == {0}, again.stdout[-3000:]
     assert on(HOST, ". /etc/os-release; echo $VERSION_CODENAME").strip() == "trixie"
+    acme.renew_at_once(HOST)  # pebble's certificates last for less than what follows
+    wait_until("there is one that has not expired", lambda: status(asked()) == 200, 30, every=0.5)
 
 
 def test_it_answers_the_network_over_https_under_its_own_name_alone(front, asked):
@@ -84,8 +86,6 @@ def test_it_answers_the_network_over_https_under_its_own_name_alone(front, asked
 
 
 def test_another_certificate_comes_in_time(front, address, asked):
-    acme.renew_at_once(HOST)
-    wait_until("there is a certificate", lambda: status(asked()) == 200, 30, every=0.5)
     acme.another(BROWSER, NAME, address)
     wait_until("it is trusted", lambda: status(asked()) == 200, 30, every=0.5)
 

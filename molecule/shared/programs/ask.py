@@ -3,8 +3,8 @@
 ask.py PORT OTHER_PORT <questions      (JSON: [[method, path, headers, body]])
 
 Each line is JSON: what is wrong, the question, both answers; of bodies that differ, the first lines that do. Time goes
-on meanwhile, and records arrive, and each dashboard takes note of both at a moment of its own: both are asked for
-answers made anew, and again in the next second where these are not alike.
+on meanwhile, and records arrive, and each dashboard takes note of both at a moment of its own: both are asked at the
+same moment for answers made anew, and again in the next second where these are not alike.
 Left out is what never is the same: the header Date, and of /api/status the moment that it was asked at and the bytes
 that are free on a disk that others write to.
 """
@@ -14,6 +14,7 @@ import json
 import re
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 TRIES = 10
 MOVING = re.compile(rb'(?<=^\{"ok":true,"at":)"[^"]+"|(?<=^\{"ok":false,"at":)"[^"]+"|(?<="free_bytes":)\d+')
@@ -32,7 +33,8 @@ def ask(port, method, path, sent, body):
 
 def both(one, other, question):
     for _ in range(TRIES):
-        here, there = ask(one, *question), ask(other, *question)
+        with ThreadPoolExecutor(2) as pool:
+            here, there = pool.map(lambda port: ask(port, *question), (one, other))
         if here == there:
             break
         time.sleep(1 - time.time() % 1)  # what ends now is told to the second

@@ -2,48 +2,31 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import time
 
+import listeners
 import pytest
-from fleet import LAB, ROOT, anew, attempt, ingest, lab, listens, on, playbook, quoted, wait_until
+from fleet import LAB, anew, attempt, ingest, lab, on, playbook, quoted, wait_until
 
 from speedtest_logger.record import utc_text
 
-BOX, HOOK = "/var/tmp/alerts.mails", "/var/tmp/alerts.jsonl"
-NTFY = "http://127.0.0.1:2586/speed/json?poll=1&since=all"
 ALERTS = "speedtest-alerts.service"
 STOPPED = 600  # s: as old as ingest's last run is made
 
 
-def start(unit: str, command: str) -> None:
-    on("target", f"systemctl is-active -q {unit} || systemd-run --quiet --unit={unit} --collect {command}")
-
-
-def start_webhook() -> None:
-    start("hear-hook", f"python3 /var/tmp/hook.py 8900 {HOOK}")
-    listens("target", 8900)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def services():
-    """Nobody has listened so far; now ntfy and a mail server do, and the webhook not yet."""
-    on("target", "DEBIAN_FRONTEND=noninteractive apt-get -qq -y install ntfy python3-aiosmtpd >/dev/null")
-    limits = "--visitor-request-limit-burst 100000"  # the tests ask it all the time
-    start("hear-ntfy", f"ntfy serve --listen-http :2586 --cache-file /var/tmp/alerts.db --auth-file '' {limits}")
-    start("hear-mail", f"python3 -m aiosmtpd -n -l 0.0.0.0:2525 -c aiosmtpd.handlers.Mailbox {BOX}")
-    program = base64.b64encode((ROOT / "molecule/shared/programs/hook.py").read_bytes()).decode()
-    on("target", f"echo {program} | base64 -d >/var/tmp/hook.py")
-    listens("target", 2525)
-    wait_until("ntfy answers", lambda: attempt("target", f"curl -sf '{NTFY}'").returncode == 0, 30, every=1)
+    """From here on the webhook is dead; of what was before all is told."""
+    listeners.start()  # what was rebooted since has forgotten them
+    listeners.lose_webhook()
     on("archive", f"systemctl stop speedtest-alerts.timer {ALERTS}")
     on("archive", "speedtest-alerts run --now; systemctl start speedtest-alerts.timer")
 
 
 def by_ntfy() -> list[dict]:
-    lines = on("target", f"curl -sf '{NTFY}'").splitlines()
+    lines = on("target", f"curl -sf '{listeners.NTFY}'").splitlines()
     return [message for message in map(json.loads, filter(None, lines)) if message["event"] == "message"]
 
 
@@ -57,7 +40,7 @@ def told(line: str, before: int) -> bool:
 
 
 def mails() -> str:
-    return on("target", f"cat {BOX}/new/* 2>/dev/null", check=False)
+    return on("target", f"cat {listeners.BOX}/new/* 2>/dev/null", check=False)
 
 
 def names(text: str) -> list[str]:
@@ -111,9 +94,9 @@ def test_mail_says_the_same_and_a_webhook_that_was_dead_hears_it_later_in_order(
     assert hook["failing since"]
     status = " ".join(playbook("playbooks/status.yml").stdout.split())
     assert f"archive: destination hook has taken nothing since {hook['failing since']}: " in status
-    start_webhook()
+    listeners.start_webhook()
     on("archive", "speedtest-alerts run --now")
-    heard = [json.loads(line) for line in on("target", f"cat {HOOK}").splitlines()]
+    heard = [json.loads(line) for line in on("target", f"cat {listeners.HOOK}").splitlines()]
     assert len(heard) == 1
     assert heard[0]["title"].partition(" ")[2].startswith("messages since")
     text = heard[0]["message"]

@@ -86,7 +86,12 @@ def test_what_is_no_question_is_refused(ask):
     ask(400, cursor="nonsense")
 
 
-def test_status_lists_probes_that_were_heard_of(browser):
+def test_status_lists_probes_that_were_heard_of(client, load, tmp_path):
+    layout = Layout(tmp_path / "root")
+    layout.prepare()
+    now = int(time.time())  # NOW is the module's, and may be hours old
+    store(layout, [result(now - 400, "ping", "gateway", node) for node in ("attic", "porch")])
+    browser = client(load(SPEEDTEST_ARCHIVE_DIR=str(layout.root)))
     [each] = browser.get("/api/status").json()["probes"]
     assert (each["probe"], each["nodes"], each["health"]) == ("ping", 2, "well")
 
