@@ -15,7 +15,7 @@ ROLES = {
         *("speedtest_target", "speedtest_archive", "speedtest_dashboard", "speedtest_monitoring"),
         "speedtest_logger",
     ),
-    "remove": (
+    "drift": (
         *("speedtest_target", "speedtest_archive", "speedtest_dashboard", "speedtest_database", "speedtest_front"),
         "speedtest_logger",
     ),
