@@ -16,6 +16,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -379,7 +380,7 @@ def _dumping(writing: int, what: list[str]) -> Iterator[None]:
         yield
     finally:
         said = process.communicate()[1].decode(errors="replace").strip()[-600:]
-    if process.returncode != 0:
+    if process.returncode not in (0, -signal.SIGPIPE):  # who reads no more says why
         raise UsageError(said) if "not found in snapshot" in said else StorageError(f"restic dump: {said}")
 
 

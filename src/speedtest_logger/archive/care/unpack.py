@@ -15,6 +15,7 @@ from speedtest_logger.errors import StorageError
 from speedtest_logger.files import SAFELY
 
 DEEPEST = 12
+AFTER_THE_END = 1 << 20  # bytes: an end are two blocks of 512, and what fills the last record
 FILE, FOLDER = 0o640, 0o750
 
 
@@ -36,6 +37,7 @@ def unpack(stream: BinaryIO, folder: Path, tops: tuple[str, ...]) -> list[str]:
                     _write(archive, member, target)
                 else:
                     left_out.append(member.name)
+        stream.read(AFTER_THE_END)  # who writes must not find the stream closed before its last block
     except (tarfile.TarError, EOFError) as error:
         raise StorageError(f"the stream is damaged: {error}") from error
     return left_out

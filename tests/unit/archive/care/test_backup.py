@@ -15,6 +15,7 @@ from builders import bytes_of, in_a_process
 from speedtest_logger.accounts import Owner
 from speedtest_logger.archive import cli, open_archive
 from speedtest_logger.archive.care import backup
+from speedtest_logger.errors import StorageError
 
 PASSWORD = "with \"quotes\", 'quotes', $HOME, `id`, 100 % and \\ back"
 COUNT = "SELECT count(*) AS n FROM records"
@@ -87,6 +88,23 @@ def test_root_backs_up_and_restores_as_others(archive, saver, environment, capfd
     assert not list(archive.work.iterdir())
     assert open_archive(archive.root).query(COUNT).to_pylist() == [{"n": 1}]
     assert '"rows": 1' in capfd.readouterr().out
+
+
+def test_what_comes_and_is_refused_is_said(archive, saver, environment, monkeypatch, capfd):
+    """Restic is told by a signal that nobody reads any more, and has no words for it."""
+    waiting = archive.inbox / "attic.jsonl"
+    waiting.write_bytes(os.urandom(1_000_000))  # more than a pipe holds
+    os.chown(waiting, archive.archive.stat().st_uid, saver.gid)
+    waiting.chmod(0o640)
+    run(archive, "backup")
+    emptied(archive)
+
+    def refuse(*_):
+        raise StorageError("a name that does not belong there")
+
+    monkeypatch.setattr(backup, "_unpack", refuse)
+    in_a_process(lambda: cli.main(["--root", str(archive.root), "restore"]) == 5 or sys.exit("it was taken"))
+    assert "a name that does not belong there" in capfd.readouterr().err
 
 
 def test_root_brings_one_month_back(archive, saver, environment, capfd):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import stat
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -41,6 +43,26 @@ def test_files_and_folders_come_with_modes_of_ours(tmp_path):
     assert file.read_bytes() == b"rows"
     assert {stat.S_IMODE(f.stat().st_mode) & ~0o640 for f in tmp_path.rglob("*") if f.is_file()} == {0}
     assert file.stat().st_uid != 12_345
+
+
+def test_who_writes_finds_it_open_until_their_last_block(tmp_path):
+    """An end are two blocks; the first one may be the last of a record, which is what is read at once."""
+    content = stream_of(("archive/x", tarfile.REGTYPE, b"1" * (tarfile.RECORDSIZE - 2 * tarfile.BLOCKSIZE))).read()
+    first, second = content[: tarfile.RECORDSIZE], content[tarfile.RECORDSIZE :][: tarfile.BLOCKSIZE]
+    reading, writing = os.pipe()
+
+    def read():
+        with os.fdopen(reading, "rb") as stream:
+            return unpack(stream, tmp_path, TOPS)
+
+    with ThreadPoolExecutor() as pool, os.fdopen(writing, "wb", buffering=0) as writer:
+        reader = pool.submit(read)
+        writer.write(first)
+        with pytest.raises(TimeoutError):  # it waits for what may come
+            reader.result(1)
+        writer.write(second)
+        writer.close()
+        assert reader.result() == []
 
 
 @pytest.mark.parametrize(
