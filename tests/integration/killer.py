@@ -1,7 +1,7 @@
 """Run a program of this project and kill -9 it right before its Nth change of the disk, or have the disk full then.
 
 usage: python killer.py N MODULE ARGS…   (N = 0: do not kill; the number of changes is printed to standard error;
-with DISK_FULL=1 in the environment the Nth change that needs space and all later ones fail instead)
+with DISK_FULL=1 in the environment only what needs space counts, and the Nth of these and all later ones fail instead)
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import importlib
 import os
 import signal
 import sys
-import tempfile
 
 CHANGES = ("open", "fsync", "replace", "rename", "unlink", "mkdir", "rmdir", "write")
 NEED_SPACE = ("open", "fsync", "mkdir", "write")
@@ -27,7 +26,7 @@ def arm(deadly: int) -> None:
             global done  # noqa: PLW0603  (a counter of this process, which is about to die)
             if name != "open" or args[1] & os.O_CREAT:
                 done += 1
-                if disk_full and 0 < deadly <= done and name in NEED_SPACE:
+                if disk_full and 0 < deadly <= done:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 if done == deadly and not disk_full:
                     os.kill(os.getpid(), signal.SIGKILL)
@@ -35,18 +34,8 @@ def arm(deadly: int) -> None:
 
         return call
 
-    for name in CHANGES:
+    for name in NEED_SPACE if disk_full else CHANGES:
         setattr(os, name, watched(name, getattr(os, name)))
-
-
-def forked(argv: list[str], environment: dict[str, str], output: str) -> None:
-    """The same in a process that was forked from one that imported everything; both outputs go to a file."""
-    os.environ.clear()
-    os.environ.update(environment)
-    tempfile.tempdir = None  # as TMPDIR says now
-    for stream in (sys.stdout, sys.stderr):
-        os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), stream.fileno())
-    sys.exit(main(argv))
 
 
 def main(argv: list[str]) -> int:

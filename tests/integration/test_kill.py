@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+import io
 import json
-import multiprocessing
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from functools import partial
-from multiprocessing import forkserver
 from pathlib import Path
 
-import killer
-import pandas as pd
+import forks
+import pyarrow as pa
 import pytest
 from builders import REPLAY_IPERF3, ROOT
+from pyarrow import dataset
 
+from speedtest_logger.archive.care import verify
+from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.node import config, measure
 from speedtest_logger.node.spool import Spool, record_from_csv
 
 KILLER = Path(__file__).with_name("killer.py")
-PARTS = [
-    ".".join(file.relative_to(ROOT / "src").with_suffix("").parts)
-    for package in ("archive", "engines", "node")
-    for file in sorted((ROOT / "src/speedtest_logger" / package).rglob("*.py"))
-    if not file.stem.startswith("__")
-]
 LOGGER, RECEIVE, ARCHIVE = (
     "speedtest_logger.node.cli",
     "speedtest_logger.archive.arrive.receive",
@@ -39,7 +38,6 @@ LOGGER, RECEIVE, ARCHIVE = (
 )
 INGEST = ("ingest",)
 FOLDERS = ("node", "archive", "repository")  # of a stage
-FORKS = multiprocessing.get_context("forkserver")
 
 
 class Stage:
@@ -77,22 +75,25 @@ class Stage:
 
     def run(self, module: str, *arguments: str, kill: int = 0, **environment: str) -> tuple[int, int]:
         """Run a program, killed before its Nth change of the disk; returns exit code and number of changes."""
-        code, said = self.process(module, *arguments, kill=kill, **environment)
+        argv = [str(kill), module, *arguments]
+        code, said = forks.run(argv, {**self.environment, **environment}, self.folder / "output")
         assert code in (0, 4, 5, -signal.SIGKILL), said
         found = re.search(r"changes=(\d+)", said)
         return code, int(found[1]) if found else 0
 
-    def process(self, module: str, *arguments: str, kill: int = 0, **environment: str) -> tuple[int | None, str]:
-        """A program in a process of its own; returns exit code (None: it did not end) and what it printed."""
-        output = self.folder / "output"
-        output.write_text("")
-        argv = [str(kill), module, *arguments]
-        process = FORKS.Process(target=killer.forked, args=(argv, {**self.environment, **environment}, str(output)))
-        process.start()
-        process.join(60)
-        if process.exitcode is None:
-            process.kill()
-        return process.exitcode, output.read_text()
+    def here(self, module: str, *arguments: str, **environment: str) -> tuple[int, str]:
+        """A program that is not killed, in this process; returns exit code and what it printed."""
+        umask, said = os.umask(0o022), io.TextIOWrapper(io.BytesIO())
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(said):
+            patch.setattr(tempfile, "tempdir", None)  # as TMPDIR says now
+            for name, value in {**self.environment, **environment}.items():
+                patch.setenv(name, value)
+            try:
+                code = importlib.import_module(module).main([*arguments])
+            finally:
+                os.umask(umask)
+        said.seek(0)
+        return code, said.read()
 
     def fill(self, count: int) -> set[str]:
         """Put records into the outbox, with raw output beside each; returns their run_ids."""
@@ -121,26 +122,27 @@ class Stage:
         ]
 
     def archived(self) -> list[str]:
-        if not list((self.archive / "archive").glob("*/*/*/*.parquet")):
-            return []
-        return pd.read_parquet(self.archive / "archive")["run_id"].tolist()
+        return everything_in(self.archive / "archive")["run_id"].to_pylist()
 
     def words(self) -> list[str]:
         """Raw output in the archive: here each run's is its run_id."""
-        if not list((self.archive / "raw").glob("*/*/*/*/raw.parquet")):
-            return []
-        frame = pd.read_parquet(self.archive / "raw")
-        assert [content.decode() for content in frame["content"]] == frame["run_id"].tolist()
-        return frame["run_id"].tolist()
+        table = everything_in(self.archive / "raw")
+        runs: list[str] = table["run_id"].to_pylist()
+        assert [content.decode() for content in table["content"].to_pylist()] == runs
+        return runs
+
+
+def everything_in(folder: Path) -> pa.Table:
+    """All that anybody finds who reads all Parquet files there."""
+    nothing = pa.table({"run_id": pa.array([], pa.string()), "content": pa.array([], pa.binary())})
+    if not list(folder.rglob("[!.]*.parquet")):
+        return nothing
+    return dataset.dataset(folder, format="parquet", partitioning="hive").to_table()
 
 
 @pytest.fixture(scope="module", autouse=True)
 def imported_once():
-    """Hundreds of processes are started here: none imports pyarrow, DuckDB or a module of this project anew."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", f"{ROOT / 'src'}:{KILLER.parent}")
-        FORKS.set_forkserver_preload([LOGGER, ARCHIVE, *PARTS, killer.__name__])
-        forkserver.ensure_running()
+    forks.start()
 
 
 @pytest.fixture
@@ -185,7 +187,7 @@ def test_measure(stages):
     def act(stage, number):
         code, points = stage.run(LOGGER, "measure", kill=number)
         assert (code == -signal.SIGKILL) == bool(number)
-        stage.run(LOGGER, "measure")  # the next start, within the slot's tolerance
+        stage.here(LOGGER, "measure")  # the next start, within the slot's tolerance
         records = [record_from_csv(file.read_bytes()) for file in Spool(stage.node).waiting()]
         slots = [record.scheduled_at for record in records if record.scheduled_at]
         assert len(slots) == 1, f"killed at {number}: {records}"
@@ -204,7 +206,7 @@ def test_measure_that_is_killed_and_not_tried_again_leaves_its_record_at_the_nex
             "SPEEDTEST_INTERVAL_SECONDS": "43200",
             "SPEEDTEST_OFFSET_SECONDS": str((int(time.time()) - 1) % 43_200),
         }
-        stage.run(LOGGER, "measure", **later)
+        stage.here(LOGGER, "measure", **later)
         records = [record_from_csv(file.read_bytes()) for file in Spool(stage.node).waiting()]
         assert len({record.run_id for record in records}) == len(records) <= 2
         assert {record.reason for record in records} <= {None, "interrupted"}
@@ -219,7 +221,7 @@ def test_measure_beyond_the_cap_counts_what_it_drops_exactly_once(stages):
         stage.environment["SPEEDTEST_OUTBOX_MAX_MB"] = str(3 * 4096 / 1e6)
         stage.fill(4)
         _, points = stage.run(LOGGER, "measure", kill=number)
-        stage.run(LOGGER, "measure", SPEEDTEST_PAUSED="true")
+        stage.here(LOGGER, "measure", SPEEDTEST_PAUSED="true")
         written = {record_from_csv(file.read_bytes()).run_id for file in stage.node.glob("results/*/*/*/*.csv")}
         records = [record_from_csv(file.read_bytes()) for file in Spool(stage.node).waiting()]
         (count,) = (record for record in records if record.reason == "outbox_dropped")
@@ -230,10 +232,11 @@ def test_measure_beyond_the_cap_counts_what_it_drops_exactly_once(stages):
 
 
 def everything_arrived(stage, sent, where):
-    """After the fault: push and ingest once more, and count."""
-    stage.run(LOGGER, "push", "--force")
+    """After the fault: push what waits, ingest once more, and count."""
+    if stage.outbox():
+        stage.here(LOGGER, "push", "--force")
     assert stage.outbox() == set(), where
-    stage.run(ARCHIVE, "--root", str(stage.archive), *INGEST)
+    stage.here(ARCHIVE, "--root", str(stage.archive), *INGEST)
     assert sorted(stage.archived()) == sorted(sent), where
     assert stage.inbox() == [], where
 
@@ -255,7 +258,7 @@ def test_lines_of_the_log(stages):
 
     def prepare(stage):
         stage.fill(1)
-        stage.run(LOGGER, "push", "--force")  # the receipt says that the archive takes lines of a log
+        stage.here(LOGGER, "push", "--force")  # the receipt says that the archive takes lines of a log
         stage.fill(1)
         older, log = (stage.folder / "node" / name for name in ("diag.log.1", "diag.log"))
         for file, numbers in ((older, range(1, 4)), (log, range(4, 7))):
@@ -275,9 +278,9 @@ def test_lines_of_the_log(stages):
         _, pushing = stage.run(LOGGER, "push", "--force", kill=kill["push"], KILL_RECEIVE=str(kill["receive"]))
         _, ingesting = stage.run(ARCHIVE, "--root", str(stage.archive), *INGEST, kill=kill["ingest"])
         for _ in range(2):  # a record takes them along, or they go alone
-            stage.run(LOGGER, "push", "--force")
-            stage.run(ARCHIVE, "--root", str(stage.archive), *INGEST)
-        code, said = stage.process(
+            stage.here(LOGGER, "push", "--force")
+            stage.here(ARCHIVE, "--root", str(stage.archive), *INGEST)
+        code, said = stage.here(
             ARCHIVE, "--root", str(stage.archive), "logs", "--from", "2026-01-01", "--format", "json"
         )
         rows = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
@@ -316,15 +319,14 @@ def test_receive(stages):
 
 
 def all_is_as_the_manifest_says(stage):
-    code, said = stage.process(ARCHIVE, "--root", str(stage.archive), "verify")
-    assert code == 0, said
+    assert verify.verify(Layout(stage.archive)) == []
 
 
 @pytest.mark.parametrize("disk_full", ["", "1"], ids=["killed", "disk full"])
 def test_ingest(stages, disk_full):
     def prepare(stage):
         sent = stage.fill(2)
-        stage.run(LOGGER, "push", "--force")
+        stage.here(LOGGER, "push", "--force")
         return sent
 
     stages, sent = prepared(stages, prepare)
@@ -354,7 +356,7 @@ def test_import(stages, disk_full):
         _, points = stage.run(ARCHIVE, *words, kill=number, DISK_FULL=disk_full)
         readable = stage.archived()
         assert len(readable) == len(set(readable))
-        stage.run(ARCHIVE, *words)
+        stage.here(ARCHIVE, *words)
         assert len(stage.archived()) == len(set(stage.archived())) == 2
         all_is_as_the_manifest_says(stage)
         return points
@@ -366,8 +368,8 @@ def test_import(stages, disk_full):
 def test_prune(stages, disk_full):
     def prepare(stage):
         stage.fill(4)
-        stage.run(LOGGER, "push", "--force")
-        stage.run(ARCHIVE, "--root", str(stage.archive), *INGEST)
+        stage.here(LOGGER, "push", "--force")
+        stage.here(ARCHIVE, "--root", str(stage.archive), *INGEST)
 
     stages, _ = prepared(stages, prepare)
 
@@ -376,7 +378,7 @@ def test_prune(stages, disk_full):
         _, points = stage.run(ARCHIVE, *words, kill=number, DISK_FULL=disk_full)
         readable = stage.archived()
         assert len(readable) == len(set(readable))
-        stage.run(ARCHIVE, *words)
+        stage.here(ARCHIVE, *words)
         assert set(stage.archived()) <= set(readable)
         assert 0 < len(stage.archived()) < 4
         all_is_as_the_manifest_says(stage)
@@ -399,12 +401,12 @@ def test_backup_and_restore(stages, restic, killed, disk_full):
     def prepare(stage):
         with_restic(stage, restic)
         sent = stage.fill(2)
-        stage.run(LOGGER, "push", "--force")
-        stage.run(ARCHIVE, "--root", str(stage.archive), *INGEST)
+        stage.here(LOGGER, "push", "--force")
+        stage.here(ARCHIVE, "--root", str(stage.archive), *INGEST)
         sent |= stage.fill(1)
-        stage.run(LOGGER, "push", "--force")  # one waits in the inbox
+        stage.here(LOGGER, "push", "--force")  # one waits in the inbox
         for verb in verbs[: verbs.index(killed)]:
-            assert stage.run(ARCHIVE, "--root", str(stage.archive), verb)[0] == 0
+            assert stage.here(ARCHIVE, "--root", str(stage.archive), verb)[0] == 0
             all_is_as_the_manifest_says(stage)
         return sent
 
@@ -421,7 +423,7 @@ def test_backup_and_restore(stages, restic, killed, disk_full):
             if verb == killed:
                 _, points = stage.run(ARCHIVE, *words, kill=number, DISK_FULL=disk_full)
             if verb != killed or (number and (verb == "backup" or not stage.archived() or stage.unfinished())):
-                assert stage.run(ARCHIVE, *words)[0] == 0
+                assert stage.here(ARCHIVE, *words)[0] == 0
             all_is_as_the_manifest_says(stage)
         everything_arrived(stage, sent, f"killed at {number}")
         return points
@@ -436,8 +438,8 @@ def test_a_month_from_a_backup(stages, restic, disk_full):
         with_restic(stage, restic)
         sent = stage.fill(1)
         for verb in ("ingest", "backup"):
-            stage.run(LOGGER, "push", "--force")
-            assert stage.run(ARCHIVE, "--root", str(stage.archive), verb)[0] == 0
+            stage.here(LOGGER, "push", "--force")
+            assert stage.here(ARCHIVE, "--root", str(stage.archive), verb)[0] == 0
         return sent
 
     stages, sent = prepared(stages, prepare)
@@ -449,7 +451,7 @@ def test_a_month_from_a_backup(stages, restic, disk_full):
         name = str(month.relative_to(stage.archive / "archive"))
         words = ("--root", str(stage.archive), "restore", "--file", name)
         _, points = stage.run(ARCHIVE, *words, kill=number, DISK_FULL=disk_full)
-        code, said = stage.process(ARCHIVE, *words)
+        code, said = stage.here(ARCHIVE, *words)
         assert code == 0 or "is as the manifest says" in said, said
         all_is_as_the_manifest_says(stage)
         everything_arrived(stage, sent, f"killed at {number}")
@@ -462,12 +464,12 @@ def test_a_month_from_a_backup(stages, restic, disk_full):
 def test_a_crash_leaves_no_temporary_file_for_ever(stages):
     stage = stages()
     stage.fill(1)
-    stage.run(LOGGER, "push", "--force")
+    stage.here(LOGGER, "push", "--force")
     stage.run(ARCHIVE, "--root", str(stage.archive), *INGEST, kill=3)
     left = [*stage.archive.rglob(".*.tmp")]
     for file in left:
         os.utime(file, (time.time() - 7200, time.time() - 7200))
     stage.fill(1)
-    stage.run(LOGGER, "push", "--force")
-    stage.run(ARCHIVE, "--root", str(stage.archive), *INGEST)
+    stage.here(LOGGER, "push", "--force")
+    stage.here(ARCHIVE, "--root", str(stage.archive), *INGEST)
     assert not [*stage.archive.rglob(".*.tmp")]
