@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import ClassVar
 
+import forks
 import pytest
 from aiosmtpd.controller import Controller
 from builders import ROOT, put, slot, write_schedule
@@ -115,31 +116,33 @@ class Fleet:
     def recover(self) -> None:
         put(self.layout, self.row(self.last))
 
-    def run(self, deadly: int | None = None, more: Sequence[str] = ()) -> subprocess.CompletedProcess:
-        program = (
-            ["-m", "speedtest_logger.alerts"]
-            if deadly is None
-            else ["tests/integration/killer.py", str(deadly), ALERTS]
-        )
-        words = ["--root", str(self.layout.root), "--settings", str(self.settings), "run", *more]
+    def run(self, *more: str) -> subprocess.CompletedProcess:
+        """As the timer runs it."""
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}/src"}
-        return subprocess.run(
-            [sys.executable, *program, *words], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-        )
+        command = [sys.executable, "-m", "speedtest_logger.alerts", *self.words(*more)]
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
-    def run_here(self) -> None:
-        """The same in this process, which has imported everything."""
-        cli.main(["--root", str(self.layout.root), "--settings", str(self.settings), "run"])
+    def run_here(self, *more: str) -> int:
+        """The same in this process, which has imported everything; returns the exit code."""
+        return cli.main(self.words(*more))
+
+    def killed(self, deadly: int, **environment: str) -> tuple[int | None, str]:
+        """The same, killed before a change of the disk; returns exit code and what it said."""
+        argv = [str(deadly), ALERTS, *self.words()]
+        return forks.run(argv, {**os.environ, **environment}, self.layout.root / "said")
+
+    def words(self, *more: str) -> list[str]:
+        return ["--root", str(self.layout.root), "--settings", str(self.settings), "run", *more]
 
 
 def test_a_line_that_is_down_is_told_once_by_mail_and_webhook_and_once_more_when_it_is_back(tmp_path, webhook, mailbox):
     fleet = Fleet(tmp_path, webhook.url, mailbox.url)
-    for _ in range(3):
-        assert fleet.run().returncode == 0
+    assert fleet.run().returncode == 0
+    assert [fleet.run_here() for _ in range(2)] == [0, 0]
     assert webhook.titles() == ["home: line down"]
     fleet.recover()
-    for _ in range(3):
-        assert fleet.run().returncode == 0
+    assert fleet.run().returncode == 0
+    assert [fleet.run_here() for _ in range(2)] == [0, 0]
     assert webhook.titles() == ["home: line down", "home: line down is over"]
     assert [mail["Subject"] for mail in mailbox.got] == webhook.titles()
     assert [mail["X-Speedtest-Message"] for mail in mailbox.got] == [
@@ -151,14 +154,15 @@ def test_a_line_that_is_down_is_told_once_by_mail_and_webhook_and_once_more_when
 
 
 def test_killed_at_every_change_of_the_disk_nothing_is_lost_and_nothing_told_twice(tmp_path, webhook):
-    changes = int(Fleet(tmp_path / "count", webhook.url).run(0).stderr.rpartition("changes=")[2])
+    forks.start()
+    changes = int(Fleet(tmp_path / "count", webhook.url).killed(0)[1].rpartition("changes=")[2])
     assert changes > 8
     assert webhook.once() == ["home: line down"]
     twice = 0
     for deadly in range(1, changes + 1):
         webhook.got.clear()
         fleet = Fleet(tmp_path / str(deadly), webhook.url)
-        assert fleet.run(deadly).returncode == -9, deadly
+        assert fleet.killed(deadly)[0] == -9, deadly
         fleet.run_here()
         fleet.recover()
         fleet.run_here()
@@ -177,20 +181,20 @@ def test_a_dead_destination_holds_up_nobody_and_gets_all_in_order_as_one_later(t
     fleet = Fleet(tmp_path, dead.url, webhook.url)
     assert "not_delivered to=place-0" in fleet.run().stderr
     fleet.recover()
-    fleet.run()
+    fleet.run_here()
     assert webhook.titles() == ["home: line down", "home: line down is over"]
     assert dead.got == []
     assert "127.0.0.1" not in fleet.run().stderr
     dead.down = False
-    fleet.run()
+    fleet.run_here()
     assert dead.got == [], "it is tried again later, or when somebody says so"
-    fleet.run(more=["--now"])
+    fleet.run("--now")
     assert dead.titles() == [f"2 messages since {utc_text(time.time())[:10]}" + dead.titles()[0][27:]]
     text = dead.got[0][2]
     began = utc_text(fleet.last - 3 * INTERVAL)
     assert text.index("] home: line down\n") < text.index("] home: line down is over")
     assert f"since {began[:10]} {began[11:16]} UTC" in text
-    fleet.run()
+    fleet.run_here()
     assert len(dead.got) == 1
     dead.server.shutdown()
     dead.server.server_close()
@@ -250,27 +254,25 @@ def test_an_archive_that_is_not_filled_is_told_and_nothing_else(tmp_path, webhoo
     ingested = fleet.layout.state / "ingest.json"
     content = json.loads(ingested.read_bytes())
     ingested.write_text(json.dumps({**content, "at": utc_text(time.time() - 600)}))
-    fleet.run()
-    fleet.run()
+    fleet.run_here()
+    fleet.run_here()
     assert webhook.titles() == ["archive: archive is not filled"]
     fleet.recover()
-    fleet.run()  # it is filled again; whether lines were down meanwhile is seen when enough time has gone
+    fleet.run_here()  # it is filled again; whether lines were down meanwhile is seen when enough time has gone
     assert webhook.titles() == ["archive: archive is not filled", "archive: archive is not filled is over"]
     assert state.load(fleet.layout).listening_since is not None
-    fleet.run()
+    fleet.run_here()
     assert len(webhook.got) == 2
 
 
 def test_a_full_disk_loses_no_finding(tmp_path, webhook):
     fleet = Fleet(tmp_path, webhook.url)
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}/src", "DISK_FULL": "1"}
-    words = ["--root", str(fleet.layout.root), "--settings", str(fleet.settings), "run"]
-    program = [sys.executable, "tests/integration/killer.py", "1", ALERTS, *words]
-    done = subprocess.run(program, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 5, done.stderr
-    assert "No space left" in done.stderr
+    forks.start()
+    code, said = fleet.killed(1, DISK_FULL="1")
+    assert code == 5, said
+    assert "No space left" in said
     assert webhook.got == []
-    fleet.run()
+    fleet.run_here()
     assert webhook.titles() == ["home: line down"]
 
 
@@ -291,11 +293,11 @@ def test_a_heartbeat_follows_each_good_evaluation(tmp_path, webhook):
     content = json.loads(fleet.settings.read_bytes())
     content["heartbeat_url"] = f"http://127.0.0.1:{server.server_port}/ping"
     fleet.settings.write_text(json.dumps(content))
-    fleet.run()
-    fleet.run()
+    assert fleet.run().returncode == 0
+    assert fleet.run_here() == 0
     assert Watcher.asked == ["/ping", "/ping"]
     state.file_of(fleet.layout).write_text("{")
-    assert fleet.run().returncode == 5
+    assert fleet.run_here() == 5
     assert Watcher.asked == ["/ping", "/ping"]
     server.shutdown()
     server.server_close()
