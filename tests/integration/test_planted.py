@@ -6,11 +6,13 @@ The names are those that are there on a populated node and archive, and those th
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import importlib
 import io
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -231,6 +233,7 @@ def in_a_process(act, said):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     pid = os.fork()
     if pid == 0:
+        gc.freeze()  # whoever looks for garbage among what was imported copies all of its memory
         signal.alarm(SECONDS)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         output = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -279,7 +282,17 @@ def names(populated, tmp_path_factory):
         if name.startswith(("node/", "log/", "archive/")) and not temporary(name) and name not in ROOTS_OWN:
             month = name.startswith("archive/archive/") and name.endswith(".parquet")
             found[name] = [number for number, places in heard.items() if month or place in places]
-    return dict(sorted(found.items()))
+    return one_of_each_form(found)
+
+
+def one_of_each_form(found):
+    """Of names that differ in nothing but numbers, that which most commands asked for: a second run, month or slot."""
+    kept = {}
+    for name in sorted(found):
+        form = re.sub(r"[0-9A-Fa-f]{8}-[0-9A-Fa-f-]{27}|[0-9A-Z]{26}\.[0-9a-f]{64}|\d+", "N", name)
+        if form not in kept or len(found[name]) > len(found[kept[form]]):
+            kept[form] = name
+    return {name: found[name] for name in kept.values()}
 
 
 def temporary(name):
