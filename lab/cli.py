@@ -35,8 +35,8 @@ def up(args: argparse.Namespace) -> int:
     with registry_lock():
         for suite in sorted({node.suite for node in wanted}):
             images.build(suite)
-        if any(node.prepared for node in wanted):
-            prepared.build()
+        for suite, docker in sorted({(node.suite, node.docker) for node in wanted if node.prepared}):
+            prepared.build(suite, docker=docker)
         if any(node.docker for node in wanted):
             images.build_container_base()
     if (images.HOME / "labs" / args.lab / "lab.json").exists():
@@ -192,12 +192,19 @@ def forward_port(args: argparse.Namespace) -> int:
 
 def build_images() -> None:
     """Build every image that the gate needs and that is not there yet, side by side."""
-    others = [suite for suite in images.EXPECTED if suite != prepared.SUITE]
     with ThreadPoolExecutor() as pool:
-        building = [pool.submit(prepared.build), pool.submit(images.build_container_base)]
-        building += [pool.submit(images.build, suite) for suite in others]
+        building = [pool.submit(images.build_container_base)]
+        building += [pool.submit(build_suite, suite) for suite in images.EXPECTED]
     for image in building:
         image.result()
+
+
+def build_suite(suite: str) -> Path:
+    """Build a suite's image and what its prepared nodes have; returns the image."""
+    image = images.build(suite)
+    for docker in (False, True) if prepared.LAYERS[suite].docker else (False,):
+        prepared.build(suite, docker=docker)
+    return image
 
 
 def manage_images(args: argparse.Namespace) -> int:

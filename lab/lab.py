@@ -134,8 +134,8 @@ def parse_node(text: str, index: int) -> Node:
         raise LabError(f"'{text}' is no node: write {FORM}, as in attic:bookworm:200/50")
     if match[2] not in images.CACHED:
         raise LabError(f"'{text}': unknown suite '{match[2]}': one of {', '.join(images.CACHED)}")
-    if match[4] and match[2] != prepared.SUITE:
-        raise LabError(f"'{text}': only {prepared.SUITE} can be prepared")
+    if match[4] and match[2] not in prepared.LAYERS:
+        raise LabError(f"'{text}': {match[2]} cannot be prepared: {' and '.join(prepared.LAYERS)} can")
     rates = float(match[5] or 0), float(match[6] or 0)
     return Node(match[1], match[2], index, *rates, docker=bool(match[3]), prepared=bool(match[4]))
 

@@ -50,7 +50,8 @@ def root(lab: Lab, node: Node) -> Path:
 
 def create(lab: Lab, node: Node) -> None:
     """Make a node's filesystem and network; it does not run yet."""
-    mount(lab, node, ([prepared.build()] if node.prepared else []) + [images.build(node.suite)])
+    over = [prepared.build(node.suite, docker=node.docker)] if node.prepared else []
+    mount(lab, node, [*over, images.build(node.suite)])
     personalize(lab, node)
     connect(lab, node)
 

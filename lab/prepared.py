@@ -8,26 +8,43 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from lab import images, wheels
 from lab.shell import run, step
 
-SUITE = "bookworm"  # of the lab's archive hosts
-PACKAGES = "iperf3 nginx-light python3-venv"  # of a target, an archive host and a node
+
+@dataclass(frozen=True)
+class Layer:
+    """What is prepared: packages, and the parts whose Python packages are there (keys of `wheels.LOCKS`)."""
+
+    packages: str
+    venvs: tuple[str, ...] = ()
+    docker: str = ""  # packages besides, where a Docker Engine can run
+
+
+# Nothing that begins to serve by itself but nginx and Docker: what else listens, a role that was told to has installed.
+LAYERS = {
+    "bookworm": Layer("iperf3 irtt nginx-light python3-venv", ("archive", "dashboard")),
+    "trixie": Layer(
+        "iperf3 librespeed-cli nginx-light python3-venv", docker="docker.io docker-cli docker-buildx docker-compose"
+    ),
+}
 SETUP = r"""
 set -eu
 printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d
 apt-get -qq -y install {packages}
 rm -f /usr/sbin/policy-rc.d
-python3 -m venv {venv}
-cat > /root/lock <<'LOCK'
+"""
+VENV = r"""
+python3 -m venv --without-pip {venv}
+cat > {venv}/requirements.txt <<'LOCK'
 {lock}
 LOCK
-{venv}/bin/pip install --quiet --disable-pip-version-check --no-index --find-links /opt/lab-wheels \
-  --no-compile --require-hashes --only-binary=:all: --requirement /root/lock
-{venv}/bin/python -m compileall -qq -x '/site-packages/.*/tests/' {venv}/lib
-rm /root/lock
+{venv}/bin/python "$(echo /usr/share/python-wheels/pip-*.whl)/pip" install --quiet --disable-pip-version-check \
+  --no-index --find-links /opt/lab-wheels --no-compile --require-hashes --only-binary=:all: -r {venv}/requirements.txt
+{venv}/bin/python -m compileall -qq -x '/site-packages/.*/tests/' {venv}/lib || true
 """
 # The mounts are in a namespace of their own: they go with the program, however it ends.
 INSIDE = r"""
@@ -39,32 +56,38 @@ exec chroot "$2/root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=
 """
 
 
-def setup() -> str:
-    """The script that prepares; the archive's Python packages go where the role speedtest_archive has them."""
-    return SETUP.format(packages=PACKAGES, venv=wheels.venv(), lock=wheels.LOCK.read_text(encoding="utf-8"))
+def setup(suite: str, *, docker: bool) -> str:
+    """The script that prepares; Python packages go where the roles have them."""
+    wanted = LAYERS[suite]
+    script = SETUP.format(packages=" ".join(filter(None, (wanted.packages, wanted.docker if docker else ""))))
+    for part in wanted.venvs:
+        script += VENV.format(venv=wheels.venv(part), lock=wheels.LOCKS[part].read_text(encoding="utf-8").rstrip())
+    return script
 
 
-def layer() -> Path:
-    """Where the layer lies; the name changes with the base image, the recipe and the lock."""
-    base = images.image_dir(SUITE).name
-    recipe = hashlib.sha256(f"{base} {INSIDE} {setup()}".encode()).hexdigest()[:12]
-    return images.HOME / "images" / f"{SUITE}-prepared-{recipe}"
+def layer(suite: str, *, docker: bool) -> Path:
+    """Where the layer lies; the name changes with the base image, the recipe and the locks."""
+    base = images.image_dir(suite).name
+    recipe = hashlib.sha256(f"{base} {INSIDE} {setup(suite, docker=docker)}".encode()).hexdigest()[:12]
+    return images.HOME / "images" / f"{suite}-{'docker-' if docker else ''}prepared-{recipe}"
 
 
-def build() -> Path:
-    """Return the layer, building it and what it needs first where it is not there yet (half a minute, 500 MB)."""
-    final = layer()
+def build(suite: str, *, docker: bool) -> Path:
+    """Return the layer, building it and what it needs first where it is not there yet (half a minute, 1 GB at most)."""
+    final = layer(suite, docker=docker)
     if final.is_dir():
         return final
-    base = images.build(SUITE)
-    wheels.fetch(wheels.LOCK)
-    with step("build what prepared nodes have (once, half a minute)"):
+    base = images.build(suite)
+    for part in LAYERS[suite].venvs:
+        wheels.fetch(wheels.LOCKS[part])
+    wheels.directory().mkdir(parents=True, exist_ok=True)
+    with step(f"build what prepared nodes of {suite} have{' with Docker' if docker else ''} (once, half a minute)"):
         partial = final.with_name(final.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
-        for part in ("upper", "work", "root"):
-            (partial / part).mkdir(parents=True)
+        for directory in ("upper", "work", "root"):
+            (partial / directory).mkdir(parents=True)
         places = (str(base), str(partial), str(wheels.directory()))
-        run("unshare", "--mount", "/bin/sh", "-c", INSIDE, "sh", *places, stdin=setup())
+        run("unshare", "--mount", "/bin/sh", "-c", INSIDE, "sh", *places, stdin=setup(suite, docker=docker))
         (partial / "upper").rename(final)
         shutil.rmtree(partial)
     return final

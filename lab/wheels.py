@@ -15,7 +15,8 @@ from lab import images
 from lab.shell import run, step
 
 PYTHONS = ("3.11", "3.13")  # of bookworm and of trixie: archive hosts are on both, images are built on trixie
-LOCK = Path(__file__).resolve().parents[1] / "requirements/archive.txt"
+REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements"
+LOCKS = {part: REQUIREMENTS / f"{part}.txt" for part in ("archive", "dashboard")}
 MANYLINUX = ("2_28", "2_27", "2_24", "2_17")
 
 
@@ -24,10 +25,10 @@ def directory() -> Path:
     return images.HOME / "wheels"
 
 
-def venv() -> str:
-    """Where the role speedtest_archive has the packages of its lock on an archive host."""
-    lock = LOCK.read_text(encoding="utf-8").rstrip()
-    return f"/opt/speedtest-archive/venvs/{hashlib.sha256(lock.encode()).hexdigest()[:12]}"
+def venv(part: str) -> str:
+    """Where the role speedtest_archive or speedtest_dashboard has the packages of its lock."""
+    lock = LOCKS[part].read_text(encoding="utf-8").rstrip()
+    return f"/opt/speedtest-{part}/venvs/{hashlib.sha256(lock.encode()).hexdigest()[:12]}"
 
 
 def fetch(requirements: Path, pythons: Sequence[str] = PYTHONS) -> None:

@@ -18,7 +18,7 @@ from lab import cli, emulation, host, images, network, prepared, suites, wheels
 from lab import lab as model
 from lab.forward import free_port
 from lab.shell import LabError
-from plugins.desired import speedtest_archive
+from plugins.desired import docker_host, speedtest_archive, speedtest_dashboard
 
 
 @pytest.mark.parametrize(
@@ -49,8 +49,8 @@ def test_what_a_node_has_besides_its_suite(text, docker, prepared):
 
 
 def test_a_suite_that_cannot_be_prepared_is_named():
-    with pytest.raises(LabError, match=r"'shed:trixie\+prepared': only bookworm can be prepared"):
-        model.parse_node("shed:trixie+prepared", 1)
+    with pytest.raises(LabError, match=r"'shed:noble\+prepared': noble cannot be prepared: bookworm and trixie can"):
+        model.parse_node("shed:noble+prepared", 1)
 
 
 @pytest.mark.parametrize(
@@ -111,22 +111,30 @@ def test_the_image_changes_its_name_with_its_recipe(monkeypatch):
 
 @pytest.mark.parametrize("change", ["base image", "recipe", "lock"])
 def test_the_prepared_layer_changes_its_name_with_all_that_it_is_made_from(change, tmp_path, monkeypatch):
-    before = prepared.layer()
+    before = prepared.layer("bookworm", docker=False)
     if change == "base image":
         monkeypatch.setattr(images, "SETUP", images.SETUP + "# more")
     elif change == "recipe":
-        monkeypatch.setattr(prepared, "PACKAGES", prepared.PACKAGES + " restic")
+        monkeypatch.setattr(prepared, "SETUP", prepared.SETUP + "# more")
     else:
-        (tmp_path / "lock").write_text(wheels.LOCK.read_text() + "# more\n")
-        monkeypatch.setattr(wheels, "LOCK", tmp_path / "lock")
-    assert prepared.layer() != before
+        (tmp_path / "lock").write_text(wheels.LOCKS["dashboard"].read_text() + "# more\n")
+        monkeypatch.setitem(wheels.LOCKS, "dashboard", tmp_path / "lock")
+    assert prepared.layer("bookworm", docker=False) != before
 
 
-def test_prepared_packages_lie_where_the_role_has_them():
-    written = yaml.safe_load((ROOT / "roles/speedtest_archive/defaults/main.yml").read_text())
-    inputs = {name.removeprefix("speedtest_archive_"): value for name, value in written.items()}
-    role = speedtest_archive.names({**inputs, "requirements_file": str(wheels.LOCK)})
-    assert wheels.venv() == role["venv_dir"]
+def test_prepared_nodes_have_docker_where_it_can_run():
+    assert prepared.layer("trixie", docker=True) != prepared.layer("trixie", docker=False)
+    wanted = " ".join(docker_host.PACKAGES["distribution"]["debian"])
+    assert set(wanted.split()) <= set(prepared.setup("trixie", docker=True).split())
+    assert "docker.io" not in prepared.setup("trixie", docker=False)
+
+
+@pytest.mark.parametrize("role", [speedtest_archive, speedtest_dashboard])
+def test_prepared_packages_lie_where_the_role_has_them(role):
+    written = yaml.safe_load((ROOT / f"roles/{role.ROLE}/defaults/main.yml").read_text())
+    inputs = {name.removeprefix(f"{role.ROLE}_"): value for name, value in written.items()}
+    part = role.ROLE.removeprefix("speedtest_")
+    assert wheels.venv(part) == role.names({**inputs, "requirements_file": str(wheels.LOCKS[part])})["venv_dir"]
 
 
 def test_an_inventory_of_ones_own_needs_no_more_than_the_labs(tmp_path, monkeypatch, capsys):
