@@ -27,9 +27,7 @@ class Layer:
 # Nothing that begins to serve by itself but nginx and Docker: what else listens, a role that was told to has installed.
 LAYERS = {
     "bookworm": Layer("iperf3 irtt nginx-light python3-venv", ("archive", "dashboard")),
-    "trixie": Layer(
-        "iperf3 librespeed-cli nginx-light python3-venv", docker="docker.io docker-cli docker-buildx docker-compose"
-    ),
+    "trixie": Layer("iperf3 librespeed-cli nginx-light", docker="docker.io docker-cli docker-buildx docker-compose"),
 }
 SETUP = r"""
 set -eu
@@ -73,7 +71,7 @@ def layer(suite: str, *, docker: bool) -> Path:
 
 
 def build(suite: str, *, docker: bool) -> Path:
-    """Return the layer, building it and what it needs first where it is not there yet (half a minute, 1 GB at most)."""
+    """Return the layer, building it and what it needs first where it is not there yet (half a minute, 800 MB at most)."""
     final = layer(suite, docker=docker)
     if final.is_dir():
         return final
