@@ -71,7 +71,7 @@ def layer(suite: str, *, docker: bool) -> Path:
 
 
 def build(suite: str, *, docker: bool) -> Path:
-    """Return the layer, building it and what it needs first where it is not there yet (half a minute, 800 MB at most)."""
+    """Return the layer, building it and what it needs first where it is not there yet (a minute, 800 MB at most)."""
     final = layer(suite, docker=docker)
     if final.is_dir():
         return final

@@ -103,9 +103,10 @@ def test_an_unknown_lab_or_node_is_said():
     assert "lab: " in done.stderr
 
 
-def test_the_image_changes_its_name_with_its_recipe(monkeypatch):
+@pytest.mark.parametrize("part", ["SETUP", "TRIM"])
+def test_the_image_changes_its_name_with_its_recipe(part, monkeypatch):
     before = images.image_dir("bookworm")
-    monkeypatch.setattr(images, "SETUP", images.SETUP + "# more")
+    monkeypatch.setattr(images, part, getattr(images, part) + "# more")
     assert images.image_dir("bookworm") != before
 
 
