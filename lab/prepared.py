@@ -43,6 +43,7 @@ LOCK
 {venv}/bin/python "$(echo /usr/share/python-wheels/pip-*.whl)/pip" install --quiet --disable-pip-version-check \
   --no-index --find-links /opt/lab-wheels --no-compile --require-hashes --only-binary=:all: -r {venv}/requirements.txt
 {venv}/bin/python -m compileall -qq -x '/site-packages/.*/tests/' {venv}/lib || true
+touch {venv}/complete
 """
 # The mounts are in a namespace of their own: they go with the program, however it ends.
 INSIDE = r"""

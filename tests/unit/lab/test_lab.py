@@ -18,7 +18,7 @@ from lab import cli, emulation, host, images, network, prepared, suites, wheels
 from lab import lab as model
 from lab.forward import free_port
 from lab.shell import LabError
-from plugins.desired import docker_host, speedtest_archive, speedtest_dashboard
+from plugins.desired import docker_host, speedtest_archive, speedtest_dashboard, things
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,9 @@ def test_prepared_packages_lie_where_the_role_has_them(role):
     written = yaml.safe_load((ROOT / f"roles/{role.ROLE}/defaults/main.yml").read_text())
     inputs = {name.removeprefix(f"{role.ROLE}_"): value for name, value in written.items()}
     part = role.ROLE.removeprefix("speedtest_")
-    assert wheels.venv(part) == role.names({**inputs, "requirements_file": str(wheels.LOCKS[part])})["venv_dir"]
+    where = role.names({**inputs, "requirements_file": str(wheels.LOCKS[part])})["venv_dir"]
+    assert wheels.venv(part) == where
+    assert f"touch {things.venv(where, '', ()).item['mark']}\n" in prepared.setup("bookworm", docker=False)
 
 
 def test_an_inventory_of_ones_own_needs_no_more_than_the_labs(tmp_path, monkeypatch, capsys):
