@@ -9,17 +9,12 @@ from pathlib import Path
 
 import pytest
 import quick_restic
+import tries
 from builders import VERSIONS
-from hypothesis import HealthCheck
-from hypothesis import settings as hypothesis_settings
 
 from speedtest_logger.node import config
 
-# the same examples everywhere: a machine under load must not fail what another one passes
-hypothesis_settings.register_profile(
-    "steady", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
-)
-hypothesis_settings.load_profile("steady")
+tries.load_profile()
 # files of long tests: each worker starts with its share of them, so that none is left alone with one at the end
 LONGEST = [
     "test_kill",

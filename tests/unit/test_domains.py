@@ -7,6 +7,7 @@ import subprocess
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tries import tries
 
 from speedtest_logger import calendars, domains
 from speedtest_logger.inventory import kinds
@@ -107,7 +108,9 @@ EXPRESSIONS = st.tuples(
 SHAPES = st.text("*-:/.,~ 0123456789MonTueUTC", max_size=20)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=tries(12), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 @given(st.lists(EXPRESSIONS | SHAPES, min_size=40, max_size=60, unique=True))
 def test_a_calendar_is_what_systemd_takes_for_one(texts):
     texts = [text for text in texts if text and "@" not in text]

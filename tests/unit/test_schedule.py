@@ -8,8 +8,9 @@ import shutil
 import subprocess
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
+from tries import tries
 
 from speedtest_logger import schedule
 from speedtest_logger.schedule import Claim, DoesNotFitError, Schedule, assign, overlap
@@ -143,7 +144,7 @@ def collide(claims, offsets):
     return False
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=tries(60))
 @given(claims_of_an_uplink)
 def test_nodes_of_an_uplink_never_meet(claims):
     offsets = assign(claims, {})
@@ -153,18 +154,21 @@ def test_nodes_of_an_uplink_never_meet(claims):
         assert offsets[claim.node] % claim.step == 0
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=tries(60))
 @given(claims_of_an_uplink, st.integers(0, 3))
 def test_a_node_that_comes_moves_no_other(claims, cut):
     few = claims[: max(1, len(claims) - 1 - cut % len(claims))] or claims[:1]
     first = assign(few, {})
     deployed = {claim.node: Schedule(claim.interval, first[claim.node]) for claim in few}
-    later = assign(claims, deployed)
+    try:
+        later = assign(claims, deployed)
+    except DoesNotFitError:  # seldom: who is there may lie so that no gap is long enough
+        reject()
     assert {claim.node: later[claim.node] for claim in few} == first
     assert not collide(claims, later)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=tries(60))
 @given(claims_of_an_uplink, st.data())
 def test_whatever_part_of_a_change_is_carried_out_nothing_overlaps(claims, data):
     """--limit, or nodes that are down: some nodes have their new slots, the others still their old ones."""

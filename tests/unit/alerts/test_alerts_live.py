@@ -12,6 +12,7 @@ from builders import FIRST
 from fleets import known, records
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tries import tries
 
 from speedtest_logger.alerts import progress, reading, watch
 from speedtest_logger.alerts.destinations import Destination
@@ -98,7 +99,7 @@ def rows_of(letters: list[str]) -> list[dict]:
 
 
 @given(st.lists(NODE, min_size=3, max_size=3), DELAYS)
-@settings(max_examples=12)
+@settings(max_examples=tries(6))
 def test_live_and_replay_find_the_same_whatever_comes_late(letters, delays):
     rows = rows_of(letters)
     started = [datetime.fromisoformat(row["started_at"]).timestamp() for row in rows]
@@ -118,7 +119,7 @@ def test_live_and_replay_find_the_same_whatever_comes_late(letters, delays):
 
 
 @given(st.lists(NODE, min_size=3, max_size=3))
-@settings(max_examples=10)
+@settings(max_examples=tries(5))
 def test_what_arrives_at_once_is_told_once(letters):
     rows = rows_of(letters)
     arrivals = [datetime.fromisoformat(row["started_at"]).timestamp() + 60 for row in rows]

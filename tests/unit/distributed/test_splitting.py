@@ -6,6 +6,7 @@ import pytest
 from builders import DAY, FIRST, put
 from hypothesis import HealthCheck, given, settings
 from splits import QUESTIONS, ROWS, SPLIT, same
+from tries import tries
 
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.read.dataset import Scope, open_archive
@@ -167,7 +168,7 @@ def test_wrong_sql_and_more_than_a_question_are_refused_as_by_an_archive(place):
                 store.answer(sql, Scope())
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tries(20), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sql=QUESTIONS)
 @pytest.mark.usefixtures("small")
 def test_any_question_has_the_archives_answer(place, sql):

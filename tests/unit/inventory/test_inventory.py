@@ -15,6 +15,7 @@ import pytest
 from builders import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tries import tries
 
 from speedtest_logger.engines.catalogue import ENGINES
 from speedtest_logger.errors import ConfigError
@@ -577,7 +578,7 @@ EVERY = sorted(roles.known())
 
 
 @pytest.mark.parametrize("name", EVERY)
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=tries(15), deadline=None, suppress_health_check=list(HealthCheck))
 @given(value=ODD)
 def test_a_value_outside_is_refused_and_one_inside_is_not(name, value):
     refused = roles.known()[name].domain.problem(value)
@@ -634,7 +635,7 @@ OTHERS = {
 }  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=tries(100), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.fixed_dictionaries({}, optional={**NUMBERS, **OTHERS}))
 def test_what_passes_here_the_node_takes_and_the_other_way_round(values):
     view = View("h", values, ("speedtest_logger",))

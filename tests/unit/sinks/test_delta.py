@@ -15,6 +15,7 @@ from builders import DAY, FIRST, fresh, put, slot
 from deltalake import write_deltalake
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tries import tries
 
 from speedtest_logger.archive import cli
 from speedtest_logger.archive.care import prune
@@ -85,7 +86,7 @@ def test_months_that_go_are_followed(layout, place, monkeypatch):
 
 
 @given(st.randoms(use_true_random=False))
-@settings(max_examples=6, suppress_health_check=list(HealthCheck))
+@settings(max_examples=tries(4), suppress_health_check=list(HealthCheck))
 def test_whatever_comes_in_whatever_order_the_table_is_the_archive(tmp_path_factory, chance):
     layout = fresh(tmp_path_factory)
     place = Place.of(str(tmp_path_factory.mktemp("store") / "records"))

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from tries import tries
 
 from speedtest_logger import wire
 from speedtest_logger.archive.arrive import receive, standing
@@ -122,21 +123,21 @@ ROWS = CHANGES.map(lambda changes: json.dumps(row() | changes).encode())
 LINES = st.one_of(ROWS, RAW, st.binary(max_size=60), st.sampled_from([b"", b"{}", b"[" * 9999, b"9" * 9000, b"NaN"]))
 
 
-@hypothesis_settings(max_examples=150)
+@hypothesis_settings(max_examples=tries(50))
 @given(payload=st.binary(max_size=3000))
 def test_no_bytes_break_it(tmp_path_factory, payload):
     layout = made(tmp_path_factory.mktemp("archive"))
     sent(layout, payload)
 
 
-@hypothesis_settings(max_examples=300)
+@hypothesis_settings(max_examples=tries(100))
 @given(lines=st.lists(LINES, max_size=8))
 def test_only_what_the_rules_allow_comes_in(tmp_path_factory, lines):
     layout = made(tmp_path_factory.mktemp("archive"))
     sent(layout, b"\n".join(lines))
 
 
-@hypothesis_settings(max_examples=150)
+@hypothesis_settings(max_examples=tries(50))
 @given(at=st.integers(0, 5000), byte=st.integers(0, 255), cut=st.integers(0, 5000))
 def test_a_flipped_or_cut_delivery_gives_no_record_that_is_none(tmp_path_factory, at, byte, cut):
     layout = made(tmp_path_factory.mktemp("archive"))
@@ -145,7 +146,7 @@ def test_a_flipped_or_cut_delivery_gives_no_record_that_is_none(tmp_path_factory
     sent(layout, bytes(payload[: -cut % len(payload)]))
 
 
-@hypothesis_settings(max_examples=150)
+@hypothesis_settings(max_examples=tries(50))
 @given(changes=CHANGES)
 def test_what_the_record_forbids_never_comes_in(tmp_path_factory, changes):
     layout = made(tmp_path_factory.mktemp("archive"))

@@ -8,6 +8,7 @@ import pytest
 from builders import DAY, FIRST, by_hand, fresh, put, slot, write_schedule
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from tries import tries
 
 from speedtest_logger.archive.care import prune
 from speedtest_logger.archive.read import coverage, days, slots, tally
@@ -110,7 +111,7 @@ def check(rollups, period, now, scope):
     st.lists(st.tuples(STEPS, PERIODS, st.integers(20, SPAN + 16)), min_size=1, max_size=4),
     st.sampled_from(["UTC", "Asia/Kolkata"]),
 )
-@settings(max_examples=10, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=tries(5), phases=[Phase.explicit, Phase.generate])
 def test_they_are_what_coverage_says_after_every_change(tmp_path_factory, registry, steps, zone):
     layout = fresh(tmp_path_factory)
     write_schedule(layout, **registry)

@@ -6,6 +6,7 @@ import pytest
 from builders import DAY, FIRST, by_hand, fresh, put, slot
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from tries import tries
 
 from speedtest_logger.archive.care import prune
 from speedtest_logger.archive.format import parquet
@@ -75,7 +76,7 @@ def rows(draw):
 @given(
     st.lists(st.lists(rows(), min_size=1, max_size=8), min_size=1, max_size=4), st.sampled_from(ZONES), st.booleans()
 )
-@settings(max_examples=10, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=tries(5), phases=[Phase.explicit, Phase.generate])
 def test_they_are_what_the_records_say_after_every_change(tmp_path_factory, deliveries, zone, pruned):
     layout = fresh(tmp_path_factory)
     rollups = Rollups(layout, layout.root / "rollup.duckdb", Zone.named(zone))

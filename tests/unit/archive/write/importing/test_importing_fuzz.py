@@ -10,6 +10,7 @@ import pytest
 from builders import FIXTURES
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tries import tries
 
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.write.importing import catalogue, run
@@ -39,7 +40,7 @@ RECORDED = [
     for file in sorted(FIXTURES.iterdir())
     if file.name.startswith(("ookla", "speedtest-cli", "librespeed", "iperf3"))
 ]
-BUDGET = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+BUDGET = settings(max_examples=tries(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture
