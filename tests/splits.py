@@ -25,6 +25,7 @@ SPLIT = [
     "SELECT day, count(*) AS n, sum(bytes_received) FROM records GROUP BY day ORDER BY n DESC NULLS LAST, day",
     "SELECT r.day AS on_day, 2 * avg(r.download_bps) AS twice, twice / 2 FROM records r GROUP BY on_day ORDER BY 1",
     "SELECT reason, status, count(*) FROM records GROUP BY reason, status ORDER BY reason NULLS FIRST, 2",
+    "SELECT status, avg(download_bps), mean(upload_bps) FROM records GROUP BY status ORDER BY status",
     "SELECT date_trunc('month', started_at) AS m, 100.0 * count(*) FILTER (status = 'ok') / count(*) FROM records "
     "GROUP BY 1 ORDER BY 1",
     "SELECT node, started_at, download_bps / 1e6 FROM records WHERE node LIKE 'h%' "

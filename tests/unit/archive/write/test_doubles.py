@@ -151,7 +151,7 @@ HANDS = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=tries(20))
+@settings(max_examples=tries(30))
 @given(batches=st.lists(st.lists(st.one_of(SLOTS, HANDS), max_size=6), min_size=1, max_size=4))
 def test_each_run_of_a_node_is_there_once_and_a_fresh_query_says_the_same_before(tmp_path_factory, batches):
     layout = fresh(tmp_path_factory)
