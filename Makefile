@@ -25,7 +25,7 @@ demo: .venv/complete ## five machines, both runtimes, the real site.yml, two mea
 demo-down: .venv/complete ## remove the demo's machines
 	$(PYTHON) -m lab.demo down
 
-test: .venv/complete tools ## everything below, five parts at the same time, and a table of what took how long
+test: .venv/complete tools ## everything below, four parts at the same time, and a table of what took how long
 	@$(MAKE) --no-print-directory side-by-side PARTS="unit lint types kubernetes $(SCENARIOS)"
 
 lint: .venv/complete ## ruff, yamllint, ansible-lint, shellcheck, hadolint, actionlint, zizmor
@@ -44,14 +44,14 @@ types: .venv/complete ## mypy, strict
 unit: .venv/complete tools ## unit and integration tests, four at a time
 	pytest --numprocesses 4 --dist worksteal
 
-scenarios: .venv/complete tools ## every molecule scenario, five at a time (needs root)
+scenarios: .venv/complete tools ## every molecule scenario, four at a time (needs root)
 	@$(MAKE) --no-print-directory side-by-side PARTS="$(SCENARIOS)"
 
 # what one part prints stays together; what fails does not stop the others
 .PHONY: side-by-side part-unit part-lint part-types part-kubernetes images
 side-by-side:
 	@rm -rf $(LOGS) && mkdir -p $(LOGS)
-	@$(MAKE) --no-print-directory --keep-going -j5 --output-sync=target $(PARTS:%=part-%); code=$$?; \
+	@$(MAKE) --no-print-directory --keep-going -j4 --output-sync=target $(PARTS:%=part-%); code=$$?; \
 	  echo; echo "side by side: $$SECONDS s"; $(PYTHON) -m lab.scenarios table $(LOGS); [ $$code = 0 ] || $(REPORT_FAILURES)
 	@echo "$(words $(PARTS)) passed, 0 failed"
 
@@ -207,6 +207,10 @@ workbench: .venv-workbench/complete ## test the workbench, which needs Streamlit
 readers: PROGRAMS = java:default-jre-headless
 readers: .venv/complete .venv-readers/complete judges ## DuckDB, pandas, Polars, Daft and Spark read the published table, as the how-to types it
 	@pytest -s --numprocesses 0 tests/readers.py
+
+.PHONY: properties
+properties: .venv/complete tools ## what the gate tries with few examples, with ten times as many, and others each time
+	SPEEDTEST_TRIES=10 pytest --numprocesses 2 --dist worksteal -m hypothesis
 
 .PHONY: infrastructure
 infrastructure: .venv-infrastructure/complete ## lint the cloud's templates, deploy them to an emulator of AWS in a network namespace of its own, parse Terraform's (needs root)
