@@ -40,6 +40,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
+def environment_of_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the lab and these tests are told is no setting of the programs, which refuse those that they do not know."""
+    for name in ("SPEEDTEST_LAB_DIR", "SPEEDTEST_TRIES"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
 def umask() -> Iterator[None]:
     """Entry points that tests call set the process's umask: the next test has it as it was."""
     before = os.umask(0o022)

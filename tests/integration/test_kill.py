@@ -86,8 +86,6 @@ class Stage:
         umask, said = os.umask(0o022), io.TextIOWrapper(io.BytesIO())
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(said):
             patch.setattr(tempfile, "tempdir", None)  # as TMPDIR says now
-            for name in filter(lambda name: name.startswith("SPEEDTEST_"), [*os.environ]):
-                patch.delenv(name)  # of who runs the tests
             for name, value in {**self.environment, **environment}.items():
                 patch.setenv(name, value)
             try:
