@@ -45,6 +45,7 @@ LOCK
 {venv}/bin/python -m compileall -qq -x '/site-packages/.*/tests/' {venv}/lib || true
 touch {venv}/complete
 """
+# What cannot be compiled (some files are for other versions of Python) is no failure, as in the role.
 # The mounts are in a namespace of their own: they go with the program, however it ends.
 INSIDE = r"""
 set -eu

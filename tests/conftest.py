@@ -42,8 +42,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def environment_of_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the lab and these tests are told is no setting of the programs, which refuse those that they do not know."""
-    for name in ("SPEEDTEST_LAB_DIR", "SPEEDTEST_TRIES"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith("SPEEDTEST_")]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,7 @@ from clusters import Cluster, Gate, member
 from hypothesis import HealthCheck, given, settings
 from splits import QUESTIONS, ROWS, SPLIT, same
 from stores import BUCKET, KEYS, PATIENCE, Server, server
+from tries import tries
 
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.read.dataset import Archive, Scope, open_archive
@@ -159,7 +160,7 @@ def test_every_engine_gives_the_answer_of_the_archive(whole):
         same(whole.asked(sql), wanted)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tries(8), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sql=QUESTIONS)
 def test_any_question_has_the_archives_answer(whole, sql):
     wanted = whole.archive.query(sql)

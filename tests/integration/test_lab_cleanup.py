@@ -41,7 +41,8 @@ def read(file: Path) -> bytes:
 
 
 @pytest.fixture(autouse=True)
-def image():
+def image(monkeypatch):
+    monkeypatch.setenv("SPEEDTEST_LAB_DIR", str(images.HOME))
     assert os.geteuid() == 0, "the lab needs root"
     done = lab("images", "build")
     assert done.returncode == 0, done.stderr

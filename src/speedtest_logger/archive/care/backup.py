@@ -37,6 +37,7 @@ TAG = "speedtest-archive"
 DUMPS_TAG = "speedtest-database"  # of snapshots that hold the database's dumps, and nothing of the archive
 ENV_FILE = Path("/etc/speedtest-archive/backup.env")
 REPOSITORY = "RESTIC_REPOSITORY"
+UNREAD = "restic dump: its end was not read"
 NOT_INSTALLED = "restic is not installed: apt install restic"
 LINKED = ("archive", "inbox", "raw", "raw-inbox", "logs", "log-inbox", "probes", "probe-inbox", "quarantine")
 COPIED = ("manifest", "state")
@@ -328,6 +329,10 @@ def _put_back(layout: Layout, name: str) -> dict[str, Any]:
         return repair.put_back(layout, name, layout.work / "restore-month" / MONTH_FILE)
 
 
+class _UnreadError(StorageError):
+    """Who should read what restic dumps does not any more."""
+
+
 def bring(layout: Layout, what: list[str], receive: Callable[[BinaryIO], None]) -> None:
     """Have restic dump something into a stream that `receive` reads as the archive's owner.
 
@@ -345,6 +350,9 @@ def bring(layout: Layout, what: list[str], receive: Callable[[BinaryIO], None]) 
     os.close(writing)
     try:
         dumper.result()
+    except BrokenPipeError as error:
+        receiver.result()  # who reads no more says why
+        raise StorageError(UNREAD) from error
     except SpeedtestError:
         with suppress(SpeedtestError):  # what came was torn, for restic failed
             receiver.result()
@@ -360,8 +368,11 @@ def _receive(reading: int, writing: int, receive: Callable[[BinaryIO], None]) ->
 
 def _dump(reading: int, writing: int, what: list[str]) -> None:
     os.close(reading)  # or nobody would hear that the reader is gone
-    with _dumping(writing, what):
-        pass
+    try:
+        with _dumping(writing, what):
+            pass
+    except _UnreadError as error:
+        raise BrokenPipeError from error  # as the step is told
 
 
 @contextmanager
@@ -380,7 +391,9 @@ def _dumping(writing: int, what: list[str]) -> Iterator[None]:
         yield
     finally:
         said = process.communicate()[1].decode(errors="replace").strip()[-600:]
-    if process.returncode not in (0, -signal.SIGPIPE):  # who reads no more says why
+    if process.returncode == -signal.SIGPIPE:
+        raise _UnreadError(UNREAD)
+    if process.returncode != 0:
         raise UsageError(said) if "not found in snapshot" in said else StorageError(f"restic dump: {said}")
 
 

@@ -1,4 +1,4 @@
-"""What hears alerts in `site`, on its target: ntfy, a mail server, a webhook."""
+"""What hears alerts, on the target: ntfy, a mail server, a webhook."""
 
 from __future__ import annotations
 
