@@ -24,7 +24,7 @@ class Layer:
     docker: str = ""  # packages besides, where a Docker Engine can run
 
 
-# Nothing that begins to serve by itself but nginx and Docker: what else listens, a role that was told to has installed.
+# On a prepared node nothing serves by itself but Docker: nginx, which would have port 80, and irtt are disabled.
 LAYERS = {
     "bookworm": Layer("iperf3 irtt nginx-light python3-venv", ("archive", "dashboard")),
     "trixie": Layer("iperf3 librespeed-cli nginx-light", docker="docker.io docker-cli docker-buildx docker-compose"),
@@ -34,7 +34,9 @@ set -eu
 printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d
 apt-get -qq -y install {packages}
 rm -f /usr/sbin/policy-rc.d
+cd /etc/systemd/system/multi-user.target.wants && rm -f nginx.service irtt.service
 """
+# What cannot be compiled (some files are for other versions of Python) is no failure, as in the role.
 VENV = r"""
 python3 -m venv --without-pip {venv}
 cat > {venv}/requirements.txt <<'LOCK'
@@ -45,7 +47,6 @@ LOCK
 {venv}/bin/python -m compileall -qq -x '/site-packages/.*/tests/' {venv}/lib || true
 touch {venv}/complete
 """
-# What cannot be compiled (some files are for other versions of Python) is no failure, as in the role.
 # The mounts are in a namespace of their own: they go with the program, however it ends.
 INSIDE = r"""
 set -eu
