@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 PYTHON3 := python3
-LONGEST := site drift monitoring default compose upgrade parity switch_runtime
+LONGEST := site parity drift monitoring default compose upgrade switch_runtime
 PROOFS := hostile killed killed_runtime
 APART := kubernetes ubuntu sharing
 SCENARIOS := $(LONGEST) $(filter-out $(LONGEST) $(PROOFS) $(APART),$(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
