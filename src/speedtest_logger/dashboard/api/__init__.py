@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 
 from speedtest_logger.dashboard.api import alerts, asked, charts, fleet, logs, notes, probes, records, slots
 
 
 def add_to(app: FastAPI) -> None:
     """Add all routes to an application."""
-    router = APIRouter(prefix="/api")
     for part in (fleet, records, charts, slots, alerts, notes, logs, probes):
-        router.include_router(part.router)
-    app.include_router(router)
+        app.include_router(part.router, prefix="/api")  # a router between would make each route anew
     app.add_exception_handler(asked.NotModified, asked.not_modified)
