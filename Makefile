@@ -212,6 +212,13 @@ readers: .venv/complete .venv-readers/complete judges ## DuckDB, pandas, Polars,
 properties: .venv/complete tools ## what the gate tries with few examples, with ten times as many, and others each time
 	SPEEDTEST_TRIES=10 pytest --numprocesses 2 --dist worksteal -m hypothesis
 
+# the servers' folder is named to the tests, which test on each that is in it
+DATABASES := $(wildcard tests/integration/test_database*.py) tests/unit/sinks
+.PHONY: databases
+databases: .venv/complete tools ## the database sink and its dumps on PostgreSQL 15 of this Debian and 17 of the next (needs root)
+	servers=$$($(PYTHON) -m lab.postgresql) && \
+	SPEEDTEST_POSTGRESQL_DIR=$$servers pytest --numprocesses 2 --dist worksteal $(DATABASES)
+
 .PHONY: infrastructure
 infrastructure: .venv-infrastructure/complete ## lint the cloud's templates, deploy them to an emulator of AWS in a network namespace of its own, parse Terraform's (needs root)
 	.venv-infrastructure/bin/cfn-lint infrastructure/*.yml
