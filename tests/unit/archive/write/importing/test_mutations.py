@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 from datetime import datetime
@@ -34,13 +35,19 @@ LINES = (
 )  # fmt: skip
 
 
+@functools.cache
+def whole_of(name):
+    """The rows of a fixture as it is."""
+    return rows_of(path(name))[0]
+
+
 def seconds(row):
     return datetime.fromisoformat(row["started_at"]).timestamp()
 
 
 def check(name, content, tmp_path, added=()):
     """No row says what the whole file does not say of the same test; where fewer are there, that is told."""
-    whole = rows_of(path(name))[0]
+    whole = whole_of(name)
     file = tmp_path / f"changed-{name}"
     file.write_text(content)
     rows, told = rows_of(file)
@@ -83,7 +90,7 @@ def test_a_column_is_missing_or_has_another_name(name, tmp_path):
 @pytest.mark.parametrize("name", TABLES)
 def test_columns_in_another_order_give_the_same(name, tmp_path):
     header, *rows = table(name)
-    whole = rows_of(path(name))[0]
+    whole = whole_of(name)
     for turn in range(1, len(header), 4):
         turned = [line[turn:] + line[:turn] for line in (header, *rows)]
         assert check(name, as_csv(turned), tmp_path) == whole
@@ -120,7 +127,7 @@ def test_rows_of_another_format_are_between(name, tmp_path):
     lines = path(name).read_text().splitlines(keepends=True)
     lines[-1] = lines[-1].rstrip("\r\n") + "\n"
     for other in ("speedtest-cli.json", "ookla.json", "speedtest-cli.csv", "librespeed-cli-headerless.log"):
-        added = {row["started_at"] for row in rows_of(path(other))[0]}
+        added = {row["started_at"] for row in whole_of(other)}
         text = path(other).read_text()
         for number in (0, len(lines) // 2, len(lines)):
             check(name, "".join([*lines[:number], text, *lines[number:]]), tmp_path, added)
