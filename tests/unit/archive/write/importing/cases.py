@@ -6,6 +6,7 @@ else is worth saying. A failed test has no speeds.
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -149,3 +150,9 @@ def rows_of(file: Path, source: Source = WHOLE) -> tuple[list[dict], run.Importe
     for row in rows:
         row["started_at"] = utc_text(row["started_at"].timestamp())
     return sorted(rows, key=lambda row: row["started_at"]), outcome
+
+
+@cache
+def whole_of(name: str) -> list[dict]:
+    """The rows of a fixture as it is, which nobody changes."""
+    return rows_of(path(name))[0]

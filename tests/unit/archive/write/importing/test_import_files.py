@@ -12,7 +12,7 @@ import zipfile
 
 import pyarrow as pa
 import pytest
-from cases import CASES, WHOLE, path, rows_of
+from cases import CASES, WHOLE, path, rows_of, whole_of
 
 from speedtest_logger.archive.write.importing import reading, run
 from speedtest_logger.errors import UsageError
@@ -46,7 +46,7 @@ def test_every_fixture_is_the_same_in_every_form_under_any_name(form, tmp_path):
     for number, name in enumerate(CASES):
         file = tmp_path / NAMES[number % len(NAMES)]
         file.write_bytes(FORMS[form](path(name).read_bytes()))
-        assert rows_of(file)[0] == rows_of(path(name))[0], name
+        assert rows_of(file)[0] == whole_of(name), name
         assert run.find([tmp_path]) == [file]
         file.unlink()
 
@@ -62,7 +62,7 @@ def test_any_delimiter(name, delimiter, tmp_path):
     csv.writer(text, delimiter=delimiter).writerows(rows)
     file = tmp_path / "rows.txt"
     file.write_text(text.getvalue())
-    assert rows_of(file)[0] == rows_of(path(name))[0]
+    assert rows_of(file)[0] == whole_of(name)
 
 
 @pytest.mark.parametrize("name", sorted(name for name in CASES if "headerless" in name))
@@ -74,7 +74,7 @@ def test_any_delimiter_without_a_header(name, delimiter, tmp_path):
     csv.writer(text, delimiter=delimiter).writerows(csv.reader(io.StringIO(content), delimiter=own))
     file = tmp_path / "rows.txt"
     file.write_text(text.getvalue())
-    assert rows_of(file)[0] == rows_of(path(name))[0]
+    assert rows_of(file)[0] == whole_of(name)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_unpacking_is_bounded(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", TABLES)
 def test_a_last_line_that_may_be_cut_short_is_not_taken_with_another_value(name, tmp_path):
     """Cut anywhere: every row is one of the whole file's, or is refused."""
-    whole = rows_of(path(name))[0]
+    whole = whole_of(name)
     content = path(name).read_bytes()
     file = tmp_path / "cut.csv"
     for end in range(len(content) - 60, len(content)):

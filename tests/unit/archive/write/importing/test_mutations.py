@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import functools
 import io
 import json
 from datetime import datetime
 
 import pytest
-from cases import CASES, WHOLE, path, rows_of
+from cases import CASES, WHOLE, path, rows_of, whole_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,12 +32,6 @@ LINES = (
     "ERROR: Unable to connect to servers", ",,,,,,0,0,,",
     "Retrieving speedtest.net configuration...", '{"download": 1250', '"', "1;2;3;4", "a,b,c,d,e,f,g,h",
 )  # fmt: skip
-
-
-@functools.cache
-def whole_of(name):
-    """The rows of a fixture as it is."""
-    return rows_of(path(name))[0]
 
 
 def seconds(row):
