@@ -89,6 +89,8 @@ def test_words_arrive_beside_their_records_and_are_asked_for_in_sql(node, archiv
     assert asked(archive, sql) == [{"download_bps": 9.65e7, "server": "Example Town"}] * 3
     assert len(asked(archive, start=MOMENT + 86_400)) == 2
     assert asked(archive, node="porch") == []
+    assert len(asked(archive, start=MOMENT + 86_401)) == 1  # its files are of whole days
+    assert asked(archive, location="elsewhere") == []  # and of no location
     assert set(pd.read_parquet(archive.raw)["content"]) == {WORDS}
     assert cli.main(["--root", str(archive.root), "verify"]) == 0
     assert "all is as the manifest says" in capsys.readouterr().err
