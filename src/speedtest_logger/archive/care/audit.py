@@ -13,12 +13,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
+import pyarrow as pa
+
 from speedtest_logger import registry
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.ledger import index
 from speedtest_logger.archive.read import audited
 from speedtest_logger.archive.read.audited import Finding
-from speedtest_logger.archive.read.dataset import Archive, open_archive
+from speedtest_logger.archive.read.dataset import open_archive
 from speedtest_logger.archive.write import store
 from speedtest_logger.files import write_durably
 from speedtest_logger.record import run_id_of_slot, utc_text
@@ -54,25 +56,25 @@ def look(layout: Layout, progress: Callable[[int], None] | None = None) -> Itera
     known = registry.read(layout.root)
     archive = open_archive(layout.root)
     for node in sorted(index.read(layout).nodes):
-        own = archive.only(node=node)
-        yield [*doubled(node, own), *other_runs(node, own), *foreign(node, own, known)]
+        runs, slots, locations = archive.only(node=node).answers([DOUBLED, SLOTS, PLACES])
+        yield [*doubled(node, runs), *other_runs(node, slots), *foreign(node, locations, known)]
         if progress:
             progress(1)
 
 
-def doubled(node: str, archive: Archive) -> Iterator[Finding]:
+def doubled(node: str, runs: pa.Table) -> Iterator[Finding]:
     """Runs that are there more than once."""
-    found = archive.query(DOUBLED).to_pylist()[0]
+    found = runs.to_pylist()[0]
     if found["runs"]:
         places, example = ", ".join(found["places"]), found["example"]
         text = f"{found['runs']} runs are stored {found['records']} times (locations: {places}), such as {example}"
         yield Finding(node, "doubled", found["records"] - found["runs"], text)
 
 
-def other_runs(node: str, archive: Archive) -> Iterator[Finding]:
+def other_runs(node: str, slots: pa.Table) -> Iterator[Finding]:
     """Records whose run_id is not what their node and slot give."""
     wrong, example = 0, ""
-    for batch in archive.query(SLOTS).to_batches(10_000):
+    for batch in slots.to_batches(10_000):
         for run_id, slot in zip(batch["run_id"].to_pylist(), batch["slot"].to_pylist(), strict=True):
             if run_id != run_id_of_slot(node, slot):
                 wrong, example = wrong + 1, example or f"{run_id} for slot {slot}"
@@ -80,14 +82,14 @@ def other_runs(node: str, archive: Archive) -> Iterator[Finding]:
         yield Finding(node, "run_id", wrong, f"{wrong} records have another run_id than their slot gives: {example}")
 
 
-def foreign(node: str, archive: Archive, known: registry.Registry | None) -> Iterator[Finding]:
+def foreign(node: str, locations: pa.Table, known: registry.Registry | None) -> Iterator[Finding]:
     """Records of locations that the registry does not know for the node."""
     if known is None:
         return
     found = known.known(node)
     if found and not found.locations:  # none is known: any may be true
         return
-    for row in archive.query(PLACES).to_pylist():
+    for row in locations.to_pylist():
         if found is None or row["location"] not in found.locations:
             text = f"{row['records']} records of location '{row['location']}', where the registry does not know it"
             yield Finding(node, "location", row["records"], text)

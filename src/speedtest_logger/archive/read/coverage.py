@@ -12,11 +12,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import pyarrow as pa
+
 from speedtest_logger import registry
 from speedtest_logger.archive.arrive import aside
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.read import hellos, questions
 from speedtest_logger.archive.read.dataset import Archive
+from speedtest_logger.archive.read.questions import DAY
 from speedtest_logger.archive.read.render import rows_of
 from speedtest_logger.record import RUNTIMES_WITHOUT_LOGIN, UNKNOWN_LOCATION, unix_time, utc_text
 from speedtest_logger.registry import expected_slots
@@ -166,12 +169,15 @@ def ended(history: registry.History, at: float) -> int | None:
     return int(unix_time(until)) if until and unix_time(until) <= at else None
 
 
-def accounts(archive: Archive, start: float, end: float, grace: float = GRACE_SECONDS) -> Iterator[Account]:
+def accounts(
+    archive: Archive, start: float, end: float, grace: float = GRACE_SECONDS, moments: pa.Table | None = None
+) -> Iterator[Account]:
     """What became of each node's slots between start and end (Unix time, s); one younger than `grace` (s) is pending.
 
-    An archive that was narrowed to a location or a node gives those only.
+    An archive that was narrowed to a location or a node gives those only. `moments` of that time are asked for where
+    they are not given.
     """
-    found = recorded(archive, start, end)
+    found = recorded(questions.moments(archive, start, end) if moments is None else moments)
     schedules = {node: history for node, history in read_schedules(archive.layout).items() if history}
     for node in sorted({*schedules, *found}):
         history, records = schedules.get(node, []), found.get(node, {})
@@ -191,14 +197,11 @@ def accounts(archive: Archive, start: float, end: float, grace: float = GRACE_SE
         yield Account(node, location, slots, rest, ended(history, end))
 
 
-def recorded(archive: Archive, start: float, end: float) -> dict[str, dict[tuple[int, int], tuple[Any, ...]]]:
+def recorded(moments: pa.Table) -> dict[str, dict[tuple[int, int], tuple[Any, ...]]]:
     """By node: (slot, 0) or, for a record without a slot, (its start, a number) -> status, reason, location."""
     found: dict[str, dict[tuple[int, int], tuple[Any, ...]]] = {}
     runs: dict[str, set[str]] = {}  # without a slot; an archive of earlier versions may have one twice
-    day = 86_400  # a record starts soon after its slot, on whichever side of midnight
-    for node, moment, run, *outcome in rows_of(
-        questions.moments(archive.only(start=start - day, end=end + day), start, end)
-    ):
+    for node, moment, run, *outcome in rows_of(moments):
         known = runs.setdefault(node, set())
         if run not in known:
             found.setdefault(node, {}).setdefault((moment, len(known) + 1 if run else 0), tuple(outcome))
@@ -284,8 +287,11 @@ def fleet(archive: Archive, now: float | None = None) -> dict[str, dict[str, Any
     `said`: what a node said of itself that is not logged into: its bundles bring it to its desired state, or a cluster.
     """
     now = time.time() if now is None else now
-    state: dict[str, dict[str, Any]] = {c.node: {"coverage": c.to_row()} for c in coverage(archive, now - 86_400, now)}
-    for row in questions.last_of_each(archive.only(start=now - 30 * 86_400), now - 86_400):
+    yesterday = now - DAY
+    last, moments = questions.last_of_each(archive.only(start=now - 30 * DAY), yesterday, now)
+    covers = covers_of(accounts(archive, yesterday, now, moments=moments))
+    state: dict[str, dict[str, Any]] = {cover.node: {"coverage": cover.to_row()} for cover in covers}
+    for row in last:
         of_day = {f"day_{way}_bps": row.pop(f"recent_{way}_bps") for way in ("download", "upload")}
         known = state.setdefault(row.pop("node"), {})
         known.update(of_day if row.pop("recent_records") else {})

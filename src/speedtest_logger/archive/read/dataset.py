@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -173,27 +173,32 @@ class Archive:
         Raises UsageError with DuckDB's message where the SQL is wrong or more than a question, DamagedFileError where
         a file is damaged. Where root asks, DuckDB runs as an account that has no right to write to the archive.
         """
-        if self.elsewhere:
-            return self.elsewhere.answer(sql, self.scope, self.besides)
-        with accounts.acting_as(accounts.owner_of(self.layout.archive)):
-            return self._query(sql)
+        (answer,) = self.answers([sql])
+        return answer
 
-    def _query(self, sql: str) -> pa.Table:
+    def answers(self, asked: Sequence[str]) -> list[pa.Table]:
+        """The same of several questions, of the same rows: the archive's files and a DuckDB are opened once for all."""
+        if self.elsewhere:
+            return [self.elsewhere.answer(sql, self.scope, self.besides) for sql in asked]
+        with accounts.acting_as(accounts.owner_of(self.layout.archive)):
+            return self._answers(asked)
+
+    def _answers(self, asked: Sequence[str]) -> list[pa.Table]:
         for _ in range(TRIES):
             arrived = (
                 self._arrived() if self.fresh else BATCH_SCHEMA.empty_table()
             )  # first: rows move from here to there
             months = [*self.files(), *self._other_months(arrived)]
-            with snapshot.still(self.layout, [*months, *self._raw_files(sql)]) as files:
+            with snapshot.still(self.layout, [*months, *self._raw_files(asked)]) as files:
                 try:
-                    answer = self._answer(Sources.of(self.layout, files), arrived, sql)
+                    found = self._ask(Sources.of(self.layout, files), arrived, asked)
                 except (duckdb.Error, RuntimeError) as error:  # the latter where its words are no text
                     if files.are_as_they_were():
                         self._look_for_damage(error, months)
                         raise UsageError(str(error)) from error
                 else:
                     if files.are_as_they_were():
-                        return answer
+                        return found
         raise StorageError(f"the archive's old months changed {TRIES} times while they were read: try again later")
 
     def _look_for_damage(self, error: Exception, months: list[Path]) -> None:
@@ -218,16 +223,17 @@ class Archive:
             return []
         return list(places.candidates(self.layout, arrived, index.read(self.layout)))
 
-    def _raw_files(self, sql: str) -> list[Path]:
-        """Those with raw output; none where the question does not ask for it, for there may be many."""
-        if not speaks_of_raw(sql):
+    def _raw_files(self, asked: Sequence[str]) -> list[Path]:
+        """Those with raw output; none where no question asks for it, for there may be many."""
+        if not any(map(speaks_of_raw, asked)):
             return []
         first, last = (utc_text(t)[:10] if t is not None else None for t in (self.scope.start, self.scope.end))
         return self.layout.raw_files(self.scope.node, first or "", last or "9999")
 
-    def _answer(self, sources: Sources, arrived: pa.Table, sql: str) -> pa.Table:
+    def _ask(self, sources: Sources, arrived: pa.Table, asked: Sequence[str]) -> list[pa.Table]:
         with self._unable_to_write() as connection:
-            statements.check(connection, sql)
+            for sql in asked:
+                statements.check(connection, sql)
             empty = (
                 BATCH_SCHEMA.append(pa.field("year", pa.int32())).append(pa.field("month", pa.int32())).empty_table()
             )
@@ -246,8 +252,8 @@ class Archive:
             connection.execute(f"SET allowed_paths = [{', '.join(linked)}]")
             connection.execute("SET enable_external_access = false")
             connection.execute("SET lock_configuration = true")
-            relation = connection.sql(sql)
-            return pa.table({}) if relation is None else relation.to_arrow_table()
+            relations = (connection.sql(sql) for sql in asked)
+            return [pa.table({}) if relation is None else relation.to_arrow_table() for relation in relations]
 
     @contextmanager
     def _unable_to_write(self) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -12,6 +12,7 @@ from speedtest_logger.archive.read.dataset import Archive, literal
 from speedtest_logger.archive.read.local_time import Grain, Zone
 from speedtest_logger.record import utc_text
 
+DAY = 86_400  # seconds: a record starts soon after its slot, on whichever side of midnight
 SHARES = (50, 80, 90)  # percent of the plan that tests are counted under
 DIFFERENT = 1.1  # times: medians of nodes or programs further apart are not drawn as one
 VALUES = {
@@ -79,20 +80,22 @@ def latest(archive: Archive, count: int) -> pa.Table:
         ORDER BY node, started_at DESC""")
 
 
-def last_of_each(archive: Archive, recent: float) -> list[dict[str, Any]]:
+def last_of_each(archive: Archive, recent: float, end: float) -> tuple[list[dict[str, Any]], pa.Table]:
     """Each node's last record, how many it has, and medians: of all, and of those from a Unix time (s) on (recent_…).
 
-    One question instead of two: each opens the archive's files anew.
+    And `moments` from then to an end: asked at once, since each question alone opens the archive's files anew.
     """
     since = f"FILTER (started_at >= to_timestamp({float(recent)}))"
-    rows: list[dict[str, Any]] = archive.query(f"""
+    sql = f"""
         SELECT node, count(*) AS records, max(finished_at) AS last_finished_at,
                arg_max(status, started_at) AS last_status, arg_max_null(reason, started_at) AS last_reason,
                median(download_bps) AS median_download_bps, median(upload_bps) AS median_upload_bps,
                median(latency_ms) AS median_latency_ms, count(*) {since} AS recent_records,
                median(download_bps) {since} AS recent_download_bps, median(upload_bps) {since} AS recent_upload_bps
-        FROM records GROUP BY node""").to_pylist()
-    return [{**row, "last_finished_at": utc_text(row["last_finished_at"].timestamp())} for row in rows]
+        FROM records GROUP BY node"""
+    last, tests = archive.answers([sql, _moments(recent, end)])
+    rows: list[dict[str, Any]] = last.to_pylist()
+    return [{**row, "last_finished_at": utc_text(row["last_finished_at"].timestamp())} for row in rows], tests
 
 
 def medians(archive: Archive) -> dict[str, dict[str, float | None]]:
@@ -113,11 +116,18 @@ def moments(archive: Archive, start: float, end: float) -> pa.Table:
 
     Of those whose slot, or else start, lies between two Unix times (s), in the order of their starts.
     """
-    return archive.query(f"""
+    return archive.only(start=start - DAY, end=end + DAY).query(_moments(start, end))
+
+
+def _moments(start: float, end: float) -> str:
+    """SQL of `moments`."""
+    return f"""
         SELECT node, CAST(floor(epoch(coalesce(scheduled_at, started_at))) AS BIGINT) AS moment,
                CASE WHEN scheduled_at IS NULL THEN run_id END AS run, status, reason, location
         FROM records WHERE coalesce(scheduled_at, started_at) >= to_timestamp({float(start)})
-        AND coalesce(scheduled_at, started_at) < to_timestamp({float(end)}) ORDER BY started_at, location""")
+        AND coalesce(scheduled_at, started_at) < to_timestamp({float(end)})
+        AND started_at >= to_timestamp({float(start - DAY)}) AND started_at < to_timestamp({float(end + DAY)})
+        ORDER BY started_at, location"""
 
 
 def span(archive: Archive) -> dict[str, Any]:

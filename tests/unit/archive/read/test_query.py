@@ -100,6 +100,16 @@ def test_anything_else_is_refused_by_its_kind(archive, wish, words):
     assert bytes_of(archive.root) == before
 
 
+def test_several_questions_are_answered_in_their_order_or_none_is(archive):
+    asked = open_archive(archive.root)
+    first, second, third = asked.answers(["SELECT count(*) AS n FROM records", "FROM raw", "FROM records"])
+    assert (first["n"].to_pylist(), second) == ([third.num_rows], asked.query("FROM raw"))
+    with pytest.raises(UsageError, match="DELETE is not a question"):
+        asked.answers(["FROM records", "DELETE FROM stored"])
+    with pytest.raises(UsageError, match="one statement is expected, there are 2"):
+        asked.answers(["FROM records", "FROM records; FROM records"])
+
+
 def tree(file):
     """A COPY as json_execute_serialized_sql would run it."""
     wish = f"WITH a AS (COPY (SELECT 1 AS a) TO '{file}') SELECT * FROM a"

@@ -40,13 +40,16 @@ def test_nodes_and_latest(archive):
 
 
 def test_last_of_each_and_records_by_node(archive):
-    found = {row["node"]: row for row in questions.last_of_each(archive, FIRST + 3600)}
+    last, moments = questions.last_of_each(archive, FIRST + 3600, FIRST + DAY + 61)
+    assert moments == questions.moments(archive, FIRST + 3600, FIRST + DAY + 61)
+    assert moments["moment"].to_pylist() == [FIRST + 3600, FIRST + 7200, FIRST + DAY]
+    found = {row["node"]: row for row in last}
     assert (found["attic"]["records"], found["attic"]["last_reason"]) == (3, "no_route")
     assert found["attic"]["last_finished_at"] == utc_text(FIRST + 7210)
     assert found["porch"]["median_download_bps"] == 8e8
     assert [found["attic"][f"{of}_upload_bps"] for of in ("median", "recent")] == [3e7, 4e7]
     assert (found["attic"]["recent_records"], found["porch"]["recent_download_bps"]) == (2, 8e8)
-    later = {row["node"]: row for row in questions.last_of_each(archive, FIRST + DAY)}
+    later = {row["node"]: row for row in questions.last_of_each(archive, FIRST + DAY, FIRST + 2 * DAY)[0]}
     assert (later["attic"]["recent_records"], later["attic"]["recent_download_bps"]) == (0, None)
     assert questions.records_by_node(archive) == {"attic": 3, "porch": 2}
     assert questions.records_by_node(archive, "status <> 'ok'") == {"attic": 1}
@@ -84,5 +87,6 @@ def test_delays_bands_sources_and_methods(archive):
 
 def test_a_last_record_that_is_well_has_no_reason_of_an_earlier_one(archive, tmp_path):
     put(Layout(tmp_path), slot("attic", FIRST + 10_800, engine="iperf3"))
-    (attic, _) = sorted(questions.last_of_each(open_archive(tmp_path), FIRST), key=lambda row: row["node"])
+    found, _ = questions.last_of_each(open_archive(tmp_path), FIRST, FIRST + DAY)
+    (attic, _) = sorted(found, key=lambda row: row["node"])
     assert (attic["last_status"], attic["last_reason"]) == ("ok", None)

@@ -91,6 +91,7 @@ def test_words_arrive_beside_their_records_and_are_asked_for_in_sql(node, archiv
     assert asked(archive, node="porch") == []
     assert len(asked(archive, start=MOMENT + 86_401)) == 1  # its files are of whole days
     assert asked(archive, location="elsewhere") == []  # and of no location
+    assert [each.num_rows for each in open_archive(archive.root).answers(["FROM records", "FROM raw"])] == [3, 3]
     assert set(pd.read_parquet(archive.raw)["content"]) == {WORDS}
     assert cli.main(["--root", str(archive.root), "verify"]) == 0
     assert "all is as the manifest says" in capsys.readouterr().err
