@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Annotated
 
@@ -12,8 +13,9 @@ from fastapi import Body, Depends
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import ClientDisconnect
+from starlette.testclient import TestClient
 
-from speedtest_logger.dashboard import gate
+from speedtest_logger.dashboard import gate, settings
 from speedtest_logger.dashboard.app import create_app
 from speedtest_logger.dashboard.events import JsonLines
 from speedtest_logger.dashboard.gate import HEADERS, host_of
@@ -23,8 +25,8 @@ from speedtest_logger.errors import StorageError, UsageError
 SECRET = "/srv/secret/place"
 
 
-def app_with(settings, **routes):
-    app = create_app(settings, JsonLines("debug"))
+def app_with(made, **routes):
+    app = create_app(made, JsonLines("debug"))
     for name, act in routes.items():
         app.add_api_route(f"/{name}", act, dependencies=[Depends(may(ANYONE))])
         app.add_api_route(f"/api/{name}", act, dependencies=[Depends(may(ANYONE))])
@@ -53,6 +55,19 @@ def own():
     return Response("x", headers={"Content-Security-Policy": "sandbox", "Cache-Control": "max-age=1"})
 
 
+@pytest.fixture(scope="module")
+def asking(tmp_path_factory) -> Iterator[TestClient]:
+    """A client of one application without users, for questions that change nothing."""
+    folder = tmp_path_factory.mktemp("dashboard")
+    for name in ("root/archive", "root/manifest", "root/state", "own"):
+        (folder / name).mkdir(parents=True)
+    variables = {"SPEEDTEST_ARCHIVE_DIR": str(folder / "root"), "SPEEDTEST_DASHBOARD_DIR": str(folder / "own")}
+    app = app_with(settings.load(variables), fail=fail, storage=storage, refuse=refuse, large=large, own=own)
+    client = TestClient(app, base_url=HOME, follow_redirects=False)
+    yield client
+    client.close()
+
+
 given_up: list[bool] = []
 
 
@@ -70,8 +85,8 @@ async def slow():
     "path", ["/health", "/login", "/none", "/api/none", "/fail", "/api/fail", "/static/dashboard.css", "/static/none"]
 )
 @pytest.mark.parametrize("accept", ["text/html", "*/*"])
-def test_every_answer_has_the_headers(load, client, path, accept):
-    answer = client(app_with(load(), fail=fail)).get(path, headers={"Accept": accept})
+def test_every_answer_has_the_headers(asking, path, accept):
+    answer = asking.get(path, headers={"Accept": accept})
     assert {name: answer.headers.get(name) for name in HEADERS if name != "Cache-Control"} == {
         name: value for name, value in HEADERS.items() if name != "Cache-Control"
     }
@@ -79,18 +94,17 @@ def test_every_answer_has_the_headers(load, client, path, accept):
     assert "unsafe" not in answer.headers["content-security-policy"]
 
 
-def test_answers_to_refused_requests_have_them_too(load, client):
-    browser = client(load())
+def test_answers_to_refused_requests_have_them_too(asking):
     for answer in (
-        browser.post("/login", headers={"Origin": "https://elsewhere.example"}),
-        browser.get("/health", headers={"Host": "elsewhere.example"}),
+        asking.post("/login", headers={"Origin": "https://elsewhere.example"}),
+        asking.get("/health", headers={"Host": "elsewhere.example"}),
     ):
         assert answer.status_code in (403, 421)
         assert set(map(str.lower, HEADERS)) <= set(answer.headers)
 
 
-def test_a_header_that_a_route_sets_stays(load, client):
-    answer = client(app_with(load(), own=own)).get("/own")
+def test_a_header_that_a_route_sets_stays(asking):
+    answer = asking.get("/own")
     assert answer.headers["content-security-policy"] == "sandbox"
     assert answer.headers["cache-control"] == "max-age=1"
     assert answer.headers["x-content-type-options"] == "nosniff"
@@ -101,10 +115,9 @@ def test_a_header_that_a_route_sets_stays(load, client):
     [("fail", 500, "log says why"), ("storage", 503, "log says why"), ("refuse", 400, "there is no such node"),
      ("none", 404, "Not Found")],
 )  # fmt: skip
-def test_what_fails_is_a_page_for_people_and_a_problem_for_programs(load, client, capsys, name, status, detail):
-    browser = client(app_with(load(), fail=fail, storage=storage, refuse=refuse))
-    page = browser.get(f"/{name}", headers={"Accept": "text/html"})
-    problem = browser.get(f"/api/{name}", headers={"Accept": "text/html"})
+def test_what_fails_is_a_page_for_people_and_a_problem_for_programs(asking, capsys, name, status, detail):
+    page = asking.get(f"/{name}", headers={"Accept": "text/html"})
+    problem = asking.get(f"/api/{name}", headers={"Accept": "text/html"})
     assert (page.status_code, problem.status_code) == (status, status)
     assert page.headers["content-type"].startswith("text/html")
     assert problem.headers["content-type"] == "application/problem+json"
@@ -176,29 +189,28 @@ def test_an_answer_that_has_begun_has_its_time(load, client, monkeypatch):
     assert client(app_with(load(), streamed=streamed)).get("/streamed").content == b"ab"
 
 
-def test_answers_are_compressed_where_that_pays(load, client):
-    browser = client(app_with(load(), large=large))
-    assert browser.get("/large").headers["content-encoding"] == "gzip"
-    assert "content-encoding" not in browser.get("/large", headers={"Accept-Encoding": "identity"}).headers
-    assert "content-encoding" not in browser.get("/health").headers
+def test_answers_are_compressed_where_that_pays(asking):
+    assert asking.get("/large").headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in asking.get("/large", headers={"Accept-Encoding": "identity"}).headers
+    assert "content-encoding" not in asking.get("/health").headers
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "", "169.254.1.1"])
-def test_without_users_only_loopback_s_names_are_answered(load, client, host):
-    refused = client(load()).get("/health", headers={"Host": host})
+def test_without_users_only_loopback_s_names_are_answered(asking, host):
+    refused = asking.get("/health", headers={"Host": host})
     assert refused.status_code == 421
     assert "SPEEDTEST_DASHBOARD_HOSTS" in refused.text
 
 
 @pytest.mark.parametrize("host", ["localhost:8000", "127.0.0.1", "[::1]:8000", "LOCALHOST", "localhost."])
-def test_loopback_has_many_names(load, client, host):
-    assert client(load()).get("/health", headers={"Host": host}).status_code == 200
+def test_loopback_has_many_names(asking, host):
+    assert asking.get("/health", headers={"Host": host}).status_code == 200
 
 
 def test_names_that_are_set_are_answered_and_no_other(load, guarded, client):
     names = {"SPEEDTEST_DASHBOARD_HOSTS": "tests.example, 192.0.2.7"}
-    for settings in (load(**names), guarded(**names)):
-        browser = client(settings)
+    for made in (load(**names), guarded(**names)):
+        browser = client(made)
         for host, status in {
             "tests.example": 200,
             "192.0.2.7:8000": 200,
