@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import promtool
 import pytest
-from builders import by_hand, fresh, put, slot, write_schedule
+from builders import by_hand, fresh, put, put_in_inbox, slot, write_schedule
 from dashboards import HOME
 from sample import HOSTILE, SCRIPT
 from starlette.testclient import TestClient
@@ -20,10 +20,12 @@ from speedtest_logger.alerts import state as alerts
 from speedtest_logger.alerts.findings import Finding
 from speedtest_logger.alerts.follow import Watched
 from speedtest_logger.archive.care import prune
+from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.ledger import manifest
 from speedtest_logger.archive.read import coverage
 from speedtest_logger.archive.read.dataset import Archive
 from speedtest_logger.archive.read.told import Alerts, Destination
+from speedtest_logger.archive.write import ingest
 from speedtest_logger.dashboard import metrics, settings
 from speedtest_logger.dashboard.app import create_app
 from speedtest_logger.dashboard.counters import Counters
@@ -62,24 +64,47 @@ def failed(node, at, place):
     return slot(node, at, place, status="failed", reason="no_route", **NOTHING)
 
 
-@pytest.fixture
-def layout(tmp_path_factory):
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory):
     """Nodes that are well, that fail, that are silent for days and for weeks, that are gone, and of no inventory."""
-    made = fresh(tmp_path_factory)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("time.time", lambda: NOW)
+        return filled(fresh(tmp_path_factory))
+
+
+@pytest.fixture
+def layout(fleet, tmp_path):
+    """The fleet's archive, a test's own."""
+    return Layout(shutil.copytree(fleet.root, tmp_path / "archive"))
+
+
+def filled(made):
+    """The archive with the fleet's records."""
     write_schedule(
         made, attic=entry("home"), porch=entry("home"), shed=entry("farm", plan=0), mill=entry("mill"),
         gone=entry("old", NOW - 5 * DAY), new=entry("farm"),
     )  # fmt: skip
     last = int(NOW) // STEP * STEP
     times = range(BEGAN + STEP, last + 1, STEP)
-    put(made, *(slot("attic", at, download_bps=9e7 + at % 7, upload_bps=1e6, bytes_received=9, bytes_sent=4)
-                for at in times[-400:-1] if at % 11), slot("attic", last, **VALUES))  # fmt: skip
-    put(made, *(slot("porch", at, **VALUES) for at in times[-50:-2]), failed("porch", last - STEP, "home"))
-    put(made, *(slot("shed", at, "farm", **VALUES) for at in times[:-72]))
-    put(made, slot("mill", times[20], "mill", **VALUES), failed("mill", times[40], "mill"))
-    put(made, slot("gone", times[-300], "old", **VALUES))
-    put(made, *(by_hand("barn", n, NOW - n * HOUR, "field", **VALUES) for n in range(1, 5)))
-    put(made, by_hand("barn", 9, NOW - 5 * HOUR, "field", status="failed", reason="no_route", **NOTHING))
+    deliveries = {
+        "attic": [
+            *(slot("attic", at, download_bps=9e7 + at % 7, upload_bps=1e6, bytes_received=9, bytes_sent=4)
+              for at in times[-400:-1] if at % 11),
+            slot("attic", last, **VALUES),
+        ],
+        "porch": [*(slot("porch", at, **VALUES) for at in times[-50:-2]), failed("porch", last - STEP, "home")],
+        "shed": [slot("shed", at, "farm", **VALUES) for at in times[:-72]],
+        "mill": [slot("mill", times[20], "mill", **VALUES), failed("mill", times[40], "mill")],
+        "gone": [slot("gone", times[-300], "old", **VALUES)],
+        "barn": [
+            *(by_hand("barn", n, NOW - n * HOUR, "field", **VALUES) for n in range(1, 5)),
+            by_hand("barn", 9, NOW - 5 * HOUR, "field", status="failed", reason="no_route", **NOTHING),
+        ],
+    }  # fmt: skip
+    for node, rows in deliveries.items():
+        put_in_inbox(made, rows, node)
+    ingest.ingest(made)
+    assert not list(made.quarantine.glob("*/*.reason"))
     return made
 
 
