@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from lab import images
+from lab import host, images
 from lab.lab import registry_lock
-from lab.shell import run, step
+from lab.shell import LabError, run, step
 
 SUITE, VERSION = "trixie", "17"
 HERE = Path("/usr/lib/postgresql")  # this machine's own
@@ -26,7 +27,11 @@ PROGRAM = '#!/bin/sh\nexec {loader} --library-path {libraries} --argv0 "$0" {pro
 
 
 def folder() -> Path:
-    """A folder like /usr/lib/postgresql, with that server and those of this machine; made where it is not there."""
+    """A folder like /usr/lib/postgresql, with that server and those of this machine; made where it is not there.
+
+    Raises LabError.
+    """
+    host.prepare()
     with registry_lock(f"lock-{SUITE}"):
         image = images.build(SUITE)
         recipe = hashlib.sha256(f"{image.name} {Path(__file__).read_text(encoding='utf-8')}".encode()).hexdigest()[:12]
@@ -54,10 +59,13 @@ def unpack(image: Path, root: Path) -> None:
 
 
 def packages(image: Path) -> Iterator[Path]:
-    """The files in the image's cache of what apt would install."""
+    """The files in the image's cache of what apt would install. Raises LabError for one that is not there."""
     said = run("chroot", str(image), "apt-get", "-qq", "--simulate", "install", f"postgresql-{VERSION}")
     for name in INSTALLED.findall(said):
-        yield from (image / "var/cache/apt/archives").glob(f"{name}_*.deb")
+        found = list((image / "var/cache/apt/archives").glob(f"{name}_*.deb"))
+        if not found:
+            raise LabError(f"{name} is not in {image}/var/cache/apt/archives: remove {image}, and it is built anew")
+        yield from found
 
 
 def start_by_its_own_loader(image: Path, root: Path, final: Path) -> None:
@@ -74,4 +82,7 @@ def start_by_its_own_loader(image: Path, root: Path, final: Path) -> None:
 
 
 if __name__ == "__main__":
-    print(folder())
+    try:
+        print(folder())
+    except LabError as error:
+        sys.exit(f"lab: {error}")
