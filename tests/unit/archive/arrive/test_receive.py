@@ -522,9 +522,10 @@ def lines_like(record, changes):
     return lines
 
 
-def test_a_long_backlog_comes_in_within_the_hour_with_default_limits(archive, clock):
+@pytest.mark.parametrize("days", [90, 400])
+def test_a_long_backlog_comes_in_within_the_hour_with_default_limits(archive, clock, days):
     register(archive, attic=[entry()])
-    slots = [utc_text(NOW - n * 300) for n in range(400 * 288, 0, -1)]
+    slots = [utc_text(NOW - n * 300) for n in range(days * 288, 0, -1)]
     runs = [run_id_of_slot("attic", slot) for slot in slots]
     changes = {"run_id": runs, "scheduled_at": slots, "started_at": slots}
     lines = lines_like(row(NOW), changes)
