@@ -142,7 +142,7 @@ while True:
 @pytest.fixture
 def missed():
     """What is missed at any time while a test runs."""
-    on(NODE, f"systemd-run --quiet --collect --unit=watch --property=Nice=19 python3 -c {quoted(WATCH)}")
+    on(NODE, f"systemd-run --quiet --collect --unit=watch --property=Nice=5 python3 -c {quoted(WATCH)}")
 
     def ended() -> set[str]:
         assert on(NODE, "systemctl is-active watch").strip() == "active"
