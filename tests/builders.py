@@ -123,18 +123,37 @@ def by_hand(node, number, at, location="home", **changes):
 
 
 def put(layout, *rows):
-    """Deliver rows of whichever nodes, and take them in."""
+    """Deliver rows of whichever nodes, each node's in one delivery, and take them in."""
+    by_node = {}
+    for row in rows:
+        by_node.setdefault(row["node"], []).append(row)
+    for delivery in by_node.values():
+        delivered(layout, delivery)
+    return take_in(layout)
+
+
+def put_apart(layout, *rows):
+    """Deliver each row by itself, and take them in."""
     wait(layout, *rows)
+    return take_in(layout)
+
+
+def take_in(layout):
     outcome = ingest.ingest(layout)
     assert not list(layout.quarantine.glob("*/*.reason"))
     return outcome
 
 
 def wait(layout, *rows):
+    """Deliver each row by itself: they wait in the inbox."""
     for row in rows:
-        folder = layout.inbox / row["node"]
-        folder.mkdir(exist_ok=True)
-        (folder / f"{next(NUMBERS):026d}.jsonl").write_text(json.dumps(row) + "\n")
+        delivered(layout, [row])
+
+
+def delivered(layout, rows):
+    folder = layout.inbox / rows[0]["node"]
+    folder.mkdir(exist_ok=True)
+    (folder / f"{next(NUMBERS):026d}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def stored(layout):

@@ -17,7 +17,7 @@ from clusters import Cluster, Gate, member
 from hypothesis import HealthCheck, given, settings
 from splits import QUESTIONS, ROWS, SPLIT, same
 from stores import BUCKET, KEYS, PATIENCE, Server, server
-from tries import tries
+from tries import some, tries
 
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.read.dataset import Archive, Scope, open_archive
@@ -153,14 +153,15 @@ def under_way(whole):
     return asked
 
 
+@pytest.mark.sampled
 def test_every_engine_gives_the_answer_of_the_archive(whole):
-    for sql in SPLIT[::3]:
+    for sql in some(SPLIT, 6):
         wanted = whole.archive.query(sql)
         same(Store(whole.place).answer(sql, Scope()), wanted)
         same(whole.asked(sql), wanted)
 
 
-@settings(max_examples=tries(8), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tries(4), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sql=QUESTIONS)
 def test_any_question_has_the_archives_answer(whole, sql):
     wanted = whole.archive.query(sql)
@@ -214,7 +215,8 @@ def test_a_store_that_goes_away_is_an_error_and_no_short_answer(whole, under_way
     same(whole.asked(SOME), whole.archive.query(SOME))
 
 
-@pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
+@pytest.mark.sampled
+@pytest.mark.parametrize("kill", some([True, False], 2), ids=some(["killed", "stopped"], 2))
 def test_a_store_that_is_restarted_meanwhile_costs_no_row(whole, under_way, kill):
     """What was asked of the one before is asked again, or the answer is an error: never a short one."""
     whole.store.stop(kill=kill)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from builders import ROOT
+from tries import some
 
 PLAYBOOKS = ("site.yml", *(f"playbooks/{path.name}" for path in sorted(ROOT.glob("playbooks/*.yml"))))
 HOMELAB = ROOT / "inventory/homelab"
@@ -46,7 +47,8 @@ def checkout(tmp_path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("playbook", [name for name in PLAYBOOKS if not name.endswith("floor.yml")])
+@pytest.mark.sampled
+@pytest.mark.parametrize("playbook", some([name for name in PLAYBOOKS if not name.endswith("floor.yml")], 6))
 def test_without_an_inventory_a_run_says_how_to_make_one(checkout, playbook):
     code, said = play(playbook, cwd=checkout)
     assert code != 0
@@ -74,7 +76,8 @@ def commands() -> list[str]:
     )  # test_collection.py has those
 
 
-@pytest.mark.parametrize("command", commands())
+@pytest.mark.sampled
+@pytest.mark.parametrize("command", some(commands(), 3))
 def test_a_command_of_the_pages_runs_as_it_is_typed(command, checkout):
     shutil.copytree(HOMELAB, checkout / "inventory/mine")
     (checkout / ".cache").mkdir()

@@ -141,7 +141,7 @@ def test_a_registry_that_is_gone_or_damaged(bad):
 def test_a_full_disk_is_said_and_got_over(bad):
     killing = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    put_in_inbox(bad.layout, [slot("attic", bad.now - STEP * n) for n in range(140, 6_000)])
+    put_in_inbox(bad.layout, [slot("attic", bad.now - STEP * n) for n in range(140, 1_500)])
     ingest.ingest(bad.layout)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, before[1]))
     try:

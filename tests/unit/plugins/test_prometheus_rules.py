@@ -9,6 +9,7 @@ import subprocess
 import pytest
 import yaml
 from builders import ROOT
+from tries import some
 
 RULES = ROOT / "roles/speedtest_monitoring/files/rules.yml"
 CASES = ROOT / "tests/fixtures/prometheus/rules.test.yml"
@@ -42,9 +43,10 @@ def test_each_alert_is_seen_both_ways():
     assert set(asked) == set(RECORDS)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("expression", ["vector(1) > 1", "vector(1)"], ids=["never fires", "always fires"])
 def test_a_rule_that_is_wrong_is_noticed(tmp_path, expression):
-    for alert in ALERTS:
+    for alert in some(ALERTS, 3):
         if (alert, expression) == ("Watchdog", "vector(1)"):
             continue
         broken = [

@@ -10,12 +10,14 @@ from base64 import b64encode
 
 import pytest
 from builders import FIRST, ROOT, slot
+from tries import some
 
 from speedtest_logger import wire
 from speedtest_logger.archive.arrive.receive import as_line
 from speedtest_logger.archive.format.layout import Layout, sealed_name
 
 MOST_MB = 600
+LONGEST = [("one day", 60, 100, 5), ("days", 2, 2100, 60)]
 PROGRAM = """
 import json, sys
 from pathlib import Path
@@ -52,7 +54,7 @@ def test_raw_output_that_unpacks_to_the_most_that_is_allowed(layout):
     folder = layout.raw_inbox / "mallory"
     folder.mkdir()
     with (folder / "01.jsonl").open("w") as stream:
-        for n in range(10_000):
+        for n in range(2_000):
             started = f"2026-01-{n % 20 + 1:02d}T00:00:00.000Z"
             stream.write(json.dumps({"run_id": f"run-{n}", "started_at": started, "content": content}) + "\n")
     outcome = ingested(layout)
@@ -60,8 +62,9 @@ def test_raw_output_that_unpacks_to_the_most_that_is_allowed(layout):
     assert 16 * 20 <= outcome["raw"] <= 17 * 20
 
 
-@pytest.mark.parametrize(("deliveries", "records", "apart"), [(2, 2100, 60), (60, 100, 5)], ids=["days", "one day"])
-def test_deliveries_of_the_longest_valid_records(layout, deliveries, records, apart):
+@pytest.mark.sampled
+@pytest.mark.parametrize(("name", "deliveries", "records", "apart"), some(LONGEST, 2))
+def test_deliveries_of_the_longest_valid_records(layout, name, deliveries, records, apart):
     texts = ["message", "engine", "engine_requested", "engine_version", "server_id", "server_name", "server_host",
              "server_country", "isp", "external_ip", "interface", "result_url", "logger_version"]  # fmt: skip
     folder = layout.inbox / "mallory"
