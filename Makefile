@@ -35,8 +35,8 @@ lint: .venv/complete ## ruff, yamllint, ansible-lint, shellcheck, hadolint, acti
 	ruff check .
 	ruff format --check .
 	yamllint --strict .
-	ANSIBLE_INVENTORY=inventory/homelab ansible-lint --offline
-	shellcheck .ci/run $(SHELL_SCRIPTS)
+	PATH="$(CURDIR)/lab/lint:$$PATH" ANSIBLE_INVENTORY=inventory/homelab ansible-lint --offline
+	shellcheck .ci/run lab/lint/ansible-playbook $(SHELL_SCRIPTS)
 	hadolint docker/Dockerfile.logger docker/Dockerfile.dashboard docker/Dockerfile.workbench
 	actionlint .github/workflows/*.yml
 	zizmor --offline --quiet .github
