@@ -287,9 +287,10 @@ postgresql:
 ensurepip:
 	@python3 -c 'import ensurepip' 2>/dev/null || { apt-get -qq update && apt-get -qq -y install python3-venv >/dev/null; }
 
+# most of what it holds is never imported: Python compiles what is
 .venv/complete: requirements/dev.txt | ensurepip
 	python3 -m venv .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	.venv/bin/pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements/dev.txt
 	touch $@
 
 .cache/kubernetes/helm: requirements/kubectl.txt | .venv/complete
