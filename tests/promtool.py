@@ -28,7 +28,8 @@ def samples(text: str) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
 
 def blocks(file: Path, folder: Path) -> int:
     """How many samples a database has that promtool makes of an OpenMetrics file."""
-    argv = ["promtool", "tsdb", "create-blocks-from", "openmetrics", str(file), str(folder)]
+    blocks_of = "--max-block-duration=24h"  # by itself it makes one for each two hours
+    argv = ["promtool", "tsdb", "create-blocks-from", blocks_of, "openmetrics", str(file), str(folder)]
     made = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stdout + made.stderr
     listed = subprocess.run(["promtool", "tsdb", "list", str(folder)], capture_output=True, text=True, check=True)

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from builders import fresh, put_in_inbox, row
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from tries import tries
 
 from speedtest_logger.archive.care import verify
 from speedtest_logger.archive.format import month, parquet, two_part
@@ -176,6 +177,7 @@ def test_a_file_whose_footer_says_nothing_of_days_is_of_one_piece(layout):
 TOUCHES = st.lists(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 99)), min_size=1, max_size=12), max_size=8)
 
 
+@settings(max_examples=tries(15))
 @given(touches=TOUCHES, rows=st.sampled_from([3, 7, 1000]), held=st.sampled_from([0, 2000, month.DAY_BYTES]))
 def test_whatever_comes_in_whatever_order_is_there_once_and_as_the_manifest_says(tmp_path_factory, touches, rows, held):
     layout = fresh(tmp_path_factory)

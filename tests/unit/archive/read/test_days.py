@@ -111,7 +111,7 @@ def check(rollups, period, now, scope):
     st.lists(st.tuples(STEPS, PERIODS, st.integers(20, SPAN + 16)), min_size=1, max_size=4),
     st.sampled_from(["UTC", "Asia/Kolkata"]),
 )
-@settings(max_examples=tries(5), phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=tries(3), phases=[Phase.explicit, Phase.generate])
 def test_they_are_what_coverage_says_after_every_change(tmp_path_factory, registry, steps, zone):
     layout = fresh(tmp_path_factory)
     write_schedule(layout, **registry)
