@@ -24,10 +24,11 @@ from stores import BUCKET, KEYS
 from speedtest_logger.archive.arrive import handover, receive
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.shared import gate, lease, turn
-from speedtest_logger.archive.shared.objects import INBOX, LEASE, Objects
+from speedtest_logger.archive.shared.objects import INBOX, LEASE
 from speedtest_logger.archive.write import ingest
 from speedtest_logger.errors import DeliveryError, RefusedError, SpeedtestError, StorageError
 from speedtest_logger.sinks import delta, table
+from speedtest_logger.sinks.objects import Objects
 from speedtest_logger.sinks.place import Place
 
 FORKS = multiprocessing.get_context("forkserver")

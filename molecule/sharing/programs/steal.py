@@ -7,7 +7,7 @@ sys.path.insert(0, str(Path("/opt/speedtest-archive/current")))
 
 from speedtest_logger.archive.cli.rights import take_store
 from speedtest_logger.archive.shared import lease
-from speedtest_logger.archive.shared.objects import Objects
+from speedtest_logger.sinks.objects import Objects
 from speedtest_logger.sinks.place import Place
 
 take_store()

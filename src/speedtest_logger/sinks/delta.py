@@ -15,11 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from deltalake import (
     CommitProperties,
     DeltaTable,
@@ -33,9 +31,10 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from speedtest_logger.archive.format.layout import Layout, month_of
 from speedtest_logger.archive.format.schema import BATCH_SCHEMA, SORT_KEYS
 from speedtest_logger.archive.read import changes
-from speedtest_logger.archive.read.rollup import records_of, touched_by
+from speedtest_logger.archive.read.rollup import touched_by
 from speedtest_logger.errors import DeliveryError, StorageError, UsageError
 from speedtest_logger.files import identity
+from speedtest_logger.sinks.months import Days, place_in_order, rows_of
 from speedtest_logger.sinks.place import Place, said
 from speedtest_logger.sinks.table import BUCKETS, PREFIX, Digests, Head, bucket_of, digests_of, head_of
 
@@ -46,7 +45,6 @@ ORDER = [("bucket", "ascending"), ("month", "ascending"), ("location", "ascendin
 KEPT_LOG = "interval 400 days"
 SMALL_FILES = 64 * 2**20  # files below it are put together, bytes
 VACUUM_HOURS = 7 * 24  # that a reader may still use a file that is in the table no more
-Days = set[str] | None
 Advance = Callable[[int], None]
 
 
@@ -130,7 +128,7 @@ class Publisher:
         batches = list(self._batches(self._due(head, found))) or ([{}] if rebuild else [])
         for number, names in enumerate(batches, 1):
             last = number == len(batches)
-            begun = replace(head, reached=target, after=max(map(_place_in_order, names), default=""))
+            begun = replace(head, reached=target, after=max(map(place_in_order, names), default=""))
             done = replace(head, cursor=target, reached=None, after="")
             head = self._commit(table, done if last else begun, names, is_new=rebuild and number == 1)
             advance(len(names))
@@ -159,13 +157,12 @@ class Publisher:
     def _changes(self, cursor: str | None) -> list[changes.Change]:
         """What is to be carried out: all that the archive's files show by now."""
         try:
-            found = list(changes.since(self.layout, cursor))
+            return changes.settled(self.layout, cursor)
         except UsageError as error:
             raise UsageError(
                 f"{self.place.address} has the rows of another archive, or of this one before it was restored to an "
                 "earlier state: nothing was changed; `speedtest-archive publish --rebuild` fills it anew"
             ) from error
-        return found[:-1] if found and changes.is_under_way(self.layout, found[-1]) else found
 
     def _due(self, head: Head, found: list[changes.Change]) -> dict[str, Days]:
         """The months to be made again, less those that an unfinished publish has done and nothing touched since."""
@@ -177,16 +174,16 @@ class Publisher:
         except UsageError:
             return touched
         return {
-            name: days if _place_in_order(name) > head.after else since[name]
+            name: days if place_in_order(name) > head.after else since[name]
             for name, days in touched.items()
-            if _place_in_order(name) > head.after or name in since
+            if place_in_order(name) > head.after or name in since
         }
 
     def _batches(self, due: dict[str, Days]) -> Iterator[dict[str, Days]]:
         """Months in their order, as many as go into one commit."""
         batch: dict[str, Days] = {}
         size = 0.0
-        for name in sorted(due, key=_place_in_order):
+        for name in sorted(due, key=place_in_order):
             found, days = identity(self.layout.archive / name), due[name]
             size += (found.size if found else 0) * (len(days) / 31 if days else 1)
             if batch and size > BATCH_BYTES:
@@ -221,9 +218,7 @@ class Publisher:
         tables, digests = [SCHEMA_OF_TABLE.empty_table()], Digests()
         for name, days in names.items():
             location, year, number = month_of(name)
-            rows = records_of(self.layout, location, *_span(date(year, number, 1), days))
-            if days is not None:
-                rows = rows.filter(pc.is_in(rows["day"], pa.array([date.fromisoformat(day) for day in sorted(days)])))
+            rows = rows_of(self.layout, name, days)
             digests[name] = digests_of(rows)
             count = rows.num_rows
             rows = rows.append_column("bucket", pa.repeat(pa.scalar(bucket_of(location, buckets), pa.int32()), count))
@@ -267,25 +262,6 @@ def _properties(head: Head, days: Digests) -> CommitProperties:
         max_commit_retries=0,
         app_transactions=[Transaction(APPLICATION, line)],
     )
-
-
-def _place_in_order(name: str) -> str:
-    """Months are published from the oldest on."""
-    location, year, month = month_of(name)
-    return f"{year:04d}-{month:02d} {location}"
-
-
-def _span(month: date, days: Days) -> tuple[int, int]:
-    """From when to when (Unix time, s) a month's, or some of its days', records started."""
-    after = (month + timedelta(days=31)).replace(day=1)
-    first, last = month, after
-    if days:
-        first, last = date.fromisoformat(min(days)), date.fromisoformat(max(days)) + timedelta(days=1)
-    return _unix(first), _unix(last)
-
-
-def _unix(day: date) -> int:
-    return int(datetime(day.year, day.month, day.day, tzinfo=timezone.utc).timestamp())
 
 
 def _predicate(names: dict[str, Days], buckets: int) -> str:

@@ -108,13 +108,12 @@ class Sink:
     def _changes(self, cursor: str | None) -> list[changes.Change]:
         """What is to be carried out: all that the archive's files show by now."""
         try:
-            found = list(changes.since(self.layout, cursor))
+            return changes.settled(self.layout, cursor)
         except UsageError as error:
             raise UsageError(
                 "the database has the rows of another archive, or of this one before it was restored to an earlier "
                 "state: nothing was changed; `speedtest-database sync --rebuild` fills it anew"
             ) from error
-        return found[:-1] if found and changes.is_under_way(self.layout, found[-1]) else found
 
     def _due(self, found: list[changes.Change], cursor: str | None, first_month: date | None) -> dict[date, list[Part]]:
         """By month what is to be made again. A month that an unfinished sync did is touched by what came since."""

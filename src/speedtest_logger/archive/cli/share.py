@@ -27,7 +27,7 @@ def share(args: argparse.Namespace) -> int:
     """Lead or follow once; or be the service that receive hands deliveries to."""
     with packages_needed():
         from speedtest_logger.archive.shared import gate, turn
-        from speedtest_logger.archive.shared.objects import Objects
+        from speedtest_logger.sinks.objects import Objects
         from speedtest_logger.sinks.place import Place
     place = Place.of(args.address)
     if not place.options:

@@ -96,6 +96,12 @@ def since(layout: Layout, cursor: str | None = None) -> Iterator[Change]:
         raise _another(position)
 
 
+def settled(layout: Layout, cursor: str | None = None) -> list[Change]:
+    """All changes after a cursor whose files have taken their places. Raises as since."""
+    found = list(since(layout, cursor))
+    return found[:-1] if found and is_under_way(layout, found[-1]) else found
+
+
 def _reached(position: Position, raw: manifest.Raw, line: manifest.Line) -> tuple[bool, bool]:
     """Whether all of the first line that is not before a position has been seen, and whether some of it has."""
     if line.seq == position.seq:

@@ -22,10 +22,11 @@ from speedtest_logger.archive.ledger import index, manifest
 from speedtest_logger.archive.ledger.entry import Entry, Pruned
 from speedtest_logger.archive.read import gathered
 from speedtest_logger.archive.read.rollup import records_of
-from speedtest_logger.archive.shared.objects import INBOX, Objects
+from speedtest_logger.archive.shared.objects import INBOX
 from speedtest_logger.archive.write import store
 from speedtest_logger.errors import StorageError
 from speedtest_logger.record import COLUMNS, utc_text
+from speedtest_logger.sinks.objects import Objects
 from speedtest_logger.sinks.table import PREFIX, Digests, Head, bucket_of, checked, digests_of, head_of, partitions
 
 VERB = "follow"

@@ -14,10 +14,11 @@ from socketserver import StreamRequestHandler, ThreadingUnixStreamServer
 from typing import Any
 
 from speedtest_logger.archive.arrive.handover import UNREACHABLE
-from speedtest_logger.archive.shared.objects import BESIDE, INBOX, Objects
+from speedtest_logger.archive.shared.objects import BESIDE, INBOX
 from speedtest_logger.errors import StorageError
 from speedtest_logger.log import Log
 from speedtest_logger.record import is_id
+from speedtest_logger.sinks.objects import Objects
 
 RECORDS = "inbox"
 FOLDERS = (RECORDS, "raw-inbox", "log-inbox", "probe-inbox")

@@ -16,9 +16,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from speedtest_logger.archive.format.layout import Layout
-from speedtest_logger.archive.shared.objects import LEASE, Objects
+from speedtest_logger.archive.shared.objects import LEASE
 from speedtest_logger.errors import StorageError
 from speedtest_logger.files import read_bounded, write_durably
+from speedtest_logger.sinks.objects import Objects
 
 SECONDS = 300.0
 

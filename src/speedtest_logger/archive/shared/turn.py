@@ -22,12 +22,13 @@ from speedtest_logger.archive.shared import lease as leases
 from speedtest_logger.archive.shared.follow import Following, follow
 from speedtest_logger.archive.shared.gate import FOLDERS, RECORDS
 from speedtest_logger.archive.shared.lease import Lease
-from speedtest_logger.archive.shared.objects import BESIDE, HOSTS, INBOX, Item, Objects
+from speedtest_logger.archive.shared.objects import BESIDE, HOSTS, INBOX
 from speedtest_logger.archive.write import ingest
 from speedtest_logger.errors import StorageError
 from speedtest_logger.files import read_bounded, write_durably
 from speedtest_logger.record import is_id, utc_text
 from speedtest_logger.sinks.delta import Publisher
+from speedtest_logger.sinks.objects import Item, Objects
 from speedtest_logger.sinks.place import Place
 from speedtest_logger.sinks.table import BUCKETS, head_of
 
