@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import time
 from typing import Any
@@ -131,6 +132,18 @@ def test_a_publisher_has_the_records_of_one_universe(deployed):
     assert resources == [f"arn:aws:s3:::{bucket_of('staging')}", f"arn:aws:s3:::{bucket_of('staging')}/records/*"]
 
 
+def test_a_publisher_that_keeps_a_tree_has_its_folders_too(deployed):
+    iam, name = client("iam", deployed), "speedtest-publisher-staging"
+    assert iam.list_user_policies(UserName=name)["PolicyNames"] == ["records"]
+    done = deploy(deployed, "archive-publisher.yml", name, "Universe=staging", "Tree=true")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sorted(iam.list_user_policies(UserName=name)["PolicyNames"]) == ["records", "tree"]
+    policy = iam.get_user_policy(UserName=name, PolicyName="tree")
+    resources = [statement["Resource"] for statement in policy["PolicyDocument"]["Statement"]]
+    arn = f"arn:aws:s3:::{bucket_of('staging')}"
+    assert resources == [arn, f"{arn}/uploads/*", f"{arn}/results/*"]
+
+
 def test_a_bucket_and_what_is_in_it_outlive_the_stack(deployed):
     """The last test of the emulator: the stack is gone afterwards."""
     s3, stacks = client("s3", deployed), client("cloudformation", deployed)
@@ -174,3 +187,14 @@ def test_a_real_store_takes_the_lifecycle_and_has_results_alone_expire(store):
     assert (expiring.get("Filter") or expiring)["Prefix"] == "results/"
     [unfinished] = [rule for rule in rules if "AbortIncompleteMultipartUpload" in rule]
     assert unfinished["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"] == 7
+
+
+def test_a_real_store_takes_the_rule_that_the_how_to_types(store):
+    page = (ROOT / "docs/how-to/publish-to-an-object-store.md").read_text(encoding="utf-8")
+    [typed] = re.findall(r"^ +'(\{\"Rules\".*)'$", page, re.MULTILINE)
+    bucket = {"Bucket": "measurements"}
+    wait_for(lambda: store.create_bucket(**bucket), FOLDER / "archive-bucket.yml")
+    store.put_bucket_lifecycle_configuration(**bucket, LifecycleConfiguration=json.loads(typed))
+    [rule] = store.get_bucket_lifecycle_configuration(**bucket)["Rules"]
+    assert (rule["Status"], rule["Expiration"]["Days"]) == ("Enabled", 90)
+    assert (rule.get("Filter") or rule)["Prefix"] == "results/"

@@ -53,6 +53,11 @@ PUBLISHER = {
     BUCKET: {"s3:ListBucket"},
     f"{BUCKET}/records/*": {"s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject"},
 }
+TREE = {
+    BUCKET: {"s3:ListBucket"},
+    f"{BUCKET}/uploads/*": {"s3:GetObject", "s3:PutObject"},
+    f"{BUCKET}/results/*": {"s3:PutObject"},
+}
 
 
 def resources(template):
@@ -63,7 +68,8 @@ def resources(template):
 def allowed(template, resource):
     """Actions for each resource of a template's policies."""
     found: dict[str, set[str]] = {}
-    for policy in resources(template)[resource]["Properties"]["Policies"]:
+    properties = resources(template)[resource]["Properties"]
+    for policy in properties.get("Policies", [properties]):
         for statement in policy["PolicyDocument"]["Statement"]:
             assert statement["Effect"] == "Allow"
             assert "NotAction" not in statement
@@ -74,10 +80,20 @@ def allowed(template, resource):
 
 @pytest.mark.parametrize(
     ("template", "resource", "rights"),
-    [("deployment-role.yml", "Role", DEPLOYMENT), ("archive-publisher.yml", "Publisher", PUBLISHER)],
+    [
+        ("deployment-role.yml", "Role", DEPLOYMENT),
+        ("archive-publisher.yml", "Publisher", PUBLISHER),
+        ("archive-publisher.yml", "KeepsTree", TREE),
+    ],
 )
 def test_an_account_may_do_this_and_nothing_else(template, resource, rights):
     assert allowed(template, resource) == rights
+
+
+def test_only_who_asks_for_a_tree_may_write_one():
+    template = yaml.load((ROOT / "infrastructure/archive-publisher.yml").read_text(encoding="utf-8"), Template)  # noqa: S506
+    assert template["Resources"]["KeepsTree"]["Condition"] == "HasTree"
+    assert template["Parameters"]["Tree"]["Default"] == "false"
 
 
 def test_no_workflow_can_give_itself_more_rights_or_destroy_the_archive():
@@ -98,7 +114,7 @@ def test_a_role_is_for_one_environment_of_one_repository():
 
 
 def test_what_is_published_never_expires():
-    """Only what lies below results/ does; the how-to has records published elsewhere."""
+    """Only what lies below results/ does; records are in records/ and uploads/."""
     bucket = resources("archive-bucket.yml")["Bucket"]
     assert bucket["DeletionPolicy"] == bucket["UpdateReplacePolicy"] == "Retain"
     rules = bucket["Properties"]["LifecycleConfiguration"]["Rules"]
