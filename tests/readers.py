@@ -42,7 +42,8 @@ def published(tmp_path_factory):
 def blocks() -> dict[str, str]:
     """The how-to's Python by the program that it is for."""
     found = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    return {re.search(r"daft|polars|duckdb|to_pandas|pyspark", code)[0]: code for code in found}
+    of_table = [code for code in found if "uploads" not in code]
+    return {re.search(r"daft|polars|duckdb|to_pandas|pyspark", code)[0]: code for code in of_table}
 
 
 @pytest.mark.parametrize("program", ["duckdb", "to_pandas", "polars", "daft", "pyspark"])

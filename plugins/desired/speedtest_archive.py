@@ -258,11 +258,10 @@ def publishing(v: Values, n: Values) -> list[Thing]:
 
     store/ is the archive's group's to read: so the archive knows how it goes. The table itself stays.
     """
-    on, address = publishes(v) and not shares(v), v["store_address"]
-    local = address.startswith("/")
+    on = publishes(v) and not shares(v)
     return [
         directory(n["store_dir"], PUBLISH_ACCOUNT, v["user"], "2750", when=on),
-        *([directory(address, PUBLISH_ACCOUNT, v["user"], "2750", goes=Goes.NEVER)] if local else []),
+        *[directory(place, PUBLISH_ACCOUNT, v["user"], "2750", goes=Goes.NEVER) for place in published_here(v)],
         file(n["store_file"], store_env(v), when=publishes(v), mode="0600", secret=True),
         *[
             file(
@@ -283,9 +282,21 @@ def publishing(v: Values, n: Values) -> list[Thing]:
     ]
 
 
+def published_here(v: Values) -> list[str]:
+    """Directories of this host that records are published to."""
+    return [v[name] for name in ("store_address", "store_tree") if v[name].startswith("/")]
+
+
 def publishes(v: Values) -> bool:
     """Whether the records are published."""
     return bool(v["store_address"])
+
+
+def publish_tree(v: Values) -> str:
+    """The options by which plain files are published too."""
+    if not v["store_tree"]:
+        return ""
+    return f" --tree {v['store_tree']}" + (" --results" if v["store_tree_results"] else "")
 
 
 def sharing(v: Values, n: Values) -> list[Thing]:
@@ -385,7 +396,8 @@ def text(v: Values, n: Values, name: str, **more: Any) -> str:
         "backup_keep": f"--keep-daily {v['backup_keep_daily']} --keep-weekly {v['backup_keep_weekly']} "
         f"--keep-monthly {v['backup_keep_monthly']}",
         "shared_socket": SHARED_SOCKET,
-        "store_writes": [n["store_dir"], *([v["store_address"]] if v["store_address"].startswith("/") else [])],
+        "store_writes": [n["store_dir"], *published_here(v)],
+        "publish_tree": publish_tree(v),
         "backup_writes": [n["backups_dir"], BACKUP_HOME, *([repository] if repository.startswith("/") else [])],
         **more,
     }

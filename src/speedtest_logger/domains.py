@@ -348,6 +348,16 @@ def is_url(text: str) -> bool:
     return good and (port is None or 1 <= int(port[1:]) <= 65535)
 
 
+def in_each_others_way(table: str, tree: str) -> str | None:
+    """What is wrong with the addresses of a published table and of a tree of plain files, or None."""
+    table, tree = table.rstrip("/"), tree.rstrip("/")
+    if f"{tree}/".startswith(f"{table}/"):
+        return f"upkeep of the table in {table} removes what it does not know: name a place outside it"
+    if f"{table}/".startswith((f"{tree}/uploads/", f"{tree}/results/")):
+        return f"the table in {table} would lie among the tree's files, which may expire: name another place"
+    return None
+
+
 def is_timezone(text: str) -> bool:
     """Whether this machine knows a time zone; each knows UTC."""
     if text == "UTC":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import os
 import re
 import signal
@@ -11,27 +10,22 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from multiprocessing import forkserver
 
+import publishing
 import pytest
 from builders import DAY, FIRST, ROOT, put, slot
+from publishing import ended, started
 from stores import BUCKET, KEYS
 
 from speedtest_logger.archive.format.layout import Layout
-from speedtest_logger.errors import SpeedtestError, StorageError
+from speedtest_logger.errors import StorageError
 from speedtest_logger.sinks import delta, table
 from speedtest_logger.sinks.place import Place
 
-FORKS = multiprocessing.get_context("forkserver")
-
 
 @pytest.fixture(scope="module", autouse=True)
-def imported_once():
-    """Dozens of processes are started here: none imports Arrow anew."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", f"{ROOT / 'src'}:{ROOT / 'tests'}")
-        FORKS.set_forkserver_preload([delta.__name__])
-        forkserver.ensure_running()
+def prepared():
+    publishing.prepare()
 
 
 @pytest.fixture
@@ -53,31 +47,6 @@ def place(address, request):
 
 def publish(layout, place, **how):
     return delta.Publisher(layout, place, 2).publish(**how)
-
-
-def publishing(layout, place, said):
-    """What a process of its own does: a month a commit."""
-    delta.BATCH_BYTES = 1
-    try:
-        publish(layout, place)
-    except SpeedtestError as error:
-        said.write_text(str(error))
-        sys.exit(1)
-
-
-def started(layout, place, name="said"):
-    """A publish in a process of its own: while one waits for an answer no other thread could run."""
-    said = layout.root / name
-    said.write_text("")
-    process = FORKS.Process(target=publishing, args=(layout, place, said))
-    process.start()
-    return process, said
-
-
-def ended(process, said):
-    """Its exit code and what it said."""
-    process.join(300)
-    return process.exitcode, said.read_text()
 
 
 def is_right(layout, place):
@@ -107,7 +76,7 @@ def test_killed_at_every_request_nothing_is_lost_and_nothing_there_twice(layout,
             return "drop"
 
         between.begin(kill)
-        running.append(started(layout, place(between.address, f"killed-{number}")))
+        running.append(started(publishing.table, layout, place(between.address, f"killed-{number}")))
         begun.set()
         code, said = ended(*running[0])
         if code == 0:
@@ -132,7 +101,7 @@ def test_a_request_or_its_answer_that_is_lost_costs_nothing(layout, place, betwe
         return spoiled
 
     between.begin(once)
-    codes = [ended(*started(layout, place(between.address))) for _ in range(3)]
+    codes = [ended(*started(publishing.table, layout, place(between.address))) for _ in range(3)]
     assert met
     assert codes[-1][0] == 0, codes
     assert is_right(layout, place()) == 5
@@ -143,7 +112,8 @@ def test_of_two_at_once_one_takes_effect_at_a_time(layout, place):
     for day in range(4):
         put(layout, slot("attic", FIRST + (100 + day) * DAY), slot("shed", FIRST + (100 + day) * DAY, "yard"))
         for code, said in [
-            ended(*each) for each in [started(layout, place(), f"said-{number}") for number in range(3)]
+            ended(*each)
+            for each in [started(publishing.table, layout, place(), f"said-{number}") for number in range(3)]
         ]:
             assert code == 0 or "somebody else" in said or "two publish" in said, said
         assert is_right(layout, place()) == 3 + 2 * (day + 1)
@@ -152,7 +122,7 @@ def test_of_two_at_once_one_takes_effect_at_a_time(layout, place):
 def test_a_store_that_ignores_conditions_is_refused(layout, place, between):
     between.begin()
     between.careless = True
-    code, said = ended(*started(layout, place(between.address)))
+    code, said = ended(*started(publishing.table, layout, place(between.address)))
     assert (code, "ignores If-None-Match" in said) == (1, True), said
     assert place().table() is None
 
@@ -170,7 +140,9 @@ def test_engines_read_it_as_the_how_to_types_it(layout, place, address):
     publish(layout, place())
     page = (ROOT / "docs/how-to/publish-to-an-object-store.md").read_text(encoding="utf-8")
     found = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    blocks = [block for block in found if not re.search("polars|daft|pyspark", block)]  # those are too large for here
+    blocks = [
+        block for block in found if not re.search("polars|daft|pyspark|uploads", block)
+    ]  # those are too large for here
     assert len(blocks) == 2
     given = {**os.environ, **KEYS, "AWS_ENDPOINT_URL": address, "AWS_ALLOW_HTTP": "true"}
     for block in blocks:

@@ -162,6 +162,8 @@ complete -c speedtest-archive -n '__fish_seen_subcommand_from restore' -l snapsh
 complete -c speedtest-archive -n '__fish_seen_subcommand_from restore' -l file -r -F -d 'this month only, such as location=home/year=2026/month=01/speedtest.parquet'
 complete -c speedtest-archive -n '__fish_seen_subcommand_from publish' -s h -l help -d 'show this help message and exit'
 complete -c speedtest-archive -n '__fish_seen_subcommand_from publish' -l buckets -r -F -d 'of a new table, default 16'
+complete -c speedtest-archive -n '__fish_seen_subcommand_from publish' -l tree -r -F -d 'also keep plain Parquet files there, in uploads/: s3://BUCKET, or a path'
+complete -c speedtest-archive -n '__fish_seen_subcommand_from publish' -l results -d 'with --tree: today\'s runs too, as CSV in results/'
 complete -c speedtest-archive -n '__fish_seen_subcommand_from publish' -l remember -d 'for the System page how it went, as timers do'
 complete -c speedtest-archive -n '__fish_seen_subcommand_from publish' -l rebuild -d 'the whole archive takes the place of the table\'s rows'
 complete -c speedtest-archive -n '__fish_seen_subcommand_from publish' -l check -d 'compare the table with the archive'

@@ -24,6 +24,11 @@ from speedtest_logger.inventory.found import Failure, Inventory, View
 from speedtest_logger.node import config
 
 GROUPS = {f"speedtest_{name}": ["h"] for name in ("nodes", "archive", "dashboard", "targets")}
+PUBLISHED = {
+    "speedtest_archive_store_address": "s3://measurements/records",
+    "speedtest_archive_store_access_key": "publisher",
+    "speedtest_archive_store_secret_key": "3f2a9c1e77b04d5580aa91c2",
+}
 BACKUP = {
     "speedtest_archive_backup_repository": "/mnt/usb/restic",
     "speedtest_archive_backup_password": "planted-secret-of-a-test",
@@ -163,6 +168,21 @@ def test_a_number_with_its_unit_is_refused_in_plain_words():
             {A + "store_address": "s3://measurements/records", A + "store_access_key": "x"},
             [A + "store_secret_key: seen nothing", "needs the key", "vault"],
         ),
+        (
+            {**PUBLISHED, A + "store_tree": "s3://measurements/records/plain"},
+            [A + "store_tree: seen 's3://measurements/records/plain'", "upkeep of the table", "outside it"],
+        ),
+        ({**PUBLISHED, A + "store_tree": "s3://measurements", A + "shared": True}, [A + "store_tree", "keep no tree"]),
+        ({A + "store_tree": "s3://measurements"}, [A + "store_tree", f"set {A}store_address"]),
+        (
+            {A + "store_address": "/mnt/usb/records", A + "store_tree": "s3://measurements"},
+            [A + "store_tree: seen 's3://measurements'", f"{A}store_address is a directory, which has no key"],
+        ),
+        (
+            {A + "store_address": "/mnt/usb/records", A + "store_tree": "/mnt/usb"},
+            [A + "store_tree: seen '/mnt/usb'", "none inside another"],
+        ),
+        ({**PUBLISHED, A + "store_tree_results": True}, [A + "store_tree_results: seen True", "set false"]),
         ({A + "shared": True}, [A + "shared: seen True", A + "store_address to s3://BUCKET/FOLDER"]),
         (
             {**BACKUP, **{f"{A}backup_keep_{age}": 0 for age in ("daily", "weekly", "monthly")}},

@@ -69,6 +69,7 @@ OWN = {
 OTHERS = {
     "/mnt/usb/restic",
     "/mnt/usb/table",
+    "/mnt/usb/plain",
     "/etc/postgresql-common",
     "/etc/postgresql-common/createcluster.d",
 }
@@ -120,6 +121,7 @@ VARIANTS = {
         {},
         {"backup_repository": "/mnt/usb/restic", "backup_password": "x"},
         {"store_address": "/mnt/usb/table"},
+        {"store_address": "/mnt/usb/table", "store_tree": "/mnt/usb/plain", "store_tree_results": True},
         {"https_enabled": True},
         {"store_address": "s3://b/t", "store_access_key": "x", "store_secret_key": "y"},
         {"store_address": "s3://b/t", "store_access_key": "x", "store_secret_key": "y", "shared": True},
@@ -699,6 +701,23 @@ def test_a_table_on_the_archive_host_itself_is_the_publishers_to_write(here):
     plain = wanted("speedtest_archive", here, **{**STORE, "store_endpoint": "http://127.0.0.1:8333"}).desired
     (secrets,) = [item["content"] for item in plain["files"] if item["path"].endswith("store.env")]
     assert 'AWS_ALLOW_HTTP="true"' in secrets
+
+
+def test_a_tree_is_published_where_it_is_asked_for(here):
+    def publishing(**values):
+        lists = wanted("speedtest_archive", here, **values).desired
+        (unit,) = [item["content"] for item in lists["files"] if item["path"].endswith("speedtest-publish.service")]
+        return re.findall("^(?:ExecStart|ReadWritePaths)=(.*)$", unit, re.MULTILINE), lists["directories"]
+
+    (command, _), _ = publishing(**STORE)
+    assert command.endswith("publish --remember --buckets 16 s3://measurements/records")
+    (command, _), _ = publishing(**STORE, store_tree="s3://measurements", store_tree_results=True)
+    assert command.endswith("--buckets 16 --tree s3://measurements --results s3://measurements/records")
+    (command, writes), folders = publishing(store_address="/mnt/usb/table", store_tree="/mnt/usb/plain")
+    assert command.endswith("--buckets 16 --tree /mnt/usb/plain /mnt/usb/table")
+    assert writes == "/srv/speedtest-archive/store /mnt/usb/table /mnt/usb/plain"
+    (folder,) = [item for item in folders if item["path"] == "/mnt/usb/plain"]
+    assert (folder["owner"], folder["group"], folder["mode"]) == ("speedtest-publish", "speedtest-archive", "2750")
 
 
 def test_a_store_opens_one_bucket_to_one_key_and_only_s3_to_others(here):

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from speedtest_logger import domains
 from speedtest_logger.archive.cli.options import Verb
 from speedtest_logger.archive.cli.output import progress
 from speedtest_logger.archive.format.layout import Layout
@@ -18,6 +19,7 @@ from speedtest_logger.errors import EXIT_OK, EXIT_UNHEALTHY, UsageError
 
 if TYPE_CHECKING:
     from speedtest_logger.sinks.table import Digests
+    from speedtest_logger.sinks.tree import Tree
 
 MOST_BUCKETS = 4096
 SHOWN = 20  # differences
@@ -39,6 +41,10 @@ def publish_arguments(parser: argparse.ArgumentParser) -> None:
     """See `publish`."""
     parser.add_argument("address", metavar="ADDRESS", help="s3://BUCKET/FOLDER, or an absolute path")
     parser.add_argument("--buckets", type=int, default=16, metavar="N", help="of a new table, default %(default)s")
+    parser.add_argument(
+        "--tree", metavar="ADDRESS", help="also keep plain Parquet files there, in uploads/: s3://BUCKET, or a path"
+    )
+    parser.add_argument("--results", action="store_true", help="with --tree: today's runs too, as CSV in results/")
     parser.add_argument("--remember", action="store_true", help="for the System page how it went, as timers do")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--rebuild", action="store_true", help="the whole archive takes the place of the table's rows")
@@ -52,18 +58,28 @@ def publish(args: argparse.Namespace) -> int:
         from speedtest_logger.sinks import state
         from speedtest_logger.sinks.delta import Publisher
         from speedtest_logger.sinks.place import Place
+        from speedtest_logger.sinks.tree import Tree
     if not 1 <= args.buckets <= MOST_BUCKETS:
         raise UsageError(f"--buckets {args.buckets}: a number from 1 to {MOST_BUCKETS} is expected")
+    if args.results and not args.tree:
+        raise UsageError("--results goes with --tree ADDRESS")
+    if args.tree and (problem := domains.in_each_others_way(args.address, args.tree)):
+        raise UsageError(f"--tree {args.tree}: {problem}")
     layout, place = Layout(args.root), Place.of(args.address)
+    tree = Tree(layout, Place.of(args.tree), args.results) if args.tree else None
     if args.check:
-        return check(layout, args.address)
+        return check(layout, args.address, tree)
     publisher = Publisher(layout, place, args.buckets)
 
     def carried() -> dict[str, Any]:
         if args.maintain:
             return publisher.maintain()
         with progress(publisher.size(rebuild=args.rebuild), "publish") as advance:
-            return vars(publisher.publish(rebuild=args.rebuild, advance=advance))
+            done = vars(publisher.publish(rebuild=args.rebuild, advance=advance))
+        if tree is None:
+            return done
+        with progress(tree.size(rebuild=args.rebuild), "tree") as advance:
+            return {**done, "tree": vars(tree.publish(rebuild=args.rebuild, advance=advance))}
 
     if not args.remember:
         print(json.dumps(carried()))
@@ -75,14 +91,15 @@ def publish(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def check(layout: Layout, address: str) -> int:
-    """Whether a table holds what its archive does, and nobody else has written to it."""
+def check(layout: Layout, address: str, tree: Tree | None = None) -> int:
+    """Whether a table and a tree hold what their archive does, and nobody else has written to the table."""
     from speedtest_logger.sinks import table as tables
     from speedtest_logger.sinks.place import Place
 
     table = Place.of(address).existing()
-    found = [*tables.broken_links(table), *tables.compared(table, layout)]
-    say(found, "the table holds what the archive does, and each of its commits follows from the one before")
+    found = [*tables.broken_links(table), *tables.compared(table, layout), *(tree.compared() if tree else ())]
+    well = "the table holds what the archive does, and each of its commits follows from the one before"
+    say(found, f"{well}; the tree has each run of each day that is over once" if tree else well)
     return EXIT_UNHEALTHY if found else EXIT_OK
 
 

@@ -22,10 +22,22 @@ WRITERS = {"openmetrics": openmetrics.write, "sqlite": sqlite.write}
 # SpeedSnake flattens the JSON of sivel's speedtest-cli: speeds in bit/s, ping in ms. It knows no failed tests. The
 # record's own columns follow, so that what is brought in again is the same record. The location is the folder's name.
 OWN = ", ".join(name for name in COLUMNS if name != "location")
+SPEEDSNAKE_NAMES = {
+    "download": "download_bps",
+    "upload": "upload_bps",
+    "ping": "latency_ms",
+    "timestamp": "started_at",  # as text
+    "share": "result_url",
+    "client_ip": "external_ip",
+    "client_isp": "isp",
+    "speedtest_address": "location",
+}
+RENAMED = ", ".join(
+    f"strftime({column}, '%Y-%m-%dT%H:%M:%S.%gZ') AS {name}" if name == "timestamp" else f"{column} AS {name}"
+    for name, column in SPEEDSNAKE_NAMES.items()
+)
 SPEEDSNAKE = f"""
-    SELECT download_bps AS download, upload_bps AS upload, latency_ms AS ping,
-           strftime(started_at, '%Y-%m-%dT%H:%M:%S.%gZ') AS timestamp, result_url AS share,
-           external_ip AS client_ip, isp AS client_isp, location AS speedtest_address, day, {OWN}
+    SELECT {RENAMED}, day, {OWN}
     FROM records WHERE status = 'ok' ORDER BY location, started_at, node
 """
 

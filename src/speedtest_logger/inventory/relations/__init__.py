@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from speedtest_logger.inventory.found import BadValueError, Inventory, Problem, View
-from speedtest_logger.inventory.relations.archive import backups, limits, publishing, sharing
+from speedtest_logger.inventory.relations.archive import backups, limits, planting, publishing, sharing
 from speedtest_logger.inventory.relations.cluster import cluster_keys, cluster_ports
 from speedtest_logger.inventory.relations.common import MONITORING, Relation, image_of
 from speedtest_logger.inventory.relations.dashboard import dashboard, dashboard_access, dashboard_port, workbench
@@ -23,7 +23,7 @@ from speedtest_logger.inventory.relations.target import ports
 RELATIONS: dict[str, tuple[Relation, ...]] = {
     "": (accounts, directories, docker_key, secrets_of_host),
     "speedtest_logger": (node_settings, own_server, licence, image_of("speedtest_logger"), pull, kubernetes),
-    "speedtest_archive": (backups, publishing, sharing, limits),
+    "speedtest_archive": (backups, publishing, planting, sharing, limits),
     "speedtest_dashboard": (
         *(dashboard, dashboard_access, dashboard_port, workbench),
         *(front_named, image_of("speedtest_dashboard")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from speedtest_logger import domains
 from speedtest_logger.inventory.found import Inventory, Problem, View
 from speedtest_logger.inventory.relations.common import BACKUP, LIMIT, PUBLISH, problem
 
@@ -46,6 +47,24 @@ def publishing(view: View) -> Iterator[Problem]:
         if not view[f"{PUBLISH}{name}"]:
             words = f"publishing to {address} needs {what} that may write there: set it, from a vault"
             yield problem(view, f"{PUBLISH}{name}", words)
+
+
+def planting(view: View) -> Iterator[Problem]:
+    """A tree lies beside a table that one host publishes."""
+    address, tree = view.text(f"{PUBLISH}address"), view.text(f"{PUBLISH}tree")
+    if not tree:
+        if view[f"{PUBLISH}tree_results"]:
+            yield problem(view, f"{PUBLISH}tree_results", f"{PUBLISH}tree is empty: name the place, or set false")
+        return
+    if not address:
+        yield problem(view, f"{PUBLISH}tree", f"it is kept beside a table: set {PUBLISH}address, or leave it empty")
+    elif tree.startswith("s3://") and not address.startswith("s3://"):
+        yield problem(view, f"{PUBLISH}tree", f"{PUBLISH}address is a directory, which has no key: name one here too")
+    elif words := domains.in_each_others_way(address, tree):
+        yield problem(view, f"{PUBLISH}tree", words)
+    if view["speedtest_archive_shared"]:
+        words = "hosts that share an archive keep no tree, for each has changes of its own: leave it empty"
+        yield problem(view, f"{PUBLISH}tree", words)
 
 
 def sharing(view: View) -> Iterator[Problem]:

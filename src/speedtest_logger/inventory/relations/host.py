@@ -72,7 +72,7 @@ def directories(view: View) -> Iterator[Problem]:
     ]
     places += [
         (variable, view.text(variable))
-        for variable in (f"{BACKUP}repository", f"{PUBLISH}address")
+        for variable in (f"{BACKUP}repository", f"{PUBLISH}address", f"{PUBLISH}tree")
         if "speedtest_archive" in view.roles and variable not in view.bad and view.text(variable).startswith("/")
     ]
     places += [("the role", path) for role, paths in OWN_DIRECTORIES.items() if role in view.roles for path in paths]

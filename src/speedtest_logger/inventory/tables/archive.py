@@ -224,6 +224,21 @@ INPUTS = (
         kinds.Calendar(),
     ),
     Input(
+        "speedtest_archive_store_tree",
+        "",
+        "Where records of days that are over are kept as plain Parquet files too, uploads/location=…/year=…/month=…/"
+        "day=…/speedtest_NNN.parquet, for what reads no Delta: s3://BUCKET, s3://BUCKET/FOLDER, or a directory of the "
+        "host, outside the table's. Empty: nowhere.",
+        OrEmpty(kinds.PLACE),
+    ),
+    Input(
+        "speedtest_archive_store_tree_results",
+        False,
+        "true: runs of days that are not over lie there as CSV, results/…/speedtest_HH-MM-SS.csv: an object for each "
+        "second in which one began.",
+        domains.BOOLEAN,
+    ),
+    Input(
         "speedtest_archive_store_requirements_file",
         "{{ role_path | realpath | dirname | dirname }}/requirements/store.txt",
         "The hashed lock of the Python packages that an archive which publishes needs: the archive's, and its own.",
