@@ -57,6 +57,7 @@ def names(v: Values) -> Values:
         **software.names(packaged(v)),
         "fleet_dir": f"{v['dir']}/fleet",
         "tokens_file": f"{v['home_dir']}/tokens",
+        "invitations_file": f"{v['home_dir']}/invitations",
         "receiver": RECEIVER,
         "backups_dir": f"{v['dir']}/backups",
         "sshd_file": SSHD_FILE,
@@ -153,6 +154,7 @@ def over_https(v: Values, n: Values) -> list[Thing]:
         file(f"{UNIT_DIRECTORY}{RECEIVER_UNIT}", content, when=on, restarts=[RECEIVER_UNIT]),
         unit(RECEIVER_UNIT, when=on),
         leftover(n["tokens_file"], when=on),
+        leftover(n["invitations_file"], when=on and bool(v["invitations_enabled"])),
     ]
 
 

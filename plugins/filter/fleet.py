@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 
 from plugins import tokens
 from plugins.hostvars import whole
-from speedtest_logger import record, schedule
+from speedtest_logger import invitation, record, schedule
 from speedtest_logger.inventory import kubernetes, roles
 from speedtest_logger.inventory.found import default_node_name
 from speedtest_logger.inventory.kinds import plain
@@ -107,7 +107,8 @@ def fleet_known(read: Vars, files: Vars, nodes: list[Vars], host_key: str = "", 
 
     host_key, authorized (authorized_keys as it is), schedule (the registry: what was deployed, and what the inventory
     allows now), earlier (files of the version before that must go), slots and names of all nodes of the inventory;
-    tokens (that file as it is, None without one), https (names of the nodes that have one), root (whom the front's
+    tokens (that file as it is, None without one), https (names of the nodes that have one), invitations (that file as
+    it is, None without one), enrolled (SHA-256 of the tokens that invited nodes have brought), root (whom the front's
     certificate is from, where that is an authority of its own).
     """
     if "files" not in read:
@@ -134,8 +135,36 @@ def fleet_known(read: Vars, files: Vars, nodes: list[Vars], host_key: str = "", 
         "names": [str(values["node_name"]) for values in nodes],
         "tokens": text(read, files["tokens"]),
         "https": [str(values["node_name"]) for values in nodes if values["transport"] == "https"],
+        **invitations_of(read, files),
         "root": tokens.certificates(read["files"].get(files["root"])),
     }
+
+
+def invitations_of(read: Vars, files: Vars) -> Vars:
+    """Who is invited, and which tokens they have brought; nothing is read of the service's file where nobody is."""
+    content = text(read, files["invitations"])
+    if content is None:
+        return {"invitations": None, "enrolled": {}}
+    return {
+        "invitations": content,
+        "enrolled": invitation.brought(text(read, files["enrolled"]) or "", invitation.invited(content)),
+    }
+
+
+def fleet_invitations(hostvars: Any, hosts: list[str], known: Vars) -> str | None:
+    """The archive's file of invitations after this run: of the inventory's nodes, without those that are used.
+
+    One is used by who has enrolled, whose token root's file has from this run on, and by who was seen in this run.
+    """
+    if known["invitations"] is None:
+        return None
+    seen = {node_name(hostvars, host) for host in hosts if observed(hostvars, host, "speedtest_logger").get("texts")}
+    left = {
+        node: each
+        for node, each in invitation.invited(known["invitations"]).items()
+        if node in known["https"] and node not in known["enrolled"] and node not in seen
+    }
+    return f"{tokens.HEADER}\n{invitation.text_of(left)}"
 
 
 def fleet_inventory(nodes: list[Vars]) -> Vars:
@@ -232,11 +261,16 @@ def fleet_keys(hostvars: Any, hosts: list[str], current: str, names: list[str], 
     return wanted
 
 
-def fleet_tokens(hostvars: Any, hosts: list[str], current: str | None, names: list[str]) -> str | None:
-    """The archive's file of tokens after this run; None where no node delivers over https and there is no such file."""
+def fleet_tokens(
+    hostvars: Any, hosts: list[str], current: str | None, names: list[str], enrolled: dict[str, str] | None = None
+) -> str | None:
+    """The archive's file of tokens after this run; None where no node delivers over https and there is no such file.
+
+    `enrolled`: what invited nodes have brought by themselves.
+    """
     if current is None and not names:
         return None
-    seen = {}
+    seen = dict(enrolled or {})
     for host in hosts:
         made: Vars = (hostvars[host].get("speedtest_logger_new_key") or {}).get("texts", {})
         seen_there: Vars = {**told(hostvars, host), **observed(hostvars, host, "speedtest_logger")}
@@ -349,7 +383,7 @@ def fleet_deployed(hostvars: Any, hosts: list[str], slots: dict[str, Vars]) -> d
 
 
 def fleet_differences(read: Vars, files: Vars, wanted: Vars, known: Vars, group: str) -> list[str]:
-    """What of the archive's fleet files differs: authorized_keys, tokens, inventory, schedule.
+    """What of the archive's fleet files differs: authorized_keys, tokens, invitations, inventory, schedule.
 
     `inventory` is the registry before the nodes are brought: what they may deliver, its place, owner and mode;
     `schedule` is what is deployed. `known` is what fleet_known made of what was read, `wanted` what shall stand there.
@@ -361,6 +395,10 @@ def fleet_differences(read: Vars, files: Vars, wanted: Vars, known: Vars, group:
         known["tokens"] != wanted["tokens"] or not owned(read, files["tokens"], group)
     ):
         found.append("tokens")
+    if wanted["invitations"] is not None and (
+        known["invitations"] != wanted["invitations"] or not owned(read, files["invitations"], group)
+    ):
+        found.append("invitations")
     stands = parsed(text(read, files["schedule"]), files["schedule"])
     if stands != known["schedule"] or known["earlier"] or not owned(read, files["schedule"], group):
         found.append("inventory")
@@ -385,7 +423,8 @@ def fleet_compared(
     now = now or record.utc_text(int(time.time()))
     wanted = {
         "authorized": keys,
-        "tokens": fleet_tokens(hostvars, hosts, known["tokens"], known["https"]),
+        "tokens": fleet_tokens(hostvars, hosts, known["tokens"], known["https"], known["enrolled"]),
+        "invitations": fleet_invitations(hostvars, hosts, known),
         "schedule": schedule_registry(known["schedule"], deployed_now, known["names"], now),
     }
     return {

@@ -484,7 +484,10 @@ def archive_state(
 
 
 # What site.yml would write on the archive host, as fleet_compared names it.
-DIFFERENCES = {"inventory": "schedule.json: what nodes may deliver, its place, owner or mode"}
+DIFFERENCES = {
+    "inventory": "schedule.json: what nodes may deliver, its place, owner or mode",
+    "invitations": "invitations: a node has enrolled by one since, or has left",
+}
 
 
 def access_problems(hostvars: Any, groups: dict[str, list[str]], hosts: list[str], its: dict[str, Any]) -> list[str]:

@@ -58,8 +58,8 @@ ROOMS: dict[str, set[str]] = {
     "archive": {"archive.read"},
 }
 GROUND_MODULES = {
-    "accounts", "calendars", "domains", "env_file", "errors", "files", "light", "log", "metrics", "probe_result",
-    "record", "registry", "schedule", "systemd", "text", "usage", "wire",
+    "accounts", "calendars", "domains", "env_file", "errors", "files", "invitation", "light", "log", "metrics",
+    "probe_result", "record", "registry", "schedule", "systemd", "text", "usage", "wire",
 }  # fmt: skip
 STANDARD_LIBRARY_ONLY = ("ground", "engines", "probes", "node", "inventory", "__main__", "archive.arrive.receive")
 DYNAMIC = ("import_module", "__import__")

@@ -821,7 +821,7 @@ def over_https(**archive):
     if "speedtest_front_name" in archive:
         groups |= {"speedtest_front": ["hub"], "speedtest_dashboard": ["hub"]}
     found = check.problems(Inventory(hosts, groups, checkout=ROOT))
-    return [line for line in found if line.startswith("speedtest_archive_https_enabled")]
+    return [line for line in found if line.startswith(("speedtest_archive_https_enabled", "speedtest_archive_invita"))]
 
 
 def test_deliveries_over_https_meet_a_receiver_behind_a_front():
@@ -830,6 +830,16 @@ def test_deliveries_over_https_meet_a_receiver_behind_a_front():
     (line,) = over_https(speedtest_archive_https_enabled=True)
     assert "put this host into the groups speedtest_dashboard and speedtest_front" in line
     assert over_https(speedtest_archive_https_enabled=True, speedtest_front_name="speed.example.org") == []
+
+
+def test_who_is_invited_meets_what_takes_deliveries_over_https():
+    invites = {"speedtest_front_name": "speed.example.org", "speedtest_archive_invitations_enabled": True}
+    assert over_https(speedtest_archive_https_enabled=True, **invites) == []
+    hosts = {"attic": {}, "hub": invites}
+    groups = {"speedtest_nodes": ["attic"], "speedtest_archive": ["hub"], "speedtest_front": ["hub"]}
+    found = check.problems(Inventory(hosts, {**groups, "speedtest_dashboard": ["hub"]}, checkout=ROOT))
+    (line,) = [each for each in found if each.startswith("speedtest_archive_invitations_enabled")]
+    assert "set speedtest_archive_https_enabled true as well" in line
 
 
 def test_over_https_nodes_are_told_whom_to_trust_of_several_fronts():

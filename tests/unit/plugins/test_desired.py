@@ -123,6 +123,7 @@ VARIANTS = {
         {"store_address": "/mnt/usb/table"},
         {"store_address": "/mnt/usb/table", "store_tree": "/mnt/usb/plain", "store_tree_results": True},
         {"https_enabled": True},
+        {"https_enabled": True, "invitations_enabled": True},
         {"store_address": "s3://b/t", "store_access_key": "x", "store_secret_key": "y"},
         {"store_address": "s3://b/t", "store_access_key": "x", "store_secret_key": "y", "shared": True},
     ],
@@ -757,6 +758,25 @@ def test_deliveries_over_https_bring_a_unit_a_token_and_take_them_off_again(here
     assert f"{folder}/archive-ca.pem" in paths_of(https) - paths_of(ssh)
     assert {*token, f"{folder}/archive-ca.pem"} <= set(ssh["absent_paths"])
     assert not any("TRANSPORT" in item["content"] or "token" in item["content"] for item in ssh["files"])
+
+
+def test_invitations_are_off_and_what_is_there_without_them_is_what_was_there_before(here):
+    unit, names = "speedtest-receive-http.service", ("speedtest_archive", "speedtest_front")
+    known_to = "--invitations /var/lib/speedtest-archive/invitations "
+    off, on = (
+        [files_of(name, here, invitations_enabled=on, **more)[path]["content"] for name, path, more in (
+            (names[0], UNITS + unit, {"https_enabled": True}),
+            (names[1], "/etc/speedtest-front/Caddyfile", {"tls": "internal", "deliver_enabled": True}),
+        )]
+        for on in (False, True)
+    )  # fmt: skip
+    assert off[0] == on[0].replace(known_to, "")
+    assert known_to in on[0]
+    begin = on[1].index("\thandle /enrol {")
+    assert off[1] == on[1][:begin] + on[1][on[1].index("\t# X-Forwarded-For", begin) :]
+    assert (
+        "/var/lib/speedtest-archive/invitations" in wanted(names[0], here, https_enabled=True).desired["absent_paths"]
+    )
 
 
 @pytest.mark.parametrize(("shared", "name"), [(False, "ingest"), (True, "share")])

@@ -25,6 +25,8 @@ FILES = {
     "host_key": "/etc/ssh/key.pub",
     "authorized": "/home/.ssh/authorized_keys",
     "tokens": "/home/tokens",
+    "invitations": "/home/invitations",
+    "enrolled": "/srv/a/state/enrolled",
     "root": "/front/root.crt",
     "folder": "/srv/a/fleet",
     "schedule": "/srv/a/fleet/schedule.json",
@@ -257,7 +259,7 @@ class Archive:
             {n["node_name"]: prefixed(n) for n in brought}, [n["node_name"] for n in brought], known["slots"]
         )
         schedule = fleet.schedule_registry(known["schedule"], deployed, known["names"], now)
-        wanted = {"authorized": "keys", "tokens": None, "schedule": schedule}
+        wanted = {"authorized": "keys", "tokens": None, "invitations": None, "schedule": schedule}
         return fleet.fleet_differences(read(**self.files), FILES, wanted, known, "service"), wanted
 
     def run(self, nodes, now, steps):
@@ -380,7 +382,7 @@ def test_another_tokens_file_is_seen_and_so_is_its_owner():
         {"tokens": "old", "schedule": {"nodes": {}}, "earlier": []},
         "# managed by Ansible: speedtest_archive\n",
     )
-    wanted = {"authorized": "keys", "tokens": content, "schedule": {"nodes": {}}}
+    wanted = {"authorized": "keys", "tokens": content, "invitations": None, "schedule": {"nodes": {}}}
     there = {"authorized": file("keys"), "schedule": file(registry())}
     for seen, before in ((file("old"), "old"), (file(content, owner="service"), content), (None, None)):
         found = read(**there, tokens=seen)
@@ -388,6 +390,47 @@ def test_another_tokens_file_is_seen_and_so_is_its_owner():
         assert differs == ["tokens"]
     found = read(**there, tokens=file(content))
     assert fleet.fleet_differences(found, FILES, wanted, {**known, "tokens": content}, "service") == []
+
+
+def invited(**of):
+    """The archive host's answer where these nodes are invited; each node's invitation is of the letter."""
+    return file(fleet.invitation.text_of({n: fleet.invitation.Invitation(letter * 64, 5) for n, letter in of.items()}))
+
+
+def run_with(nodes, hostvars=None, **files):
+    """What a run makes of the archive's files: tokens and invitations, their lines."""
+    known = fleet.fleet_known(read(**files), FILES, [node(name, transport="https") for name in nodes])
+    held = {"read": read(**files), "files": FILES | {"command": COMMAND}, "known": known, "group": "service"}
+    compared = fleet.fleet_compared(hostvars or {}, list(hostvars or {}), held, brought=[])
+    made = (compared["wanted"][name] for name in ("tokens", "invitations"))
+    return *(text and text.splitlines()[1:] for text in made), compared["differs"]
+
+
+def test_what_an_invited_node_has_brought_is_carried_over_once_and_its_invitation_ends():
+    a, b, c = (letter * 64 for letter in "abc")
+    tokens = file(f"# managed by Ansible: speedtest_archive\nattic {c}\nporch {b}\n")
+    there = {"tokens": tokens, "invitations": invited(attic="1", shed="2"), "enrolled": file(f"attic {'1' * 64} {a}\n")}
+    nodes = ["attic", "porch", "shed"]
+    found = run_with(nodes, **there)
+    assert found[:2] == ([f"attic {a}", f"porch {b}"], [f"shed {'2' * 64} 5"])
+    assert {"tokens", "invitations"} <= set(found[2])
+    # who has left is not invited any more, and what was brought by another invitation counts nothing
+    assert run_with(["porch"], **there)[:2] == ([f"porch {b}"], [])
+    there["enrolled"] = file(f"attic {'9' * 64} {a}\n../x {'1' * 64} {a}\nporch {'2' * 64} {a}\nattic {'1' * 64} x\n")
+    assert run_with(nodes, **there)[:2] == ([f"attic {c}", f"porch {b}"], [f"attic {'1' * 64} 5", f"shed {'2' * 64} 5"])
+
+
+def test_who_is_pushed_to_needs_no_invitation():
+    hostvars = {"attic": with_token("attic", "c" * 64)}
+    there = {"invitations": invited(attic="1", shed="2"), "enrolled": file(f"attic {'1' * 64} {'a' * 64}\n")}
+    found = run_with(["attic", "shed"], hostvars, **there)
+    assert found[:2] == ([f"attic {'c' * 64}"], [f"shed {'2' * 64} 5"])
+
+
+def test_where_nobody_is_invited_the_services_file_is_not_read_and_nothing_differs():
+    tokens, invitations, differs = run_with([], enrolled={"problem": "a pipe"})
+    assert (tokens, invitations) == (None, None)
+    assert "invitations" not in differs
 
 
 def test_only_certificates_of_the_front_are_handed_to_nodes():

@@ -1,5 +1,7 @@
 """Requests of one kind: POST /deliver with a length, a token, and a body that may be packed. Anything else is refused.
 
+Of the same form is POST /enrol, where nodes are invited: with an invitation, and a body of some bytes.
+
 But for two questions that a cluster asks each process of its own: /livez and /readyz, which no front hands on.
 
 So strict that a front and this side cannot understand one request differently: no chunks, no folded or repeated
@@ -40,6 +42,7 @@ class Request:
     length: int
     packed: bool
     close: bool
+    path: str = PATH
 
 
 def probe(head: bytes) -> str | None:
@@ -47,14 +50,15 @@ def probe(head: bytes) -> str | None:
     return next((path for path in (LIVE, READY) if head.startswith(f"GET {path} HTTP/1.1\r\n".encode())), None)
 
 
-def parsed(head: bytes) -> Request:
-    """A request's head, up to its empty line. Raises BadRequestError."""
+def parsed(head: bytes, *more: str) -> Request:
+    """A request's head, up to its empty line; `more`: paths besides /deliver. Raises BadRequestError."""
     line, *lines = head.removesuffix(b"\r\n\r\n").split(b"\r\n")
     match = REQUEST.fullmatch(line)
     if match is None:
         raise BadRequestError(HTTPStatus.BAD_REQUEST, "bad_request", "not a request of HTTP/1.1")
-    if match[2] != PATH.encode():
-        raise BadRequestError(HTTPStatus.NOT_FOUND, "bad_request", f"there is only {PATH}")
+    path = match[2].decode(errors="replace")
+    if path not in (PATH, *more):
+        raise BadRequestError(HTTPStatus.NOT_FOUND, "bad_request", f"there is only {' and '.join((PATH, *more))}")
     if match[1] != b"POST":
         raise BadRequestError(HTTPStatus.METHOD_NOT_ALLOWED, "bad_request", "deliveries come by POST")
     headers = _headers(lines)
@@ -71,7 +75,8 @@ def parsed(head: bytes) -> Request:
     token = BEARER.fullmatch(headers.get(b"authorization", b""))
     if token is None:
         raise BadRequestError(HTTPStatus.UNAUTHORIZED, "unknown_token", "a delivery needs its node's token")
-    return Request(token[1], int(length), encoding == b"gzip", headers.get(b"connection", b"").lower() == b"close")
+    close = headers.get(b"connection", b"").lower() == b"close"
+    return Request(token[1], int(length), encoding == b"gzip", close, path)
 
 
 def _headers(lines: list[bytes]) -> dict[bytes, bytes]:

@@ -27,10 +27,11 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Any
 
-from speedtest_logger import registry, systemd, wire
+from speedtest_logger import invitation, registry, systemd, wire
 from speedtest_logger.archive.arrive import http_request
 from speedtest_logger.archive.arrive import limits as limits_of
 from speedtest_logger.archive.arrive.certificate import Certificate
+from speedtest_logger.archive.arrive.enrolment import UNKNOWN, Enrolments, Refusals, tell
 from speedtest_logger.archive.arrive.group_commit import GroupCommit
 from speedtest_logger.archive.arrive.http_request import BadRequestError, Request
 from speedtest_logger.archive.arrive.limits import Limits
@@ -39,6 +40,7 @@ from speedtest_logger.archive.arrive.standing import MB
 from speedtest_logger.archive.arrive.tokens import Tokens
 from speedtest_logger.archive.format.layout import Layout, default_root
 from speedtest_logger.errors import EXIT_OK, RefusedError
+from speedtest_logger.files import write_durably
 from speedtest_logger.usage import Help, exit_code_of
 
 SOCKET = Path("/run/speedtest-receive-http/socket")
@@ -50,6 +52,7 @@ HEAD_SECONDS = 10
 IDLE_SECONDS = 65  # that a connection is kept: longer than a front keeps its own
 LINGER_SECONDS = 2  # that is listened to who was refused and sends on, so that the answer reaches them
 STOP_SECONDS = 5
+ENROLLED = "enrolled"  # in the archive's state/: see invitation
 LATER = {**dict.fromkeys(FOR_NOW, HTTPStatus.SERVICE_UNAVAILABLE), "storage": HTTPStatus.SERVICE_UNAVAILABLE}
 STATUS = {
     **LATER,
@@ -58,6 +61,11 @@ STATUS = {
     "too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "too_slow": HTTPStatus.REQUEST_TIMEOUT,
     "failed": HTTPStatus.INTERNAL_SERVER_ERROR,
+    "unknown_invitation": HTTPStatus.UNAUTHORIZED,
+    "used_invitation": HTTPStatus.GONE,
+    "expired_invitation": HTTPStatus.GONE,
+    "other_node": HTTPStatus.FORBIDDEN,
+    "known_token": HTTPStatus.CONFLICT,
 }
 Answer = tuple[HTTPStatus, dict[str, Any]]
 
@@ -82,9 +90,13 @@ class InTime:
 class Receiver:
     """Takes deliveries on a socket."""
 
-    def __init__(self, layout: Layout, tokens: Tokens) -> None:
+    def __init__(self, layout: Layout, tokens: Tokens, enrolments: Enrolments | None = None) -> None:
         self.layout = layout
-        self.tokens = tokens
+        self.enrolments = enrolments
+        self.tokens = enrolments or tokens
+        self.paths = (invitation.PATH,) if enrolments else ()
+        self.enrolling = asyncio.Lock()  # one at a time: of two who come by one invitation one is told so
+        self.refusals = Refusals()
         inboxes = (layout.inbox, layout.raw_inbox, layout.log_inbox, layout.probe_inbox, layout.state)
         self.commit = GroupCommit(inboxes)
         self.registry = registry.Reader()
@@ -118,8 +130,9 @@ class Receiver:
             if path := http_request.probe(head):
                 (status, content), whole = self.state(path), True
             else:
-                request = http_request.parsed(head)
-                (status, content), whole = await self.delivered(request, reader)
+                request = http_request.parsed(head, *self.paths)
+                served = self.enrolled if request.path == invitation.PATH else self.delivered
+                (status, content), whole = await served(request, reader)
                 close = request.close or not whole
         except BadRequestError as error:
             status, content = error.status, wire.refusal(error.reason, str(error))
@@ -178,6 +191,45 @@ class Receiver:
                 return await asyncio.shield(work), True
         finally:
             self.under_way.discard(node)
+
+    async def enrolled(self, request: Request, reader: asyncio.StreamReader) -> tuple[Answer, bool]:
+        """What becomes of a node's first word, and whether its body was read to the end."""
+        whole = False
+        try:
+            self.check_guest(request)
+            body = await asyncio.wait_for(reader.readexactly(request.length), HEAD_SECONDS)
+            whole = True
+            node = await self.taken(request.token, body)
+        except RefusedError as error:
+            if error.reason != "storage" and not self.refusals.tell(time.monotonic(), str(error)):
+                return refused("rate_limited", "too many attempts were refused: wait a minute"), whole
+            return refused(error.reason, str(error)), whole
+        tell(f"node {node} has enrolled by its invitation")
+        return (HTTPStatus.OK, {"enrolled": node}), whole
+
+    def check_guest(self, request: Request) -> None:
+        """Raise RefusedError for who is not invited, or has much to say, before a byte of it is read."""
+        try:
+            guest = self.enrolments.guest(request.token) if self.enrolments else None
+        except OSError as error:
+            raise RefusedError("storage", f"the archive host cannot read its invitations: {error.strerror}") from error
+        if guest is None:
+            raise RefusedError("unknown_invitation", UNKNOWN)
+        if request.length > invitation.MOST_BODY or request.packed:
+            raise RefusedError("too_large", f"an enrolment has {invitation.MOST_BODY} bytes at most, not packed")
+
+    async def taken(self, secret: bytes, body: bytes) -> str:
+        """The node that has come; its invitation is used on disk when this returns. Raises RefusedError."""
+        assert self.enrolments is not None  # nobody is a guest without
+        async with self.enrolling:
+            try:
+                node, kept = self.enrolments.judged(secret, body, time.time())
+                keeps = asyncio.get_running_loop().run_in_executor(self.pool, write_durably, self.enrolments.kept, kept)
+                await asyncio.shield(keeps)
+            except OSError as error:
+                why = f"the archive host's disk failed: {error.strerror or error}"
+                raise RefusedError("storage", why) from error
+        return node
 
     def judge(self, node: str, body: IO[bytes], packed: bool, deadline: float, limits: Limits) -> Answer:
         """Receive a body that is whole."""
@@ -275,6 +327,12 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--root", type=Path, default=default_root())
     top.add_argument("--tokens", type=Path, required=True, help="the file with the digests of the nodes' tokens")
+    top.add_argument(
+        "--invitations",
+        type=Path,
+        metavar="FILE",
+        help="the file with the digests of invitations, by which new nodes bring their token's; without it none do",
+    )
     top.add_argument("--socket", type=Path, default=SOCKET)
     top.add_argument("--port", type=int, metavar="PORT", help="instead of the socket: a port of all addresses, by TLS")
     top.add_argument("--certificate", type=Path, metavar="FILE", help="with --port: its certificate and what signed it")
@@ -295,7 +353,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Serve, as the command line says. Raises ConfigError for a certificate that is none."""
-    receiver = Receiver(Layout(args.root), Tokens(args.tokens))
+    layout, tokens = Layout(args.root), Tokens(args.tokens)
+    enrolments = Enrolments(args.invitations, layout.state / ENROLLED, tokens) if args.invitations else None
+    receiver = Receiver(layout, tokens, enrolments)
     if args.port is None:
         try:
             asyncio.run(serve(receiver, lambda each: on_socket(each, args.socket)))

@@ -6,6 +6,7 @@ from speedtest_logger.inventory.found import BadValueError, Problem, Problems, V
 from speedtest_logger.inventory.relations.common import FRONT, LOGGER, problem
 
 HTTPS, CA = "speedtest_archive_https_enabled", "fleet_archive_ca"
+INVITATIONS = "speedtest_archive_invitations_enabled"
 
 
 def https_of_fleet(nodes: list[View], archives: list[View], problems: Problems) -> None:
@@ -32,6 +33,8 @@ def missing(view: View, over_https: list[str]) -> Problem | None:
     if over_https and not enabled:
         words = f"{over_https[0]} has {LOGGER}transport https: set true here, or ssh there"
         return problem(view, HTTPS, words)
+    if view[INVITATIONS] and not enabled:
+        return problem(view, INVITATIONS, f"who is invited comes over https: set {HTTPS} true as well, or set false")
     front = "speedtest_front" in view.roles and view[FRONT + "state"] != "absent"
     if enabled and not front:
         words = (

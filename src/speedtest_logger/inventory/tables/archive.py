@@ -84,6 +84,12 @@ INPUTS = (
         domains.BOOLEAN,
     ),
     Input(
+        "speedtest_archive_invitations_enabled",
+        False,
+        "true: a machine that invite.yml has invited becomes a node by itself, through the front on this host.",
+        domains.BOOLEAN,
+    ),
+    Input(
         "speedtest_archive_keep_days",
         0,
         "Months that ended longer ago are removed, each night and as a whole; 0 keeps them for ever.",

@@ -78,6 +78,12 @@ ROLE = Role(
             Whole(1, 3650, texts=True),
         ),
         Input(
+            "speedtest_invitation_hours",
+            24,
+            "For invite.yml: how long an invitation is open.",
+            Whole(1, 720, texts=True),
+        ),
+        Input(
             "speedtest_kubernetes_values",
             ...,
             "For kubernetes.yml: the file of the control machine into which the chart's values are written; unset: "

@@ -121,6 +121,12 @@ INPUTS = (
         "true: nodes deliver through it, at /deliver.",
         domains.BOOLEAN,
     ),
+    Input(
+        "speedtest_front_invitations_enabled",
+        "{{ speedtest_archive_invitations_enabled | default(false) }}",
+        "true: machines that were invited enrol through it, at /enrol.",
+        domains.BOOLEAN,
+    ),
 )
 
 ROLE = Role("speedtest_front", "TLS in front of the dashboard, by Caddy", INPUTS)
