@@ -55,6 +55,7 @@ TERMS = (
     Term("outbox", "records on the node that wait for a receipt", ("send queue",)),
     Term("history", "the node's own CSV of all its records, kept for some time"),
     Term("bundle", "what one node shall be, signed, for nodes that are not pushed to"),
+    Term("invitation", "a secret by which one machine becomes a node, once", ("enrolment token", "join token")),
     Term("delivery", "records sent over ssh, and the receipt that comes back"),
     Term(
         "receipt",

@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 from builders import ROOT
@@ -37,6 +38,8 @@ class Receiver:
         self.root = folder / "caddy/pki/authorities/local/root.crt"
         self.environment = {**os.environ, "PYTHONPATH": f"{ROOT}/src"}
         self.service = self.front = None
+        self.invitations_file: Path | None = None
+        self.journal, self.bundles_dir = folder / "journal", ""
 
     def know(self, *nodes: str) -> None:
         """Give nodes tokens; who has one keeps it, who is not named has none any more."""
@@ -50,8 +53,10 @@ class Receiver:
         """Start the service and wait for it; `before`: what its module is run by, `program`: another one."""
         self.socket.unlink(missing_ok=True)
         argv = ["--root", str(self.layout.root), "--tokens", str(self.tokens_file), "--socket", str(self.socket)]
+        argv += ["--invitations", str(self.invitations_file)] if self.invitations_file else []
         program = program or [sys.executable, *([*before, MODULE] if before else ["-m", MODULE])]
-        self.service = subprocess.Popen([*program, *argv], env=self.environment)
+        with open(self.journal, "ab") if self.invitations_file else nullcontext() as said:
+            self.service = subprocess.Popen([*program, *argv], env=self.environment, stderr=said)
         wait(self.listens)
 
     def listens(self) -> bool:
@@ -63,7 +68,13 @@ class Receiver:
         prefix = "speedtest_front_"
         plain = {name.removeprefix(prefix): item.default for name, item in known().items() if name.startswith(prefix)}
         values = {**plain, "name": NAME, "dashboard_bind": "127.0.0.1", "dashboard_port": 1, "workbench_port": 0}
-        values |= {"deliver_enabled": True, "bundles_dir": "", "https_port": self.port, "http_port": free_port()}
+        values |= {
+            "deliver_enabled": True,
+            "bundles_dir": self.bundles_dir,
+            "https_port": self.port,
+            "http_port": free_port(),
+        }
+        values |= {"invitations_enabled": bool(self.invitations_file)}
         text = speedtest_front.text(values, "etc/speedtest-front/Caddyfile")
         assert speedtest_front.RECEIVER in text
         (self.folder / "Caddyfile").write_text(text.replace(speedtest_front.RECEIVER, str(self.socket)))
@@ -85,6 +96,11 @@ class Receiver:
         trusting = ssl.create_default_context(cafile=str(self.root))
         plain = socket.create_connection(("127.0.0.1", self.port), seconds)
         return trusting.wrap_socket(plain, server_hostname=NAME)
+
+    def stop_service(self) -> None:
+        """End what receives, as a power cut does."""
+        self.service.kill()
+        self.service.wait(60)
 
     def stop(self) -> None:
         for process in (self.front, self.service):

@@ -5,16 +5,19 @@ from __future__ import annotations
 import argparse
 import fcntl
 import json
+import os
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from plugins.converge import bundle, carry_out, fetch, state
+from plugins.converge import bundle, carry_out, enrol, fetch, state
 from plugins.converge.bundle import Bundle, RefusedError
 from plugins.converge.carry_out import FailedError
 from plugins.converge.fetch import UnreachableError
+from speedtest_logger import invitation
+from speedtest_logger.errors import SpeedtestError
 from speedtest_logger.files import open_lock, read_bounded
 
 CONFIGURATION = Path("/etc/speedtest-converge")
@@ -117,6 +120,17 @@ def say(code: int, words: str) -> int:
     return code
 
 
+def enrolled(args: argparse.Namespace) -> int:
+    """The machine becomes a node by its invitation, and is what its bundle says."""
+    secret = os.environ.pop(invitation.VARIABLE, "")
+    try:
+        enrol.enrolled(args.node, args.url, args.signer, secret, (args.config_dir, args.state_dir))
+    except (RefusedError, UnreachableError, SpeedtestError, OSError) as error:
+        return say(REFUSED if isinstance(error, RefusedError) else UNREACHABLE, f"not enrolled: {error}")
+    print(f"the archive knows this machine as node '{args.node}'")
+    return run(args)
+
+
 def status(args: argparse.Namespace) -> int:
     """What is remembered, as JSON."""
     try:
@@ -146,6 +160,14 @@ def parser() -> argparse.ArgumentParser:
     text, example = "what is remembered of the last run, as JSON", "example:\n  speedtest-converge status"
     two = verbs.add_parser("status", help=text, description=text, epilog=example, formatter_class=raw)
     two.set_defaults(run=status)
+    text = f"become a node by the invitation in {invitation.VARIABLE} (the command that invite.yml prints does)"
+    words = "--node attic --url https://speed.example.org/bundles --signer 'ssh-ed25519 KEY'"
+    example = f"example:\n  speedtest-converge enrol {words}"
+    three = verbs.add_parser("enrol", help=text, description=text, epilog=example, formatter_class=raw)
+    three.add_argument("--node", required=True, metavar="NAME", help="the node's name in the inventory")
+    three.add_argument("--url", required=True, help="where its bundles are served")
+    three.add_argument("--signer", required=True, action="append", metavar="KEY", help="a public key that is believed")
+    three.set_defaults(run=enrolled, check=False)
     return made
 
 

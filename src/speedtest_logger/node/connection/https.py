@@ -25,6 +25,7 @@ PATH = "/deliver"
 CONNECT_SECONDS = 20
 CHUNK = 65_536
 TOKEN_BYTES = 200
+PACKED, JSON = "Content-Type: application/jsonl\r\nContent-Encoding: gzip\r\n", "Content-Type: application/json\r\n"
 # What OpenSSL says of a certificate (X509_V_ERR_…), and what that means here.
 EXPIRED, NOT_YET, OTHER_NAME = 10, 9, 62
 CERTIFICATES = {
@@ -90,16 +91,15 @@ def context(settings: Settings) -> ssl.SSLContext:
     return made_for
 
 
-def made(settings: Settings, token: str, body: bytes) -> bytes:
-    """The request."""
+def made(settings: Settings, token: str, body: bytes, path: str = "") -> bytes:
+    """The request: records, packed; to another `path` what is no delivery, as it is."""
     host, port = settings.archive_host or "", settings.archive_port
     name = f"[{host}]" if ":" in host else host
     head = (
-        f"POST {PATH} HTTP/1.1\r\n"
+        f"POST {path or PATH} HTTP/1.1\r\n"
         f"Host: {name if port == 443 else f'{name}:{port}'}\r\n"
         f"Authorization: Bearer {token}\r\n"
-        "Content-Type: application/jsonl\r\n"
-        "Content-Encoding: gzip\r\n"
+        f"{JSON if path else PACKED}"
         f"Content-Length: {len(body)}\r\n"
         f"User-Agent: speedtest-logger/{__version__}\r\n"
         "Connection: close\r\n\r\n"
@@ -186,14 +186,19 @@ class Heard:
         return io.BytesIO(self.content)
 
 
-def understood(settings: Settings, heard: bytes) -> object:
-    """The archive's answer. Raises DeliveryError for anything else."""
+def answered(heard: bytes) -> tuple[http.client.HTTPResponse, bytes]:
+    """An answer of HTTP, and its content. Raises DeliveryError for what is none."""
     try:
         response = http.client.HTTPResponse(Heard(heard), method="POST")  # type: ignore[arg-type]
         response.begin()
-        content = response.read()
+        return response, response.read()
     except (http.client.HTTPException, ValueError, OSError) as error:
         raise DeliveryError(f"no receipt: this is no answer of HTTP: {printable(repr(heard[:200]))}") from error
+
+
+def understood(settings: Settings, heard: bytes) -> object:
+    """The archive's answer. Raises DeliveryError for anything else."""
+    response, content = answered(heard)
     if response.status in range(300, 400):
         place = printable(response.headers.get("Location", ""))
         raise DeliveryError(f"no receipt (HTTP {response.status}): it is said to be at {place!r}: not followed")
