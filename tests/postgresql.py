@@ -15,6 +15,7 @@ import psycopg
 
 ACCOUNT = "postgres"
 OPTIONS = ("-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=20", "-c", "shared_buffers=32MB")
+TIMESCALE = ("-c", "shared_preload_libraries=timescaledb", "-c", "timescaledb.telemetry_level=off")
 
 
 # another folder may have servers of other systems too, which are then tested as well
@@ -26,11 +27,21 @@ def versions() -> dict[str, Path]:
     return {folder.parent.name: folder for folder in sorted(PROGRAMS.glob("*/bin"))}
 
 
+def forms() -> dict[str, tuple[Path, bool]]:
+    """Each server's programs, and whether it loads TimescaleDB: those that have it are there twice."""
+    found = {}
+    for version, programs in versions().items():
+        found[version] = (programs, False)
+        if (programs.resolve().parents[3] / f"share/postgresql/{version}/extension/timescaledb.control").is_file():
+            found[f"{version} with TimescaleDB"] = (programs, True)
+    return found
+
+
 class Server:
     """A server whose databases lie in a directory; anybody who can reach its socket is who they say they are."""
 
-    def __init__(self, programs: Path) -> None:
-        self.programs = programs
+    def __init__(self, programs: Path, timescale: bool = False) -> None:
+        self.programs, self.timescale = programs, timescale
         # where its account can get, and the disk is not needed
         self.folder = Path(tempfile.mkdtemp(prefix="speedtest-postgresql-", dir="/dev/shm"))
         self.data, self.log = self.folder / "data", self.folder / "log"
@@ -48,6 +59,7 @@ class Server:
     def start(self) -> None:
         """Start it and wait until it answers."""
         command = [str(self.programs / "postgres"), "-D", str(self.data), "-k", str(self.folder), *OPTIONS]
+        command += TIMESCALE if self.timescale else ()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, user=ACCOUNT, group=ACCOUNT, cwd="/")
         for _ in range(2_400):

@@ -7,12 +7,13 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from datetime import datetime, timezone
 
 import psycopg
 import pytest
 from builders import DAY, FIRST, by_hand, put, slot, stored
-from postgresql import Server, versions
+from postgresql import Server, forms
 
 from speedtest_logger import registry
 from speedtest_logger.archive.care import prune, repair
@@ -30,9 +31,9 @@ from speedtest_logger.sinks.settings import READER, Settings
 JANUARY = "location=home/year=2026/month=01/speedtest.parquet"
 
 
-@pytest.fixture(scope="module", params=sorted(versions()))
+@pytest.fixture(scope="module", params=sorted(forms()))
 def server(request):
-    made = Server(versions()[request.param]).make()
+    made = Server(*forms()[request.param]).make()
     yield made
     made.remove()
 
@@ -46,16 +47,16 @@ def layout(tmp_path):
 
 @pytest.fixture
 def into(server):
-    return server.database("speedtest")
+    return Settings(server.database("speedtest"), timescale=server.timescale)
 
 
 def sync(layout, into, *, rebuild=False, **settings):
-    with connected(Settings(into, **settings)) as session:
+    with connected(replace(into, **settings)) as session:
         return postgresql.Sink(layout, session).sync(rebuild=rebuild)
 
 
 def ask(into, sql):
-    with psycopg.connect(into, options="-c TimeZone=UTC") as connection:
+    with psycopg.connect(into.conninfo, options="-c TimeZone=UTC") as connection:
         return connection.execute(sql).fetchall()
 
 
@@ -65,9 +66,15 @@ def held(into):
     return sorted((node, run, place, utc_text(at.timestamp())) for node, run, place, at in found)
 
 
-def partitions(into):
-    found = ask(into, "SELECT relname FROM pg_class WHERE relname ~ '^records_[0-9_]{7}$' ORDER BY 1")
-    return [name for (name,) in found]
+def months(into):
+    """The months that have a place: those of partitions; of a hypertable, which has no empty chunk, those of rows."""
+    if not into.timescale:
+        found = ask(into, "SELECT relname FROM pg_class WHERE relname ~ '^records_[0-9_]{7}$' ORDER BY 1")
+        return [name.removeprefix("records_") for (name,) in found]
+    with_rows = ask(into, "SELECT DISTINCT tableoid::regclass::text FROM speedtest.records")
+    assert sorted(with_rows) == sorted(ask(into, "SELECT show_chunks('speedtest.records')::text"))
+    found = ask(into, "SELECT DISTINCT to_char(started_at, 'YYYY_MM') FROM speedtest.records ORDER BY 1")
+    return [month for (month,) in found]
 
 
 def same(layout, into):
@@ -113,7 +120,7 @@ def test_every_column_of_every_record_is_as_the_archive_has_it(layout, into):
     )
     words = {"int": "bigint", "float": "double precision", "time": "timestamp with time zone", "uuid": "uuid"}
     assert kinds == {name: words.get(kind, "text") for name, kind in COLUMNS.items()}
-    assert partitions(into) == ["records_2026_01", "records_2026_02"]
+    assert months(into) == ["2026_01", "2026_02"]
 
 
 def test_what_comes_after_follows_and_nothing_is_written_twice(layout, into):
@@ -134,13 +141,13 @@ def test_what_comes_after_follows_and_nothing_is_written_twice(layout, into):
 def test_a_month_that_was_pruned_restored_or_accepted_follows(layout, into, tmp_path):
     fill(layout, days=40)
     sync(layout, into)
-    assert partitions(into) == ["records_2026_01", "records_2026_02"]
+    assert months(into) == ["2026_01", "2026_02"]
     good = tmp_path / "good.parquet"
     good.write_bytes((layout.archive / JANUARY).read_bytes())
     prune.prune(layout, time.time(), (time.time() - FIRST) - 40 * DAY, None)
     assert [layout.name(file) for file in layout.month_files()] == [JANUARY.replace("=01", "=02")]
     sync(layout, into)
-    assert partitions(into) == ["records_2026_02"]
+    assert months(into) == ["2026_02"]
     same(layout, into)
     put(layout, slot("attic", FIRST + 60))
     sync(layout, into)
@@ -153,7 +160,7 @@ def test_a_month_that_was_pruned_restored_or_accepted_follows(layout, into, tmp_
     repair.accept(layout, JANUARY, "the disk took it")
     sync(layout, into)
     same(layout, into)
-    assert partitions(into) == ["records_2026_02"]
+    assert months(into) == ["2026_02"]
 
 
 def test_a_record_of_the_same_run_that_became_another_one_is_replaced(layout, into):
@@ -168,7 +175,7 @@ def test_a_record_of_the_same_run_that_became_another_one_is_replaced(layout, in
 
 
 def ask_nothing(into, sql):
-    with psycopg.connect(into, autocommit=True) as connection:
+    with psycopg.connect(into.conninfo, autocommit=True) as connection:
         connection.execute(sql)
 
 
@@ -288,7 +295,7 @@ def held_if_any(into):
 
 def test_a_first_fill_goes_on_with_the_month_that_it_was_at(layout, into):
     put(layout, *(slot("attic", FIRST + month * 31 * DAY) for month in range(6)))
-    with connected(Settings(into)) as session:
+    with connected(into) as session:
         sink = postgresql.Sink(layout, session)
         carried, original = [], sink._carry_out
 
@@ -324,16 +331,57 @@ def test_rebuild_has_the_same_and_another_archive_is_refused(layout, into, tmp_p
     same(other, into)
 
 
+def test_the_form_of_the_records_changes_by_a_rebuild_alone_and_nothing_is_lost(layout, into, server):
+    fill(layout, days=40)
+    sync(layout, into)
+    other = not into.timescale
+    asked = r"lie in (partitions|a hypertable), and SPEEDTEST_DATABASE_TIMESCALE.*nothing was changed.*--rebuild`"
+    with pytest.raises(UsageError, match=asked):
+        sync(layout, into, timescale=other)
+    same(layout, into)
+    if server.timescale:
+        for timescale in (other, into.timescale):
+            sync(layout, into, rebuild=True, timescale=timescale)
+            assert months(replace(into, timescale=timescale)) == ["2026_01", "2026_02"]
+            same(layout, into)
+    else:
+        with pytest.raises(UsageError, match=r"does not load TimescaleDB: install it .* shared_preload_libraries"):
+            sync(layout, into, rebuild=True, timescale=True)
+        same(layout, into)
+
+
+def test_a_server_that_no_longer_loads_timescaledb_is_filled_anew(layout, into, server):
+    if not server.timescale:
+        pytest.skip("this server has no TimescaleDB")
+    fill(layout)
+    sync(layout, into)
+    server.stop()
+    server.timescale = False
+    server.start()
+    try:
+        for timescale in (True, False):
+            with pytest.raises(UsageError, match="does not load TimescaleDB" if timescale else "--rebuild` fills it"):
+                sync(layout, into, timescale=timescale)
+        ask_nothing(into, "CREATE SCHEMA mine")
+        sync(layout, into, rebuild=True, timescale=False)
+        same(layout, into)
+        assert ask(into, "SELECT extname FROM pg_extension WHERE extname = 'timescaledb'") == []
+    finally:
+        server.stop()
+        server.timescale = True
+        server.start()
+
+
 def test_months_that_are_too_old_are_not_there_and_come_when_more_are_kept(layout, into):
     this = datetime.now(timezone.utc).date().replace(day=1)
     begins = [FIRST]
     at = int(time.time())
     put(layout, *(slot("attic", at - at % 60 - back * 31 * DAY) for back in range(4)), slot("attic", begins[0]))
     sync(layout, into, keep_months=2)
-    assert len(partitions(into)) == 2
-    assert partitions(into)[-1] == f"records_{this:%Y_%m}"
+    assert len(months(into)) == 2
+    assert months(into)[-1] == f"{this:%Y_%m}"
     sync(layout, into, keep_months=1)
-    assert partitions(into) == [f"records_{this:%Y_%m}"]
+    assert months(into) == [f"{this:%Y_%m}"]
     assert ask(into, "SELECT DISTINCT date_trunc('month', start)::date FROM speedtest.rollup_hour") == [(this,)]
     sync(layout, into)
     same(layout, into)
@@ -341,7 +389,7 @@ def test_months_that_are_too_old_are_not_there_and_come_when_more_are_kept(layou
 
 def test_two_syncs_never_mix(layout, into):
     fill(layout)
-    with connected(Settings(into)) as session:
+    with connected(into) as session:
         session.take_lock()
         with pytest.raises(DeliveryError, match="another sync is at work in this database"):
             sync(layout, into)
@@ -355,7 +403,8 @@ def test_who_reads_cannot_write(layout, into, server):
     sync(layout, into)
     put(layout, slot("attic", FIRST + 40 * DAY))
     sync(layout, into)  # a partition that came later is read through its table
-    reader = into.replace("user=postgres", f"user={READER}")
+    reader = replace(into, conninfo=into.conninfo.replace("user=postgres", f"user={READER}"))
+    (place,) = ask(into, "SELECT tableoid::regclass FROM speedtest.records LIMIT 1")[0]
     for name in ("records", "rollup_hour", "rollup_day", "latest", "coverage_day"):
         ask(reader, f"SELECT count(*) FROM speedtest.{name}")
     assert ask(reader, "SELECT count(*) FROM speedtest.records") == ask(into, "SELECT count(*) FROM speedtest.records")
@@ -364,8 +413,9 @@ def test_who_reads_cannot_write(layout, into, server):
         "UPDATE speedtest.sink SET cursor = NULL",
         "INSERT INTO speedtest.sink_month VALUES ('2026-01-01', 'x')",
         "TRUNCATE speedtest.rollup_day",
-        "DROP TABLE speedtest.records_2026_01",
+        f"DROP TABLE {place}",
         "CREATE TABLE speedtest.mine (a int)",
+        *(["SELECT drop_chunks('speedtest.records', older_than => now())"] if into.timescale else []),
     ):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             ask_nothing(reader, statement)
@@ -389,7 +439,7 @@ def test_a_server_that_stopped_answering_ends_the_sync_in_time(layout, into, ser
     fill(layout)
     sync(layout, into)
     put(layout, slot("attic", FIRST + 1800))
-    with connected(Settings(into, timeout=1)) as session:
+    with connected(replace(into, timeout=1)) as session:
         children = [session.connection.info.backend_pid]
         for pid in children:
             os.kill(pid, signal.SIGSTOP)
@@ -408,7 +458,7 @@ def test_a_dead_server_is_named_and_a_slow_one_is_not_waited_for(layout, into, s
     fill(layout)
     sync(layout, into)
     put(layout, slot("attic", FIRST + 1800))
-    with psycopg.connect(into) as other:
+    with psycopg.connect(into.conninfo) as other:
         other.execute("LOCK TABLE speedtest.records IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(DeliveryError, match=r"the database: canceling statement due to (lock|statement) timeout"):
             sync(layout, into, timeout=1)

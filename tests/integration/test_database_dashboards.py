@@ -11,7 +11,7 @@ import time
 import psycopg
 import pytest
 from builders import ROOT, put, slot
-from postgresql import Server, versions
+from postgresql import Server, forms
 
 from speedtest_logger import registry
 from speedtest_logger.archive.format.layout import Layout
@@ -71,7 +71,7 @@ def record(node, number, at):
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=sorted(versions()))
+@pytest.fixture(scope="module", params=sorted(forms()))
 def known(request, tmp_path_factory):
     """A server that holds the fleet, and the period that is looked at."""
     layout = Layout(tmp_path_factory.mktemp("archive"))
@@ -85,8 +85,8 @@ def known(request, tmp_path_factory):
     plans = {node: [{**entry, "location": NODES[node][0], "plan_download_mbps": 125}] for node in NODES}
     layout.fleet.mkdir(exist_ok=True)
     (layout.root / registry.PLACES[0]).write_text(json.dumps({"nodes": plans}))
-    server = Server(versions()[request.param]).make()
-    with connected(Settings(server.conninfo("postgres"))) as session:
+    server = Server(*forms()[request.param]).make()
+    with connected(Settings(server.conninfo("postgres"), timescale=server.timescale)) as session:
         postgresql.Sink(layout, session).sync()
     yield server, (slots[0] - HOUR, time.time())
     server.remove()

@@ -8,18 +8,18 @@ import os
 import psycopg
 import pytest
 from builders import DAY, FIRST, put, slot, stored
-from postgresql import PROGRAMS, Server, versions
+from postgresql import PROGRAMS, Server, forms
 
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.errors import ConfigError, DeliveryError
-from speedtest_logger.sinks import cli, dumps, server, settings
+from speedtest_logger.sinks import cli, dumps, server, settings, tables
 from speedtest_logger.sinks.connection import connected
 from speedtest_logger.sinks.settings import READER, WRITER, Settings
 
 
-@pytest.fixture(scope="module", params=sorted(versions()))
+@pytest.fixture(scope="module", params=sorted(forms()))
 def own(request):
-    made = Server(versions()[request.param]).make()
+    made = Server(*forms()[request.param]).make()
     patched = pytest.MonkeyPatch()
     patched.setattr(server, "PROGRAMS", PROGRAMS)
     with connected(Settings(made.conninfo("postgres"))) as session:
@@ -38,6 +38,7 @@ def layout(tmp_path, own, monkeypatch):
     with psycopg.connect(own.conninfo("speedtest"), autocommit=True) as connection:
         connection.execute("DROP SCHEMA IF EXISTS speedtest CASCADE")
     monkeypatch.setenv("DATABASE_URL", writer(own))
+    monkeypatch.setenv(settings.TIMESCALE, str(own.timescale).lower())
     for day in range(3):
         put(made, slot("attic", FIRST + day * 40 * DAY, message="a\tb"), slot("shed", FIRST + day * DAY))
     return made
@@ -85,6 +86,20 @@ def test_dumped_dropped_and_restored_it_is_the_same(layout, own, capsys):
     assert psql(own, "SELECT count(*) FROM pg_database WHERE datname = 'speedtest_scratch'") == 0
 
 
+def test_a_dump_comes_back_in_whichever_form_is_wanted(layout, own, monkeypatch):
+    assert run(layout, "sync") == 0
+    assert run(layout, "dump") == 0
+    before = held(own)
+    for timescale in sorted({False, own.timescale}):
+        monkeypatch.setenv(settings.TIMESCALE, str(timescale).lower())
+        assert run(layout, "restore", "--yes") == 0
+        with connected(Settings(own.conninfo("speedtest"))) as session:
+            assert tables.form(session) == (tables.HYPERTABLE if timescale else tables.PARTITIONS)
+        assert held(own) == before
+        assert run(layout, "sync") == 0
+        assert held(own) == before
+
+
 def psql(own, sql):
     with psycopg.connect(own.conninfo("speedtest"), autocommit=True) as connection:
         return connection.execute(sql).fetchone()[0]
@@ -113,15 +128,14 @@ def test_a_dump_that_is_not_what_was_dumped_is_removed_and_told(layout, own, mon
             with psycopg.connect(session.settings.conninfo, autocommit=True) as connection:
                 connection.execute("UPDATE speedtest.records SET latency_ms = 1 WHERE node = 'shed'")
 
-    monkeypatch.setattr(dumps, "_run", spoiled)
-    assert run(layout, "dump") == 4
+    with monkeypatch.context() as patched:
+        patched.setattr(dumps, "_run", spoiled)
+        assert run(layout, "dump") == 4
     assert "the dump is not what was dumped: speedtest.records" in capsys.readouterr().err
     assert list((layout.database / "dumps").iterdir()) == []
     code, said = status(layout, capsys)
     assert code == 1
     assert said["dump_failing_since"] is not None
-    monkeypatch.undo()
-    monkeypatch.setenv("DATABASE_URL", writer(own))
     assert run(layout, "dump") == 0
     assert status(layout, capsys)[0] == 0
 
@@ -188,11 +202,15 @@ def test_a_password_is_handed_over_once_and_a_short_one_is_refused(tmp_path, mon
 
 
 def test_settings_name_what_is_wrong_and_no_password():
-    wrong = {"DATABASE_URL": "postgresql://me:secret@[", "SPEEDTEST_DATABASE_TIMEOUT": "soon"}
+    wrong = {
+        "DATABASE_URL": "postgresql://me:secret@[",
+        "SPEEDTEST_DATABASE_TIMEOUT": "soon",
+        settings.TIMESCALE: "perhaps",
+    }
     with pytest.raises(ConfigError) as raised:
         settings.load(wrong)
     assert "secret" not in str(raised.value)
-    assert len(raised.value.problems) == 2
+    assert len(raised.value.problems) == 3
     given = settings.load({"DATABASE_URL": "postgresql://me@db/x", "DB_HOST": "other", "DB_PASS": "hush"})
     assert (given.parameter("host"), given.parameter("password"), given.parameter("dbname")) == ("other", "hush", "x")
     assert "hush" not in repr(given)

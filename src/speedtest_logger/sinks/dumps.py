@@ -1,4 +1,9 @@
-"""Dumps of the database, each of which is proved: restored into a scratch database, and equal to what was dumped."""
+"""Dumps of the database, each of which is proved: restored into a scratch database, and equal to what was dumped.
+
+A dump has the records in partitions, whatever they lie in here. Those of a hypertable go through the scratch database,
+there and back: pg_dump sees none of its rows, which lie in another schema, and what it would say of its own tables
+fits the same version of TimescaleDB alone.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +23,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from speedtest_logger.errors import DeliveryError, StorageError, UsageError
 from speedtest_logger.files import new_beside, sync_directory
+from speedtest_logger.sinks import tables
 from speedtest_logger.sinks.connection import Session, connected
 from speedtest_logger.sinks.server import fitting
 from speedtest_logger.sinks.settings import Settings
@@ -54,16 +60,8 @@ def dump(settings: Settings, folder: Path, keep: int) -> dict[str, Any]:
     try:
         with stream, connected(patient) as session:
             session.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            snapshot = session.run("SELECT pg_export_snapshot()")[0][0]
-            _run(
-                session,
-                "pg_dump",
-                "--format=custom",
-                "--no-owner",
-                "--schema=speedtest",
-                f"--snapshot={snapshot}",
-                output=stream,
-            )
+            with _as_partitions(session) as (source, options):
+                _run(source, "pg_dump", "--format=custom", "--no-owner", "--schema=speedtest", *options, output=stream)
             stream.flush()
             os.fsync(stream.fileno())
             wanted = digests(session)
@@ -111,19 +109,58 @@ def restore(settings: Settings, file: Path) -> Digests:
     """Put a dump in the place of the schema speedtest; returns what came. Raises UsageError, DeliveryError."""
     if not file.is_file():
         raise UsageError(f"{file} is no dump: name one of `ls`, such as speedtest-20260131T021000Z.dump")
-    with connected(settings) as session:
+    with connected(replace(settings, timeout=LONGEST)) as session:
         session.take_lock()
-        session.run("DROP SCHEMA IF EXISTS speedtest CASCADE")
-        _run(
-            session,
-            "pg_restore",
-            "--no-owner",
-            "--exit-on-error",
-            "--single-transaction",
-            f"--dbname={settings.parameter('dbname')}",
-            str(file),
-        )
+        if settings.timescale:
+            _restore_hypertable(session, file)
+        else:
+            tables.drop(session)
+            _restore(session, file)
         return digests(session)
+
+
+def _restore(session: Session, file: Path) -> None:
+    """All of a dump, or nothing, into a session's database, which has no schema speedtest."""
+    database = f"--dbname={session.settings.parameter('dbname')}"
+    _run(session, "pg_restore", "--no-owner", "--exit-on-error", "--single-transaction", database, str(file))
+
+
+def _restore_hypertable(session: Session, file: Path) -> None:
+    """A dump in the place of the schema, its records as a hypertable; one that is of no use changes nothing."""
+    with _scratch(session.settings) as scratch, connected(scratch) as copy:
+        _restore(copy, file)
+        tables.migrate(copy)
+        tables.drop(session)
+        tables.migrate(session)
+        _copy(copy, session)
+
+
+@contextmanager
+def _as_partitions(session: Session) -> Iterator[tuple[Session, list[str]]]:
+    """Where pg_dump finds what a session's transaction sees, and its options for that. Raises UsageError."""
+    tables.check_form(session)
+    if session.settings.timescale:
+        with _scratch(session.settings) as scratch, connected(scratch) as copy:
+            tables.migrate(copy)
+            _copy(session, copy)
+            yield copy, []
+    else:
+        yield session, [f"--snapshot={session.run('SELECT pg_export_snapshot()')[0][0]}"]
+
+
+def _copy(source: Session, target: Session) -> None:
+    """All rows from one database's tables in the place of another's, all or nothing."""
+    with target.transaction():
+        for month in tables.months(source):
+            tables.make_partition(target, month)
+        for table in PROVED_TABLES:
+            name = sql.Identifier("speedtest", table)
+            target.run(sql.SQL("TRUNCATE {}").format(name))
+            read = source.connection.cursor().copy(sql.SQL("COPY (TABLE {}) TO STDOUT (FORMAT binary)").format(name))
+            write = target.connection.cursor().copy(sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(name))
+            with source.in_time(), read as rows, write as into:
+                for piece in rows:
+                    into.write(piece)
 
 
 def digests(session: Session) -> Digests:
@@ -145,7 +182,7 @@ def _scratch(settings: Settings) -> Iterator[Settings]:
         session.run(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
         session.run(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(name))
         try:
-            yield settings.of_database(SCRATCH)
+            yield replace(settings.of_database(SCRATCH), timescale=False)
         finally:
             session.run(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
 

@@ -84,10 +84,12 @@ class Sink:
     def sync(self, *, rebuild: bool = False) -> Outcome:
         """Carry out all changes since the last sync; all of the archive where there was none, or on `rebuild`.
 
-        Raises UsageError where the database has rows of another archive, DeliveryError where the server does not do
-        its part, StorageError where the archive cannot be read.
+        Raises UsageError where the database has rows of another archive, or in another form than is wanted,
+        DeliveryError where the server does not do its part, StorageError where the archive cannot be read.
         """
         self.session.take_lock()
+        if rebuild:
+            tables.drop_other_form(self.session)
         tables.migrate(self.session)
         if rebuild:
             with self.session.transaction():

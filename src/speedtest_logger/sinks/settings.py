@@ -16,6 +16,7 @@ SOCKET_DIR = "/run/speedtest-database"
 DATABASE, WRITER, READER = "speedtest", "speedtest_writer", "speedtest_reader"
 LOCAL = f"postgresql:///{DATABASE}?host={SOCKET_DIR}&user={WRITER}"
 CREDENTIAL = "database_url"
+TIMESCALE = "SPEEDTEST_DATABASE_TIMESCALE"
 CONNECT_SECONDS = 10
 TIMEOUT_SECONDS = 120
 LONGEST_TIMEOUT = 3600
@@ -24,11 +25,15 @@ MOST_MONTHS = 1200
 
 @dataclass(frozen=True)
 class Settings:
-    """`conninfo` may hold a password. `timeout`: seconds for a statement; `keep_months` 0 is all months."""
+    """`conninfo` may hold a password. `timeout`: seconds for a statement; `keep_months` 0 is all months.
+
+    `timescale`: the records are to be a hypertable of TimescaleDB, and else in partitions.
+    """
 
     conninfo: str = field(repr=False)
     timeout: int = TIMEOUT_SECONDS
     keep_months: int = 0
+    timescale: bool = False
 
     def of_database(self, name: str) -> Settings:
         """The same for another database of the server."""
@@ -44,6 +49,9 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
     wrong: list[str] = []
     timeout = _number(environment, "SPEEDTEST_DATABASE_TIMEOUT", TIMEOUT_SECONDS, (1, LONGEST_TIMEOUT), wrong)
     months = _number(environment, "SPEEDTEST_DATABASE_KEEP_MONTHS", 0, (0, MOST_MONTHS), wrong)
+    timescale = environment.get(TIMESCALE) or "false"
+    if timescale not in ("true", "false"):
+        wrong.append(f"{TIMESCALE} is {timescale!r:.20}: true or false is expected")
     try:
         conninfo = make_conninfo(_url(environment), **_parts(environment))
     except ProgrammingError:  # its text may have the password
@@ -51,7 +59,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
         wrong.append("DATABASE_URL is no address of a database: write postgresql://USER:PASSWORD@HOST:5432/NAME")
     if wrong:
         raise ConfigError(wrong)
-    return Settings(conninfo, timeout, months)
+    return Settings(conninfo, timeout, months, timescale == "true")
 
 
 def _url(environment: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""The database's tables: numbered migrations, and a partition of the records for each month."""
+"""The database's tables: numbered migrations, and a partition of the records for each month, or a hypertable."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from importlib import resources
 
 from psycopg import sql
 
-from speedtest_logger.errors import DeliveryError
+from speedtest_logger.errors import DeliveryError, UsageError
+from speedtest_logger.sinks import hypertable
 from speedtest_logger.sinks.connection import Session
-from speedtest_logger.sinks.settings import READER
+from speedtest_logger.sinks.settings import READER, TIMESCALE
 
 SCHEMA = "speedtest"
+RECORDS = 1  # the number of the migration that makes the records' table
+PARTITIONS, HYPERTABLE, PLAIN = "partitions", "a hypertable", "one table"  # what the records lie in
 PARTITION = re.compile(r"records_(\d{4})_(\d\d)")
 
 
@@ -26,10 +29,14 @@ def migrations() -> dict[int, str]:
 def migrate(session: Session) -> list[int]:
     """Bring the tables to what this program knows; returns the numbers of the migrations that were carried out.
 
-    Raises DeliveryError for tables of a later version.
+    Raises DeliveryError for tables of a later version, UsageError for records in another form than is wanted, and where
+    the server has not what that one needs.
     """
     known = migrations()
+    check_form(session)
     with session.transaction():
+        if session.settings.timescale:
+            hypertable.require(session)
         session.run("CREATE SCHEMA IF NOT EXISTS speedtest")
         session.run("""
             CREATE TABLE IF NOT EXISTS speedtest.migration
@@ -43,10 +50,52 @@ def migrate(session: Session) -> list[int]:
         due = sorted(set(known) - done)
         for number in due:
             session.run(known[number])
+            if number == RECORDS and session.settings.timescale:
+                hypertable.make(session)
             session.run("INSERT INTO speedtest.migration (number) VALUES (%s)", number)
         if due:
             let_read(session)
     return due
+
+
+def form(session: Session) -> str | None:
+    """What the records lie in; None where there are no tables."""
+    found = session.run("SELECT relkind::text FROM pg_class WHERE oid = to_regclass('speedtest.records')")
+    if not found:
+        return None
+    if found[0][0] == "p":
+        return PARTITIONS
+    return HYPERTABLE if hypertable.is_one(session) else PLAIN
+
+
+def check_form(session: Session) -> None:
+    """Raises UsageError where the records lie in something else than is wanted."""
+    found, wanted = form(session), _wanted(session)
+    if found not in (None, wanted):
+        raise UsageError(
+            f"the database's records lie in {found}, and {TIMESCALE} asks for {wanted}: nothing was changed; "
+            "`speedtest-database sync --rebuild` fills it anew"
+        )
+
+
+def drop_other_form(session: Session) -> None:
+    """Remove the schema where its records lie in something else than is wanted. Raises UsageError."""
+    if form(session) not in (None, _wanted(session)):
+        drop(session)
+
+
+def drop(session: Session) -> None:
+    """Remove the schema with all that is in it. Raises UsageError."""
+    with session.transaction():
+        if session.settings.timescale:
+            hypertable.require(session)  # before anything is lost
+        else:
+            hypertable.leave(session)
+        session.run("DROP SCHEMA IF EXISTS speedtest CASCADE")
+
+
+def _wanted(session: Session) -> str:
+    return HYPERTABLE if session.settings.timescale else PARTITIONS
 
 
 def let_read(session: Session) -> None:
@@ -71,7 +120,9 @@ def next_month(month: date) -> date:
 
 
 def make_partition(session: Session, month: date) -> None:
-    """Have a place for the records of a month."""
+    """Have a place for the records of a month; a hypertable makes it by itself."""
+    if session.settings.timescale:
+        return
     session.run(
         sql.SQL(
             "CREATE TABLE IF NOT EXISTS speedtest.{} PARTITION OF speedtest.records FOR VALUES FROM ({}) TO ({})"
@@ -83,9 +134,12 @@ def drop_months(session: Session, months: Iterable[date]) -> None:
     """Remove all of some months."""
     for month in months:
         span = (_text(month), _text(next_month(month)))
-        partition = _partition(month)
-        session.run(sql.SQL("ALTER TABLE speedtest.records DETACH PARTITION speedtest.{}").format(partition))
-        session.run(sql.SQL("DROP TABLE speedtest.{}").format(partition))
+        if session.settings.timescale:
+            hypertable.drop_month(session, *span)
+        else:
+            partition = _partition(month)
+            session.run(sql.SQL("ALTER TABLE speedtest.records DETACH PARTITION speedtest.{}").format(partition))
+            session.run(sql.SQL("DROP TABLE speedtest.{}").format(partition))
         for rollup in ("rollup_hour", "rollup_day"):
             table = sql.Identifier(SCHEMA, rollup)
             session.run(sql.SQL("DELETE FROM {} WHERE start >= %s AND start < %s").format(table), *span)
@@ -93,6 +147,8 @@ def drop_months(session: Session, months: Iterable[date]) -> None:
 
 def months(session: Session) -> list[date]:
     """The months that the database has a place for, in order."""
+    if session.settings.timescale:
+        return hypertable.months(session)
     return sorted(_partitions(session))
 
 
@@ -108,8 +164,8 @@ def is_empty(session: Session, month: date) -> bool:
 
 def clear(session: Session) -> None:
     """Remove all rows, and what is known of where the sink has got to."""
-    drop_months(session, months(session))
     session.run("TRUNCATE speedtest.records, speedtest.rollup_hour, speedtest.rollup_day, speedtest.sink_month")
+    drop_months(session, months(session))
     session.run("UPDATE speedtest.sink SET cursor = NULL, line = -1, first_month = NULL, synced_at = NULL")
 
 
