@@ -23,7 +23,7 @@ CACHED = {
     " prometheus prometheus-alertmanager prometheus-node-exporter postgresql",
     "trixie": "iperf3 speedtest-cli irtt mtr-tiny nginx-light python3-venv rsync librespeed-cli make ntfy"
     " python3-aiosmtpd caddy docker.io docker-cli docker-buildx docker-compose podman crun catatonit prometheus"
-    " prometheus-alertmanager prometheus-node-exporter postgresql",
+    " prometheus-alertmanager prometheus-node-exporter postgresql postgresql-17-timescaledb",
     "noble": "iperf3 speedtest-cli irtt mtr-tiny nginx-light python3-venv rsync restic",
     "jammy": "iperf3 speedtest-cli irtt mtr-tiny nginx-light",
 }

@@ -18,6 +18,7 @@ from lab.lab import registry_lock
 from lab.shell import LabError, run, step
 
 SUITE, VERSION = "trixie", "17"
+PACKAGES = (f"postgresql-{VERSION}", f"postgresql-{VERSION}-timescaledb")
 HERE = Path("/usr/lib/postgresql")  # this machine's own
 LOADER = "usr/lib64/ld-linux-x86-64.so.2"
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
@@ -52,7 +53,7 @@ def folder() -> Path:
 
 
 def unpack(image: Path, root: Path) -> None:
-    """The server's package, and each that it needs and the image has not."""
+    """The packages of server and extension, and each that they need and the image has not."""
     root.mkdir(parents=True)
     for package in packages(image):
         run("dpkg-deb", "--extract", str(package), str(root))
@@ -60,7 +61,7 @@ def unpack(image: Path, root: Path) -> None:
 
 def packages(image: Path) -> Iterator[Path]:
     """The files in the image's cache of what apt would install. Raises LabError for one that is not there."""
-    said = run("chroot", str(image), "apt-get", "-qq", "--simulate", "install", f"postgresql-{VERSION}")
+    said = run("chroot", str(image), "apt-get", "-qq", "--simulate", "install", *PACKAGES)
     for name in INSTALLED.findall(said):
         found = list((image / "var/cache/apt/archives").glob(f"{name}_*.deb"))
         if not found:
