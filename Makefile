@@ -219,7 +219,7 @@ exhaustive: .venv/complete tools ## of what the gate samples all: each point to 
 # the servers' folder is named to the tests, which test on each that is in it
 DATABASES := $(wildcard tests/integration/test_database*.py) tests/unit/sinks
 .PHONY: databases
-databases: .venv/complete tools ## the database sink and its dumps on PostgreSQL 15 of this Debian and 17 of the next (needs root)
+databases: .venv/complete tools ## the database sink and its dumps on PostgreSQL 15 of this Debian and 17 of the next, without and with TimescaleDB (needs root)
 	servers=$$($(PYTHON) -m lab.postgresql) && \
 	SPEEDTEST_POSTGRESQL_DIR=$$servers pytest --numprocesses 2 --dist worksteal $(DATABASES)
 

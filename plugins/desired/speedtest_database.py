@@ -16,6 +16,7 @@ PROGRAM = "/usr/local/bin/speedtest-database"
 SERVER_ACCOUNT = "speedtest-postgresql"
 SERVER = "speedtest-postgresql.service"
 SYNC, DUMP = "speedtest-database", "speedtest-database-dump"
+TIMESCALE = "postgresql-17-timescaledb"  # of Debian 13, whose server is 17
 # Debian's packages make and start a server of their own, unless they are told not to.
 CLUSTERS = "/etc/postgresql-common"
 NO_CLUSTER = f"{CLUSTERS}/createcluster.d/speedtest.conf"
@@ -90,6 +91,7 @@ def server(v: Values) -> list[Thing]:
         directory(f"{CLUSTERS}/createcluster.d", when=here, goes=Goes.NEVER),
         file(NO_CLUSTER, NO_CLUSTER_TEXT, when=here),
         package("postgresql", when=here),
+        package(TIMESCALE, when=here and v["timescale_enabled"]),
         account(SERVER_ACCOUNT, home=v["dir"], login="/usr/sbin/nologin", when=here),
         directory(v["dir"], SERVER_ACCOUNT, mode="0700", when=here, goes=Goes.PURGE),
         *[
@@ -115,6 +117,7 @@ def environment(v: Values) -> str:
         "SPEEDTEST_ARCHIVE_DIR": v["archive_dir"],
         "SPEEDTEST_DATABASE_KEEP_MONTHS": v["keep_months"],
         "SPEEDTEST_DATABASE_TIMEOUT": v["timeout_seconds"],
+        **({"SPEEDTEST_DATABASE_TIMESCALE": "true"} if v["timescale_enabled"] else {}),
     }
     return templates.env_file(ROLE, variables, f"read by {SYNC}.service, and by {PROGRAM} where root runs it by hand")
 

@@ -9,7 +9,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 from speedtest_logger.inventory import systems
-from speedtest_logger.inventory.found import ARCHIVE, DASHBOARD, MONITORING, NODES, STORE, TARGETS
+from speedtest_logger.inventory.found import ARCHIVE, DASHBOARD, DATABASE, MONITORING, NODES, STORE, TARGETS
 
 USES = {
     NODES: systems.NODE,
@@ -37,11 +37,19 @@ def system_problems(hostvars: Any, groups: dict[str, list[str]], hosts: list[str
     found = []
     for host in hosts:
         uses = [use for group, use in USES.items() if host in groups.get(group, [])]
+        if host in groups.get(DATABASE, []) and _serves_hypertables(hostvars[host]):
+            uses.append(systems.TIMESCALE)
         seen = systems.parsed(hostvars[host].get("__system", {}).get("stdout", ""))
         said = systems.problem(seen, uses) if seen else None
         if said:
             found.append(f"{host}: {said}; {BESIDES.format(host=host)}")
     return found
+
+
+def _serves_hypertables(values: Any) -> bool:
+    """Whether a host's own database is to have TimescaleDB."""
+    given = {name: values.get(f"speedtest_database_{name}") for name in ("state", "dsn", "timescale_enabled")}
+    return given["state"] != "absent" and not given["dsn"] and str(given["timescale_enabled"]).lower() == "true"
 
 
 class FilterModule:

@@ -73,13 +73,21 @@ SEEN_ON = {
     "speedtest_dashboard": {**DEBIAN, "Ubuntu": ("noble",)},
 }
 NODE, ARCHIVE, TARGET, STORE = "node", "archive host", "target", "object store"
-CLUSTER = "cluster member"
-OLDEST_PYTHON = {NODE: (3, 10), ARCHIVE: (3, 11), TARGET: (3, 10), STORE: (3, 11), CLUSTER: (3, 11)}
+CLUSTER, TIMESCALE = "cluster member", "server of TimescaleDB"
+OLDEST_PYTHON = {
+    NODE: (3, 10),
+    ARCHIVE: (3, 11),
+    TARGET: (3, 10),
+    STORE: (3, 11),
+    CLUSTER: (3, 11),
+    TIMESCALE: (3, 11),
+}
 PACKAGES = {
     ARCHIVE: "duckdb and pyarrow have no packages",
     CLUSTER: "duckdb and pyarrow have no packages",
     STORE: "SeaweedFS has no package",
 }
+TIMESCALE_SYSTEM = ("debian", "13")
 WHEELS = ("amd64", "arm64")  # what duckdb and pyarrow have packages for, in dpkg's names
 
 
@@ -105,10 +113,18 @@ def problem(seen: Mapping[str, object], uses: Iterable[str]) -> str | None:
         if version < oldest:
             wanted = ".".join(map(str, oldest))
             return f"{words}, Python {python}; as {use} it needs {wanted} or newer: {SUPPORTED} are supported"
+    missing = _missing(seen, uses)
+    return f"{words}; {missing}" if missing else None
+
+
+def _missing(seen: Mapping[str, object], uses: Iterable[str]) -> str | None:
+    """What there is no package of for a machine; None where there are all."""
     for use in (each for each in PACKAGES if each in uses and seen["architecture"] not in WHEELS):
+        return f"as {use} it needs 64 bit: {PACKAGES[use]} for {seen['architecture']}. It can be a {NODE} or a {TARGET}"
+    if TIMESCALE in uses and (seen.get("id"), seen.get("version_id")) != TIMESCALE_SYSTEM:
         return (
-            f"{words}; as {use} it needs 64 bit: {PACKAGES[use]} for {seen['architecture']}. It can be a {NODE} or a "
-            f"{TARGET}"
+            "TimescaleDB is a package of Debian 13 only: set speedtest_database_timescale_enabled: false, or name a "
+            "server elsewhere by speedtest_database_dsn"
         )
     return None
 

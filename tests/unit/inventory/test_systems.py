@@ -70,6 +70,13 @@ def test_what_cannot_be_an_archive_host_can_be_a_node(seen):
     assert systems.problem(seen, [systems.NODE, systems.TARGET]) is None
 
 
+def test_timescaledb_is_a_package_of_debian_13_alone():
+    assert systems.problem({**DEBIAN, "version_id": "13"}, [systems.TIMESCALE]) is None
+    for system in ({"version_id": "12"}, {"id": "ubuntu", "version_id": "24.04"}):
+        told = systems.problem({**DEBIAN, **system}, [systems.TIMESCALE])
+        assert "TimescaleDB is a package of Debian 13 only: set speedtest_database_timescale_enabled: false" in told
+
+
 # os-release, dpkg's architecture, Python; as a node and as an archive host: None, or words of the refusal
 RECORDED = [
     ("debian-12", "amd64", "3.11.2", None, None),
@@ -135,6 +142,23 @@ def test_each_machine_is_named_with_a_way_round_it():
     (line,) = plugin("systems").system_problems(hostvars, {"speedtest_nodes": ["php", "silent"]}, ["php", "silent"])
     assert line.startswith("php: seen fedora 43, without apt")
     assert "--limit 'all:!php'" in line
+
+
+@pytest.mark.parametrize(
+    ("values", "is_refused"),
+    [
+        ({}, False),
+        ({"timescale_enabled": True}, True),
+        ({"timescale_enabled": True, "state": "absent"}, False),
+        ({"timescale_enabled": True, "dsn": "postgresql://db/x"}, False),
+    ],
+)
+def test_a_database_that_is_to_have_timescaledb_is_refused_before_anything_is_touched(values, is_refused):
+    seen = "id=debian\nversion_id=12\narchitecture=amd64\npython=3.11.2\nsystemd=1\n"
+    given = {f"speedtest_database_{name}": value for name, value in values.items()}
+    hostvars = {"nas": {"__system": {"stdout": seen}, **given}}
+    found = plugin("systems").system_problems(hostvars, {"speedtest_database": ["nas"]}, ["nas"])
+    assert len(found) == is_refused
 
 
 SLOTS = {

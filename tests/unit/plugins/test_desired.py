@@ -137,6 +137,7 @@ VARIANTS = {
     "speedtest_database": [
         {},
         {"reader_password": "correct horse battery"},
+        {"timescale_enabled": True},
         {"dsn": "postgresql://sink:hush@db.example.org/speedtest"},
     ],
     "speedtest_front": [

@@ -72,6 +72,14 @@ INPUTS = (
         Whole(0, 1200),
     ),
     Input(
+        "speedtest_database_timescale_enabled",
+        False,
+        "true: the records are a hypertable of TimescaleDB, and not in a partition for each month. On this host it is "
+        "Debian 13's package; with speedtest_database_dsn the server there has to load it. After a change "
+        "`speedtest-database sync --rebuild` makes the tables anew.",
+        domains.BOOLEAN,
+    ),
+    Input(
         "speedtest_database_timeout_seconds",
         120,
         "How long a statement may take. A sync that fails is tried again a minute later, and nothing waits for it.",
