@@ -23,7 +23,7 @@ all:
     speedtest_targets: {hosts: {aim: {ansible_host: 192.0.2.2}}}
     speedtest_nodes: {hosts: {attic: {ansible_host: 192.0.2.3}}}
 """
-CASES = [*((OLDEST, playbook) for playbook in some(PLAYBOOKS, 12)), (NEXT, "site.yml")]
+CASES = some([*((OLDEST, playbook) for playbook in PLAYBOOKS), (NEXT, "site.yml")], 12)
 
 
 def old(version: str) -> Path:

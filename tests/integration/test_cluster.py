@@ -161,7 +161,7 @@ def test_every_engine_gives_the_answer_of_the_archive(whole):
         same(whole.asked(sql), wanted)
 
 
-@settings(max_examples=tries(4), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tries(2), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sql=QUESTIONS)
 def test_any_question_has_the_archives_answer(whole, sql):
     wanted = whole.archive.query(sql)

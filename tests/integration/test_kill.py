@@ -159,7 +159,7 @@ def stages(tmp_path, program):
     return fresh
 
 
-def walk(stages, act, every=3):
+def walk(stages, act, every=4):
     """act(stage, N) for N = 0 (count only), then for points, in the gate some; returns how many points there were."""
     points = act(stages(), 0)
     assert points > 3
@@ -291,7 +291,7 @@ def test_lines_of_the_log(stages):
         return {"push": pushing, "receive": 30, "ingest": ingesting}[killed]
 
     for killed in steps:
-        assert walk(stages, partial(act, killed=killed), every=9) > 10
+        assert walk(stages, partial(act, killed=killed), every=12) > 10
 
 
 def test_receive(stages):
@@ -429,7 +429,7 @@ def test_backup_and_restore(stages, restic, killed, disk_full):
         everything_arrived(stage, sent, f"killed at {number}")
         return points
 
-    assert walk(stages, act, every=11) > 6
+    assert walk(stages, act, every=14) > 6
 
 
 @pytest.mark.parametrize("disk_full", ["", "1"], ids=["killed", "disk full"])
@@ -458,7 +458,7 @@ def test_a_month_from_a_backup(stages, restic, disk_full):
         assert not (stage.archive / "work/restore-month").exists()
         return points
 
-    assert walk(stages, act, every=11) > 6
+    assert walk(stages, act, every=14) > 6
 
 
 def test_a_crash_leaves_no_temporary_file_for_ever(stages):

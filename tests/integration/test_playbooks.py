@@ -49,7 +49,7 @@ def checkout(tmp_path) -> Path:
 
 
 @pytest.mark.sampled
-@pytest.mark.parametrize("playbook", some([name for name in PLAYBOOKS if not name.endswith("floor.yml")], 6))
+@pytest.mark.parametrize("playbook", some([name for name in PLAYBOOKS if not name.endswith("floor.yml")], 9))
 def test_without_an_inventory_a_run_says_how_to_make_one(checkout, playbook):
     code, said = play(playbook, cwd=checkout)
     assert code != 0
@@ -78,7 +78,7 @@ def commands() -> list[str]:
 
 
 @pytest.mark.sampled
-@pytest.mark.parametrize("command", some(commands(), 3))
+@pytest.mark.parametrize("command", some(commands(), 4))
 def test_a_command_of_the_pages_runs_as_it_is_typed(command, checkout):
     shutil.copytree(HOMELAB, checkout / "inventory/mine")
     (checkout / ".cache").mkdir()

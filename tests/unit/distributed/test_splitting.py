@@ -6,7 +6,7 @@ import pytest
 from builders import DAY, FIRST, put
 from hypothesis import HealthCheck, given, settings
 from splits import QUESTIONS, ROWS, SPLIT, same
-from tries import tries
+from tries import some, tries
 
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.read.dataset import Scope, open_archive
@@ -86,7 +86,8 @@ def small(monkeypatch):
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("sql", SPLIT)
+@pytest.mark.sampled
+@pytest.mark.parametrize("sql", some(SPLIT, 2))
 def test_parts_give_the_answer_of_the_archive(place, sql):
     table, archive = place
     engine = InParts()
@@ -95,7 +96,8 @@ def test_parts_give_the_answer_of_the_archive(place, sql):
     assert engine.ran > 1
 
 
-@pytest.mark.parametrize("sql", SPLIT)
+@pytest.mark.sampled
+@pytest.mark.parametrize("sql", some(SPLIT, 2))
 def test_one_duckdb_over_the_table_gives_the_answer_of_the_archive(place, sql):
     table, archive = place
     same(Store(table).answer(sql, Scope()), archive.query(sql))
@@ -168,7 +170,7 @@ def test_wrong_sql_and_more_than_a_question_are_refused_as_by_an_archive(place):
                 store.answer(sql, Scope())
 
 
-@settings(max_examples=tries(20), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tries(8), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sql=QUESTIONS)
 @pytest.mark.usefixtures("small")
 def test_any_question_has_the_archives_answer(place, sql):
