@@ -133,14 +133,15 @@ def test_a_publisher_has_the_records_of_one_universe(deployed):
 
 
 def test_a_publisher_that_keeps_a_tree_has_its_folders_too(deployed):
-    iam, name = client("iam", deployed), "speedtest-publisher-staging"
-    assert iam.list_user_policies(UserName=name)["PolicyNames"] == ["records"]
-    done = deploy(deployed, "archive-publisher.yml", name, "Universe=staging", "Tree=true")
+    """From its first deployment: the emulator left a stack as it was where a parameter alone was another one."""
+    iam, name = client("iam", deployed), "speedtest-publisher-trees"
+    done = deploy(deployed, "archive-publisher.yml", name, "Universe=trees", "Tree=true")
     assert done.returncode == 0, done.stdout + done.stderr
     assert sorted(iam.list_user_policies(UserName=name)["PolicyNames"]) == ["records", "tree"]
+    assert iam.list_user_policies(UserName="speedtest-publisher-staging")["PolicyNames"] == ["records"]
     policy = iam.get_user_policy(UserName=name, PolicyName="tree")
     resources = [statement["Resource"] for statement in policy["PolicyDocument"]["Statement"]]
-    arn = f"arn:aws:s3:::{bucket_of('staging')}"
+    arn = f"arn:aws:s3:::{bucket_of('trees')}"
     assert resources == [arn, f"{arn}/uploads/*", f"{arn}/results/*"]
 
 
