@@ -62,11 +62,13 @@ class Objects:
                 return False
             return True
 
-    def get(self, name: str) -> tuple[bytes, str] | None:
-        """An object's content and tag; None where there is none."""
+    def get(self, name: str, most: int | None = None) -> tuple[bytes, str] | None:
+        """An object's content and tag; None where there is none. One of more than `most` bytes is not read."""
         with self._asking():
             try:
                 found = obstore.get(self.store, name)
+                if most is not None and (size := int(found.meta["size"])) > most:
+                    raise StorageError(f"{self.place.address}/{name} has {size} bytes, {most} at most are expected")
                 return bytes(found.bytes()), str(found.meta["e_tag"])
             except (NotFoundError, FileNotFoundError):
                 return None

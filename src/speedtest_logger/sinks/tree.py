@@ -44,6 +44,8 @@ STATE = f"{UPLOADS}_published"  # readers pass over names that begin so
 FILE = re.compile(r"speedtest_(\d{3,9})\.parquet")
 SETTLED = 3600  # s after a day's end, in which what its nodes still had comes in
 KEPT_SECONDS = 30.0  # of work that is looked at again after a kill
+MOST_FILE_BYTES = 100_000_000  # a million runs of a day: who has the store's key may have put anything there
+MOST_STATE_BYTES = 20_000_000
 ATTEMPTS = 20  # to find a free number: each time somebody else was faster
 Key = tuple[str, str]  # node and run_id
 Months = dict[str, Days]  # by the name of the archive's file
@@ -127,7 +129,7 @@ class Tree:
 
     def _begun(self) -> bytes:
         """What the store says that it knows. Raises StorageError where it would not guard a number."""
-        if found := self.objects.get(STATE):
+        if found := self.objects.get(STATE, MOST_STATE_BYTES):
             return found[0]
         nothing = Known().to_bytes()
         self.objects.put_new(STATE, nothing)
@@ -190,7 +192,7 @@ class Tree:
         return sum((Counter(self._keys_in(path)) for path in paths), Counter())
 
     def _keys_in(self, path: str) -> Iterator[Key]:
-        content = self.objects.get(path)
+        content = self.objects.get(path, MOST_FILE_BYTES)
         if content is None:
             return  # it expired meanwhile
         try:
@@ -220,7 +222,7 @@ class Tree:
 
     def size(self, *, rebuild: bool = False) -> int:
         """About how many months there are to look at. Raises as publish."""
-        found = None if rebuild else self.objects.get(STATE)
+        found = None if rebuild else self.objects.get(STATE, MOST_STATE_BYTES)
         known = (Known.of(found[0]) if found else None) or Known()
         self._take_up(known)
         return len(_over(known.waiting, _today()))

@@ -272,6 +272,16 @@ def test_a_tree_of_another_archive_is_refused_until_it_shall_have_both(layout, p
     assert runs(place) == of_archive(another, clock[0]) + of_archive(layout, clock[0])
 
 
+def test_what_is_larger_than_a_day_can_be_is_not_read(layout, place, clock):
+    put(layout, slot("attic", FIRST))
+    publish(layout, place)
+    with Path(place.address, f"{HOME}/day=01/speedtest_002.parquet").open("wb") as file:
+        file.truncate(tree.MOST_FILE_BYTES + 1)
+    put(layout, slot("attic", FIRST + 300))
+    with pytest.raises(StorageError, match=r"speedtest_002.parquet has 100000001 bytes, 100000000 at most"):
+        publish(layout, place)
+
+
 def test_a_file_of_somebody_else_is_named_and_left(layout, place, clock):
     put(layout, slot("attic", FIRST))
     publish(layout, place)
