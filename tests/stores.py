@@ -17,6 +17,8 @@ from typing import BinaryIO
 from ports import free_port
 from pyarrow import fs
 
+from speedtest_logger.sinks.place import Place
+
 KEYS = {"AWS_ACCESS_KEY_ID": "publisher", "AWS_SECRET_ACCESS_KEY": "of-the-test", "AWS_REGION": "us-east-1"}
 BUCKET = "measurements"
 PATIENCE = 120  # s
@@ -161,3 +163,13 @@ def _head(stream: BinaryIO) -> bytes:
 def _length(head: bytes) -> int:
     found = re.search(rb"^content-length: *(\d+)", head, re.IGNORECASE | re.MULTILINE)
     return int(found[1]) if found else 0
+
+
+def places(address: str, test: str) -> Callable[..., Place]:
+    """Makes places in the store, or in what lies before it, by default in a folder named after a test."""
+    name = "".join(letter if letter.isalnum() else "-" for letter in test)
+
+    def place(endpoint: str = address, folder: str = name) -> Place:
+        return Place.of(f"s3://{BUCKET}/{folder}", {**KEYS, "AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true"})
+
+    return place

@@ -13,9 +13,10 @@ from collections import Counter
 
 import publishing
 import pytest
+import stores
 from builders import DAY, FIRST, ROOT, put, slot
 from publishing import ended, started
-from stores import BUCKET, KEYS
+from stores import KEYS
 
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.errors import StorageError
@@ -38,11 +39,7 @@ def layout(tmp_path):
 
 @pytest.fixture
 def place(address, request):
-    """A place in the store, or in what lies before it, named after the test."""
-    name = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)
-    return lambda endpoint=address, folder=name: Place.of(
-        f"s3://{BUCKET}/{folder}", {**KEYS, "AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true"}
-    )
+    return stores.places(address, request.node.name)
 
 
 def publish(layout, place, **how):

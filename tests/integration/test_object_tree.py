@@ -13,16 +13,16 @@ from collections import Counter
 import publishing
 import pyarrow.dataset as ds
 import pytest
+import stores
 from builders import DAY, FIRST, ROOT, put, slot, stored
 from publishing import ended, plain, started
-from stores import BUCKET, KEYS
+from stores import KEYS
 from tries import some
 
 from speedtest_logger.archive import cli
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.sinks import tree
 from speedtest_logger.sinks.objects import Objects
-from speedtest_logger.sinks.place import Place
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,11 +40,7 @@ def layout(tmp_path):
 
 @pytest.fixture
 def place(address, request):
-    """A place in the store, or in what lies before it, named after the test."""
-    name = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)
-    return lambda endpoint=address, folder=name: Place.of(
-        f"s3://{BUCKET}/{folder}", {**KEYS, "AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true"}
-    )
+    return stores.places(address, request.node.name)
 
 
 def is_right(layout, place):

@@ -18,8 +18,8 @@ from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
+import stores
 from builders import DAY, FIRST, ROOT, SERVICE, as_stored, slot, stored
-from stores import BUCKET, KEYS
 
 from speedtest_logger.archive.arrive import handover, receive
 from speedtest_logger.archive.format.layout import Layout
@@ -29,7 +29,6 @@ from speedtest_logger.archive.write import ingest
 from speedtest_logger.errors import DeliveryError, RefusedError, SpeedtestError, StorageError
 from speedtest_logger.sinks import delta, table
 from speedtest_logger.sinks.objects import Objects
-from speedtest_logger.sinks.place import Place
 
 FORKS = multiprocessing.get_context("forkserver")
 LIMITS = receive.Limits(free_mb=0, low_disk_mb=0, oldest_days=36_500)
@@ -52,11 +51,7 @@ def imported_once():
 
 @pytest.fixture
 def place(address, request):
-    """A place in the store, or in what lies before it, named after the test."""
-    name = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)
-    return lambda endpoint=address, folder=name: Place.of(
-        f"s3://{BUCKET}/{folder}", {**KEYS, "AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true"}
-    )
+    return stores.places(address, request.node.name)
 
 
 @pytest.fixture
