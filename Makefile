@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 PYTHON3 := python3
 LONGEST := site drift compose default parity monitoring upgrade switch_runtime
-PROOFS := hostile killed killed_runtime
+PROOFS := hostile hostile_https killed killed_runtime
 APART := kubernetes ubuntu sharing
 # each has its own machine in CI; on two cores alone they would double the wait for what changes most
 CI_ALONE := parity monitoring upgrade switch_runtime

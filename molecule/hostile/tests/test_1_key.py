@@ -1,4 +1,4 @@
-"""A stranger has mallory's key, then mallory's token, and uses it for a minute: nobody else loses anything."""
+"""A stranger has mallory's key for a minute, or its token where nodes deliver over https: nobody else is harmed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -32,12 +31,6 @@ MOST_KB = {"receive": 100_000, "ingest": 600_000}
 MOST_AT_REST_MB = 300  # what mallory may have in the inbox, packed raw output and quarantine together
 MOST_QUARANTINE_MB = 6
 BACKLOG = 200
-USERS = [
-    {
-        "name": "ada",
-        "password": "scrypt$32768$8$1$MDEyMzQ1Njc4OWFiY2RlZg==$Y8eYlUX7i0LQoHUbCxtmi+gjkMX3lyr5HKuyqeVm1IU=",
-    }
-]
 COST = (
     "import resource, subprocess; done = subprocess.run(['/usr/local/bin/speedtest-archive', 'ingest']); "
     "used = resource.getrusage(resource.RUSAGE_CHILDREN); assert done.returncode == 0; "
@@ -49,7 +42,6 @@ COST = (
 class Siege:
     """What the attack was, and what was seen meanwhile."""
 
-    options: tuple[str, ...] = ()  # of playbooks: the inventory as it is meanwhile
     at_rest_before: int = 0
     began: float = 0.0
     attacks: list[dict[str, Any]] = field(default_factory=list)
@@ -128,43 +120,10 @@ def backlog(own: dict[str, str]) -> list[dict[str, Any]]:
     ]
 
 
-def inventory(file: Path, state: str) -> tuple[str, str]:
-    """Options of ansible-playbook: nodes deliver over https; or they no longer do, and nothing of it is there."""
-    on_hub = {"speedtest_dashboard_state": state, "speedtest_front_state": state}
-    on_hub |= {"speedtest_front_name": HUB, "speedtest_front_http_port": 8081}  # a prepared machine has nginx
-    https = state == "present"
-    children: dict[str, Any] = {
-        "speedtest_archive": {"hosts": {HUB: {"speedtest_archive_https_enabled": https}}},
-        "speedtest_dashboard": {"hosts": {HUB: {"speedtest_dashboard_users": USERS}}},
-        "speedtest_front": {"hosts": {HUB: on_hub}},
-        "speedtest_nodes": {"vars": {"speedtest_logger_transport": "https" if https else "ssh"}},
-    }
-    file.write_text(json.dumps({"all": {"children": children}}), encoding="utf-8")
-    return "-i", str(file)
-
-
-def changed_to(options: tuple[str, ...]) -> None:
-    done = playbook("site.yml", *options)
-    assert done.returncode == 0, done.stdout[-3000:]
-
-
-@pytest.fixture(scope="module", params=["ssh", "https"])
-def siege(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Siege]:
-    """The attack as nodes deliver by default; and, with all of its tokens back, over https."""
-    if request.param == "ssh":
-        yield besieged(())
-        return
-    folder = tmp_path_factory.mktemp("https")
-    options = inventory(folder / "there.yml", "present")
-    changed_to(options)
-    on(HUB, "rm /srv/speedtest-archive/state/receive-mallory.json")
-    yield besieged(options)
-    changed_to(inventory(folder / "gone.yml", "absent"))
-
-
-def besieged(options: tuple[str, ...]) -> Siege:
+@pytest.fixture(scope="module")
+def siege() -> Siege:
     """Attack with mallory's key while attic measures and delivers, also a backlog; then let the archive ingest all."""
-    found = Siege(options, at_rest())
+    found = Siege(at_rest())
     wait_until("a record of attic", lambda: query("SELECT 1 FROM records WHERE node = 'attic'", HUB) != [], 120, VICTIM)
     put(VICTIM, "deliver.py")
     program, peaks = put(MALLORY, "attack.py"), put(HUB, "peaks.py")
@@ -289,7 +248,7 @@ def test_idle_connections_are_few_or_end(siege):
 
 
 def test_the_status_names_mallory_and_why(siege):
-    done = playbook("playbooks/status.yml", *siege.options)
+    done = playbook("playbooks/status.yml")
     assert done.returncode != 0
     said = " ".join(done.stdout.split())
     assert re.search(r"node mallory: [\d,]+ records .{0,80}refused since \S+, last: \w+: ", said), done.stdout[-3000:]
