@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import http.client
 import json
 import os
 import shutil
@@ -166,7 +167,11 @@ async def pages(port: int, seen: Seen) -> None:
         return time.perf_counter() - began
 
     while True:
-        seen.pages.append(await asyncio.to_thread(ask))
+        try:
+            seen.pages.append(await asyncio.to_thread(ask))
+        except (OSError, http.client.HTTPException) as error:
+            words = f"the first page: {error}"[:80]
+            seen.why[words] = seen.why.get(words, 0) + 1
         await asyncio.sleep(PAGE_EVERY)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +174,7 @@ def read(layout: Layout, node: str, limits: Limits, now: float) -> Standing:
 
 def write(layout: Layout, node: str, standing: Standing, sync: Sync = AT_ONCE) -> None:
     """Keep a node's standing."""
-    write_durably(file_of(layout, node), json.dumps(asdict(standing)).encode(), sync=sync)
+    write_durably(file_of(layout, node), json.dumps(vars(standing)).encode(), sync=sync)
 
 
 def problems(layout: Layout, now: float) -> list[str]:
