@@ -33,7 +33,8 @@ from speedtest_logger.distributed.dask import DaskEngine
 from speedtest_logger.distributed.engine import Task
 from speedtest_logger.distributed.published import Published
 from speedtest_logger.distributed.store import Store
-from speedtest_logger.sinks.delta import ORDER, SCHEMA_OF_TABLE, Publisher
+from speedtest_logger.sinks.data_files import ORDER
+from speedtest_logger.sinks.delta import SCHEMA_OF_TABLE, Publisher
 from speedtest_logger.sinks.place import Place
 from speedtest_logger.sinks.table import bucket_of, head_of
 
@@ -78,7 +79,12 @@ def filled(place: Place, nodes: int, locations: int, buckets: int = 16) -> int:
         name = part["location"][0].as_py()
         part = part.append_column("bucket", pa.repeat(pa.scalar(bucket_of(name, buckets), pa.int32()), part.num_rows))
         part = part.append_column("month", pa.compute.strftime(part["started_at"], "%Y-%m"))
-        part = part.select(SCHEMA_OF_TABLE.names).cast(SCHEMA_OF_TABLE).replace_schema_metadata().sort_by(ORDER)
+        part = (
+            part.select(SCHEMA_OF_TABLE.names)
+            .cast(SCHEMA_OF_TABLE)
+            .replace_schema_metadata()
+            .sort_by([("month", "ascending"), *ORDER])
+        )
         write_deltalake(table, part, mode="append", writer_properties=WriterProperties(compression="ZSTD"))
         rows += part.num_rows
         print(f"\r{number} of {len(of_location)} locations, {rows:,} rows", end="", file=sys.stderr, flush=True)

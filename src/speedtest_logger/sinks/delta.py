@@ -22,26 +22,28 @@ from deltalake import (
     CommitProperties,
     DeltaTable,
     PostCommitHookProperties,
+    Schema,
     Transaction,
     WriterProperties,
-    write_deltalake,
 )
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from speedtest_logger.archive.format.layout import Layout, month_of
-from speedtest_logger.archive.format.schema import BATCH_SCHEMA, SORT_KEYS
+from speedtest_logger.archive.format.schema import BATCH_SCHEMA
 from speedtest_logger.archive.read import changes
 from speedtest_logger.archive.read.rollup import touched_by
 from speedtest_logger.errors import DeliveryError, StorageError, UsageError
 from speedtest_logger.files import identity
+from speedtest_logger.sinks.data_files import ROW_GROUP, Partition, Replacement, replaced
 from speedtest_logger.sinks.months import Days, place_in_order, rows_of
+from speedtest_logger.sinks.objects import Objects
 from speedtest_logger.sinks.place import Place, said
-from speedtest_logger.sinks.table import BUCKETS, PREFIX, Digests, Head, bucket_of, digests_of, head_of
+from speedtest_logger.sinks.table import BUCKETS, PREFIX, Digests, Head, bucket_of, digests_by_month, head_of
 
 BATCH_BYTES = 16_000_000  # of month files that go into one commit: some 400,000 records
 APPLICATION = "speedtest-archive"  # whose transactions the table counts: their number is the manifest's line
+PARTITIONS = ["bucket", "month"]
 SCHEMA_OF_TABLE = pa.schema([*BATCH_SCHEMA, pa.field("bucket", pa.int32()), pa.field("month", pa.string())])
-ORDER = [("bucket", "ascending"), ("month", "ascending"), ("location", "ascending"), *SORT_KEYS]
 KEPT_LOG = "interval 400 days"
 SMALL_FILES = 64 * 2**20  # files below it are put together, bytes
 VACUUM_HOURS = 7 * 24  # that a reader may still use a file that is in the table no more
@@ -109,6 +111,7 @@ class Publisher:
         if table is None:
             self.place.probe()
             table = self._create()
+        self._check_columns(table)
         head = head_of(table)
         if rebuild:
             chain, buckets = (head.chain, head.buckets) if head else ("", self.buckets)
@@ -127,12 +130,16 @@ class Publisher:
         target = found[-1].cursor if found else head.cursor
         batches = list(self._batches(self._due(head, found))) or ([{}] if rebuild else [])
         for number, names in enumerate(batches, 1):
+            if number > 1:
+                self._go_on(table, head)
             last = number == len(batches)
             begun = replace(head, reached=target, after=max(map(place_in_order, names), default=""))
             done = replace(head, cursor=target, reached=None, after="")
             head = self._commit(table, done if last else begun, names, is_new=rebuild and number == 1)
             advance(len(names))
         if target != head.cursor:
+            if batches:
+                self._go_on(table, head)
             head = self._commit(table, replace(head, cursor=target, reached=None, after=""), {})
         self.outcome.line = changes.Position.of(head.cursor).seq if head.cursor else 0
         return self.outcome
@@ -143,11 +150,19 @@ class Publisher:
         head = (head_of(table) if table else None) or Head()
         return len(self._due(head, self._changes(head.cursor)))
 
+    def _check_columns(self, table: DeltaTable) -> None:
+        """Raise UsageError for a table that has other columns than records: no commit makes it the archive's."""
+        if (table.schema(), table.metadata().partition_columns) != (Schema.from_arrow(SCHEMA_OF_TABLE), PARTITIONS):
+            raise UsageError(
+                f"{self.place.address} has a table of other columns than records of this version have: nothing was "
+                "changed; name an address where there is none"
+            )
+
     def _create(self) -> DeltaTable:
         made = DeltaTable.create(
             self.place.address,
             SCHEMA_OF_TABLE,
-            partition_by=["bucket", "month"],
+            partition_by=PARTITIONS,
             storage_options=self.place.storage_options,
             configuration={"delta.logRetentionDuration": KEPT_LOG},
             commit_properties=_properties(Head(buckets=self.buckets, writer=self.writer), {}),
@@ -195,36 +210,37 @@ class Publisher:
 
     def _commit(self, table: DeltaTable, head: Head, names: dict[str, Days], *, is_new: bool = False) -> Head:
         """Make months, or some of their days, what the archive has of them: all or nothing."""
-        rows, days = self._rows(names, head.buckets)
-        metadata = head.to_metadata(days)
-        write_deltalake(
-            table,
-            rows,
-            mode="overwrite",
-            predicate=None if is_new else _predicate(names, head.buckets),
-            writer_properties=WriterProperties(compression="ZSTD", max_row_group_size=65_536),
+        changed, days = self._changed(names, head.buckets)
+        table.create_write_transaction(
+            replaced(Objects(self.place), table, changed, whole=is_new),
+            "append",
+            table.schema(),
+            PARTITIONS,
             commit_properties=_properties(head, days),
             post_commithook_properties=PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False),
         )
-        stands = head_of(table)
-        if stands is None or stands.chain != metadata[f"{PREFIX}chain"]:
-            raise DeliveryError(f"{self.place.address}: what was just committed is not there: two publish at once")
-        self.outcome.records += rows.num_rows
+        self.outcome.records += sum(rows.num_rows for each in changed.values() for rows in each.rows)
         self.outcome.commits += 1
-        return stands
+        return replace(head, chain=head.to_metadata(days)[f"{PREFIX}chain"])
 
-    def _rows(self, names: dict[str, Days], buckets: int) -> tuple[pa.Table, Digests]:
-        """What the archive has of months, as the table holds it, and the digests of the days that were read."""
-        tables, digests = [SCHEMA_OF_TABLE.empty_table()], Digests()
+    def _go_on(self, table: DeltaTable, head: Head) -> None:
+        """See the table with its last commit. Raises DeliveryError where that is not the one that `head` is of."""
+        table.update_incremental()
+        stands = head_of(table)
+        if stands is None or stands.chain != head.chain:
+            raise DeliveryError(f"{self.place.address}: what was just committed is not there: two publish at once")
+
+    def _changed(self, names: dict[str, Days], buckets: int) -> tuple[dict[Partition, Replacement], Digests]:
+        """What the archive has of months, by partition of the table, and the digests of the days that were read."""
+        changed: dict[Partition, Replacement] = {}
         for name, days in names.items():
             location, year, number = month_of(name)
-            rows = rows_of(self.layout, name, days)
-            digests[name] = digests_of(rows)
-            count = rows.num_rows
-            rows = rows.append_column("bucket", pa.repeat(pa.scalar(bucket_of(location, buckets), pa.int32()), count))
-            tables.append(rows.append_column("month", pa.repeat(pa.scalar(f"{year}-{number:02d}"), count)))
-        rows = pa.concat_tables([table.replace_schema_metadata() for table in tables])
-        return rows.sort_by(ORDER), digests
+            of_partition = changed.setdefault((bucket_of(location, buckets), f"{year:04d}-{number:02d}"), Replacement())
+            of_partition.days[location] = days
+            of_partition.rows.append(rows_of(self.layout, name, days))
+        read = [rows for each in changed.values() for rows in each.rows]
+        digests = digests_by_month(self.layout, pa.concat_tables([BATCH_SCHEMA.empty_table(), *read]))
+        return changed, {**{name: {} for name in names}, **digests}
 
     def maintain(self) -> dict[str, Any]:
         """Put small files together and remove those that no reader can use any more; returns how many.
@@ -238,12 +254,12 @@ class Publisher:
         try:
             small = table.optimize.compact(
                 target_size=SMALL_FILES,
-                writer_properties=WriterProperties(compression="ZSTD", max_row_group_size=65_536),
+                writer_properties=WriterProperties(compression="ZSTD", max_row_group_size=ROW_GROUP),
                 commit_properties=_properties(head, {}),
             )
             table = self.place.table() or table
             removed = table.vacuum(
-                VACUUM_HOURS, dry_run=False, commit_properties=_properties(head_of(table) or head, {})
+                VACUUM_HOURS, dry_run=False, full=True, commit_properties=_properties(head_of(table) or head, {})
             )
             table.create_checkpoint()
             table.cleanup_metadata()
@@ -262,24 +278,3 @@ def _properties(head: Head, days: Digests) -> CommitProperties:
         max_commit_retries=0,
         app_transactions=[Transaction(APPLICATION, line)],
     )
-
-
-def _predicate(names: dict[str, Days], buckets: int) -> str:
-    """Which rows of the table months, or some of their days, are. Names are ids: nothing in them needs quoting."""
-    alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-    for name, touched in names.items():
-        location, year, number = month_of(name)
-        alike.setdefault((f"{year:04d}-{number:02d}", tuple(sorted(touched or ()))), []).append(location)
-    terms = []
-    for (month, days), locations in sorted(alike.items()):
-        term = [f"month = '{month}'", _among("bucket", sorted({bucket_of(each, buckets) for each in locations}))]
-        term.append(f"location IN ({', '.join(map(repr, sorted(locations)))})")
-        if days:
-            dates = ", ".join(f"CAST('{day}' AS DATE)" for day in days)
-            term.append(f"day IN ({dates})")
-        terms.append(f"({' AND '.join(term)})")
-    return " OR ".join(terms) or "false"
-
-
-def _among(column: str, numbers: list[int]) -> str:
-    return f"{column} IN ({', '.join(map(str, numbers))})"

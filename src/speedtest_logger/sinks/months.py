@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from speedtest_logger.archive.format.layout import Layout, month_of
 from speedtest_logger.archive.read.rollup import records_of
 
+DAY = 86_400
 Days = set[str] | None  # such as 2026-01-31; None is the whole month
 
 
@@ -22,8 +23,9 @@ def place_in_order(name: str) -> str:
 def rows_of(layout: Layout, name: str, days: Days) -> pa.Table:
     """The records of a month's days, with BATCH_SCHEMA. Raises DamagedFileError for a month that cannot be read."""
     location, year, month = month_of(name)
-    rows = records_of(layout, location, *_span(date(year, month, 1), days))
-    if days is None:
+    start, end = _span(date(year, month, 1), days)
+    rows = records_of(layout, location, start, end)
+    if days is None or len(days) * DAY == end - start:
         return rows
     return rows.filter(pc.is_in(rows["day"], pa.array([date.fromisoformat(day) for day in sorted(days)], pa.date32())))
 

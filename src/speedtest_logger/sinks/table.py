@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import date
 from itertools import groupby
 from typing import Any
 
@@ -151,10 +152,7 @@ def compared(table: DeltaTable, layout: Layout) -> list[str]:
     known = manifest.state(layout)
     there: Digests = {}
     for rows in partitions(table):
-        for location in pc.unique(rows["location"]).to_pylist():
-            of_it = rows.filter(pc.equal(rows["location"], location))
-            month = of_it["day"][0].as_py()
-            there[layout.name(layout.month_file(location, month.year, month.month))] = digests_of(of_it)
+        there.update(digests_by_month(layout, rows))
     return [
         f"{name}: {_difference(there.get(name, {}), known[name].days if name in known else {})}"
         for name in sorted({*there, *known})
@@ -176,12 +174,24 @@ def bucket_of(location: str, buckets: int) -> int:
 
 def digests_of(rows: pa.Table) -> dict[str, tuple[int, str]]:
     """Rows and digest of each day (UTC) of a location's rows, as the manifest has them."""
-    rows = rows.select(SCHEMA.names).sort_by(SORT_KEYS)
-    found: dict[str, tuple[int, str]] = {}
-    canonical = digest.Canonical(rows)
-    first = 0
-    for day, same in groupby(rows["day"].to_pylist()):
-        end = first + len(list(same))
-        found[day.isoformat()] = (end - first, digest.digest_of_rows([(canonical, first, end)]))
-        first = end
+    return {day.isoformat(): of_day for _, day, of_day in _days(rows)}
+
+
+def digests_by_month(layout: Layout, rows: pa.Table) -> Digests:
+    """The same of several locations' rows, by the month's name."""
+    found: Digests = {}
+    for location, day, of_day in _days(rows):
+        name = layout.name(layout.month_file(location, day.year, day.month))
+        found.setdefault(name, {})[day.isoformat()] = of_day
     return found
+
+
+def _days(rows: pa.Table) -> Iterator[tuple[str, date, tuple[int, str]]]:
+    """Each day of each location, with its rows and their digest."""
+    rows = rows.sort_by([("location", "ascending"), *SORT_KEYS])
+    canonical = digest.Canonical(rows.select(SCHEMA.names))
+    first = 0
+    for (location, day), same in groupby(zip(rows["location"].to_pylist(), rows["day"].to_pylist(), strict=True)):
+        end = first + len(list(same))
+        yield location, day, (end - first, digest.digest_of_rows([(canonical, first, end)]))
+        first = end

@@ -129,14 +129,14 @@ def test_the_second_of_two_that_publish_is_told(layout, place, monkeypatch):
     put(layout, slot("attic", FIRST))
     publish(layout, place)
     put(layout, slot("attic", FIRST + DAY))
-    rows, other = delta.Publisher._rows, Place(place.address)
+    changed, other = delta.Publisher._changed, Place(place.address)
 
     def meanwhile(self, *args):
-        monkeypatch.setattr(delta.Publisher, "_rows", rows)
+        monkeypatch.setattr(delta.Publisher, "_changed", changed)
         publish(layout, other)
-        return rows(self, *args)
+        return changed(self, *args)
 
-    monkeypatch.setattr(delta.Publisher, "_rows", meanwhile)
+    monkeypatch.setattr(delta.Publisher, "_changed", meanwhile)
     with pytest.raises(DeliveryError, match="somebody else wrote"):
         publish(layout, place)
     assert is_right(layout, place) == 2
@@ -162,6 +162,15 @@ def test_a_table_of_another_archive_or_hand_is_refused_and_can_be_taken(layout, 
     publish(another, place, rebuild=True)
     assert table.compared(place.existing(), another) == []
     assert any("is not the archive's" in problem for problem in table.broken_links(place.existing()))
+
+
+def test_a_table_of_other_columns_is_left_alone(layout, place):
+    write_deltalake(place.address, pa.table({"node": ["attic"], "speed": [7.0]}))
+    put(layout, slot("attic", FIRST))
+    for rebuild in (False, True):
+        with pytest.raises(UsageError, match="other columns than records"):
+            publish(layout, place, rebuild=rebuild)
+    assert place.existing().to_pyarrow_table().to_pydict() == {"node": ["attic"], "speed": [7.0]}
 
 
 def test_an_empty_archive_takes_the_place_of_all_rows(layout, place, tmp_path):

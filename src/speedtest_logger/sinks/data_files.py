@@ -1,0 +1,199 @@
+"""A published table's data files, and those that take their place: bucket=N/month=YYYY-MM/part-UUID.parquet.
+
+Whoever publishes knows which days of which locations changed. The files of a partition that have such days are written
+again, with all else that is in them; no other file is read or written. A day that may still get measurements has a
+file of its own, so that of a month only that is written again and again.
+
+An entry of a commit, with its statistics: https://github.com/delta-io/delta/blob/master/PROTOCOL.md#add-file-and-remove-file
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta, timezone
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+from deltalake.transaction import AddAction, RemoveAction
+
+from speedtest_logger.archive.format.schema import BATCH_SCHEMA, SORT_KEYS
+from speedtest_logger.errors import StorageError
+from speedtest_logger.sinks.months import Days
+from speedtest_logger.sinks.objects import Objects
+
+Partition = tuple[int, str]  # bucket, and month such as 2026-01
+Action = AddAction | RemoveAction
+MOMENT = pa.timestamp("us", tz="UTC")  # the only one that Delta has
+COLUMNS = pa.schema([each.with_type(MOMENT) if pa.types.is_timestamp(each.type) else each for each in BATCH_SCHEMA])
+ORDER = [("location", "ascending"), *SORT_KEYS]
+TOLD = ("location", "node", "day", "started_at")  # columns whose ends a commit tells, by which engines pass files over
+# Of the table's log; ends of `day` would do, but deltalake tells those of the first 32 columns only.
+OF_A_FILE = ("path", "size_bytes", "partition.bucket", "partition.month", "min.started_at", "max.started_at")
+ROW_GROUP = 65_536  # rows
+AT_ONCE = 4  # partitions
+OPEN_DAYS = 2  # that may still get measurements: today and yesterday (UTC)
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A file of a table, with the first and the last day that it has; None where the table's log does not say."""
+
+    path: str
+    size: int
+    partition: Partition
+    first: date | None
+    last: date | None
+
+    def has_one_of(self, days: Iterable[date]) -> bool:
+        """Whether it can have rows of one of these days."""
+        return self.first is None or self.last is None or any(self.first <= day <= self.last for day in days)
+
+    def removed(self) -> RemoveAction:
+        """Its end, for a commit."""
+        return RemoveAction(self.path, True, _now(), self.size, _values(self.partition))
+
+
+@dataclass
+class Replacement:
+    """What becomes of a partition: of each location these days (None: all) are no more, and these rows are.
+
+    Rows have BATCH_SCHEMA.
+    """
+
+    days: dict[str, Days] = field(default_factory=dict)
+    rows: list[pa.Table] = field(default_factory=list)
+
+    def touches(self, file: DataFile) -> bool:
+        """Whether a file of the partition can have rows that are no more."""
+        return any(days is None or file.has_one_of(map(date.fromisoformat, days)) for days in self.days.values())
+
+
+def files_of(table: DeltaTable) -> dict[Partition, list[DataFile]]:
+    """A table's files by partition."""
+    found: dict[Partition, list[DataFile]] = {}
+    known = pa.table(table.get_add_actions(flatten=True))
+    for row in known.select([name for name in known.column_names if name in OF_A_FILE]).to_pylist():
+        partition = int(row["partition.bucket"]), str(row["partition.month"])
+        ends = (_day_of(row.get(f"{end}.started_at")) for end in ("min", "max"))
+        found.setdefault(partition, []).append(DataFile(str(row["path"]), int(row["size_bytes"]), partition, *ends))
+    return found
+
+
+def _day_of(moment: datetime | None) -> date | None:
+    return moment and moment.astimezone(timezone.utc).date()
+
+
+def replaced(
+    objects: Objects, table: DeltaTable, changed: Mapping[Partition, Replacement], *, whole: bool
+) -> list[Action]:
+    """Put new files for what changed; returns the entries of the commit that makes them the table's.
+
+    `whole`: nothing else stays in the table. Raises StorageError.
+    """
+    files = files_of(table)
+    gone = [file for each in files.values() for file in each] if whole else []
+
+    def made(partition: Partition) -> list[Action]:
+        kept = [] if whole else files.get(partition, [])
+        return list(_replaced(objects, kept, partition, changed[partition]))
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        entries = [entry for each in pool.map(made, sorted(changed)) for entry in each]
+    return [*entries, *(file.removed() for file in gone)]
+
+
+def _replaced(
+    objects: Objects, files: list[DataFile], partition: Partition, replacement: Replacement
+) -> Iterator[Action]:
+    """The entries of one partition."""
+    touched = [file for file in files if replacement.touches(file)]
+    kept = [_without(_read(objects, file), replacement.days) for file in touched]
+    rows = pa.concat_tables([COLUMNS.empty_table(), *kept, *(rows.cast(COLUMNS) for rows in replacement.rows)])
+    for part in _parts(rows.sort_by(ORDER)):
+        yield _put(objects, partition, part)
+    for file in touched:
+        yield file.removed()
+
+
+def _read(objects: Objects, file: DataFile) -> pa.Table:
+    found = objects.get(file.path)
+    if found is None:
+        raise StorageError(f"{objects.place.address}/{file.path} is in the table and not in the store")
+    try:
+        rows = pq.read_table(pa.BufferReader(found[0]), use_threads=False)
+        return rows.select(COLUMNS.names).cast(COLUMNS)
+    except (pa.ArrowException, KeyError) as error:
+        raise StorageError(f"{objects.place.address}/{file.path} cannot be read: {error}") from error
+
+
+def _without(rows: pa.Table, days: Mapping[str, Days]) -> pa.Table:
+    """Rows less those of some days of some locations."""
+    alike: dict[tuple[str, ...] | None, list[str]] = {}
+    for location, touched in days.items():
+        alike.setdefault(None if touched is None else tuple(sorted(touched)), []).append(location)
+    gone = pa.array([False] * rows.num_rows)
+    for same, locations in alike.items():
+        found = pc.is_in(rows["location"], pa.array(locations, pa.string()))
+        if same is not None:
+            these = pa.array(map(date.fromisoformat, same), pa.date32())
+            found = pc.and_(found, pc.is_in(rows["day"], these))
+        gone = pc.or_(gone, found)
+    return rows.filter(pc.invert(gone))
+
+
+def _parts(rows: pa.Table) -> Iterator[pa.Table]:
+    """Rows by file: each day that is open, and all before these."""
+    opened = datetime.fromtimestamp(time.time(), timezone.utc).date() - timedelta(days=OPEN_DAYS - 1)
+    over = pc.less(rows["day"], pa.scalar(opened))
+    yield from filter(len, [rows.filter(over)])
+    rest = rows.filter(pc.invert(over))
+    for day in pc.unique(rest["day"]):
+        yield rest.filter(pc.equal(rest["day"], day))
+
+
+def _put(objects: Objects, partition: Partition, rows: pa.Table) -> AddAction:
+    """A new file, in the store before a commit names it."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(rows.replace_schema_metadata(), sink, compression="zstd", row_group_size=ROW_GROUP)
+    content = sink.getvalue().to_pybytes()
+    values = _values(partition)
+    path = f"{'/'.join(f'{name}={value}' for name, value in values.items())}/part-{uuid.uuid4()}.parquet"
+    objects.put(path, content)
+    return AddAction(path, len(content), values, _now(), True, _statistics(rows))
+
+
+def _values(partition: Partition) -> dict[str, str | None]:
+    bucket, month = partition
+    return {"bucket": str(bucket), "month": month}
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
+
+
+def _statistics(rows: pa.Table) -> str:
+    """What a commit tells of a file's rows."""
+    ends = {name: pc.min_max(rows[name]) for name in TOLD}
+    return json.dumps(
+        {
+            "numRecords": rows.num_rows,
+            "minValues": {name: _text(found["min"].as_py()) for name, found in ends.items()},
+            "maxValues": {name: _text(found["max"].as_py()) for name, found in ends.items()},
+            "nullCount": {name: rows[name].null_count for name in TOLD},
+        }
+    )
+
+
+def _text(value: Any) -> str:
+    """A value as the protocol has it in JSON: times in ms."""
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%dT%H:%M:%S.") + f"{value.microsecond // 1000:03d}Z"
+    return value.isoformat() if isinstance(value, date) else str(value)

@@ -1,0 +1,139 @@
+"""The files of a published table: what is written again, what is not, and what a commit tells of them."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pytest
+from builders import DAY, FIRST, put, slot
+from deltalake import write_deltalake
+
+from speedtest_logger.archive.format.layout import Layout
+from speedtest_logger.errors import StorageError
+from speedtest_logger.sinks import data_files, delta, table
+from speedtest_logger.sinks.place import Place
+
+NOW = FIRST + 20 * DAY + 7200.0  # a while into a day (UTC)
+
+
+@pytest.fixture
+def layout(tmp_path):
+    made = Layout(tmp_path / "archive")
+    made.prepare()
+    return made
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place.of(str(tmp_path / "store/records"))
+
+
+@pytest.fixture(autouse=True)
+def now(monkeypatch):
+    monkeypatch.setattr("time.time", lambda: NOW)
+
+
+def publish(layout, place):
+    """Publish; returns the files that stayed, and those that came."""
+    before = paths(place)
+    delta.Publisher(layout, place, 1).publish()
+    assert table.compared(place.existing(), layout) == []
+    assert table.broken_links(place.existing()) == []
+    return before & paths(place), paths(place) - before
+
+
+def paths(place):
+    found = place.table()
+    return {file.path for files in data_files.files_of(found).values() for file in files} if found else set()
+
+
+def spans(place):
+    files = [file for files in data_files.files_of(place.existing()).values() for file in files]
+    return sorted((file.first.isoformat(), file.last.isoformat()) for file in files)
+
+
+def on(day):
+    return date.fromordinal(date(1970, 1, 1).toordinal() + int(FIRST + day * DAY) // 86_400).isoformat()
+
+
+def test_a_day_that_may_get_more_has_a_file_of_its_own(layout, place):
+    put(layout, *(slot("attic", FIRST + day * DAY) for day in range(21)))
+    publish(layout, place)
+    assert spans(place) == [(on(0), on(18)), (on(19), on(19)), (on(20), on(20))]
+    put(layout, slot("attic", FIRST + 20 * DAY + 300))
+    stayed, came = publish(layout, place)
+    assert (len(stayed), len(came)) == (2, 1)
+
+
+def test_one_location_s_day_takes_the_others_of_its_file_along(layout, place):
+    put(layout, *(slot(node, FIRST + 20 * DAY, node) for node in ("attic", "porch", "shed")))
+    publish(layout, place)
+    put(layout, slot("porch", FIRST + 20 * DAY + 300, "porch"))
+    assert [len(each) for each in publish(layout, place)] == [0, 1]
+    assert table.rows_in(place.existing()) == 4
+
+
+def test_a_file_that_another_release_wrote_is_read_and_written_again(layout, place):
+    """Of several days and locations in any order, with statistics of all columns, as write_deltalake makes it."""
+    put(layout, *(slot(node, FIRST + day * DAY, node) for node in ("attic", "porch") for day in range(6)))
+    publish(layout, place)
+    there = place.existing()
+    head = table.head_of(there)
+    rows = there.to_pyarrow_table()
+    order = sorted(range(rows.num_rows), key=lambda number: -number)
+    properties = delta._properties(head, {})
+    write_deltalake(there, rows.take(order), mode="overwrite", commit_properties=properties)
+    assert spans(place) == [(on(0), on(5))]
+    put(layout, slot("porch", FIRST + 3 * DAY + 300, "porch"), slot("attic", FIRST + 9 * DAY, "attic"))
+    assert [len(each) for each in publish(layout, place)] == [0, 1]
+    assert table.rows_in(place.existing()) == 14
+
+
+def test_what_a_commit_tells_of_a_file_passes_over_no_row(layout, place):
+    put(layout, *(slot("attic", FIRST + day * DAY + 0.123) for day in range(21)))
+    publish(layout, place)
+    there = place.existing()
+    wanted = there.to_pyarrow_table().sort_by("started_at")
+    for row in wanted.to_pylist():
+        found = there.to_pyarrow_dataset(file_pruning_predicate=f"day = '{row['day']}'").to_table()
+        assert row["run_id"] in found["run_id"].to_pylist()
+        found = there.to_pyarrow_dataset().to_table(filter=pa.compute.field("started_at") == row["started_at"])
+        assert found["run_id"].to_pylist() == [row["run_id"]]
+    files = [str(Path(place.address, path)) for path in paths(place)]
+    read = duckdb.execute("SELECT DISTINCT typeof(started_at), typeof(day) FROM read_parquet(?)", [files])
+    assert read.fetchall() == [("TIMESTAMP WITH TIME ZONE", "DATE")]
+
+
+@pytest.mark.parametrize("spoil", [lambda file: file.unlink(), lambda file: file.write_bytes(b"PAR1 nonsense PAR1")])
+def test_a_file_that_cannot_be_read_is_named_and_no_commit_made(layout, place, spoil):
+    put(layout, slot("attic", FIRST + 20 * DAY))
+    publish(layout, place)
+    version = place.existing().version()
+    [file] = Path(place.address).rglob("part-*.parquet")
+    spoil(file)
+    put(layout, slot("attic", FIRST + 20 * DAY + 300))
+    with pytest.raises(StorageError, match=file.name):
+        delta.Publisher(layout, place, 1).publish()
+    assert place.existing().version() == version
+    delta.Publisher(layout, place, 1).publish(rebuild=True)
+    assert table.compared(place.existing(), layout) == []
+
+
+def test_files_of_a_publish_that_was_cut_off_are_removed_once_nobody_can_use_them(layout, place, monkeypatch):
+    put(layout, *(slot("attic", FIRST + day * DAY) for day in range(3)))
+    publish(layout, place)
+    monkeypatch.undo()  # a store's clock is a true one
+    [known] = Path(place.address).rglob("part-*.parquet")
+    old, young = (known.with_name(f"part-{name}.parquet") for name in ("old", "young"))
+    for file in (old, young):
+        file.write_bytes(known.read_bytes())
+    long_ago = time.time() - 8 * 86_400
+    os.utime(old, (long_ago, long_ago))
+    assert delta.Publisher(layout, place, 1).maintain()["removed"] == 1
+    assert (old.exists(), young.exists(), known.exists()) == (False, True, True)
+    assert table.compared(place.existing(), layout) == []
