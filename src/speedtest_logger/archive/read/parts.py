@@ -55,7 +55,7 @@ def ingest(layout: Layout, now: float, *, expected: bool) -> Iterator[Part]:
 def inbox(layout: Layout, now: float) -> Iterator[Part]:
     """Whether deliveries wait for ingest too long."""
     files, oldest = 0, now
-    for folder in _folders(layout.inbox):
+    for folder in _folders(layout.inbox):  # one for each node: thousands
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.endswith(".jsonl"):
@@ -67,8 +67,11 @@ def inbox(layout: Layout, now: float) -> Iterator[Part]:
     yield Part("inbox", ok=ok, sentence=sentence, since=int(oldest) if files else None, figures={"deliveries": files})
 
 
-def _folders(place: Path) -> list[Path]:
-    return [folder for folder in place.iterdir() if folder.is_dir()] if place.is_dir() else []
+def _folders(place: Path) -> list[str]:
+    if not place.is_dir():
+        return []
+    with os.scandir(place) as entries:
+        return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
 def quarantine(layout: Layout) -> Iterator[Part]:

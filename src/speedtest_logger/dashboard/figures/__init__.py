@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Hashable
 from dataclasses import replace
@@ -18,11 +17,11 @@ from speedtest_logger.archive.read.parts import Part
 from speedtest_logger.archive.read.rollup import VALUES, Rollups
 from speedtest_logger.archive.read.told import Alerts
 from speedtest_logger.dashboard.figures import exported as of_exported
-from speedtest_logger.dashboard.figures import kept, standing, system
 from speedtest_logger.dashboard.figures import probed as of_probed
 from speedtest_logger.dashboard.figures import records as of_records
 from speedtest_logger.dashboard.figures import series as of_series
 from speedtest_logger.dashboard.figures import spans as of_spans
+from speedtest_logger.dashboard.figures import standing, system
 from speedtest_logger.dashboard.figures.exported import Exported, Totals
 from speedtest_logger.dashboard.figures.kept import Kept
 from speedtest_logger.dashboard.figures.records import Wanted
@@ -56,7 +55,7 @@ class Figures:
     def __init__(self, layout: Layout, rollups: Rollups, zone: Zone) -> None:
         self.source = Source(layout, rollups, zone)
         self._lines = Kept(lambda: standing.lines(self.source, time.time()))
-        self._parts: tuple[float, list[Part]] = (-math.inf, [])
+        self._parts = Kept(self._parts_now)
         self._noticed: dict[str, int] = {}
         self._silent = of_exported.Silent()
         self._probe_days = of_probed.Days()
@@ -93,8 +92,9 @@ class Figures:
         return self._lines.get().answer
 
     def judge_ahead(self) -> None:
-        """Judge all lines before somebody waits for that, where it takes long. Raises as the rollups do."""
+        """Judge all lines and parts before somebody waits for that, where it takes long. Raises as the rollups do."""
         self._lines.ahead()
+        self._parts.ahead()
 
     def line(self, location: str) -> Line:
         """A line as it stands. Raises KeyError for one that nobody knows."""
@@ -230,14 +230,14 @@ class Figures:
 
     def system(self) -> list[Part]:
         """How the archive is, what is wrong first; since when at least, where nothing else tells."""
-        at, parts = self._parts
-        if time.monotonic() - at > kept.FRESH_SECONDS:
-            now, found = time.time(), system.parts(self.source, time.time())
-            wrong = {part.name for part in found if not part.ok}
-            self._noticed = {name: self._noticed.get(name, int(now)) for name in wrong}
-            parts = [replace(part, since=part.since or self._noticed.get(part.name)) for part in found]
-            self._parts = (time.monotonic(), parts)
-        return parts
+        return self._parts.get().answer
+
+    def _parts_now(self) -> list[Part]:
+        now = time.time()
+        found = system.parts(self.source, now)
+        wrong = {part.name for part in found if not part.ok}
+        self._noticed = {name: self._noticed.get(name, int(now)) for name in wrong}
+        return [replace(part, since=part.since or self._noticed.get(part.name)) for part in found]
 
     def troubles(self) -> list[Part]:
         """What makes figures doubtful that are shown just now."""
