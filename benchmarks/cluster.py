@@ -45,11 +45,13 @@ SQL = (
     "ORDER BY location"
 )
 LIMITS = {
-    "2 workers against 1": ("1 worker", "2 workers", 1.7, ">="),
-    "2 workers against one DuckDB with 2 threads": ("2 workers", "one DuckDB on S3", 1.2, "<="),
+    "2 workers against 1, on a folder": ("1 worker on a folder", "2 workers on a folder", 1.7, ">="),
+    "2 workers against 1, on S3": ("1 worker on S3", "2 workers on S3", 1.7, ">="),
+    "2 workers against one DuckDB, on a folder": ("2 workers on a folder", "one DuckDB on a folder", 1.2, "<="),
+    "2 workers against one DuckDB, on S3": ("2 workers on S3", "one DuckDB on S3", 1.2, "<="),
     "one DuckDB on S3 against a folder": ("one DuckDB on S3", "one DuckDB on a folder", 1.5, "<="),
-    "2 workers against dask.dataframe": ("2 workers", "dask.dataframe", 1 / 5, "<="),
-    "2 workers against PySpark": ("2 workers", "PySpark", 1 / 5, "<="),
+    "2 workers against dask.dataframe": ("2 workers on S3", "dask.dataframe", 1 / 5, "<="),
+    "2 workers against PySpark, on a folder": ("2 workers on a folder", "PySpark", 1 / 5, "<="),
 }
 SPARK = """
 import json, sys, time
@@ -202,16 +204,18 @@ def asked(
                 cluster.start(name)
             cluster.wait_for(len(names))
 
-        def by(cluster: Cluster) -> pa.Table:
+        def by(cluster: Cluster, place: Place) -> pa.Table:
             engine = DaskEngine(cluster.address, cluster.keys)
-            return Store(on_s3, engine, force=True, only_split=True).answer(SQL, Scope())
+            return Store(place, engine, force=True, only_split=True).answer(SQL, Scope())
 
-        assert by(two).equals(one_duckdb(on_disk)), "answers differ"
+        assert by(two, on_s3).equals(one_duckdb(on_disk)), "answers differ"
         ways: dict[str, Callable[[], object]] = {
             "one DuckDB on a folder": lambda: one_duckdb(on_disk),
             "one DuckDB on S3": lambda: one_duckdb(on_s3),
-            "1 worker": lambda: by(one),
-            "2 workers": lambda: by(two),
+            "1 worker on a folder": lambda: by(one, on_disk),
+            "2 workers on a folder": lambda: by(two, on_disk),
+            "1 worker on S3": lambda: by(one, on_s3),
+            "2 workers on S3": lambda: by(two, on_s3),
             "dask.dataframe": lambda: by_dataframe(on_s3, two),
         }
         return timed(ways, rounds, deadline)

@@ -147,7 +147,7 @@ class Cluster:
                    "--tls-ca-file", members, "--tls-cert",
                    certificate, "--tls-key", key]  # fmt: skip
         environment = {
-            **os.environ, **self.environment, "PYTHONPATH": f"{ROOT}/src:{ROOT}/tests",
+            **os.environ, **self.environment, "PYTHONPATH": f"{ROOT}/src:{ROOT}/tests", "OMP_NUM_THREADS": "1",
             "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true", "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": f"{TTL}s",
             "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "10",
             "DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES": "[]", "DASK_DISTRIBUTED__WORKER__HTTP__ROUTES": "[]",

@@ -38,7 +38,7 @@ class Server:
         self.command = [
             str(Path(sys.executable).with_name("weed")), "server", f"-dir={folder}/data", "-ip=127.0.0.1",
             "-ip.bind=127.0.0.1", "-filer", "-s3", f"-s3.config={folder}/s3.json", "-s3.port.iceberg=0",
-            "-s3.port.lance=0", "-volume.max=20", "-master.volumeSizeLimitMB=64",
+            "-s3.port.lance=0", "-volume.max=100", "-master.volumeSizeLimitMB=64",
             *(f"-{name}.port={port}" for name, port in ports.items()),
             *(f"-{name}.port.grpc={free_port()}" for name in ports),
         ]  # fmt: skip
