@@ -27,7 +27,7 @@ from typing import Any, BinaryIO
 
 from speedtest_logger import accounts, env_file
 from speedtest_logger.accounts import Owner
-from speedtest_logger.archive.care import steps
+from speedtest_logger.archive.care import repository, steps
 from speedtest_logger.archive.format.layout import MONTH_FILE, Layout, month_of
 from speedtest_logger.errors import SpeedtestError, StorageError, UsageError
 from speedtest_logger.files import SAFELY, kind_of, read_bounded, write_durably
@@ -439,6 +439,7 @@ def _command(*words: str) -> list[str]:
     environment = credentials()
     if not environment.get(REPOSITORY):
         raise UsageError("RESTIC_REPOSITORY is not set: a directory, sftp:user@host:/path or s3:https://host/bucket")
+    repository.check(environment)
     given = shlex.split(environment.get("SPEEDTEST_RESTIC_OPTIONS", ""))
     return ["restic", *(word for option in given for word in ("-o", option)), *words]
 

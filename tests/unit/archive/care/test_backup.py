@@ -90,6 +90,32 @@ def test_root_backs_up_and_restores_as_others(archive, saver, environment, capfd
     assert '"rows": 1' in capfd.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [
+        ("keys/*", os.mkfifo),
+        ("data/*/*", os.mkfifo),
+        ("cache/*/version", os.mkfifo),
+        ("cache/*/index/*/*", lambda file: file.symlink_to("/dev/zero")),
+    ],
+)
+def test_restic_is_not_started_where_it_would_never_end(archive, saver, environment, capfd, place, kind):
+    run(archive, "backup")
+    where = archive.root.parent / "repository"
+    file = sorted(where.glob(place))[0]
+    file.rename(archive.root.parent / "kept")
+    kind(file)
+    for words in (["backup"], ["restore", "--file", "location=home/year=2026/month=01/speedtest.parquet"]):
+        with pytest.raises(AssertionError, match="5"):
+            run(archive, *words)
+        said = capfd.readouterr().err
+        assert str(file) in said
+        assert "where restic has a file" in said
+    file.unlink()
+    (archive.root.parent / "kept").rename(file)
+    run(archive, "backup")
+
+
 def test_what_comes_and_is_refused_is_said(archive, saver, environment, monkeypatch, capfd):
     """Restic is told by a signal that nobody reads any more, and has no words for it."""
     waiting = archive.inbox / "attic.jsonl"
