@@ -136,8 +136,26 @@ def fleet_known(read: Vars, files: Vars, nodes: list[Vars], host_key: str = "", 
         "tokens": text(read, files["tokens"]),
         "https": [str(values["node_name"]) for values in nodes if values["transport"] == "https"],
         **invitations_of(read, files),
-        "root": tokens.certificates(read["files"].get(files["root"])),
+        "root": root_of(read, files, nodes),
     }
+
+
+def root_of(read: Vars, files: Vars, nodes: list[Vars]) -> str:
+    """Whom the front's certificate is from, where that is an authority of its own; nothing else, or before it is made.
+
+    Raises AnsibleFilterError where nodes over https have had it and it is not to be had: they would trust nobody then.
+    """
+    seen = read["files"].get(files["root"])
+    found = tokens.certificates(seen)
+    needed = files.get("own_authority") and any(values["transport"] == "https" for values in nodes)
+    if found or not needed or (seen is None and text(read, files["tokens"]) is None):
+        return found
+    what = "nothing" if seen is None else seen.get("problem") or "no certificates in it"
+    raise AnsibleFilterError(
+        f"{files['archive']}: {files['root']}: seen {what}, where nodes over https find whom to trust; nothing was "
+        "changed on them. `systemctl restart speedtest-front` there makes it again where nothing else is in its place; "
+        "or set fleet_archive_ca"
+    )
 
 
 def invitations_of(read: Vars, files: Vars) -> Vars:

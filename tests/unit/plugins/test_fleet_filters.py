@@ -438,3 +438,16 @@ def test_only_certificates_of_the_front_are_handed_to_nodes():
     for content, expected in ((pem, pem), (pem * 2, pem * 2), ("x" + pem, ""), ("", ""), (pem * 1000, "")):
         assert fleet.fleet_known(read(root=file(content)), FILES, [node("a")])["root"] == expected
     assert fleet.fleet_known(read(root={"problem": "a link"}), FILES, [node("a")])["root"] == ""
+
+
+@pytest.mark.parametrize("seen", [None, {"problem": "is a link"}, file("nonsense")])
+def test_nodes_over_https_keep_whom_they_trust_while_the_fronts_own_authority_is_not_to_be_had(seen):
+    """The front's account can put anything in its place: a run that went on would have all nodes trust nobody."""
+    there = {"tokens": file("a " + "0" * 64), **({"root": seen} if seen else {})}
+    mine, nodes = {**FILES, "own_authority": "yes"}, [node("a"), node("b", transport="https")]
+    with pytest.raises(Exception, match=r"arc: /front/root.crt: seen (nothing|is a link|no certificates)"):
+        fleet.fleet_known(read(**there), mine, nodes)
+    assert fleet.fleet_known(read(**there), mine, [node("a")])["root"] == ""  # nobody needs it
+    assert fleet.fleet_known(read(**there), FILES, nodes)["root"] == ""  # another authority's
+    if seen is None:
+        assert fleet.fleet_known(read(), mine, nodes)["root"] == ""  # it is yet to be made
