@@ -3,7 +3,9 @@
 A fleet's records lie in a Delta table on a real SeaweedFS on loopback; scheduler and workers are real processes that
 speak TLS, each worker with one thread. Ratios are of medians of rounds that take turns, so that load meets all alike.
 PySpark is asked where an environment with it, and Java, are there: --spark FOLDER. It reads the table's Parquet files
-from a folder, for its package knows no S3.
+from a folder, for its package knows no S3. The store works on the same cores as who asks it, so all is asked of a
+folder too; and two processes that know nothing of each other say how much two of the machine's cores do of this work
+(two that share a memory, or are two threads of one, do less than twice).
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from subprocess import PIPE
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
@@ -44,6 +48,21 @@ SQL = (
     "SELECT location, median(download_bps) AS d, median(upload_bps) AS u FROM records GROUP BY location "
     "ORDER BY location"
 )
+HALF = """
+import sys, time
+from speedtest_logger.distributed import scan
+from speedtest_logger.distributed.engine import Task
+from speedtest_logger.distributed.published import Published
+from speedtest_logger.sinks.place import Place
+place = Place.of(sys.argv[1])
+half = Published.of(place).files[int(sys.argv[2])::2]
+for files in (half[:4], half):
+    print("ready", flush=True)
+    sys.stdin.readline()
+    began = time.perf_counter()
+    scan.answer(Task(place.address, files, "true", sys.argv[3]), threads=1)
+    print(time.perf_counter() - began, flush=True)
+"""
 LIMITS = {
     "2 workers against 1, on a folder": ("1 worker on a folder", "2 workers on a folder", 1.7, ">="),
     "2 workers against 1, on S3": ("1 worker on S3", "2 workers on S3", 1.7, ">="),
@@ -139,6 +158,35 @@ def spark_times(folder: str, venv: str | None) -> list[float] | str:
     return json.loads(done.stdout.splitlines()[-1])["times"]
 
 
+def by_halves(place: Place, halves: tuple[int, ...]) -> float:
+    """Seconds until processes of one thread, begun at the same time, have answered their halves of the question."""
+    command = [sys.executable, "-c", HALF, place.address]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).resolve().parents[1] / "src")}
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(
+                subprocess.Popen([*command, str(half), SQL], env=environment, text=True, stdin=PIPE, stdout=PIPE)
+            )
+            for half in halves
+        ]
+        for _ in ("a few files, so that all is loaded", "the half"):
+            for process in processes:
+                assert process.stdout
+                assert process.stdout.readline() == "ready\n"
+            for process in processes:
+                assert process.stdin
+                process.stdin.write("\n")
+                process.stdin.flush()
+            seconds = [float(process.stdout.readline()) for process in processes if process.stdout]
+    return max(seconds)
+
+
+def of_the_machine(place: Place, rounds: int) -> float:
+    """How many times what one core does two do, of this very work."""
+    alone = statistics.median(by_halves(place, (0,)) for _ in range(rounds))
+    return 2 * alone / statistics.median(by_halves(place, (0, 1)) for _ in range(rounds))
+
+
 def timed(ways: dict[str, Callable[[], object]], rounds: int, deadline: float) -> dict[str, float]:
     """The median of each way's seconds; each has been tried once before. What fails says why and is left out."""
     times: dict[str, list[float]] = {}
@@ -175,6 +223,7 @@ def main() -> int:
         rows = filled(on_disk, args.nodes, args.locations)
         copied(on_disk, on_s3)
         print(f"{rows:,} rows, {len(Published.of(on_s3).files)} files; load {os.getloadavg()[0]:.1f}")
+        print(f"two cores do {of_the_machine(on_disk, args.rounds):.2f} times what one does of this work")
         found = asked(Path(folder), options, on_disk, on_s3, args.rounds, deadline)
         spark = spark_times(f"{folder}/table", args.spark)
         if isinstance(spark, str):
