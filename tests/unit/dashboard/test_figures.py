@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import datetime, timezone
 
 import pytest
@@ -14,7 +15,7 @@ from speedtest_logger.archive.read import coverage, questions
 from speedtest_logger.archive.read.dataset import Archive
 from speedtest_logger.archive.read.local_time import Zone
 from speedtest_logger.archive.read.rollup import Rollups
-from speedtest_logger.dashboard.figures import Figures, Wanted, kept, source
+from speedtest_logger.dashboard.figures import Figures, Wanted, kept, source, system
 from speedtest_logger.dashboard.figures.records import cursor_of, position_of
 from speedtest_logger.errors import UsageError
 from speedtest_logger.record import utc_text
@@ -272,3 +273,21 @@ def test_bytes_that_nobody_counted_are_not_zero(figures, tmp_path_factory, monke
     counted = Figures(layout, Rollups(layout, layout.root / "rollup.duckdb", BERLIN), BERLIN)
     assert [span.bytes for span in counted.spans(NOW - days * DAY, NOW)] == [5_000]
     counted.source.rollups.close()
+
+
+def test_a_look_at_the_system_that_takes_long_is_made_before_somebody_waits(tmp_path_factory, tmp_path, monkeypatch):
+    """As an inbox for each of thousands of nodes does."""
+    looks = []
+
+    def slow(*_):
+        looks.append(1)
+        time.sleep(0.05)
+        return []
+
+    monkeypatch.setattr(system, "parts", slow)
+    monkeypatch.setattr(kept, "SLOW_SECONDS", 0.01)
+    monkeypatch.setattr(kept, "FRESH_SECONDS", -1.0)
+    layout = fresh(tmp_path_factory)
+    shown = Figures(layout, Rollups(layout, tmp_path / "rollup.duckdb", BERLIN), BERLIN)
+    shown.judge_ahead()
+    assert (len(looks), shown.system(), shown.troubles(), len(looks)) == (1, [], [], 1)
