@@ -27,6 +27,7 @@ from speedtest_logger.dashboard.guard import ANYONE, Guard, may
 from speedtest_logger.dashboard.health import health
 from speedtest_logger.dashboard.keeper import Keeper
 from speedtest_logger.dashboard.notes import Notes
+from speedtest_logger.dashboard.pages.now import Once
 from speedtest_logger.dashboard.remembered import Remembered
 from speedtest_logger.dashboard.requests import Counted, Requests
 from speedtest_logger.dashboard.settings import Settings
@@ -63,6 +64,7 @@ def create_app(settings: Settings, log: Log | None = None) -> FastAPI:
     app.state.guard = Guard(settings)
     app.state.notes = Notes(settings.state_dir / "notes.jsonl")
     app.state.figures = figures_of(settings)
+    app.state.drawn = Once()
     app.state.live = live.Live(app.state.figures, app.state.log)
     app.state.requests = Requests()
     counters = Counters(settings.state_dir / "counters.json")

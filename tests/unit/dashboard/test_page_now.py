@@ -121,3 +121,19 @@ def test_lines_that_were_not_looked_at_just_now_say_when(show):
 
     assert "The lines were looked at 40 s ago." in " ".join(each.text for each in show(Late()).all("p"))
     assert "looked at" not in " ".join(each.text for each in show().all("p"))
+
+
+def test_a_line_is_drawn_once_until_the_lines_are_judged_again(client, load):
+    browser = client(load())
+    lines = SampleFigures().now().lines
+    browser.app.state.figures = figures = Figures(lines)
+    asked = {"headers": {"Cache-Control": "no-cache"}}  # whole pages are kept too
+    first = browser.get("/", **asked).text
+    drawn = dict(browser.app.state.drawn._known[1])
+    assert drawn.keys() == {line.location for line in lines}
+    assert browser.get("/", **asked).text == first
+    assert all(browser.app.state.drawn._known[1][name] is cells for name, cells in drawn.items())
+    figures.shown = [replace(line, state="well") if line.location == "garage" else line for line in lines]
+    rows = parsed(browser.get("/", **asked).text).all("tr")
+    (garage,) = (row for row in rows if row.attributes.get("data-location") == "garage")
+    assert garage.one(kind="state").text == "Well"

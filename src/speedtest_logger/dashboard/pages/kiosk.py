@@ -16,5 +16,7 @@ REFRESH_SECONDS = 30
 @router.get("/kiosk")
 def show_kiosk(request: Request) -> HTMLResponse:
     """The page; it needs no JavaScript to stay fresh."""
-    found = request.app.state.figures.now()
-    return render.page(request, "kiosk.html.j2", now=found, most=MOST_LINES, refresh=REFRESH_SECONDS)
+    state = request.app.state
+    now = state.figures.now()
+    once = state.drawn.of(now.lines)
+    return render.page(request, "kiosk.html.j2", now=now, most=MOST_LINES, once=once, refresh=REFRESH_SECONDS)

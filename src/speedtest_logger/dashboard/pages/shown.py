@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -137,6 +138,7 @@ def _time(at: float, text: str, form: str) -> Markup:
     return Markup(f"<time {known}>{text}</time>")  # noqa: S704  digits and words of our own, which need no escape
 
 
+@lru_cache(maxsize=1_000)
 def tip(at: float) -> str:
     """A time in a tip: 31 Jan 2026 12:00 UTC; the browser shows it on its own clocks once somebody looks."""
     return f"{utc(at):%-d %b %Y %H:%M} UTC"
