@@ -12,17 +12,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-
-@dataclass(frozen=True)
-class File:
-    """A file of one version of a table. `first` and `last`: when its records started (Unix time, µs), if known."""
-
-    path: str
-    size: int
-    bucket: int
-    month: str
-    first: int | None = None
-    last: int | None = None
+from speedtest_logger.sinks.data_files import DataFile
 
 
 @dataclass(frozen=True)
@@ -30,7 +20,7 @@ class Task:
     """SQL over the view `records` of some files of a table. Whoever runs it has keys of the store of its own."""
 
     address: str
-    files: tuple[File, ...]
+    files: tuple[DataFile, ...]
     condition: str
     sql: str
 

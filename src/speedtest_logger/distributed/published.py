@@ -13,14 +13,13 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from speedtest_logger.archive.read.dataset import Scope
-from speedtest_logger.distributed.engine import File
 from speedtest_logger.errors import StorageError
 from speedtest_logger.record import utc_text
+from speedtest_logger.sinks.data_files import DataFile, files_of
 from speedtest_logger.sinks.place import Place, said
 from speedtest_logger.sinks.table import bucket_of, head_of
 
 FRAGMENT_BYTES = 32_000_000  # of files that are read together: a second's work of one core, about
-PATH = re.compile(r"bucket=(\d+)/month=(\d{4}-\d\d)/[\w.-]+\.parquet", re.ASCII)
 MOST_FILES = 1_000_000
 
 
@@ -31,7 +30,7 @@ class Published:
     place: Place
     version: int
     buckets: int | None
-    files: tuple[File, ...]
+    files: tuple[DataFile, ...]
 
     @classmethod
     def of(cls, place: Place) -> Published:
@@ -40,17 +39,15 @@ class Published:
         try:
             _check_protocol(table, place)
             head = head_of(table)
-            added = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+            found = files_of(table)
         except DeltaError as error:
             raise StorageError(f"{place.address}: {said(error)}") from error
-        files = tuple(
-            sorted((_file(row, place) for row in added), key=lambda file: (file.month, file.bucket, file.path))
-        )
+        files = tuple(sorted(found, key=lambda file: (file.month, file.bucket, file.path)))
         return cls(place, table.version(), head.buckets if head else None, files)
 
     def narrowed(self, scope: Scope) -> Published:
         """The same with the files only that can hold rows of a scope."""
-        files: Iterable[File] = self.files
+        files: Iterable[DataFile] = self.files
         if scope.location is not None and self.buckets:
             bucket = bucket_of(scope.location, self.buckets)
             files = [file for file in files if file.bucket == bucket]
@@ -62,12 +59,12 @@ class Published:
             files = [f for f in files if f.month <= month and (f.first is None or f.first - 999 < end)]
         return replace(self, files=tuple(files))
 
-    def fragments(self, *, whole_buckets: bool) -> list[tuple[File, ...]]:
+    def fragments(self, *, whole_buckets: bool) -> list[tuple[DataFile, ...]]:
         """The files in groups of about equal size. `whole_buckets`: all files of a bucket lie in one group."""
-        units: dict[Any, list[File]] = {}
+        units: dict[Any, list[DataFile]] = {}
         for file in self.files:
             units.setdefault(file.bucket if whole_buckets else file.path, []).append(file)
-        found: list[list[File]] = []
+        found: list[list[DataFile]] = []
         size = 0
         for _, unit in sorted(units.items()) if whole_buckets else units.items():
             weight = sum(file.size for file in unit)
@@ -104,17 +101,3 @@ def _check_protocol(table: DeltaTable, place: Place) -> None:
         )
     if table.protocol().min_reader_version > 1 and not features:
         raise StorageError(f"{place.address}: the table's columns have other names in its files: somebody changed it")
-
-
-def _file(row: dict[str, Any], place: Place) -> File:
-    """A file as the table's log has it. Raises StorageError for a name that leads elsewhere: others may write logs."""
-    path = str(row["path"])
-    found = PATH.fullmatch(path)
-    if not found or (int(found[1]), found[2]) != (row.get("partition.bucket"), row.get("partition.month")):
-        raise StorageError(f"{place.address}: the table names a file that is none of an archive's: {path!r:.100}")
-    first, last = (_microseconds(row.get(f"{end}.started_at")) for end in ("min", "max"))
-    return File(path, int(row["size_bytes"]), int(found[1]), found[2], first, last)
-
-
-def _microseconds(moment: Any) -> int | None:
-    return None if moment is None else int(moment.timestamp() * 1e6)

@@ -18,9 +18,10 @@ import pyarrow.dataset as ds
 from speedtest_logger.archive.format.schema import BATCH_SCHEMA
 from speedtest_logger.archive.read import sql as statements
 from speedtest_logger.archive.read.dataset import VIEW_COLUMNS
-from speedtest_logger.distributed.engine import File, Task
+from speedtest_logger.distributed.engine import Task
 from speedtest_logger.errors import StorageError, UsageError
 from speedtest_logger.record import COLUMNS
+from speedtest_logger.sinks.data_files import DataFile
 from speedtest_logger.sinks.place import Place, said
 
 MOMENT = pa.timestamp("us", tz="UTC")
@@ -85,7 +86,7 @@ def view(connection: duckdb.DuckDBPyConnection, condition: str) -> None:
     connection.execute(f"CREATE VIEW records AS SELECT {names} FROM all_records WHERE {condition}")
 
 
-def dataset(place: Place, files: tuple[File, ...]) -> ds.Dataset:
+def dataset(place: Place, files: tuple[DataFile, ...]) -> ds.Dataset:
     """Files as Arrow reads them: row groups and columns that nobody asks for are not fetched."""
     filesystem, root = place.filesystem()
     form = ds.ParquetFileFormat()
@@ -96,7 +97,7 @@ def dataset(place: Place, files: tuple[File, ...]) -> ds.Dataset:
     return ds.FileSystemDataset(fragments, STORED, form, filesystem)
 
 
-def known(file: File) -> pc.Expression:
+def known(file: DataFile) -> pc.Expression:
     """What all rows of a file have in common."""
     found = (pc.field("bucket") == pa.scalar(file.bucket, pa.int32())) & (pc.field("month") == file.month)
     if file.first is None or file.last is None:

@@ -10,6 +10,7 @@ An entry of a commit, with its statistics: https://github.com/delta-io/delta/blo
 from __future__ import annotations
 
 import json
+import re
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,6 +31,8 @@ from speedtest_logger.sinks.months import Days
 from speedtest_logger.sinks.objects import Objects
 
 Partition = tuple[int, str]  # bucket, and month such as 2026-01
+PATH = re.compile(r"bucket=(\d+)/month=(\d{4}-\d\d)/[\w.-]+\.parquet", re.ASCII)
+MOST_BYTES = 500_000_000  # of a file that is read whole; those that are put together have 64 MiB
 Action = AddAction | RemoveAction
 MOMENT = pa.timestamp("us", tz="UTC")  # the only one that Delta has
 COLUMNS = pa.schema([each.with_type(MOMENT) if pa.types.is_timestamp(each.type) else each for each in BATCH_SCHEMA])
@@ -44,17 +47,26 @@ OPEN_DAYS = 2  # that may still get measurements: today and yesterday (UTC)
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file of a table, with the first and the last day that it has; None where the table's log does not say."""
+    """A file of one version of a table. `first` and `last`: when its records started (Unix time, µs), if known."""
 
     path: str
     size: int
-    partition: Partition
-    first: date | None
-    last: date | None
+    bucket: int
+    month: str
+    first: int | None = None
+    last: int | None = None
+
+    @property
+    def partition(self) -> Partition:
+        """Where it lies."""
+        return self.bucket, self.month
 
     def has_one_of(self, days: Iterable[date]) -> bool:
-        """Whether it can have rows of one of these days."""
-        return self.first is None or self.last is None or any(self.first <= day <= self.last for day in days)
+        """Whether it can have rows of one of these days (UTC)."""
+        if self.first is None or self.last is None:
+            return True
+        first, last = _day_of(self.first), _day_of(self.last)
+        return any(first <= day <= last for day in days)
 
     def removed(self) -> RemoveAction:
         """Its end, for a commit."""
@@ -76,19 +88,28 @@ class Replacement:
         return any(days is None or file.has_one_of(map(date.fromisoformat, days)) for days in self.days.values())
 
 
-def files_of(table: DeltaTable) -> dict[Partition, list[DataFile]]:
-    """A table's files by partition."""
-    found: dict[Partition, list[DataFile]] = {}
+def files_of(table: DeltaTable) -> list[DataFile]:
+    """A table's files. Raises StorageError for a name that leads elsewhere: others may write logs."""
     known = pa.table(table.get_add_actions(flatten=True))
-    for row in known.select([name for name in known.column_names if name in OF_A_FILE]).to_pylist():
-        partition = int(row["partition.bucket"]), str(row["partition.month"])
-        ends = (_day_of(row.get(f"{end}.started_at")) for end in ("min", "max"))
-        found.setdefault(partition, []).append(DataFile(str(row["path"]), int(row["size_bytes"]), partition, *ends))
-    return found
+    rows = known.select([name for name in known.column_names if name in OF_A_FILE]).to_pylist()
+    return [_file(row, table.table_uri) for row in rows]
 
 
-def _day_of(moment: datetime | None) -> date | None:
-    return moment and moment.astimezone(timezone.utc).date()
+def _file(row: dict[str, Any], address: str) -> DataFile:
+    path = str(row["path"])
+    found = PATH.fullmatch(path)
+    if not found or (int(found[1]), found[2]) != (row.get("partition.bucket"), row.get("partition.month")):
+        raise StorageError(f"{address}: the table names a file that is none of an archive's: {path!r:.100}")
+    ends = (_microseconds(row.get(f"{end}.started_at")) for end in ("min", "max"))
+    return DataFile(path, int(row["size_bytes"]), int(found[1]), found[2], *ends)
+
+
+def _microseconds(moment: datetime | None) -> int | None:
+    return None if moment is None else int(moment.timestamp() * 1e6)
+
+
+def _day_of(moment: int) -> date:
+    return datetime.fromtimestamp(moment // 1_000_000, timezone.utc).date()
 
 
 def replaced(
@@ -98,12 +119,13 @@ def replaced(
 
     `whole`: nothing else stays in the table. Raises StorageError.
     """
-    files = files_of(table)
-    gone = [file for each in files.values() for file in each] if whole else []
+    gone: list[DataFile] = []
+    files: dict[Partition, list[DataFile]] = {}
+    for file in files_of(table):
+        (gone if whole else files.setdefault(file.partition, [])).append(file)
 
     def made(partition: Partition) -> list[Action]:
-        kept = [] if whole else files.get(partition, [])
-        return list(_replaced(objects, kept, partition, changed[partition]))
+        return list(_replaced(objects, files.get(partition, []), partition, changed[partition]))
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         entries = [entry for each in pool.map(made, sorted(changed)) for entry in each]
@@ -124,7 +146,7 @@ def _replaced(
 
 
 def _read(objects: Objects, file: DataFile) -> pa.Table:
-    found = objects.get(file.path)
+    found = objects.get(file.path, MOST_BYTES)
     if found is None:
         raise StorageError(f"{objects.place.address}/{file.path} is in the table and not in the store")
     try:

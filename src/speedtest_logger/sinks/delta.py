@@ -34,7 +34,7 @@ from speedtest_logger.archive.read import changes
 from speedtest_logger.archive.read.rollup import touched_by
 from speedtest_logger.errors import DeliveryError, StorageError, UsageError
 from speedtest_logger.files import identity
-from speedtest_logger.sinks.data_files import ROW_GROUP, Partition, Replacement, replaced
+from speedtest_logger.sinks.data_files import PATH, ROW_GROUP, Partition, Replacement, replaced
 from speedtest_logger.sinks.months import Days, place_in_order, rows_of
 from speedtest_logger.sinks.objects import Objects
 from speedtest_logger.sinks.place import Place, said
@@ -258,16 +258,16 @@ class Publisher:
                 commit_properties=_properties(head, {}),
             )
             table = self.place.table() or table
-            removed = table.vacuum(
-                VACUUM_HOURS, dry_run=False, full=True, commit_properties=_properties(head_of(table) or head, {})
-            )
+            # of what no commit names only data files are ours to remove: others may keep something of theirs there
+            unused = [path for path in table.vacuum(VACUUM_HOURS, dry_run=True, full=True) if PATH.fullmatch(path)]
+            Objects(self.place).delete(unused)
             table.create_checkpoint()
             table.cleanup_metadata()
         except CommitFailedError as error:
             raise DeliveryError(f"{self.place.address}: somebody wrote to the table meanwhile: try again") from error
         except DeltaError as error:
             raise StorageError(f"{self.place.address}: {said(error)}") from error
-        return {"put_together": small["numFilesRemoved"], "removed": len(removed)}
+        return {"put_together": small["numFilesRemoved"], "removed": len(unused)}
 
 
 def _properties(head: Head, days: Digests) -> CommitProperties:

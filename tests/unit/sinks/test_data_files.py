@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import date
 from pathlib import Path
 
 import duckdb
@@ -13,24 +12,11 @@ import pytest
 from builders import DAY, FIRST, put, slot
 from deltalake import write_deltalake
 
-from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.errors import StorageError
+from speedtest_logger.record import utc_text
 from speedtest_logger.sinks import data_files, delta, table
-from speedtest_logger.sinks.place import Place
 
 NOW = FIRST + 20 * DAY + 7200.0  # a while into a day (UTC)
-
-
-@pytest.fixture
-def layout(tmp_path):
-    made = Layout(tmp_path / "archive")
-    made.prepare()
-    return made
-
-
-@pytest.fixture
-def place(tmp_path):
-    return Place.of(str(tmp_path / "store/records"))
 
 
 @pytest.fixture(autouse=True)
@@ -49,16 +35,19 @@ def publish(layout, place):
 
 def paths(place):
     found = place.table()
-    return {file.path for files in data_files.files_of(found).values() for file in files} if found else set()
+    return {file.path for file in data_files.files_of(found)} if found else set()
 
 
 def spans(place):
-    files = [file for files in data_files.files_of(place.existing()).values() for file in files]
-    return sorted((file.first.isoformat(), file.last.isoformat()) for file in files)
+    return sorted(tuple(map(day_of, (file.first, file.last))) for file in data_files.files_of(place.existing()))
+
+
+def day_of(moment):
+    return utc_text(moment / 1e6)[:10]
 
 
 def on(day):
-    return date.fromordinal(date(1970, 1, 1).toordinal() + int(FIRST + day * DAY) // 86_400).isoformat()
+    return utc_text(FIRST + day * DAY)[:10]
 
 
 def test_a_day_that_may_get_more_has_a_file_of_its_own(layout, place):
@@ -129,11 +118,40 @@ def test_files_of_a_publish_that_was_cut_off_are_removed_once_nobody_can_use_the
     publish(layout, place)
     monkeypatch.undo()  # a store's clock is a true one
     [known] = Path(place.address).rglob("part-*.parquet")
-    old, young = (known.with_name(f"part-{name}.parquet") for name in ("old", "young"))
-    for file in (old, young):
+    ours = [known.with_name(f"part-{name}.parquet") for name in ("old", "young")]
+    top = Path(place.address)
+    others = [top / "notes.txt", top / "bucket=0/other.parquet", top / "_shared/inbox/a", known.with_suffix(".txt")]
+    for file in (*ours, *others):
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(known.read_bytes())
-    long_ago = time.time() - 8 * 86_400
-    os.utime(old, (long_ago, long_ago))
+        if file != ours[1]:
+            os.utime(file, (time.time() - 8 * 86_400,) * 2)
     assert delta.Publisher(layout, place, 1).maintain()["removed"] == 1
-    assert (old.exists(), young.exists(), known.exists()) == (False, True, True)
+    assert [file.exists() for file in ours] == [False, True]
+    assert [file for file in others if not file.exists()] == []
     assert table.compared(place.existing(), layout) == []
+
+
+def test_a_file_that_was_replaced_stays_while_somebody_may_read_it(layout, place, monkeypatch):
+    put(layout, slot("attic", FIRST + 20 * DAY))
+    publish(layout, place)
+    monkeypatch.undo()
+    [before] = Path(place.address).rglob("part-*.parquet")
+    os.utime(before, (time.time() - 30 * 86_400,) * 2)
+    put(layout, slot("attic", FIRST + 20 * DAY + 300))
+    delta.Publisher(layout, place, 1).publish()
+    assert paths(place) != {before.relative_to(place.address).as_posix()}
+    assert delta.Publisher(layout, place, 1).maintain()["removed"] == 0
+    assert before.exists()
+
+
+def test_a_log_that_names_what_is_none_of_an_archives_files_is_refused(layout, place):
+    put(layout, slot("attic", FIRST + 20 * DAY))
+    publish(layout, place)
+    log = sorted(Path(place.address, "_delta_log").glob("*.json"))[-1]
+    log.write_text(
+        log.read_text().replace('"path":"bucket=0/month=2026-01/part-', '"path":"bucket=0/month=2026-02/part-')
+    )
+    put(layout, slot("attic", FIRST + 20 * DAY + 300))
+    with pytest.raises(StorageError, match="none of an archive's"):
+        delta.Publisher(layout, place, 1).publish()

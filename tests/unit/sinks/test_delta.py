@@ -25,18 +25,6 @@ from speedtest_logger.sinks import delta, table
 from speedtest_logger.sinks.place import Place
 
 
-@pytest.fixture
-def layout(tmp_path):
-    made = Layout(tmp_path / "archive")
-    made.prepare()
-    return made
-
-
-@pytest.fixture
-def place(tmp_path):
-    return Place.of(str(tmp_path / "store/records"))
-
-
 def publish(layout, place, **changes):
     return delta.Publisher(layout, place, 3).publish(**changes)
 

@@ -27,13 +27,6 @@ HOME = "uploads/location=home/year=2026/month=01"
 
 
 @pytest.fixture
-def layout(tmp_path):
-    made = Layout(tmp_path / "archive")
-    made.prepare()
-    return made
-
-
-@pytest.fixture
 def place(tmp_path):
     return Place.of(str(tmp_path / "plain"))
 

@@ -32,10 +32,10 @@ def check(environment: Mapping[str, str]) -> None:
 
 
 def strangers(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
-    """What is neither a file nor a directory, nor a link to one."""
+    """What is neither a file nor a directory, nor a link to a file, nor one of root's to a directory."""
     with suppress(OSError), os.scandir(folder) as entries:  # what it cannot read restic says
         for entry in entries:
-            if entry.is_dir():
+            if entry.is_dir() and not (entry.is_symlink() and entry.stat(follow_symlinks=False).st_uid):
                 if depth:
                     yield from strangers(Path(entry.path), depth - 1)
             elif not entry.is_file() and os.path.lexists(entry.path):

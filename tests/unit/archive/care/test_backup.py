@@ -90,6 +90,12 @@ def test_root_backs_up_and_restores_as_others(archive, saver, environment, capfd
     assert '"rows": 1' in capfd.readouterr().out
 
 
+def link_of_its_own(file):
+    """To a tree that takes long to walk through, made by the account that has the repository."""
+    file.symlink_to("/")
+    os.chown(file, 61_003, -1, follow_symlinks=False)
+
+
 @pytest.mark.parametrize(
     ("place", "kind"),
     [
@@ -97,6 +103,7 @@ def test_root_backs_up_and_restores_as_others(archive, saver, environment, capfd
         ("data/*/*", os.mkfifo),
         ("cache/*/version", os.mkfifo),
         ("cache/*/index/*/*", lambda file: file.symlink_to("/dev/zero")),
+        ("snapshots/*", link_of_its_own),
     ],
 )
 def test_restic_is_not_started_where_it_would_never_end(archive, saver, environment, capfd, place, kind):
