@@ -153,8 +153,8 @@ def root_of(read: Vars, files: Vars, nodes: list[Vars]) -> str:
     what = "nothing" if seen is None else seen.get("problem") or "no certificates in it"
     raise AnsibleFilterError(
         f"{files['archive']}: {files['root']}: seen {what}, where nodes over https find whom to trust; nothing was "
-        "changed on them. `systemctl restart speedtest-front` there makes it again where nothing else is in its place; "
-        "or set fleet_archive_ca"
+        "changed on them. Put it back; or have the front make an authority anew there, `sudo rm -r "
+        f"{files['root'].rpartition('/pki/')[0]}` and `sudo systemctl restart speedtest-front`; or set fleet_archive_ca"
     )
 
 

@@ -27,7 +27,7 @@ FILES = {
     "tokens": "/home/tokens",
     "invitations": "/home/invitations",
     "enrolled": "/srv/a/state/enrolled",
-    "root": "/front/root.crt",
+    "root": "/front/caddy/pki/root.crt",
     "folder": "/srv/a/fleet",
     "schedule": "/srv/a/fleet/schedule.json",
     "earlier": ["/srv/a/state/schedule.json", "/srv/a/state/restored-schedule.json"],
@@ -445,7 +445,10 @@ def test_nodes_over_https_keep_whom_they_trust_while_the_fronts_own_authority_is
     """The front's account can put anything in its place: a run that went on would have all nodes trust nobody."""
     there = {"tokens": file("a " + "0" * 64), **({"root": seen} if seen else {})}
     mine, nodes = {**FILES, "own_authority": "yes"}, [node("a"), node("b", transport="https")]
-    with pytest.raises(Exception, match=r"arc: /front/root.crt: seen (nothing|is a link|no certificates)"):
+    with pytest.raises(
+        Exception,
+        match=r"arc: /front/caddy/pki/root.crt: seen (nothing|is a link|no certificates).*rm -r /front/caddy`",
+    ):
         fleet.fleet_known(read(**there), mine, nodes)
     assert fleet.fleet_known(read(**there), mine, [node("a")])["root"] == ""  # nobody needs it
     assert fleet.fleet_known(read(**there), FILES, nodes)["root"] == ""  # another authority's
