@@ -38,7 +38,7 @@ from speedtest_logger.node import config, doctor, measure
 from speedtest_logger.node.spool import Spool
 from speedtest_logger.record import Record, utc_text
 
-LOADED = ("archive.care.backup", "archive.care.unpack", "archive.care.verify", "archive.read.exporters")
+LOADED = ("archive.care.backup", "archive.care.restore", "archive.care.verify", "archive.read.exporters")
 LOADED += ("archive.report.page", "archive.report.report", "engines.iperf3", "node.status")
 SECONDS = 60  # for all verbs on one name, on a machine that has other things to do
 MOST_MEMORY_MB = 250  # that the verbs may add

@@ -11,9 +11,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from speedtest_logger.archive.care import backup, verify
+from speedtest_logger.archive.care import verify
 from speedtest_logger.archive.format import digest, month, parquet
-from speedtest_logger.archive.format.layout import Layout, ulid
+from speedtest_logger.archive.format.layout import MONTH_FILE, Layout, month_of, ulid
 from speedtest_logger.archive.format.schema import SCHEMA
 from speedtest_logger.archive.ledger import index, manifest
 from speedtest_logger.archive.ledger.entry import Accepted, Entry, Restored
@@ -22,12 +22,20 @@ from speedtest_logger.errors import DamagedFileError, UsageError
 from speedtest_logger.files import sync_directory
 
 
+def month_checked(name: str) -> None:
+    """Raise UsageError for what is no month's name."""
+    try:
+        month_of(name)
+    except ValueError as error:
+        raise UsageError(f"{error}: they look like location=home/year=2026/month=01/{MONTH_FILE}") from error
+
+
 def accept(layout: Layout, name: str, why: str) -> dict[str, Any]:
     """Have the manifest go on from a month as it is now, or from there being none; returns what was accepted.
 
     Raises UsageError where nothing differs, DamagedFileError where the file cannot be read.
     """
-    backup.month_checked(name)
+    month_checked(name)
     with store.single_writer(layout, "accept", wait=60):
         findings = verify.look(layout, name, manifest.state(layout).get(name))
         if not findings:
@@ -41,7 +49,7 @@ def accept(layout: Layout, name: str, why: str) -> dict[str, Any]:
 
 
 def put_back(layout: Layout, name: str, source: Path) -> dict[str, Any]:
-    """Put a month back as it is in a file that came from a backup, under the writer's lock: backup.restore_month."""
+    """Put a month back as it is in a file that came from a backup, under the writer's lock: restore.restore_month."""
     file, wanted = layout.archive / name, manifest.state(layout).get(name)
     if not verify.look(layout, name, wanted):
         raise UsageError(f"{name} is as the manifest says: nothing was changed")

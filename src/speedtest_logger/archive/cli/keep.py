@@ -102,7 +102,7 @@ def backup_arguments(parser: argparse.ArgumentParser) -> None:
 
 def save_archive(args: argparse.Namespace) -> int:
     """What the backup's timer runs."""
-    from speedtest_logger.archive.care import backup
+    from speedtest_logger.archive.care import backup, repository
 
     layout, keep = Layout(args.root), backup.Keep(args.keep_daily, args.keep_weekly, args.keep_monthly)
     owner = accounts.owner_of(layout.archive)
@@ -112,7 +112,7 @@ def save_archive(args: argparse.Namespace) -> int:
         steps.run(owner, lambda: backup.unstage(layout))
     elif args.save:
         saver = backup.saver_of(layout)
-        print(json.dumps(steps.run(saver, lambda: backup.save(layout, keep), as_root=backup.take_credentials)))
+        print(json.dumps(steps.run(saver, lambda: backup.save(layout, keep), as_root=repository.take_credentials)))
     else:
         print(json.dumps(backup.backup(layout, keep)))
     return EXIT_OK
@@ -135,13 +135,13 @@ def restore_arguments(parser: argparse.ArgumentParser) -> None:
 
 def bring_back(args: argparse.Namespace) -> int:
     """What playbooks/restore.yml runs; or one month's file only."""
-    from speedtest_logger.archive.care import backup
+    from speedtest_logger.archive.care import restore
 
     layout = Layout(args.root)
     if args.file:
-        print(json.dumps(backup.restore_month(layout, args.file, args.snapshot)))
+        print(json.dumps(restore.restore_month(layout, args.file, args.snapshot)))
     else:
-        print(json.dumps(backup.restore(layout, args.snapshot)))
+        print(json.dumps(restore.restore(layout, args.snapshot)))
     return EXIT_OK
 
 

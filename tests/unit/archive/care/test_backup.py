@@ -14,7 +14,7 @@ from builders import bytes_of, in_a_process
 
 from speedtest_logger.accounts import Owner
 from speedtest_logger.archive import cli, open_archive
-from speedtest_logger.archive.care import backup
+from speedtest_logger.archive.care import backup, repository, restore
 from speedtest_logger.errors import StorageError
 
 PASSWORD = "with \"quotes\", 'quotes', $HOME, `id`, 100 % and \\ back"
@@ -47,7 +47,7 @@ def environment(archive, saver, monkeypatch):
         f'RESTIC_CACHE_DIR="{archive.root.parent}/repository/cache"\n'
     )
     file.chmod(0o600)
-    monkeypatch.setattr(backup, "ENV_FILE", file)
+    monkeypatch.setattr(repository, "ENV_FILE", file)
     monkeypatch.delenv("RESTIC_REPOSITORY", raising=False)
     monkeypatch.delenv("RESTIC_PASSWORD", raising=False)
     return file
@@ -135,7 +135,7 @@ def test_what_comes_and_is_refused_is_said(archive, saver, environment, monkeypa
     def refuse(*_):
         raise StorageError("a name that does not belong there")
 
-    monkeypatch.setattr(backup, "_unpack", refuse)
+    monkeypatch.setattr(restore, "_unpack", refuse)
     in_a_process(lambda: cli.main(["--root", str(archive.root), "restore"]) == 5 or sys.exit("it was taken"))
     assert "a name that does not belong there" in capfd.readouterr().err
 
@@ -290,8 +290,8 @@ def test_dumps_of_the_database_are_carried_along_and_come_back(archive, saver, e
     assert archive.month_files()
 
     def bring_back():
-        backup.take_credentials()
-        backup.restic("restore", "latest", "--tag", backup.DUMPS_TAG, "--target", str(tmp_path / "back"))
+        repository.take_credentials()
+        repository.restic("restore", "latest", "--tag", repository.DUMPS_TAG, "--target", str(tmp_path / "back"))
 
     in_a_process(bring_back)
     (found,) = (tmp_path / "back").rglob("*.dump")

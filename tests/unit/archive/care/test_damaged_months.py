@@ -15,7 +15,7 @@ from tries import tries
 from speedtest_logger import wire
 from speedtest_logger.archive import cli, open_archive
 from speedtest_logger.archive.arrive import receive
-from speedtest_logger.archive.care import backup, repair, verify
+from speedtest_logger.archive.care import backup, repair, restore, verify
 from speedtest_logger.archive.format import parquet
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.ledger import manifest
@@ -291,7 +291,7 @@ def test_values_that_were_changed_go_and_rows_that_only_the_file_has_stay(archiv
 def test_a_month_that_is_gone_comes_back(archive):
     backup.backup(archive, backup.Keep())
     home(archive).unlink()
-    assert backup.restore_month(archive, MONTH)["rows"] == 50
+    assert restore.restore_month(archive, MONTH)["rows"] == 50
     assert verify.verify(archive) == []
 
 
@@ -300,7 +300,7 @@ def test_of_two_spoiled_months_each_comes_back_by_itself(archive):
     backup.backup(archive, backup.Keep())
     for file in archive.month_files():
         spoil(file)
-    assert backup.restore_month(archive, MONTH)["rows"] == 50
+    assert restore.restore_month(archive, MONTH)["rows"] == 50
     assert [finding.file for finding in verify.verify(archive)] == [MONTH.replace("home", "garden")]
 
 
@@ -310,7 +310,7 @@ def test_nothing_is_restored_where_nothing_is_wrong_or_nothing_is_there(archive)
     for name in (MONTH, "location=home/year=2025/month=01/speedtest.parquet", "../../etc/passwd"):
         before = manifest.head(archive)
         with pytest.raises(UsageError):
-            backup.restore_month(archive, name)
+            restore.restore_month(archive, name)
         assert manifest.head(archive) == before
         assert not (archive.root / "restore-month").exists()
 
