@@ -9,7 +9,6 @@ An entry of a commit, with its statistics: https://github.com/delta-io/delta/blo
 
 from __future__ import annotations
 
-import json
 import re
 import time
 import uuid
@@ -23,17 +22,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
-from deltalake.transaction import AddAction, RemoveAction
 
 from speedtest_logger.archive.format.schema import BATCH_SCHEMA, SORT_KEYS
 from speedtest_logger.errors import StorageError
+from speedtest_logger.sinks.commit import Action, added, removed
 from speedtest_logger.sinks.months import Days
 from speedtest_logger.sinks.objects import Objects
 
 Partition = tuple[int, str]  # bucket, and month such as 2026-01
 PATH = re.compile(r"bucket=(\d+)/month=(\d{4}-\d\d)/[\w.-]+\.parquet", re.ASCII)
 MOST_BYTES = 500_000_000  # of a file that is read whole; those that are put together have 64 MiB
-Action = AddAction | RemoveAction
 MOMENT = pa.timestamp("us", tz="UTC")  # the only one that Delta has
 COLUMNS = pa.schema([each.with_type(MOMENT) if pa.types.is_timestamp(each.type) else each for each in BATCH_SCHEMA])
 ORDER = [("location", "ascending"), *SORT_KEYS]
@@ -68,9 +66,9 @@ class DataFile:
         first, last = _day_of(self.first), _day_of(self.last)
         return any(first <= day <= last for day in days)
 
-    def removed(self) -> RemoveAction:
+    def removed(self) -> Action:
         """Its end, for a commit."""
-        return RemoveAction(self.path, True, _now(), self.size, _values(self.partition))
+        return removed(self.path, self.size, _values(self.partition))
 
 
 @dataclass
@@ -150,7 +148,8 @@ def _read(objects: Objects, file: DataFile) -> pa.Table:
     if found is None:
         raise StorageError(f"{objects.place.address}/{file.path} is in the table and not in the store")
     try:
-        rows = pq.read_table(pa.BufferReader(found[0]), use_threads=False)
+        # read_table looks at the file as at a dataset first, which takes as long again
+        rows = pq.ParquetFile(pa.BufferReader(found[0])).read(use_threads=False)
         return rows.select(COLUMNS.names).cast(COLUMNS)
     except (pa.ArrowException, KeyError) as error:
         raise StorageError(f"{objects.place.address}/{file.path} cannot be read: {error}") from error
@@ -181,7 +180,7 @@ def _parts(rows: pa.Table) -> Iterator[pa.Table]:
         yield rest.filter(pc.equal(rest["day"], day))
 
 
-def _put(objects: Objects, partition: Partition, rows: pa.Table) -> AddAction:
+def _put(objects: Objects, partition: Partition, rows: pa.Table) -> Action:
     """A new file, in the store before a commit names it."""
     sink = pa.BufferOutputStream()
     pq.write_table(rows.replace_schema_metadata(), sink, compression="zstd", row_group_size=ROW_GROUP)
@@ -189,29 +188,23 @@ def _put(objects: Objects, partition: Partition, rows: pa.Table) -> AddAction:
     values = _values(partition)
     path = f"{'/'.join(f'{name}={value}' for name, value in values.items())}/part-{uuid.uuid4()}.parquet"
     objects.put(path, content)
-    return AddAction(path, len(content), values, _now(), True, _statistics(rows))
+    return added(path, len(content), values, _statistics(rows))
 
 
-def _values(partition: Partition) -> dict[str, str | None]:
+def _values(partition: Partition) -> dict[str, str]:
     bucket, month = partition
     return {"bucket": str(bucket), "month": month}
 
 
-def _now() -> int:
-    return int(time.time() * 1000)
-
-
-def _statistics(rows: pa.Table) -> str:
+def _statistics(rows: pa.Table) -> dict[str, Any]:
     """What a commit tells of a file's rows."""
     ends = {name: pc.min_max(rows[name]) for name in TOLD}
-    return json.dumps(
-        {
-            "numRecords": rows.num_rows,
-            "minValues": {name: _text(found["min"].as_py()) for name, found in ends.items()},
-            "maxValues": {name: _text(found["max"].as_py()) for name, found in ends.items()},
-            "nullCount": {name: rows[name].null_count for name in TOLD},
-        }
-    )
+    return {
+        "numRecords": rows.num_rows,
+        "minValues": {name: _text(found["min"].as_py()) for name, found in ends.items()},
+        "maxValues": {name: _text(found["max"].as_py()) for name, found in ends.items()},
+        "nullCount": {name: rows[name].null_count for name in TOLD},
+    }
 
 
 def _text(value: Any) -> str:

@@ -15,13 +15,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
 from deltalake import (
     CommitProperties,
     DeltaTable,
-    PostCommitHookProperties,
     Schema,
     Transaction,
     WriterProperties,
@@ -34,6 +34,7 @@ from speedtest_logger.archive.read import changes
 from speedtest_logger.archive.read.rollup import touched_by
 from speedtest_logger.errors import DeliveryError, StorageError, UsageError
 from speedtest_logger.files import identity
+from speedtest_logger.sinks import commit
 from speedtest_logger.sinks.data_files import PATH, ROW_GROUP, Partition, Replacement, replaced
 from speedtest_logger.sinks.months import Days, place_in_order, rows_of
 from speedtest_logger.sinks.objects import Objects
@@ -69,6 +70,11 @@ class Publisher:
     writer: str = ""  # as in Head
     outcome: Outcome = field(default_factory=Outcome)
 
+    @cached_property
+    def objects(self) -> Objects:
+        """The table's, by connections that stay open."""
+        return Objects(self.place)
+
     def publish(self, *, rebuild: bool = False, advance: Advance = lambda _: None) -> Outcome:
         """Carry out all changes since the last time. `rebuild`: all of the archive takes the place of the table's rows.
 
@@ -99,10 +105,7 @@ class Publisher:
         try:
             yield
         except CommitFailedError as error:
-            raise DeliveryError(
-                f"{self.place.address}: somebody else wrote to the table meanwhile: nothing of this publish took "
-                "effect, the next one goes on. There should be one archive that publishes to a table"
-            ) from error
+            raise commit.somebody_else_wrote(self.place.address) from error
         except DeltaError as error:
             raise StorageError(f"{self.place.address}: {said(error)}") from error
 
@@ -112,6 +115,7 @@ class Publisher:
             self.place.probe()
             table = self._create()
         self._check_columns(table)
+        commit.check_protocol(table)
         head = head_of(table)
         if rebuild:
             chain, buckets = (head.chain, head.buckets) if head else ("", self.buckets)
@@ -211,14 +215,8 @@ class Publisher:
     def _commit(self, table: DeltaTable, head: Head, names: dict[str, Days], *, is_new: bool = False) -> Head:
         """Make months, or some of their days, what the archive has of them: all or nothing."""
         changed, days = self._changed(names, head.buckets)
-        table.create_write_transaction(
-            replaced(Objects(self.place), table, changed, whole=is_new),
-            "append",
-            table.schema(),
-            PARTITIONS,
-            commit_properties=_properties(head, days),
-            post_commithook_properties=PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False),
-        )
+        files = replaced(self.objects, table, changed, whole=is_new)
+        commit.write(self.objects, table, [commit.transaction(*_reached(head)), *files], head.to_metadata(days))
         self.outcome.records += sum(rows.num_rows for each in changed.values() for rows in each.rows)
         self.outcome.commits += 1
         return replace(head, chain=head.to_metadata(days)[f"{PREFIX}chain"])
@@ -260,7 +258,7 @@ class Publisher:
             table = self.place.table() or table
             # of what no commit names only data files are ours to remove: others may keep something of theirs there
             unused = [path for path in table.vacuum(VACUUM_HOURS, dry_run=True, full=True) if PATH.fullmatch(path)]
-            Objects(self.place).delete(unused)
+            self.objects.delete(unused)
             table.create_checkpoint()
             table.cleanup_metadata()
         except CommitFailedError as error:
@@ -270,11 +268,15 @@ class Publisher:
         return {"put_together": small["numFilesRemoved"], "removed": len(unused)}
 
 
+def _reached(head: Head) -> tuple[str, int]:
+    """Whose transaction a commit is, and the manifest's line that it got to."""
+    return APPLICATION, changes.Position.of(head.cursor).seq if head.cursor else 0
+
+
 def _properties(head: Head, days: Digests) -> CommitProperties:
-    """Of a commit: it takes the place that it was meant for, or fails."""
-    line = changes.Position.of(head.cursor).seq if head.cursor else 0
+    """Of a commit by deltalake: it takes the place that it was meant for, or fails."""
     return CommitProperties(
         custom_metadata=head.to_metadata(days),
         max_commit_retries=0,
-        app_transactions=[Transaction(APPLICATION, line)],
+        app_transactions=[Transaction(*_reached(head))],
     )
