@@ -5,10 +5,12 @@ Exactly the files that were named are read, those of one version of the table. O
 
 from __future__ import annotations
 
+import atexit
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
+from functools import cache
 
 import duckdb
 import pyarrow as pa
@@ -36,14 +38,15 @@ EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 OF_STORE = (duckdb.IOException, duckdb.InvalidInputException, OSError, pa.ArrowException)
 
 
-def answer(task: Task, *, threads: int | None = 1) -> pa.Table:
+def answer(task: Task, *, threads: int | None = 1, database: duckdb.DuckDBPyConnection | None = None) -> pa.Table:
     """What a task's SQL says of its files. `threads` None: as many as the machine has.
 
-    Raises UsageError for wrong SQL, StorageError where the files cannot be read.
+    `database` is one of `kept`; without it the task has its own. Raises UsageError for wrong SQL, StorageError where
+    the files cannot be read.
     """
     place = Place.of(task.address)
     try:
-        with connected(threads) as connection:
+        with connected(threads) if database is None else database.cursor() as connection:
             connection.register("stored", dataset(place, task.files))
             return _asked(connection, task)
     except OF_STORE as error:
@@ -55,8 +58,6 @@ def answer(task: Task, *, threads: int | None = 1) -> pa.Table:
 def _asked(connection: duckdb.DuckDBPyConnection, task: Task) -> pa.Table:
     view(connection, task.condition)
     statements.check(connection, task.sql)
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
     relation = connection.sql(task.sql)
     return pa.table({}) if relation is None else relation.to_arrow_table()
 
@@ -66,24 +67,43 @@ def _judged(error: duckdb.Error, address: str) -> UsageError | StorageError:
     return StorageError(f"{address}: {said(error)}") if type(error) is duckdb.Error else UsageError(str(error))
 
 
+@cache
+def kept() -> duckdb.DuckDBPyConnection:
+    """One database of this process for parts of questions, a thread each: to open one takes as long as a small part.
+
+    What a connection to it registers and makes is its own.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="speedtest-query-", ignore_cleanup_errors=True)
+    atexit.register(folder.cleanup)
+    atexit.register(kept.cache_clear)  # or DuckDB complains of what is still open when Python ends
+    return _locked(folder.name, 1)
+
+
+def _locked(folder: str, threads: int | None) -> duckdb.DuckDBPyConnection:
+    """A database in memory, in UTC, with a folder for what does not fit there, and no way to anything else."""
+    more = {"threads": threads} if threads else {}
+    connection = duckdb.connect(config={"temp_directory": folder, **more})
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    return connection
+
+
 @contextmanager
 def connected(threads: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database in memory, in UTC, with a folder of its own for what does not fit there."""
+    """A connection to a database of its own, with so many threads or as many as the machine has."""
     with (
         tempfile.TemporaryDirectory(prefix="speedtest-query-", ignore_cleanup_errors=True) as folder,
-        duckdb.connect(config={"temp_directory": folder}) as connection,
+        _locked(folder, threads) as connection,
     ):
-        connection.execute("SET TimeZone = 'UTC'")
-        if threads:
-            connection.execute(f"SET threads = {int(threads)}")
         yield connection
 
 
 def view(connection: duckdb.DuckDBPyConnection, condition: str) -> None:
     """The view `records` as an archive has it, of the rows that satisfy SQL."""
-    connection.execute(f"CREATE VIEW all_records AS {VIEW}")
+    connection.execute(f"CREATE TEMP VIEW all_records AS {VIEW}")
     names = ", ".join(VIEW_COLUMNS)
-    connection.execute(f"CREATE VIEW records AS SELECT {names} FROM all_records WHERE {condition}")
+    connection.execute(f"CREATE TEMP VIEW records AS SELECT {names} FROM all_records WHERE {condition}")
 
 
 def dataset(place: Place, files: tuple[DataFile, ...]) -> ds.Dataset:

@@ -53,7 +53,7 @@ class Plan:
 
 def planned(sql: str, condition: str, now: float) -> Plan:
     """How to answer SQL over the records that satisfy a condition. Raises NotSplitError, duckdb.Error for wrong SQL."""
-    with scan.connected(1) as connection:
+    with scan.kept().cursor() as connection:
         connection.register("stored", scan.STORED.empty_table())
         scan.view(connection, condition)
         answer = connection.sql(sql)
