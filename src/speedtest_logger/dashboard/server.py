@@ -23,6 +23,7 @@ from speedtest_logger.errors import EXIT_OK, UsageError
 IDLE_SECONDS = 65  # that a connection is kept: longer than a front keeps its own
 STOP_SECONDS = 5  # that open requests have when the process is told to stop
 HEADER_BYTES = 16_384
+SWITCH_SECONDS = 0.0005  # that a thread keeps others waiting: an answer goes through several, and Python's own is 5 ms
 MESSAGE_BYTES = 4_096  # of what a browser says over its WebSocket
 
 
@@ -30,6 +31,7 @@ def serve(settings: Settings, tell: Callable[[str], None]) -> None:
     """Serve until told to stop; `tell` hears the address. Raises UsageError where it cannot be listened on."""
     log = JsonLines("debug" if settings.debug else settings.log_level)
     bounds.raise_limits()
+    sys.setswitchinterval(SWITCH_SECONDS)
     listening = listen(settings.bind, settings.port)
     app = create_app(settings, log)
     logging.basicConfig(handlers=[ServerLog(log)], level=logging.DEBUG if settings.debug else logging.WARNING)

@@ -132,7 +132,7 @@ class SampleFigures:
 
     def now(self) -> Now:
         lines = self.lines()
-        ill = sum(line.state not in ("well", "new") for line in lines)
+        ill = sum(line.is_ill for line in lines)
         problems = ["the backup is 3 d old"]
         last = max((line.last.at for line in lines if line.last), default=None)
         return Now(self.at, self.at, f"{ill} of {len(lines)} lines need you", lines, last, problems)

@@ -122,12 +122,12 @@ class Figures:
         """The fleet: the sentence first."""
         judged = self._lines.get()
         lines = judged.answer
-        needing = sum(line.state not in ("well", "new") for line in lines)
+        ill = sum(line.is_ill for line in lines)
         count = "1 line" if len(lines) == 1 else f"{len(lines)} lines"
         if not lines:
             sentence = "No line has been measured yet."
-        elif needing:
-            sentence = f"{needing} of {count} need{'s' if needing == 1 else ''} you."
+        elif ill:
+            sentence = f"{ill} of {count} need{'s' if ill == 1 else ''} you."
         else:
             sentence = f"All {count} are well." if len(lines) > 1 else "The line is well."
         parts = [part for part in self.system() if not part.ok]

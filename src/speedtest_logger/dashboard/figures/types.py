@@ -84,6 +84,11 @@ class Line:
     ticks: list[str | None]
 
     @property
+    def is_ill(self) -> bool:
+        """Whether it needs somebody."""
+        return self.state not in ("well", "new")
+
+    @property
     def share(self) -> float | None:
         """Percent of the plan that the median download of the last 24 h was."""
         middle = self.median.get("download")
@@ -103,6 +108,11 @@ class Now:
     lines: list[Line]
     last_record: int | None
     problems: list[str]  # of the archive itself, in sentences; `troubles` are apart
+
+    @property
+    def ill(self) -> list[Line]:
+        """The lines that need somebody."""
+        return [line for line in self.lines if line.is_ill]
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ def show_fleet(request: Request) -> HTMLResponse:
         "fleet.html.j2",
         now=now,
         sentence=sentence_of(lines),
-        ill=any(line.state not in WELL for line in lines),
+        ill=any(line.is_ill for line in lines),
         period=period,
         names=RANGES,
         table=table,
