@@ -26,7 +26,7 @@ from lab.cli import tear_down
 from lab.host import prepare
 from lab.lab import Lab, Node, allocate, registry_lock
 from lab.shell import run
-from plugins.filter.fleet import authorized_keys
+from plugins.keys import authorized_keys
 from plugins.lookup import release
 from speedtest_logger.archive import open_archive
 from speedtest_logger.archive.format.layout import Layout

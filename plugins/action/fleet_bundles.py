@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))
 from plugins.action.fleet_look import ActionModule as Looking
 from plugins.desired import speedtest_logger
 from plugins.desired.bundles import BundleError, kept_releases, packed, written
-from plugins.filter.fleet import pulls
+from plugins.hosts import pulls
 from plugins.hostvars import whole
 from speedtest_logger.inventory.found import NODES
 

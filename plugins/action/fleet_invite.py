@@ -13,7 +13,7 @@ sys.path.insert(0, str(ROOT))
 from ansible.plugins.action import ActionBase
 
 from plugins.desired.invitations import InvitationError, invite
-from plugins.filter.fleet import fleet_nodes
+from plugins.hosts import fleet_nodes
 from plugins.hostvars import whole
 
 

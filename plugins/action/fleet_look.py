@@ -37,8 +37,9 @@ from plugins.desired import (
 )
 from plugins.desired.observation import request_of, seen, together
 from plugins.desired.roles import ROLES_PATH, Wanted, wanted_by
-from plugins.filter.fleet import fleet_known, fleet_nodes, no_login, pulls
+from plugins.filter.fleet import fleet_known
 from plugins.filter.monitoring import monitoring_fleet, monitoring_hosts
+from plugins.hosts import fleet_nodes, no_login, pulls
 from plugins.hostvars import whole
 from plugins.remote import source_of, with_arguments
 from speedtest_logger.inventory import roles, systems

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
 sys.path.insert(0, str(ROOT))
 
-from plugins.filter.fleet import in_cluster, observed, pulls
+from plugins.hosts import in_cluster, observed, pulls
 from plugins.hostvars import whole
 from speedtest_logger.inventory.found import default_node_name
 from speedtest_logger.schedule import Schedule

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import sys
 import time
 from pathlib import Path
@@ -17,19 +16,25 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
 sys.path.insert(0, str(ROOT))
 
+from plugins import keys as keys_
 from plugins import tokens
-from plugins.hostvars import whole
+from plugins.hosts import (
+    brought_hosts,
+    due_hosts,
+    fleet_nodes,
+    machine_hosts,
+    node_name,
+    observed,
+    pushed_hosts,
+    silent_hosts,
+    told,
+)
 from speedtest_logger import invitation, record, schedule
-from speedtest_logger.inventory import kubernetes, roles
-from speedtest_logger.inventory.found import default_node_name
+from speedtest_logger.inventory import kubernetes
 from speedtest_logger.inventory.kinds import plain
 from speedtest_logger.inventory.relations.fleet import WAYS_OUT, claim_of_node
 
 Vars = dict[str, Any]
-# The text of an ed25519 public key: a node's file is believed no further than that.
-KEY = r"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI[A-Za-z0-9+/]{43}"
-KEY_FILE = re.compile(rf"({KEY})(?: ([^\r\n]*))?\n?")
-KEY_LINE = re.compile(rf"restrict,command=\"[^\"]* --node ([a-z0-9-]+)\" ({KEY}) .*")
 
 
 def claim(values: Vars) -> schedule.Claim:
@@ -229,32 +234,6 @@ def joined(older: Vars, newer: Vars) -> Vars:
     return nodes
 
 
-def public_key(host: str, path: str, content: str) -> tuple[str, str]:
-    """A node's public key, less its comment, and the comment. Raises AnsibleFilterError for anything else."""
-    found = KEY_FILE.fullmatch(content)
-    if found is None:
-        raise AnsibleFilterError(
-            f"{host}: {path}: seen {content[:60]!r}, which is no ed25519 public key; {new_key(path)}, or leave the "
-            f"host out with --limit 'all:!{host}'. authorized_keys was left as it is"
-        )
-    return found[1], found[2] or ""
-
-
-def new_key(path: str) -> str:
-    """How a node gets a new key pair."""
-    return f"run `sudo rm {path.removesuffix('.pub')} {path}` there and then this playbook again: it makes a new one"
-
-
-def authorized_keys(current: str, keys: dict[str, str], names: list[str], command: str) -> str:
-    """The archive's authorized_keys: keys seen now, else those known, of the inventory's nodes only."""
-    known = {match[1]: match[2] for line in current.splitlines() if (match := KEY_LINE.fullmatch(line))}
-    known.update(keys)
-    lines = [
-        f'restrict,command="{command} --node {node}" {known[node]} {node}' for node in sorted(names) if node in known
-    ]
-    return "\n".join(["# managed by Ansible: speedtest_archive", *lines]) + "\n"
-
-
 def fleet_keys(hostvars: Any, hosts: list[str], current: str, names: list[str], command: str) -> str:
     """authorized_keys after this run: `hosts` are those that it has reached, `names` all nodes of the inventory.
 
@@ -271,11 +250,13 @@ def fleet_keys(hostvars: Any, hosts: list[str], current: str, names: list[str], 
             file = next((name for name, content in texts.items() if name.endswith("/id_ed25519.pub") and content), None)
             if file:
                 node, path = node_name(hostvars, host), file
-                keys[node], comments[node] = public_key(host, file, texts[file])
+                keys[node], comments[node] = keys_.public_key(host, file, texts[file])
                 break
-    wanted = authorized_keys(current, keys, names, command)
-    if twice := shared_keys(wanted, comments):
-        raise AnsibleFilterError(f"{'; '.join(twice)}; on the copy: {new_key(path)}. authorized_keys was left as it is")
+    wanted = keys_.authorized_keys(current, keys, names, command)
+    if twice := keys_.shared_keys(wanted, comments):
+        raise AnsibleFilterError(
+            f"{'; '.join(twice)}; on the copy: {keys_.new_key(path)}. authorized_keys was left as it is"
+        )
     return wanted
 
 
@@ -297,94 +278,6 @@ def fleet_tokens(
             if path.endswith("/token.sha256") and content:
                 seen[node_name(hostvars, host)] = tokens.digest(host, path, content)
     return tokens.file_of(current or "", seen, names)
-
-
-def shared_keys(authorized: str, comments: dict[str, str]) -> list[str]:
-    """Which nodes have one key, in words; a key's comment tells where it was made."""
-    owners: dict[str, list[str]] = {}
-    for line in authorized.splitlines():
-        if match := KEY_LINE.fullmatch(line):
-            owners.setdefault(match[2], []).append(match[1])
-    found = []
-    for nodes in owners.values():
-        if len(nodes) > 1:
-            made_for = next((comments[node] for node in nodes if comments.get(node) in nodes), None)
-            copies = [node for node in nodes if node != made_for]
-            hint = f" (it was made for {made_for}: {' and '.join(copies)} seems to be the copy)" if made_for else ""
-            found.append(f"nodes {' and '.join(nodes)} have one and the same key{hint}")
-    return found
-
-
-def observed(hostvars: Any, host: str, role: str) -> Vars:
-    """What this run has seen last of a host for a role: by the role itself, else in the look at all machines."""
-    known = hostvars[host]
-    by_role: Vars = known.get(f"{role}_observed") or {}
-    if "plan" in by_role:
-        return by_role
-    looked: Vars = (known.get("fleet_look") or {}).get("hosts", {})
-    return looked.get(host, {}).get(role) or by_role
-
-
-def pulls(hostvars: Any, host: str) -> bool:
-    """Whether a node brings itself to its desired state, so that no run opens a connection to it."""
-    return str(hostvars[host].get("speedtest_logger_converge") or "push") == "pull"
-
-
-def in_cluster(hostvars: Any, host: str) -> bool:
-    """Whether a cluster runs a node, by the chart's values."""
-    return bool(hostvars[host].get("speedtest_logger_runtime") == kubernetes.RUNTIME)
-
-
-def no_login(hostvars: Any, host: str) -> bool:
-    """Whether a node cannot be logged into, so that no run opens a connection to it at all."""
-    return hostvars[host].get("speedtest_logger_runtime") in record.RUNTIMES_WITHOUT_LOGIN
-
-
-def told(hostvars: Any, host: str) -> Vars:
-    """What a node in a cluster proves itself by, which the inventory has, as if it had been seen there."""
-    identity = str(hostvars[host].get("speedtest_logger_identity") or "")
-    if not identity or not in_cluster(hostvars, host):
-        return {}
-    name = "id_ed25519.pub" if identity.startswith("ssh-") else "token.sha256"
-    return {"texts": {f"speedtest_logger_identity/{name}": identity}}
-
-
-def machine_hosts(hostvars: Any, hosts: list[str]) -> list[str]:
-    """Hosts that a run can open a connection to. (A syntax check has no hostvars.)"""
-    return [host for host in hosts if host not in hostvars or not no_login(hostvars, host)]
-
-
-def pushed_hosts(hostvars: Any, groups: dict[str, list[str]]) -> list[str]:
-    """Nodes that are pushed to. (A syntax check has no hostvars.)"""
-    hosts = machine_hosts(hostvars, groups.get("speedtest_nodes", []))
-    return [host for host in hosts if host not in hostvars or not pulls(hostvars, host)]
-
-
-def brought_hosts(hostvars: Any, hosts: list[str]) -> list[str]:
-    """Hosts that have the slots of this run: one that pulls, where it was pushed to or its bundle was made just now.
-
-    One in a cluster, where the chart's values were written just now.
-    """
-    return [
-        host
-        for host in hosts
-        if not (pulls(hostvars, host) or in_cluster(hostvars, host))
-        or observed(hostvars, host, "speedtest_logger")
-        or any(host in (hostvars[host].get(made) or {}).get("hosts", []) for made in ("fleet_bundles", "fleet_charts"))
-    ]
-
-
-def due_hosts(groups: dict[str, list[str]], *names: str) -> list[str]:
-    """Hosts of some groups whose roles have something to do in this run, in the inventory's order."""
-    found = [host for name in names for host in groups.get(name, []) if host in groups.get(f"due_{name}", [])]
-    return list(dict.fromkeys(found))
-
-
-def silent_hosts(hostvars: Any, groups: dict[str, list[str]], *names: str) -> list[str]:
-    """Hosts of some groups that have said nothing when all machines were looked at, in the inventory's order."""
-    hosts = list(dict.fromkeys(host for name in names for host in groups.get(name, [])))
-    looked: Vars = next((hostvars[h]["fleet_look"] for h in hosts if h in hostvars and "fleet_look" in hostvars[h]), {})
-    return [host for host in hosts if host in looked.get("silent", [])]
 
 
 def fleet_deployed(hostvars: Any, hosts: list[str], slots: dict[str, Vars]) -> dict[str, Vars]:
@@ -486,24 +379,6 @@ def is_history(node: str, entries: Any) -> bool:
             for entry in entries
         )
     )
-
-
-def node_name(hostvars: Any, host: str) -> str:
-    """The node name of an inventory host."""
-    return str(fleet_nodes(hostvars, [host])[0]["node_name"])
-
-
-def fleet_nodes(hostvars: Any, hosts: list[str]) -> list[Vars]:
-    """The logger role's variables of every node, less their prefix, with the role's defaults below them."""
-    prefix, defaults = "speedtest_logger_", roles.defaults("speedtest_logger")
-    nodes, hostvars = [], whole(hostvars)
-    for host in hosts:
-        known = hostvars[host]
-        values = {name.removeprefix(prefix): known.get(name, default) for name, default in defaults.items()}
-        name = f"{prefix}node_name"
-        values["node_name"] = known[name] if name in known else default_node_name(host)
-        nodes.append({**values, "host": host})
-    return nodes
 
 
 class FilterModule:

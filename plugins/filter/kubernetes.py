@@ -13,7 +13,7 @@ sys.path.insert(0, str(ROOT / "src"))
 sys.path.insert(0, str(ROOT))
 
 from plugins.desired.speedtest_logger import known_hosts
-from plugins.filter.fleet import fleet_nodes, in_cluster
+from plugins.hosts import fleet_nodes, in_cluster
 from plugins.hostvars import whole
 from speedtest_logger.inventory import kubernetes, settings
 from speedtest_logger.inventory.found import View

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 import time
-from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +14,24 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
 sys.path.insert(0, str(ROOT))
 
-from plugins.filter.fleet import fleet_compared, in_cluster, no_login, pulls
-from plugins.filter.fleet import observed as seen_of
+from plugins.cells import (
+    Row,
+    ago,
+    archive_cells,
+    backup_cell,
+    coverage_cells,
+    drift_cell,
+    plan_cell,
+    program,
+    since,
+    span,
+    speed_cells,
+    status_cell,
+    until,
+)
+from plugins.filter.fleet import fleet_compared
+from plugins.hosts import in_cluster, no_login, pulls
+from plugins.hosts import observed as seen_of
 from plugins.hostvars import whole
 from speedtest_logger.inventory import roles
 from speedtest_logger.inventory.found import default_node_name
@@ -57,7 +70,6 @@ ROLES = {
 }
 BUNDLES_LATE = 4  # times the interval at which a node looks
 ALERTS_LATE = 300  # s after the last evaluation, which comes each minute
-Row = dict[str, str]
 # What to do about it, where Ansible's words alone do not say it.
 HINTS = {
     "interpreter '": "python3 is missing there: `sudo apt install python3`",
@@ -105,16 +117,6 @@ def why(result: dict[str, Any]) -> str:
     """A failed task's reason on one line, without Ansible's words about where in a task it came up."""
     words = WRAPPING.sub("", " ".join(str(result.get("msg", "no reason given")).split()))[:600]
     return words + next((f" ({hint})" for sign, hint in HINTS.items() if sign in words), "")
-
-
-def program(seen: dict[str, Any] | None, name: str) -> dict[str, Any]:
-    """The JSON that a program printed, empty where it is not installed or said something else."""
-    text = ((seen or {}).get("programs") or {}).get(name) or ""
-    try:
-        found: Any = json.loads(text)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def node_row(hostvars: Any, host: str, archived: dict[str, Any], problems: list[str], now: float) -> Row:
@@ -210,79 +212,9 @@ def bundle_problems(variables: Any, said: dict[str, Any], now: float) -> list[st
     return []
 
 
-def since(moment: Any, now: float) -> str:
-    """How long ago a Unix time (s) was."""
-    return f"{span(now - moment)} ago" if isinstance(moment, (int, float)) and moment else "?"
-
-
 def node_state(seen: dict[str, Any] | None) -> dict[str, Any]:
     """What a node's logger says of itself."""
     return program(seen, "/usr/local/bin/speedtest-logger")
-
-
-def archive_cells(archived: dict[str, Any], now: float) -> Row:
-    """What the archive can say of a node that says nothing itself."""
-    last = archived.get("last_finished_at")
-    return {"measured": ago(last, now) if last else "?", **speed_cells(archived, {}), **coverage_cells(archived)}
-
-
-def mbps(bits: Any) -> str:
-    """A rate in Mbit/s, short; - where nothing was measured."""
-    if not isinstance(bits, (int, float)):
-        return "-"
-    return f"{bits / 1e6:.1f}" if bits < 1e9 else f"{bits / 1e6:.0f}"
-
-
-def speed_cells(archived: dict[str, Any], last: dict[str, Any]) -> Row:
-    """The day's medians in Mbit/s, or what the last test found."""
-    ways = {"down": "download_bps", "up": "upload_bps"}
-    return {cell: mbps(archived.get(f"day_{name}") or last.get(name)) for cell, name in ways.items()}
-
-
-def plan_cell(variables: Any) -> str:
-    """What the contract promises, down/up in Mbit/s."""
-    plans = [float(variables.get(f"speedtest_logger_plan_{way}_mbps") or 0) for way in ("download", "upload")]
-    return "/".join(f"{plan:g}" if plan else "?" for plan in plans) if any(plans) else "-"
-
-
-def seconds_from(moment: Any, now: float) -> float | None:
-    """Seconds from now to a moment such as 2026-01-01T00:00:00.000Z; None where it is none."""
-    try:
-        return datetime.fromisoformat(str(moment)).timestamp() - now
-    except ValueError:
-        return None
-
-
-def span(seconds: float) -> str:
-    """A time of a size that matters."""
-    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(0, seconds):.0f} s"
-
-
-def ago(moment: Any, now: float) -> str:
-    """How long ago something was."""
-    ahead = seconds_from(moment, now)
-    if ahead is None:
-        return "-"
-    return f"{span(-ahead)} ago" if ahead < 60 else f"in {span(ahead)}"
-
-
-def until(moment: Any, now: float) -> str:
-    """How soon something is due."""
-    ahead = seconds_from(moment, now)
-    return "-" if ahead is None else f"in {span(ahead)}"
-
-
-def backup_cell(host: str, backup: dict[str, Any], problems: list[str]) -> str:
-    """When the archive was last saved."""
-    if failure := backup.get("failure"):
-        problems.append(f"{host}: the backup of {failure['at'][:16]} failed: {failure['message']}")
-    if "at" not in backup:
-        problems.append(f"{host}: there is no backup yet: `systemctl start speedtest-backup` there makes the first")
-        return "backup:none"
-    return f"backup:{backup['at'][:16]}"
 
 
 def alerts_row(host: str, seen: dict[str, Any], problems: list[str], now: float) -> Row:
@@ -305,115 +237,6 @@ def alerts_row(host: str, seen: dict[str, Any], problems: list[str], now: float)
             f"{host}: alerts were last judged {span(now - judged)} ago: `systemctl status speedtest-alerts`"
         )
     return {**row, "measured": f"{span(now - judged)} ago"}
-
-
-def dashboard_cell(host: str, variables: Any, seen: dict[str, Any], problems: list[str]) -> str:
-    """Where the dashboard listens and what its /health says, or that it does not run."""
-    known = roles.known()
-    state, bind, port = (
-        variables.get(name, known[name].default)
-        for name in ("speedtest_dashboard_state", "speedtest_dashboard_bind", "speedtest_dashboard_port")
-    )
-    if state == "absent":
-        return "absent"
-    if seen["plan"].get("units") or seen["plan"].get("projects"):
-        return "NOT RUNNING"
-    address = f"{f'[{bind}]' if ':' in str(bind) else bind}:{port}"
-    health = program(seen, "/usr/local/bin/speedtest-dashboard")
-    if not health:  # of a version that does not say it
-        return address
-    said = "does not answer" if health.get("status") == "unreachable" else str(health.get("status"))
-    if said != "healthy":
-        words = said if said == "does not answer" else f"is {said}"
-        problems.append(f"{host}: the dashboard {words}: {health.get('why', 'it does not say why')}")
-    return f"{address} {said}"
-
-
-def database_cell(host: str, variables: Any, seen: dict[str, Any], problems: list[str], now: float) -> str:
-    """When the database last was what the archive is, or that it does not follow."""
-    name = "speedtest_database_state"
-    if variables.get(name, roles.known()[name].default) == "absent":
-        return "absent"
-    said = program(seen, "/usr/local/bin/speedtest-database")
-    for what, since, why in (
-        ("the database does not follow the archive", "failing_since", "why"),
-        ("the database cannot be dumped", "dump_failing_since", "dump_why"),
-    ):
-        if said.get(since):
-            problems.append(f"{host}: {what} since {str(said[since])[:16]}: {said.get(why)}")
-    if seen["plan"].get("units"):
-        return "NOT RUNNING"
-    if not said.get("synced"):
-        return "empty"
-    return f"{said.get('lag')} behind" if said.get("lag") else f"synced {ago(said['synced'], now)}"
-
-
-def front_cell(variables: Any, seen: dict[str, Any]) -> str:
-    """Under which name the front answers, or that it does not run."""
-    known = roles.known()
-    state, name, port = (
-        variables.get(variable, known[variable].default)
-        for variable in ("speedtest_front_state", "speedtest_front_name", "speedtest_front_https_port")
-    )
-    if state == "absent":
-        return "absent"
-    return "NOT RUNNING" if seen["plan"].get("units") else f"https://{name}{'' if int(port) == 443 else f':{port}'}"
-
-
-def monitoring_cell(variables: Any, seen: dict[str, Any]) -> str:
-    """Where Prometheus listens, that its files are there, or that something of it does not run."""
-    known = roles.known()
-    state, mode, bind, port = (
-        variables.get(f"speedtest_monitoring_{name}", known[f"speedtest_monitoring_{name}"].default)
-        for name in ("state", "mode", "bind", "port")
-    )
-    if state == "absent":
-        return "absent"
-    if seen["plan"].get("units"):
-        return "NOT RUNNING"
-    return "files" if mode == "files" else f"{f'[{bind}]' if ':' in str(bind) else bind}:{port}"
-
-
-def cluster_cell(variables: Any, seen: dict[str, Any]) -> str:
-    """Which parts of the cluster run on a member, or that one of them does not; who only asks runs none."""
-    known = roles.known()
-    state, parts = (
-        variables.get(name, known[name].default) for name in ("speedtest_cluster_state", "speedtest_cluster_parts")
-    )
-    if state == "absent":
-        return "absent"
-    if seen["plan"].get("units"):
-        return "NOT RUNNING"
-    return ", ".join(sorted(parts)) or "asks"
-
-
-def coverage_cells(archived: dict[str, Any]) -> Row:
-    """The archive's view of a node's last 24 hours."""
-    cover = archived.get("coverage")
-    if not cover:
-        return {"ok/due": "-", "missed": "-"}
-    return {"ok/due": f"{cover['ok']}/{cover['expected'] - cover['pending']}", "missed": str(cover["missed"])}
-
-
-def status_cell(group: str, host: str, variables: Any, seen: dict[str, Any], problems: list[str], now: float) -> str:
-    """What a host that has been read says of itself in a group."""
-    cells: dict[str, Callable[[], str]] = {
-        "speedtest_cluster": lambda: cluster_cell(variables, seen),
-        "speedtest_dashboard": lambda: dashboard_cell(host, variables, seen, problems),
-        "speedtest_database": lambda: database_cell(host, variables, seen, problems, now),
-        "speedtest_front": lambda: front_cell(variables, seen),
-        "speedtest_monitoring": lambda: monitoring_cell(variables, seen),
-    }
-    return cells.get(group, lambda: "ok")()
-
-
-def drift_cell(host: str, seen: dict[str, Any], problems: list[str]) -> str:
-    """How many managed things differ; each is named among the problems."""
-    drift = seen["drift"]
-    if drift is None:
-        return "?"
-    problems += [f"{host}: differs from the inventory: {words}" for words in drift]
-    return str(len(drift)) if drift else "none"
 
 
 def fleet_status(

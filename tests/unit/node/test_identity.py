@@ -36,7 +36,7 @@ def test_a_key_is_made_once_and_only_its_public_half_is_told(pod):
 
 
 def test_the_archive_takes_what_is_told(pod):
-    from plugins.filter.fleet import public_key
+    from plugins.keys import public_key
 
     assert public_key("attic", "identity", identity.identity(pod))[1] == "attic"
 

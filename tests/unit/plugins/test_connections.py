@@ -9,7 +9,7 @@ import pytest
 from builders import load
 
 from plugins import connections
-from plugins.filter.fleet import due_hosts, observed, silent_hosts
+from plugins.hosts import due_hosts, observed, silent_hosts
 
 ANSWER = b"import json\nprint(json.dumps({'now': 1.0}))\n"
 

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -247,7 +248,7 @@ def test_the_status_shows_speeds_plan_and_next_slot():
         },
     }
     groups = {"speedtest_nodes": ["Attic_Pi", "cellar"], "speedtest_archive": ["arc"]}
-    now = status.datetime.fromisoformat(NOW).timestamp() + 120
+    now = datetime.fromisoformat(NOW).timestamp() + 120
     found = status.fleet_status(hostvars, groups, ["Attic_Pi", "cellar", "arc"], now)
     head, attic, cellar, _ = (" ".join(line.split()) for line in found["table"])
     assert head.startswith("node down up plan status measured next")
