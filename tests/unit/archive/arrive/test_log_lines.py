@@ -9,6 +9,7 @@ import pytest
 
 from speedtest_logger import wire
 from speedtest_logger.archive.arrive import log_lines, receive, standing
+from speedtest_logger.archive.arrive.delivery import as_line
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.errors import RefusedError
 from speedtest_logger.record import Record, run_id_of_slot, utc_text
@@ -122,7 +123,7 @@ def test_a_node_that_shouts_is_cut_off_for_the_day_and_its_records_and_others_ar
     for number in range(10):
         receipt = deliver(archive, record(number), shout(250, first=number * 250_000))
         assert (len(receipt["accepted"]), receipt["log"]) == (1, True)
-    stored = sum(len(receive.as_line(row)) for row in kept(archive) if "line" in row)
+    stored = sum(len(as_line(row)) for row in kept(archive) if "line" in row)
     assert 0.99e6 < stored <= 1e6
     told = sum("line" in row for row in kept(archive))
     assert deliver(archive, record(0, "porch"), shout(250), node="porch")["log"]
@@ -169,7 +170,7 @@ def test_what_cannot_be_taken_now_stays_on_the_node(archive, why, monkeypatch):
         of = limits(log_inbox_mb=1, log_day_mb=9_000)
         while deliver(archive, shout(250), of=of)["log"]:
             pass
-        assert sum(map(len, map(receive.as_line, kept(archive)))) <= 1e6
+        assert sum(map(len, map(as_line, kept(archive)))) <= 1e6
     elif why == "low disk":
         of = limits(low_disk_mb=10_000_000)
     elif why == "unknown":

@@ -10,6 +10,7 @@ from test_log_lines import NOW, record
 
 from speedtest_logger import wire
 from speedtest_logger.archive.arrive import probe_results, receive, standing
+from speedtest_logger.archive.arrive.delivery import as_line
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.errors import RefusedError
 from speedtest_logger.probe_result import ProbeResult
@@ -128,7 +129,7 @@ def test_a_flood_is_cut_off_for_the_day_and_its_records_and_others_are_not(archi
         flood = [result(at=NOW - 9_000 + place, target=f"host-{number}") for place in range(800)]
         receipt = deliver(archive, record(number), wire.probe_lines(flood))
         assert (len(receipt["accepted"]), receipt["probes"]) == (1, True)
-    stored = sum(len(receive.as_line(row)) for row in kept(archive))
+    stored = sum(len(as_line(row)) for row in kept(archive))
     assert 0.99e6 < stored <= 1e6
     assert deliver(archive, wire.probe_lines([result(location="garden")]), node="porch")["probes"]
     assert len(kept(archive, "porch")) == 1

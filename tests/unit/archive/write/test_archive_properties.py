@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speedtest_logger.archive import cli, open_archive
-from speedtest_logger.archive.arrive import receive
+from speedtest_logger.archive.arrive.delivery import as_line
 from speedtest_logger.archive.format import json_lines, month
 from speedtest_logger.archive.format.layout import Layout, month_of
 from speedtest_logger.archive.read import render
@@ -99,7 +99,7 @@ VALUES = st.one_of(st.none(), st.booleans(), NUMBERS, st.text(max_size=12), st.s
 
 
 def test_judged_lines_are_read_and_not_judged_again():
-    line = receive.as_line(row(EDGES[0], status="odd"))
+    line = as_line(row(EDGES[0], status="odd"))
     assert json_lines.read_lines(line, "attic") is None
     assert json_lines.read_lines(line, "attic", judged=True).num_rows == 1
     assert json_lines.read_lines(line, "porch", judged=True) is None
@@ -129,7 +129,7 @@ def test_a_delivery_is_read_as_its_rows_are(tmp_path_factory, texts):
         row(EDGES[0], server_name=text.replace("\0", ""), jitter_ms=number, bytes_sent=whole)
         for text, number, whole in texts
     ]
-    (folder / "[1]*.jsonl").write_bytes(b"".join(map(receive.as_line, rows)))
+    (folder / "[1]*.jsonl").write_bytes(b"".join(map(as_line, rows)))
     expected = json_lines.to_table([validate(each).to_row() for each in rows])
     assert json_lines.read_deliveries([folder / "[1]*.jsonl"], len(rows), "attic").equals(expected)
 
@@ -147,7 +147,7 @@ def test_a_delivery_is_read_as_its_rows_are(tmp_path_factory, texts):
 )
 def test_a_delivery_that_is_another_than_expected_is_not_believed(tmp_path, content, rows):
     file = tmp_path / "delivery.jsonl"
-    file.write_bytes(content(receive.as_line(row(EDGES[0]))))
+    file.write_bytes(content(as_line(row(EDGES[0]))))
     assert json_lines.read_deliveries([file], rows, "attic") is None
     assert json_lines.read_deliveries([tmp_path / "gone.jsonl"], 1, "attic") is None
 

@@ -13,7 +13,7 @@ from builders import FIRST, ROOT, slot
 from tries import some
 
 from speedtest_logger import wire
-from speedtest_logger.archive.arrive.receive import as_line
+from speedtest_logger.archive.arrive.delivery import as_line
 from speedtest_logger.archive.format.layout import Layout, sealed_name
 
 MOST_MB = 600

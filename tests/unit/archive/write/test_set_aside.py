@@ -14,7 +14,8 @@ from builders import FIRST, ROOT, fleet, put, slot, stored, wait
 
 from speedtest_logger import wire
 from speedtest_logger.archive import cli
-from speedtest_logger.archive.arrive import aside, chunks, receive
+from speedtest_logger.archive.arrive import aside, chunks
+from speedtest_logger.archive.arrive.delivery import as_line
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.write import ingest, raw
 from speedtest_logger.errors import StorageError
@@ -179,7 +180,7 @@ def test_a_node_with_too_much_aside_keeps_its_place_in_the_inbox(layout, monkeyp
 def raw_lines(layout, node, lines, name="01.jsonl"):
     folder = layout.raw_inbox / node
     folder.mkdir(exist_ok=True)
-    (folder / name).write_bytes(b"".join(map(receive.as_line, lines)))
+    (folder / name).write_bytes(b"".join(map(as_line, lines)))
 
 
 def words(run, day, content=b"{}"):
