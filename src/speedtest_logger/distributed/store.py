@@ -24,7 +24,7 @@ from speedtest_logger.distributed.tree import NotSplitError
 from speedtest_logger.errors import StorageError, UsageError
 from speedtest_logger.sinks.place import Place
 
-# Bytes of touched columns below which one DuckDB is not slower: starting a distributed question costs about 0.4 s, as
+# Bytes of touched columns below which one DuckDB is not slower: starting a distributed question costs 0.2 to 0.4 s, as
 # much as two cores read of it (measured: docs/decisions/distributed-engine.md).
 SMALL_BYTES = 10**9
 
