@@ -123,6 +123,8 @@ def in_mount(file: Path) -> Path:
 
     FOLDER/NAME leads to FOLDER/..VERSION/NAME there. Any other link stays one, which nothing here follows.
     """
+    if not os.path.islink(file):
+        return file
     found = Path(os.path.realpath(file))
     version = found.parent
     mounted = version.name.startswith("..") and found.name == file.name

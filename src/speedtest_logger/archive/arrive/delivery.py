@@ -24,6 +24,7 @@ from speedtest_logger.record import Record, without_impossible
 NO_OBJECTS = 100  # lines that are no JSON object: a node sends none, so more than that is no node's delivery
 RAW_TIMES = 4  # a delivery's raw output may be so many times as large, unpacked, as a delivery may be
 KEPT_TEXT = 300  # of the reason for a record
+ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True)
@@ -196,4 +197,4 @@ class Delivery:
 def as_line(row: dict[str, Any]) -> bytes:
     """A row as a JSON line, without what is None."""
     kept = {name: value for name, value in row.items() if value is not None}
-    return (json.dumps(kept, ensure_ascii=False, separators=(",", ":")) + "\n").encode()
+    return (ENCODER.encode(kept) + "\n").encode()

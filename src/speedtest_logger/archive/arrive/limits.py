@@ -12,6 +12,7 @@ from typing import Any
 
 from speedtest_logger import env_file
 from speedtest_logger.archive.format.layout import Layout
+from speedtest_logger.files import Identity, identity
 
 FILE = "limits.env"
 PREFIX = "SPEEDTEST_LIMIT_"
@@ -146,3 +147,18 @@ def load(layout: Layout) -> tuple[Limits, list[str]]:
             problems.append(f"{file}: {variable}={text!r:.80}: {error}; {limit.default} is in force")
     problems += [f"{file}: {name!r:.80}: there is no such limit" for name in values]
     return Limits(**found), problems
+
+
+class Reader:
+    """The limits, for who asks again and again: their file is read where it is not the one that was read last."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._known: tuple[Identity | None, Limits] | None = None
+
+    def read(self) -> Limits:
+        """The limits in force now."""
+        now, known = identity(self.layout.fleet / FILE), self._known
+        if known is None or known[0] != now:
+            self._known = known = (now, load(self.layout)[0])
+        return known[1]

@@ -100,6 +100,7 @@ class Receiver:
         inboxes = (layout.inbox, layout.raw_inbox, layout.log_inbox, layout.probe_inbox, layout.state)
         self.commit = GroupCommit(inboxes)
         self.registry = registry.Reader()
+        self.limits = limits_of.Reader(layout)
         self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="receive")
         self.under_way: set[str] = set()
         self.connections: set[asyncio.StreamWriter] = set()
@@ -113,7 +114,7 @@ class Receiver:
         try:
             while await self.served(reader, writer):
                 pass
-        except (OSError, EOFError, asyncio.TimeoutError):
+        except (OSError, EOFError):  # a TimeoutError among them
             pass  # who does not talk on has gone
         finally:
             self.connections.discard(writer)
@@ -121,7 +122,8 @@ class Receiver:
 
     async def served(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """One request and its answer; returns whether another one may follow."""
-        first = await asyncio.wait_for(reader.read(1), IDLE_SECONDS)
+        async with asyncio.timeout(IDLE_SECONDS):
+            first = await reader.read(1)
         if not first:
             return False
         close, whole = True, False
@@ -138,7 +140,8 @@ class Receiver:
             status, content = error.status, wire.refusal(error.reason, str(error))
         body = json.dumps(content).encode() + b"\n"
         writer.write(http_request.answer(status, body, close=close))
-        await asyncio.wait_for(writer.drain(), HEAD_SECONDS)
+        async with asyncio.timeout(HEAD_SECONDS):
+            await writer.drain()
         if close and not (whole and not writer.can_write_eof()):
             await linger(reader, writer)
         return not close
@@ -156,7 +159,8 @@ class Receiver:
     async def head(self, first: bytes, reader: asyncio.StreamReader) -> bytes:
         """What a request says before its body. Raises BadRequestError."""
         try:
-            rest = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), HEAD_SECONDS)
+            async with asyncio.timeout(HEAD_SECONDS):
+                rest = await reader.readuntil(b"\r\n\r\n")
         except asyncio.LimitOverrunError as error:
             most = f"more than {http_request.MOST_HEAD} bytes of headers"
             raise BadRequestError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "bad_request", most) from error
@@ -170,7 +174,7 @@ class Receiver:
             return refused("storage", f"the archive host cannot read its tokens: {error.strerror}"), False
         if node is None:
             raise BadRequestError(HTTPStatus.UNAUTHORIZED, "unknown_token", "the archive does not know this token")
-        limits, _ = limits_of.load(self.layout)
+        limits = self.limits.read()
         if request.length > limits.payload_mb * MB:
             return refused("too_large", f"more than {limits.payload_mb} MB in one delivery"), False
         if node in self.under_way:
@@ -180,8 +184,9 @@ class Receiver:
         try:
             with tempfile.SpooledTemporaryFile(IN_MEMORY, "w+b", dir=str(self.layout.work)) as body:
                 try:
-                    await asyncio.wait_for(read_into(body, reader, request.length), limits.seconds)
-                except asyncio.TimeoutError:
+                    async with asyncio.timeout(limits.seconds):
+                        await read_into(body, reader, request.length)
+                except TimeoutError:
                     return refused("too_slow", "the delivery took too long"), False
                 except OSError as error:  # the disk's: a connection that ends raises EOFError
                     return refused("storage", f"the archive host's disk failed: {error.strerror or error}"), False
@@ -197,7 +202,8 @@ class Receiver:
         whole = False
         try:
             self.check_guest(request)
-            body = await asyncio.wait_for(reader.readexactly(request.length), HEAD_SECONDS)
+            async with asyncio.timeout(HEAD_SECONDS):
+                body = await reader.readexactly(request.length)
             whole = True
             node = await self.taken(request.token, body)
         except RefusedError as error:
@@ -271,15 +277,13 @@ async def read_into(body: IO[bytes], reader: asyncio.StreamReader, length: int) 
 
 async def linger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Let who was answered finish what they were sending, for a moment, so that they come to read."""
-    with suppress(OSError, asyncio.TimeoutError):
+    with suppress(OSError):
         if writer.can_write_eof():  # TLS ends both ways at once
             writer.write_eof()
 
-        async def rest() -> None:
+        async with asyncio.timeout(LINGER_SECONDS):
             while await reader.read(CHUNK):
                 pass
-
-        await asyncio.wait_for(rest(), LINGER_SECONDS)
 
 
 async def on_socket(receiver: Receiver, place: Path) -> asyncio.AbstractServer:

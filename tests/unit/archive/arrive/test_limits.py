@@ -29,6 +29,18 @@ def test_without_a_file_the_defaults_are_in_force(archive):
     assert limits.load(archive) == (limits.Limits(), [])
 
 
+def test_who_asks_again_and_again_reads_the_file_when_it_is_another_one(archive, monkeypatch):
+    reader, read = limits.Reader(archive), []
+    load = limits.load
+    monkeypatch.setattr(limits, "load", lambda layout: read.append(layout) or load(layout))
+    assert [reader.read() for _ in range(3)] == [limits.Limits()] * 3
+    write(archive, "SPEEDTEST_LIMIT_ROWS=7\n")
+    assert [reader.read().rows for _ in range(3)] == [7] * 3
+    (archive.fleet / "limits.env").unlink()
+    assert reader.read() == limits.Limits()
+    assert len(read) == 3
+
+
 def test_every_limit_can_be_set_to_both_ends_of_its_domain(archive):
     for end in ("least", "most"):
         write(archive, "".join(f'SPEEDTEST_LIMIT_{o.name.upper()}="{o.metadata[end]}"\n' for o in ALL))
