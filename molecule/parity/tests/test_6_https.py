@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from conftest import HOST, NAME, knows_front
 from fleet import attempt, between_slots, on, playbook, query, recap
 
 TIMER, CONTAINER = "timer", "container"
 NODES = (TIMER, CONTAINER)
-HOST = "container"
-NAME = "speed.example.org"
 TOKEN = "/etc/speedtest-telemetry/token"
 
 
@@ -24,24 +23,10 @@ def delivered(node: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def https(tmp_path_factory) -> tuple[str, ...]:
-    """What site.yml is told: nodes deliver through the front, whose authority is its own."""
-    front = {"speedtest_front_name": NAME, "speedtest_front_tls": "internal", "speedtest_archive_https_enabled": True}
-    children = {
-        "speedtest_front": {"hosts": {HOST: front}},
-        "speedtest_nodes": {"vars": {"speedtest_logger_transport": "https"}},
-    }
-    file = tmp_path_factory.mktemp("https") / "https.yml"
-    file.write_text(json.dumps({"all": {"children": children}}), encoding="utf-8")
-    return "-i", str(file)
-
-
-@pytest.fixture(scope="module")
 def runs(https) -> dict[str, list[str]]:
     """What each node delivered over https, and then over ssh."""
-    address = on(HOST, "hostname -I").split()[0]
     for node in NODES:
-        on(node, f"grep -q ' {NAME}$' /etc/hosts || echo '{address} {NAME}' >>/etc/hosts")
+        knows_front(node)
     done = playbook("site.yml", *https)
     assert done.returncode == 0, done.stdout[-3000:]
     return {node: [delivered(node)] for node in NODES}
