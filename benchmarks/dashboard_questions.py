@@ -16,7 +16,7 @@ import duckdb
 from dashboard_fleet import DAY, Fleet, Goals, costs
 
 from speedtest_logger.archive.read.dataset import Archive
-from speedtest_logger.dashboard.figures import Wanted
+from speedtest_logger.dashboard.figures import Figures, Wanted
 
 ARCHIVE_LIMIT, TABLE_LIMIT = 0.1, 2
 LINE, NODE = "loc-0003", "node-0006"
@@ -63,9 +63,8 @@ class Question:
         return [narrowed.query(statement) for statement in self.of(now)]
 
 
-def questions(shown: Fleet) -> list[Question]:
+def questions(figures: Figures) -> list[Question]:
     """All that pages and the API ask."""
-    figures = shown.figures()
     records = "FROM records WHERE started_at >= {since} {where}"
     hour, day = "date_trunc('hour', started_at)", "date_trunc('day', started_at)"
 
@@ -137,12 +136,12 @@ def in_memory(shown: Fleet) -> duckdb.DuckDBPyConnection:
 
 def compare(shown: Fleet, goals: Goals) -> None:
     """A line per question."""
-    archive, table = Archive(shown.layout), in_memory(shown)
+    archive, table, figures = Archive(shown.layout), in_memory(shown), shown.figures()
     now = time.time()
     print(f"\nquestions, {shown.nodes} nodes, {shown.days} days, {shown.rows:,} records (ms of time and of CPU):")
     print(f"  {'':<42}{'ours':>14}{'archive':>16}{'table':>16}{'x archive':>11}{'x table':>9}")
     worst = [0.0, 0.0]
-    for question in questions(shown):
+    for question in questions(figures):
         statements = question.of(now)
         found = costs(
             lambda q=question: q.ours(now - q.days * DAY, now),
@@ -154,5 +153,6 @@ def compare(shown: Fleet, goals: Goals) -> None:
         worst = [max(pair) for pair in zip(worst, ratios, strict=True)]
         times = "".join(f"{1000 * wall:8.1f}{1000 * cpu:8.1f}" for wall, cpu in found)
         print(f"  {question.name:<40}{times}{ratios[0]:11.3f}{ratios[1]:9.2f}", flush=True)
+    figures.source.rollups.close()  # or no dashboard could be started on the same
     goals.say("the slowest question against Archive.query", worst[0], ARCHIVE_LIMIT)
     goals.say("the slowest question against one table in memory", worst[1], TABLE_LIMIT)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from markupsafe import Markup
 from parsed import parsed
 from sample import AT, HOSTILE, LONG, SCRIPT, SampleFigures
 
 from speedtest_logger.dashboard.figures import Now
-from speedtest_logger.dashboard.pages.now import MOST_LINES
+from speedtest_logger.dashboard.pages.now import MOST_LINES, Once
 
 
 class Figures(SampleFigures):
@@ -123,17 +124,27 @@ def test_lines_that_were_not_looked_at_just_now_say_when(show):
     assert "looked at" not in " ".join(each.text for each in show().all("p"))
 
 
-def test_a_line_is_drawn_once_until_the_lines_are_judged_again(client, load):
+def test_a_line_is_drawn_once_while_it_stands_as_it_did(client, load):
     browser = client(load())
     lines = SampleFigures().now().lines
     browser.app.state.figures = figures = Figures(lines)
     asked = {"headers": {"Cache-Control": "no-cache"}}  # whole pages are kept too
     first = browser.get("/", **asked).text
-    drawn = dict(browser.app.state.drawn._known[1])
+    drawn = dict(browser.app.state.drawn._drawn)
     assert drawn.keys() == {line.location for line in lines}
+    figures.shown = [replace(line) for line in lines]  # judged again
     assert browser.get("/", **asked).text == first
-    assert all(browser.app.state.drawn._known[1][name] is cells for name, cells in drawn.items())
+    assert all(browser.app.state.drawn._drawn[name] is each for name, each in drawn.items())
     figures.shown = [replace(line, state="well") if line.location == "garage" else line for line in lines]
     rows = parsed(browser.get("/", **asked).text).all("tr")
     (garage,) = (row for row in rows if row.attributes.get("data-location") == "garage")
     assert garage.one(kind="state").text == "Well"
+    kept = browser.app.state.drawn._drawn
+    assert [name for name in kept if kept[name] is not drawn[name]] == ["garage"]
+
+
+def test_lines_that_are_shown_no_more_are_not_kept_for_ever():
+    once, (line, *_) = Once(), SampleFigures().now().lines
+    for number in range(1000):
+        once(replace(line, location=f"line-{number}"), lambda each: Markup("<td>{}</td>").format(each.location))
+        assert len(once._drawn) <= 2 * MOST_LINES

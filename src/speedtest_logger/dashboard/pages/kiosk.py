@@ -18,5 +18,4 @@ def show_kiosk(request: Request) -> HTMLResponse:
     """The page; it needs no JavaScript to stay fresh."""
     state = request.app.state
     now = state.figures.now()
-    once = state.drawn.of(now.lines)
-    return render.page(request, "kiosk.html.j2", now=now, most=MOST_LINES, once=once, refresh=REFRESH_SECONDS)
+    return render.page(request, "kiosk.html.j2", now=now, most=MOST_LINES, once=state.drawn, refresh=REFRESH_SECONDS)

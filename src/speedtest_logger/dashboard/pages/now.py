@@ -18,24 +18,21 @@ Made = Callable[[Line], Markup]
 
 
 class Once:
-    """What is drawn of a line, made once for as long as lines stand as they were judged: hundreds take a while."""
+    """What is drawn of lines, kept while these stand as they did: hundreds take a while. May be asked by any thread."""
 
     def __init__(self) -> None:
-        self._known: tuple[list[Line], dict[str, Markup]] = ([], {})  # lines, and what is drawn of each
+        self._drawn: dict[str, tuple[Line, Markup]] = {}
 
-    def of(self, lines: list[Line]) -> Callable[[Line, Made], Markup]:
-        """For a template: a line's part, which `make` makes where it is not there yet. May be asked by any thread."""
-        known = self._known
-        if known[0] is not lines:
-            self._known = known = (lines, {})
-        drawn = known[1]
-
-        def once(line: Line, make: Made) -> Markup:
-            if line.location not in drawn:
-                drawn[line.location] = make(line)
-            return drawn[line.location]
-
-        return once
+    def __call__(self, line: Line, make: Made) -> Markup:
+        """A line's part of a page, which `make` makes where the line is not as it was."""
+        known = self._drawn.get(line.location)
+        if known is not None and known[0] == line:
+            return known[1]
+        if len(self._drawn) >= 2 * MOST_LINES:  # most of them of lines that are among the first no more
+            self._drawn = {}
+        drawn = make(line)
+        self._drawn[line.location] = (line, drawn)
+        return drawn
 
 
 @router.get("/")
@@ -43,4 +40,4 @@ def show_now(request: Request) -> HTMLResponse:
     """The first page."""
     state = request.app.state
     now = state.figures.now()
-    return render.page(request, "now.html.j2", now=now, most=MOST_LINES, once=state.drawn.of(now.lines))
+    return render.page(request, "now.html.j2", now=now, most=MOST_LINES, once=state.drawn)
