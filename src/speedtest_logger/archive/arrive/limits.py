@@ -150,15 +150,21 @@ def load(layout: Layout) -> tuple[Limits, list[str]]:
 
 
 class Reader:
-    """The limits, for who asks again and again: their file is read where it is not the one that was read last."""
+    """The limits, for who asks again and again: their file is read where it is not the one that was read last.
+
+    One with which something is wrong is read each time: what failed may be over. So is what is no file of its own,
+    such as a link to the newest version, which a cluster mounts.
+    """
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self._known: tuple[Identity | None, Limits] | None = None
+        self._known: tuple[Identity, Limits] | None = None
 
     def read(self) -> Limits:
         """The limits in force now."""
-        now, known = identity(self.layout.fleet / FILE), self._known
-        if known is None or known[0] != now:
-            self._known = known = (now, load(self.layout)[0])
-        return known[1]
+        now = identity(self.layout.fleet / FILE)
+        if now and self._known and self._known[0] == now:
+            return self._known[1]
+        limits, problems = load(self.layout)
+        self._known = (now, limits) if now and not problems else None
+        return limits

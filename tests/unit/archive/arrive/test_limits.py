@@ -32,13 +32,23 @@ def test_without_a_file_the_defaults_are_in_force(archive):
 def test_who_asks_again_and_again_reads_the_file_when_it_is_another_one(archive, monkeypatch):
     reader, read = limits.Reader(archive), []
     load = limits.load
+    assert reader.read() == limits.Limits()
     monkeypatch.setattr(limits, "load", lambda layout: read.append(layout) or load(layout))
-    assert [reader.read() for _ in range(3)] == [limits.Limits()] * 3
-    write(archive, "SPEEDTEST_LIMIT_ROWS=7\n")
-    assert [reader.read().rows for _ in range(3)] == [7] * 3
+    for rows in (7, 80):
+        write(archive, f"SPEEDTEST_LIMIT_ROWS={rows}\n")
+        assert [reader.read().rows for _ in range(3)] == [rows] * 3
+    assert len(read) == 2
     (archive.fleet / "limits.env").unlink()
     assert reader.read() == limits.Limits()
-    assert len(read) == 3
+
+
+def test_a_file_that_could_not_be_read_once_is_read_again(archive, monkeypatch):
+    write(archive, "SPEEDTEST_LIMIT_ROWS=7\n")
+    reader = limits.Reader(archive)
+    with monkeypatch.context() as patch:
+        patch.setattr(limits.env_file, "read", lambda _: (_ for _ in ()).throw(OSError("too many open files")))
+        assert reader.read() == limits.Limits()
+    assert reader.read().rows == 7
 
 
 def test_every_limit_can_be_set_to_both_ends_of_its_domain(archive):
