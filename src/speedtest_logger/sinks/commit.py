@@ -26,13 +26,18 @@ EACH_CHECKPOINT = 100  # commits, as deltalake has it
 
 
 def check_protocol(table: DeltaTable) -> None:
-    """Raise UsageError for a table that asks of a writer what is not known here."""
+    """Raise UsageError for a table that asks of a writer what is not known here, or forbids what is done here."""
     wanted = table.protocol()
     if wanted.min_writer_version > WRITER_VERSION or wanted.writer_features:
         raise UsageError(
             f"{table.table_uri} asks for version {wanted.min_writer_version} of Delta's protocol for writers, with "
             f"{', '.join(wanted.writer_features or []) or 'no features'}; this program writes version "
             f"{WRITER_VERSION}: nothing was changed; name an address where there is no table"
+        )
+    if table.metadata().configuration.get("delta.appendOnly") == "true":
+        raise UsageError(
+            f"{table.table_uri} is set to be added to only (delta.appendOnly), where days of an archive are replaced: "
+            "nothing was changed; take that back, or name an address where there is no table"
         )
 
 

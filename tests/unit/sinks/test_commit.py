@@ -97,6 +97,14 @@ def test_a_table_that_asks_more_of_a_writer_is_left_alone(layout, place, there):
     assert place.existing().version() == version
 
 
+def test_a_table_that_is_added_to_only_loses_nothing(layout, place, there):
+    there.alter.set_table_properties({"delta.appendOnly": "true"})
+    version = place.existing().version()
+    with pytest.raises(UsageError, match="added to only"):
+        delta.Publisher(layout, place).publish(rebuild=True)
+    assert place.existing().version() == version
+
+
 def test_every_hundredth_commit_has_a_checkpoint_of_which_the_table_is_read(layout, place, there, monkeypatch):
     monkeypatch.setattr(commit, "EACH_CHECKPOINT", 3)
     for number in range(1, 5):
