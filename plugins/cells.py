@@ -25,6 +25,12 @@ def program(seen: dict[str, Any] | None, name: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def set_for(variables: Any, role: str, *names: str) -> list[Any]:
+    """What a host's variables set of a role, else the role's defaults."""
+    known = roles.known()
+    return [variables.get(f"{role}_{name}", known[f"{role}_{name}"].default) for name in names]
+
+
 def since(moment: Any, now: float) -> str:
     """How long ago a Unix time (s) was."""
     return f"{span(now - moment)} ago" if isinstance(moment, (int, float)) and moment else "?"
@@ -105,11 +111,7 @@ def backup_cell(host: str, backup: dict[str, Any], problems: list[str]) -> str:
 
 def dashboard_cell(host: str, variables: Any, seen: dict[str, Any], problems: list[str]) -> str:
     """Where the dashboard listens and what its /health says, or that it does not run."""
-    known = roles.known()
-    state, bind, port = (
-        variables.get(name, known[name].default)
-        for name in ("speedtest_dashboard_state", "speedtest_dashboard_bind", "speedtest_dashboard_port")
-    )
+    state, bind, port = set_for(variables, "speedtest_dashboard", "state", "bind", "port")
     if state == "absent":
         return "absent"
     if seen["plan"].get("units") or seen["plan"].get("projects"):
@@ -127,8 +129,7 @@ def dashboard_cell(host: str, variables: Any, seen: dict[str, Any], problems: li
 
 def database_cell(host: str, variables: Any, seen: dict[str, Any], problems: list[str], now: float) -> str:
     """When the database last was what the archive is, or that it does not follow."""
-    name = "speedtest_database_state"
-    if variables.get(name, roles.known()[name].default) == "absent":
+    if set_for(variables, "speedtest_database", "state") == ["absent"]:
         return "absent"
     said = program(seen, "/usr/local/bin/speedtest-database")
     for what, since, why in (
@@ -146,11 +147,7 @@ def database_cell(host: str, variables: Any, seen: dict[str, Any], problems: lis
 
 def front_cell(variables: Any, seen: dict[str, Any]) -> str:
     """Under which name the front answers, or that it does not run."""
-    known = roles.known()
-    state, name, port = (
-        variables.get(variable, known[variable].default)
-        for variable in ("speedtest_front_state", "speedtest_front_name", "speedtest_front_https_port")
-    )
+    state, name, port = set_for(variables, "speedtest_front", "state", "name", "https_port")
     if state == "absent":
         return "absent"
     return "NOT RUNNING" if seen["plan"].get("units") else f"https://{name}{'' if int(port) == 443 else f':{port}'}"
@@ -158,11 +155,7 @@ def front_cell(variables: Any, seen: dict[str, Any]) -> str:
 
 def monitoring_cell(variables: Any, seen: dict[str, Any]) -> str:
     """Where Prometheus listens, that its files are there, or that something of it does not run."""
-    known = roles.known()
-    state, mode, bind, port = (
-        variables.get(f"speedtest_monitoring_{name}", known[f"speedtest_monitoring_{name}"].default)
-        for name in ("state", "mode", "bind", "port")
-    )
+    state, mode, bind, port = set_for(variables, "speedtest_monitoring", "state", "mode", "bind", "port")
     if state == "absent":
         return "absent"
     if seen["plan"].get("units"):
@@ -172,10 +165,7 @@ def monitoring_cell(variables: Any, seen: dict[str, Any]) -> str:
 
 def cluster_cell(variables: Any, seen: dict[str, Any]) -> str:
     """Which parts of the cluster run on a member, or that one of them does not; who only asks runs none."""
-    known = roles.known()
-    state, parts = (
-        variables.get(name, known[name].default) for name in ("speedtest_cluster_state", "speedtest_cluster_parts")
-    )
+    state, parts = set_for(variables, "speedtest_cluster", "state", "parts")
     if state == "absent":
         return "absent"
     if seen["plan"].get("units"):

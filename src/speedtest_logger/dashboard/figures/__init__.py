@@ -27,6 +27,7 @@ from speedtest_logger.dashboard.figures.kept import Kept
 from speedtest_logger.dashboard.figures.records import Wanted
 from speedtest_logger.dashboard.figures.source import Source
 from speedtest_logger.dashboard.figures.types import (
+    WELL,
     Cells,
     Grain,
     Line,
@@ -43,8 +44,8 @@ from speedtest_logger.dashboard.figures.types import (
 from speedtest_logger.files import identity
 
 __all__ = [
-    "Alerts", "Cells", "Exported", "Figures", "Grain", "Line", "Measured", "Node", "Now", "Outage", "Part", "Plan",
-    "Series", "Span", "State", "Totals", "Wanted", "Week",
+    "WELL", "Alerts", "Cells", "Exported", "Figures", "Grain", "Line", "Measured", "Node", "Now", "Outage", "Part",
+    "Plan", "Series", "Span", "State", "Totals", "Wanted", "Week",
 ]  # fmt: skip
 DOUBTFUL = ("archive", "rollups", "registry", "ingest")  # parts without which figures are not those of now
 

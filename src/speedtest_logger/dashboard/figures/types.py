@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 State = Literal["down", "silent", "slow", "failing", "new", "well"]  # worst first
+WELL = ("well", "new")  # states in which a line needs nobody
 Grain = Literal["test", "hour", "day"]
 
 
@@ -86,7 +87,7 @@ class Line:
     @property
     def is_ill(self) -> bool:
         """Whether it needs somebody."""
-        return self.state not in ("well", "new")
+        return self.state not in WELL
 
     @property
     def share(self) -> float | None:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from speedtest_logger.dashboard import render
-from speedtest_logger.dashboard.figures import Line, Span, State
+from speedtest_logger.dashboard.figures import WELL, Line, Span, State
 from speedtest_logger.dashboard.pages.asked import asked_period
 from speedtest_logger.dashboard.pages.line import line_of
 from speedtest_logger.dashboard.period import Period, iso
@@ -23,7 +23,6 @@ router = APIRouter()
 RANGES = ("24h", "7d", "30d", "90d")
 MOST_COMPARED = 5  # lines: more cannot be told apart in a chart
 MOST_NAMED = 3  # lines of a state, in a sentence
-WELL = ("well", "new")
 ORDER: dict[str, int] = {state: place for place, state in enumerate(get_args(State))}
 
 
