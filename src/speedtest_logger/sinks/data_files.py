@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
+from speedtest_logger.archive.format import parquet
 from speedtest_logger.archive.format.schema import BATCH_SCHEMA, SORT_KEYS
 from speedtest_logger.errors import StorageError
 from speedtest_logger.sinks.commit import Action, added, removed
@@ -39,6 +40,8 @@ TOLD = ("location", "node", "day", "started_at")  # columns whose ends a commit 
 # Of the table's log; ends of `day` would do, but deltalake tells those of the first 32 columns only.
 OF_A_FILE = ("path", "size_bytes", "partition.bucket", "partition.month", "min.started_at", "max.started_at")
 ROW_GROUP = 65_536  # rows
+# As the archive's own files are written, but for encodings that not every engine reads.
+WRITING = {name: value for name, value in parquet.WRITING.items() if name != "column_encoding"}
 AT_ONCE = 4  # partitions
 OPEN_DAYS = 2  # that may still get measurements: today and yesterday (UTC)
 
@@ -183,7 +186,7 @@ def _parts(rows: pa.Table) -> Iterator[pa.Table]:
 def _put(objects: Objects, partition: Partition, rows: pa.Table) -> Action:
     """A new file, in the store before a commit names it."""
     sink = pa.BufferOutputStream()
-    pq.write_table(rows.replace_schema_metadata(), sink, compression="zstd", row_group_size=ROW_GROUP)
+    pq.write_table(rows.replace_schema_metadata(), sink, row_group_size=ROW_GROUP, **WRITING)
     content = sink.getvalue().to_pybytes()
     values = _values(partition)
     path = f"{'/'.join(f'{name}={value}' for name, value in values.items())}/part-{uuid.uuid4()}.parquet"
