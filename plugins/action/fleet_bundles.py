@@ -15,11 +15,13 @@ sys.path.insert(0, str(ROOT / "src"))
 sys.path.insert(0, str(ROOT))
 
 from plugins.action.fleet_look import ActionModule as Looking
-from plugins.desired import speedtest_logger
-from plugins.desired.bundles import BundleError, kept_releases, packed, written
+from plugins.desired import docker_host, speedtest_logger, speedtest_monitoring
+from plugins.desired.bundle_folder import kept_files, packed, written
+from plugins.desired.bundles import BundleError, Node
+from plugins.filter.monitoring import monitoring_hosts
 from plugins.hosts import pulls
 from plugins.hostvars import whole
-from speedtest_logger.inventory.found import NODES
+from speedtest_logger.inventory.found import MONITORING, NODES
 
 DAY = 86_400
 
@@ -31,21 +33,30 @@ class ActionModule(Looking):
         result: dict[str, Any] = super(Looking, self).run(tmp, task_vars)
         arguments = self._task.args
         self.hostvars, self.groups = whole(task_vars["hostvars"]), task_vars["groups"]
+        self.members = {**self.groups, MONITORING: monitoring_hosts(self.groups)}
         self.problems: dict[str, dict[str, Any]] = {}
         hosts = [host for host in task_vars["ansible_play_hosts"] if host in self.groups.get(NODES, [])]
         hosts = [host for host in hosts if pulls(self.hostvars, host)]
         state = self.known()
         if state is None:
             return {**result, "failed": True, "msg": self.unknown}
-        given = {host: self.wanted(speedtest_logger.ROLE, host, self.of_fleet(host, state)) for host in hosts}
+        nodes = [node for host in hosts if (node := self.node(host, state))]
         if self.problems:
             return {**result, "failed": True, "msg": [f"{host}: {one['msg']}" for host, one in self.problems.items()]}
         if self._task.check_mode:
-            return {**result, "changed": True, "hosts": hosts, "files": []}
+            return {**result, "changed": True, "hosts": hosts, "files": [], "named": []}
         days, folder = float(arguments["valid_days"]), Path(arguments["folder"])
         try:
-            files = written(folder, [w for w in given.values() if w], Path(arguments["key"]), days * DAY, time.time())
-            more = {"files": files, "packed": str(packed(folder, files)), "kept": kept_releases(folder)}
+            files, named = written(folder, nodes, Path(arguments["key"]), days * DAY, time.time())
+            more = {"files": files, "named": named, "packed": str(packed(folder, files)), "kept": kept_files(folder)}
         except (BundleError, OSError, ValueError) as error:
             return {**result, "failed": True, "msg": str(error)}
         return {**result, "changed": bool(files), "hosts": hosts, **more}
+
+    def node(self, host: str, state: dict[str, Any]) -> Node | None:
+        """What the roles want on a node; None, and a problem, where one of its variables cannot be read."""
+        logger = self.wanted(speedtest_logger.ROLE, host, self.of_fleet(host, state))
+        docker = self.wanted(docker_host.ROLE, host) if self.contained(NODES, host) else None
+        watched = host in self.members[MONITORING] and host not in self.groups.get(MONITORING, [])
+        exporter = self.wanted(speedtest_monitoring.ROLE, host, self.watching(host)) if watched else None
+        return Node(logger, docker, exporter) if logger else None

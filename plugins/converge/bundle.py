@@ -4,7 +4,12 @@
     …
     -----END SSH SIGNATURE-----
     {"format": 1, "node": NAME, "serial": N, "valid_until": Unix time (s), "version": TEXT, "settings": PATH,
-     "release": {"file": NAME, "sha256": TEXT, "bytes": N}, "desired": the lists of host_state}
+     "release": {"file": NAME, "sha256": TEXT, "bytes": N}, "desired": the lists of host_state,
+     "docker": {"packages": {DISTRIBUTION: [NAME]}, "files": {DISTRIBUTION: files}, "source": TEXT},
+     "before": [lists], "after": [lists]}
+
+`docker` is where a Docker comes from, and `before` and `after` are what other roles want on the node, before and after
+`desired`, the logger's: a bundle without them is one of a node that has none of it.
 
 Nothing of it is believed before its signature is verified.
 """
@@ -15,7 +20,7 @@ import json
 import re
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +29,7 @@ NAMESPACE = "speedtest-bundle"
 SIGNER = "fleet"  # the one name in allowed_signers
 MOST_BYTES = 1_000_000
 MOST_ARTIFACT = 64_000_000
+MOST_IMAGE = 2_000_000_000
 BEGIN, END = b"-----BEGIN SSH SIGNATURE-----\n", b"-----END SSH SIGNATURE-----\n"
 MOST_SIGNATURE = 4_000
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}", re.ASCII)
@@ -31,8 +37,9 @@ SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 # Lists of host_state that a node carries out by itself.
 LISTS = frozenset(
     (
-        *("packages", "accounts", "directories", "releases", "files", "attributes", "links", "units", "marks"),
-        *("folders", "absent_paths", "absent_units", "absent_accounts", "absent_readers"),
+        *("packages", "accounts", "directories", "downloads", "releases", "files", "attributes", "links", "units"),
+        *("images", "projects", "marks", "folders", "absent_paths", "absent_units", "absent_accounts"),
+        *("absent_readers", "absent_projects", "absent_images"),
     )
 )
 
@@ -52,6 +59,13 @@ class Bundle:
     settings: str
     release: dict[str, Any]
     desired: dict[str, list[Any]]
+    docker: dict[str, Any] = field(default_factory=dict)
+    before: list[dict[str, list[Any]]] = field(default_factory=list)
+    after: list[dict[str, list[Any]]] = field(default_factory=list)
+
+    def wants(self) -> list[dict[str, list[Any]]]:
+        """The lists of each role, in the order in which they are carried out."""
+        return [*self.before, self.desired, *self.after]
 
 
 def file_name(node: str) -> str:
@@ -103,16 +117,21 @@ def opened(content: bytes, signers: Path) -> Bundle:
         said: Any = json.loads(payload)
         if said["format"] != FORMAT:
             raise RefusedError(f"it is of format {said['format']}, this release knows {FORMAT}")
-        bundle = Bundle(**{name: said[name] for name in Bundle.__dataclass_fields__})
+        bundle = Bundle(**{one.name: said[one.name] for one in fields(Bundle) if needed(one) or one.name in said})
     except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise RefusedError(f"it is signed, but says nothing that this release understands: {error}") from error
     check_form(bundle)
     return bundle
 
 
+def needed(one: Field[Any]) -> bool:
+    """Whether every bundle says this."""
+    return one.default is MISSING and one.default_factory is MISSING
+
+
 def check_form(bundle: Bundle) -> None:
     """Raise RefusedError where a signed bundle is of another form than one that is carried out."""
-    release, desired = bundle.release, bundle.desired
+    release, docker = bundle.release, bundle.docker
     right = (
         all(isinstance(text, str) for text in (bundle.node, bundle.version, bundle.settings)),
         type(bundle.serial) is int,
@@ -120,12 +139,18 @@ def check_form(bundle: Bundle) -> None:
         isinstance(release, dict) and FILE_NAME.fullmatch(str(release.get("file"))),
         isinstance(release, dict) and SHA256.fullmatch(str(release.get("sha256"))),
         isinstance(release, dict) and type(release.get("bytes")) is int and 0 < release["bytes"] <= MOST_ARTIFACT,
-        isinstance(desired, dict) and all(isinstance(items, list) for items in desired.values()),
+        isinstance(docker, dict) and (not docker or set(docker) == {"packages", "files", "source"}),
+        all(isinstance(wanted, list) for wanted in (bundle.before, bundle.after)),
     )
-    if not all(right):
+    if not all(right) or not all(are_lists(wanted) for wanted in bundle.wants()):
         raise RefusedError("it is signed, but is not of the form of a bundle")
-    if unknown := sorted(set(desired) - LISTS):
+    if unknown := sorted({name for wanted in bundle.wants() for name in wanted} - LISTS):
         raise RefusedError(f"it wants what this release cannot carry out by itself: {', '.join(unknown)}")
+
+
+def are_lists(wanted: Any) -> bool:
+    """Whether something is lists by their names."""
+    return isinstance(wanted, dict) and all(isinstance(items, list) for items in wanted.values())
 
 
 def check_turn(bundle: Bundle, node: str, accepted: int, now: float) -> None:

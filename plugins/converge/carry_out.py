@@ -1,7 +1,8 @@
 """Carry out a plan on this very machine: what roles/managed_host does from elsewhere, in the same order.
 
 What looks, what compares and what changes files and units is the code of Ansible's side (plugins/modules and
-plugins/desired); only packages, accounts and releases, which it leaves to Ansible's own modules, are brought here.
+plugins/desired); only packages, accounts, releases, downloads and containers, which it leaves to Ansible's own modules,
+are brought here.
 """
 
 from __future__ import annotations
@@ -10,25 +11,21 @@ import compileall
 import hashlib
 import io
 import os
-import subprocess
-import tarfile
 import tempfile
-from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
+from plugins.converge import containers, fetch
+from plugins.converge.archives import unpack
 from plugins.converge.bundle import Bundle, RefusedError
+from plugins.converge.containers import Serve
+from plugins.converge.programs import FailedError, install_packages, run
 from plugins.desired.plan import PlanError, plan, request
 from plugins.modules import host_files, host_state, host_units
 
-PACKAGE_SECONDS = 900
-CHECK_SECONDS = 60
+MOST_DOWNLOADED = 200_000_000
+DOWNLOAD_SECONDS = 900
 Plan = dict[str, Any]
-Artifact = Callable[[], bytes]
-
-
-class FailedError(Exception):
-    """Something of it could not be done; the next run tries again."""
 
 
 def planned(desired: dict[str, list[Any]]) -> Plan:
@@ -41,31 +38,52 @@ def planned(desired: dict[str, list[Any]]) -> Plan:
         raise RefusedError(f"it is signed, but what it wants makes no sense: {error!r}") from error
 
 
-def carried_out(bundle: Bundle, todo: Plan, artifact: Artifact) -> list[str]:
-    """Do what a plan says; what was done. Raises FailedError, RefusedError before anything was changed."""
-    if todo["refused"]:
-        raise RefusedError(f"stopped before anything was changed: {todo['refused'][0]}")
-    done: list[str] = []
-    if todo["unread"]:
-        done += units(daemon_reload=True)
-    done += install(todo, artifact)
-    check_settings(bundle, todo)
-    done += remove(todo)
-    done += configure(todo)
-    done += schedule(todo)
-    if todo["folders"]:
-        done += files(absent=todo["folders"])
+def drift(bundle: Bundle) -> list[str]:
+    """What differs from all that a bundle wants, in words. Raises as `planned`."""
+    return [
+        *containers.lacking(bundle.docker),
+        *(words for wanted in bundle.wants() for words in planned(wanted)["drift"]),
+    ]
+
+
+def carried_out(bundle: Bundle, serve: Serve) -> list[str]:
+    """Be what a bundle wants; what was done. Raises FailedError, RefusedError before anything was changed."""
+    for wanted in bundle.wants():
+        if refused := planned(wanted)["refused"]:
+            raise RefusedError(f"stopped before anything was changed: {refused[0]}")
+    done = containers.bring_docker(bundle.docker)
+    for wanted in bundle.wants():
+        done += brought(wanted, bundle, serve)
     return done
 
 
-def install(todo: Plan, artifact: Artifact) -> list[str]:
-    """Packages, accounts, directories and releases. Nothing that is at work is touched by them."""
+def brought(wanted: dict[str, list[Any]], bundle: Bundle, serve: Serve) -> list[str]:
+    """Carry out what differs, and look again: what a link has led to until now is unused only then."""
     done: list[str] = []
-    if todo["packages"]:
-        run(["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300", "update"], PACKAGE_SECONDS)
-        argv = ["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=300", "--no-install-recommends", "install", "--"]
-        run([*argv, *todo["packages"]], PACKAGE_SECONDS)
-        done += todo["packages"]
+    for _ in range(2):
+        todo = planned(wanted)
+        if not todo["differs"]:
+            return done
+        done += step(todo, bundle, serve)
+    if left := planned(wanted)["drift"]:
+        raise FailedError(f"not all is as it should be: {left[0]}")
+    return done
+
+
+def step(todo: Plan, bundle: Bundle, serve: Serve) -> list[str]:
+    """Do what a plan says; what was done."""
+    done = units(daemon_reload=True) if todo["unread"] else []
+    done += install(todo, bundle, serve)
+    check_settings(bundle, todo)
+    for item in todo["images"]:
+        containers.have_image(item, serve)
+        done.append(item["name"])
+    return [*done, *remove(todo), *configure(todo), *schedule(todo), *remove_unused(todo)]
+
+
+def install(todo: Plan, bundle: Bundle, serve: Serve) -> list[str]:
+    """Packages, accounts, directories, downloads and releases. Nothing that is at work is touched by them."""
+    done = install_packages(todo["packages"])
     for item in todo["accounts"]:
         make_account(item)
         done.append(item["name"])
@@ -76,8 +94,11 @@ def install(todo: Plan, artifact: Artifact) -> list[str]:
             refused = planned({"directories": todo["again"]})["refused"]
             if refused:
                 raise FailedError(refused[0])
+    for item in todo["downloads"]:
+        put_download(item)
+        done.append(item["path"])
     for item in todo["releases"]:
-        put_release(item, artifact())
+        put_release(item, artifact_of(bundle, serve))
         done.append(item["path"])
     return done
 
@@ -101,11 +122,24 @@ def make_account(item: dict[str, Any]) -> None:
     run(["useradd", "--system", "--no-create-home", *options, *group, *groups, name])
 
 
+def put_download(item: dict[str, Any]) -> None:
+    """A program that no package provides, made beside its place. Raises RefusedError for another than was promised."""
+    new = Path(f"{item['path']}.new")
+    files(absent=[str(new)], directories=[{"path": str(new), "owner": "root", "group": "root", "mode": "0755"}])
+    file = new / Path(item["file"]).name
+    fetch.saved(fetch.from_elsewhere(item["url"], MOST_DOWNLOADED, DOWNLOAD_SECONDS), item["sha256"], file)
+    file.chmod(0o755)
+    if "program" in item:
+        with file.open("rb") as archive:
+            unpack(archive, new)
+    files(moves=[{"path": item["path"], "source": str(new)}])
+
+
 def put_release(item: dict[str, Any], artifact: bytes) -> None:
     """It is made beside a damaged one and takes its place in one step: whatever starts meanwhile finds a release."""
     new = f"{item['path']}.new"
     files(absent=[new], directories=[{"path": new, "owner": "root", "group": "root", "mode": "0755"}])
-    unpack(artifact, Path(new))
+    unpack(io.BytesIO(artifact), Path(new))
     if host_state.tree_state(new) != item["digest"]:
         files(absent=[new])
         raise RefusedError(f"{item['path']}: what was unpacked is not the release that the bundle names")
@@ -114,37 +148,19 @@ def put_release(item: dict[str, Any], artifact: bytes) -> None:
     files(moves=[{"path": item["path"], "source": new}])
 
 
-def unpack(artifact: bytes, folder: Path) -> None:
-    """An artifact's directories and files, root's; anything else in it is refused."""
-    try:
-        with tarfile.open(fileobj=io.BytesIO(artifact), mode="r:gz") as packed:
-            for entry in packed:
-                name = PurePosixPath(entry.name)
-                if name.is_absolute() or ".." in name.parts or not (entry.isdir() or entry.isfile()):
-                    raise RefusedError(f"the release holds {entry.name!r}, which is no file of its own")
-                if entry.isdir():
-                    (folder / name).mkdir(mode=0o755, exist_ok=True)
-                    continue
-                content = packed.extractfile(entry)
-                descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-                with open(descriptor, "wb") as stream:
-                    stream.write(content.read() if content else b"")
-                    os.fchmod(descriptor, 0o755 if entry.mode & 0o100 else 0o644)
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise FailedError(f"the release cannot be unpacked: {error}") from error
-
-
 def check_settings(bundle: Bundle, todo: Plan) -> None:
     """The release that the node shall run accepts the settings that it shall have, before either is used."""
-    changing = [item["path"] for kind in ("releases", "files", "links") for item in todo[kind]]
+    release = next((item["path"] for item in bundle.desired.get("releases", [])), None)
     wanted = [item["content"] for item in bundle.desired.get("files", []) if item["path"] == bundle.settings]
-    if not changing or not wanted or not bundle.desired.get("releases"):
+    parts = [item for kind in ("releases", "files", "links") for item in todo[kind]]
+    used = any(item["path"] in (release, bundle.settings) or item.get("target") == release for item in parts)
+    if not used or not wanted or not release:
         return
-    program = f"{bundle.desired['releases'][0]['path']}/bin/speedtest-logger"
+    program = f"{release}/bin/speedtest-logger"
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="speedtest-settings-") as file:
         file.write(wanted[0])
         file.flush()
-        run([program, "--env-file", file.name, "config", "check"], CHECK_SECONDS)
+        run([program, "--env-file", file.name, "config", "check"])
 
 
 def remove(todo: Plan) -> list[str]:
@@ -152,7 +168,11 @@ def remove(todo: Plan) -> list[str]:
     done: list[str] = []
     if todo["absent_units"]:
         done += units(absent=todo["absent_units"])
-    done += files(absent=todo["absent_paths"])
+    for item in todo["absent_projects"]:
+        containers.end(item)
+        done.append(item["name"])
+    containers.remove_images(todo["absent_images"])
+    done += [*todo["absent_images"], *files(absent=todo["absent_paths"])]
     if todo["absent_paths"] and todo["daemon_reload"]:
         units(daemon_reload=True)
     for name in todo["absent_accounts"]:
@@ -167,13 +187,22 @@ def configure(todo: Plan) -> list[str]:
 
 
 def schedule(todo: Plan) -> list[str]:
-    """Units run as they should, with their configuration."""
+    """Units and containers run as they should, with their configuration."""
     done: list[str] = []
     if todo["daemon_reload"] or todo["units"] or todo["restart"]:
         done += units(daemon_reload=todo["daemon_reload"], units=todo["units"], restart=todo["restart"])
     if todo["reload"]:
         done += units(reload=todo["reload"])
+    for item in todo["projects"]:
+        containers.start(item)
+        done.append(item["name"])
     return done
+
+
+def remove_unused(todo: Plan) -> list[str]:
+    """What nothing leads to any more."""
+    containers.remove_images(todo["unused_images"])
+    return [*files(absent=todo["folders"]), *todo["unused_images"]]
 
 
 def files(**wanted: list[Any]) -> list[str]:
@@ -193,24 +222,9 @@ def answered(answer: dict[str, Any]) -> list[str]:
     return list(answer["done"])
 
 
-def run(argv: list[str], seconds: float = CHECK_SECONDS, expected: tuple[int, ...] = (0,)) -> str:
-    """What a program printed. Raises FailedError with its last words."""
-    environment = {**os.environ, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
-    try:
-        done = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=seconds, env=environment
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise FailedError(f"{argv[0]}: {error}") from error
-    if done.returncode not in expected:
-        said = (done.stderr.strip() or done.stdout.strip()).decode(errors="replace").rpartition("\n")[2]
-        raise FailedError(f"{said or 'no word'} (`{' '.join([Path(argv[0]).name, *argv[1:]])}`: {done.returncode})")
-    return done.stdout.decode(errors="replace")
-
-
-def artifact_of(bundle: Bundle, fetch: Callable[[str, int], bytes]) -> bytes:
+def artifact_of(bundle: Bundle, serve: Serve) -> bytes:
     """The release's artifact as the bundle names it. Raises RefusedError for another one."""
-    content = fetch(bundle.release["file"], bundle.release["bytes"])
+    content = b"".join(serve(bundle.release["file"], bundle.release["bytes"]))
     if hashlib.sha256(content).hexdigest() != bundle.release["sha256"]:
         raise RefusedError(f"{bundle.release['file']} is not the release that the bundle names")
     return content

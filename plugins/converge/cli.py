@@ -8,14 +8,15 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from plugins.converge import bundle, carry_out, enrol, fetch, state
-from plugins.converge.bundle import Bundle, RefusedError
-from plugins.converge.carry_out import FailedError
+from plugins.converge.bundle import RefusedError
 from plugins.converge.fetch import UnreachableError
+from plugins.converge.programs import FailedError
 from speedtest_logger import invitation
 from speedtest_logger.errors import SpeedtestError
 from speedtest_logger.files import open_lock, read_bounded
@@ -40,9 +41,9 @@ class Node:
     signers: Path
     state: Path
 
-    def fetch(self, name: str, most_bytes: int) -> bytes:
-        """A file from where bundles are served."""
-        return fetch.fetched(self.url, name, most_bytes, ARTIFACT_SECONDS)
+    def serve(self, name: str, most_bytes: int) -> Iterator[bytes]:
+        """A file from where bundles are served, in parts."""
+        return fetch.served(self.url, name, most_bytes, ARTIFACT_SECONDS)
 
 
 def configured(folder: Path, remembered: Path) -> Node:
@@ -61,24 +62,13 @@ def converge(node: Node, *, check: bool = False) -> dict[str, Any]:
     content = fetch.fetched(node.url, bundle.file_name(node.name), bundle.MOST_BYTES, BUNDLE_SECONDS)
     new = bundle.opened(content, node.signers)
     bundle.check_turn(new, node.name, known["accepted"], time.time())
-    todo = carry_out.planned(new.desired)
+    differs = carry_out.drift(new)
     if check:
-        return {**known, "drift": todo["drift"]}
+        return {**known, "drift": differs}
     known = {**known, "accepted": new.serial}
     state.write(node.state, known)
-    done = applied(node, new, todo) if todo["differs"] else []
+    done = carry_out.carried_out(new, node.serve) if differs else []
     return {**known, "applied": new.serial, "version": new.version, "changed": len(done), "done": done}
-
-
-def applied(node: Node, new: Bundle, todo: dict[str, Any]) -> list[str]:
-    """Carry out what differs, and look again: what a link has led to until now is unused only then."""
-    done: list[str] = []
-    for _ in range(2):
-        done += carry_out.carried_out(new, todo, lambda: carry_out.artifact_of(new, node.fetch))
-        todo = carry_out.planned(new.desired)
-        if not todo["differs"]:
-            return done
-    raise FailedError(f"not all is as it should be: {todo['drift'][0]}")
 
 
 def run(args: argparse.Namespace) -> int:

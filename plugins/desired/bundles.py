@@ -1,29 +1,25 @@
-"""What the nodes' bundles say, signed, and the folder in which they lie: what plugins/converge takes on the node."""
+"""What the nodes' bundles say, signed: what plugins/converge takes on the node."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 import subprocess
-import tarfile
 import tempfile
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from plugins.converge.bundle import LISTS, MOST_BYTES, NAMESPACE, file_name, payload_of, split
+from plugins.converge.bundle import LISTS, MOST_BYTES, MOST_IMAGE, NAMESPACE, payload_of
+from plugins.desired import docker_host, speedtest_logger
 from plugins.desired.roles import Wanted
 from plugins.desired.things import Desired
 from plugins.lookup.release import release as artifact_of
-from speedtest_logger.files import write_durably
 from speedtest_logger.inventory import roles
 
 CREDENTIALS = re.compile(r"//[^/@\s'\"]*:[^/@\s'\"]+@")
-RELEASE = re.compile(rb'"file":"([A-Za-z0-9._+-]+)"')
-SERIAL = re.compile(rb'"serial":(\d{1,18})\b')
 SIGN_SECONDS = 300
-# What is left of another runtime goes when a node is enrolled, which is a push.
-OF_CONTAINERS = ("absent_projects", "absent_images")
 SIGNED_AT_ONCE = 1000  # a command line has an end
 
 
@@ -31,13 +27,23 @@ class BundleError(Exception):
     """A bundle cannot be made."""
 
 
+@dataclass(frozen=True)
+class Node:
+    """What the roles want on one node: the logger's always, Docker's for a container, an exporter's for who asks it."""
+
+    logger: Wanted
+    docker: Wanted | None = None
+    exporter: Wanted | None = None
+
+
 def secrets(wanted: Wanted) -> list[str]:
     """What of a node's is secret: whoever fetches a bundle reads all of it, so that none of this may be in one."""
     table = next(each for each in roles.ROLES if each.name == wanted.module.ROLE)
     prefix = f"{wanted.module.ROLE}_"
-    found = [one.name for one in table.inputs if one.secret and wanted.values.get(one.name.removeprefix(prefix))]
+    known = table.inputs if wanted.module is speedtest_logger else ()  # others' are of other hosts, of the same group
+    found = [one.name for one in known if one.secret and wanted.values.get(one.name.removeprefix(prefix))]
     for item in wanted.desired.get("files", []):
-        if item.get("secret") or CREDENTIALS.search(item["content"]):
+        if item.get("secret") or CREDENTIALS.search(str(item.get("content", item.get("merge")))):
             found.append(item["path"])
     return found
 
@@ -51,36 +57,62 @@ def desired_of(wanted: Wanted) -> Desired:
         raise BundleError(
             f"{', '.join(found)}: a bundle is no secret, so that this cannot be in one; use converge: push"
         )
-    if unknown := sorted(set(wanted.desired) - LISTS - set(OF_CONTAINERS)):
+    if unknown := sorted(set(wanted.desired) - LISTS):
         raise BundleError(f"a node cannot carry out by itself: {', '.join(unknown)}")
-    n = wanted.names
-    links = [
-        {**item, "previous": n["previous"]} if item["path"] == n["current"] else item
-        for item in wanted.desired["links"]
-    ]
-    made = [{name: item[name] for name in ("path", "digest")} for item in wanted.desired["releases"]]
-    kept = {name: items for name, items in wanted.desired.items() if name not in OF_CONTAINERS}
-    return {**kept, "links": links, "releases": made}
+    n, lists = wanted.names, wanted.desired
+    if "releases" not in lists:
+        return lists
+    links = [{**item, "previous": n["previous"]} if item["path"] == n["current"] else item for item in lists["links"]]
+    made = [{name: item[name] for name in ("path", "digest")} for item in lists["releases"]]
+    images = [{**item, "load": image_of(wanted)} if "load" in item else item for item in lists.get("images", [])]
+    return {**lists, "links": links, "releases": made, **({"images": images} if images else {})}
 
 
-def payload(wanted: Wanted, serial: int, valid_until: float) -> bytes:
+def image_of(wanted: Wanted) -> dict[str, Any]:
+    """The file of a node's image as it is served. Raises BundleError."""
+    file = Path(wanted.values["image_archive"])
+    try:
+        size, sha256 = file.stat().st_size, digest_of(file, file.stat().st_mtime_ns)
+    except OSError as error:
+        raise BundleError(
+            f"{file}: {error.strerror}; `make image` writes one, or set speedtest_logger_image_source to build or pull"
+        ) from error
+    if size > MOST_IMAGE:
+        raise BundleError(f"{file}: it has {size} bytes, {MOST_IMAGE} are the most")
+    return {"file": served_name(wanted.names["wanted"], sha256, "image.tar.gz"), "sha256": sha256, "bytes": size}
+
+
+@cache
+def digest_of(file: Path, _changed: int) -> str:
+    """A large file's SHA-256, once a run however many nodes load it."""
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while part := stream.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def payload(node: Node, serial: int, valid_until: float) -> bytes:
     """What is signed for a node. Raises BundleError."""
-    v, version = wanted.values, wanted.names["wanted"]
+    v, version = node.logger.values, node.logger.names["wanted"]
     artifact = Path(artifact_of(version, Path(v["artifact_dir"]))["path"]).read_bytes()
+    sha256 = hashlib.sha256(artifact).hexdigest()
+    more = {
+        "docker": docker_host.for_bundle(node.docker.values) if node.docker else {},
+        "before": [desired_of(node.docker)] if node.docker else [],
+        "after": [desired_of(node.exporter)] if node.exporter else [],
+    }
     said = {
         "node": str(v["node_name"]),
         "serial": serial,
         "valid_until": int(valid_until),
         "version": str(version),
         "settings": f"{v['config_dir']}/logger.env",
-        "release": {
-            "file": served_name(version, artifact),
-            "sha256": hashlib.sha256(artifact).hexdigest(),
-            "bytes": len(artifact),
-        },
-        "desired": plain(desired_of(wanted)),
+        "release": {"file": served_name(version, sha256), "sha256": sha256, "bytes": len(artifact)},
+        "desired": desired_of(node.logger),
+        **{name: value for name, value in more.items() if value},
     }
-    made = payload_of(said)
+    made = payload_of(plain(said))
     if len(made) > MOST_BYTES // 2:
         raise BundleError(f"it has {len(made)} bytes, {MOST_BYTES // 2} are the most")
     return made
@@ -95,18 +127,9 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, (bool, int, float)) else str(value)
 
 
-def served_name(version: str, artifact: bytes) -> str:
-    """A release's name where bundles are served: another content is another file."""
-    return f"speedtest-logger-{version}-{hashlib.sha256(artifact).hexdigest()[:12]}.tar.gz"
-
-
-def serial_after(folder: Path, node: str, now: float) -> int:
-    """The next serial of a node: the time, or one more than that of the bundle that lies there."""
-    try:
-        found = SERIAL.search(split((folder / file_name(node)).read_bytes())[1])
-    except FileNotFoundError:
-        return int(now)
-    return max(int(now), int(found[1]) + 1 if found else 0)
+def served_name(version: str, sha256: str, kind: str = "tar.gz") -> str:
+    """The name of a release, or of an image, where bundles are served: another content is another file."""
+    return f"speedtest-logger-{version}-{sha256[:12]}.{kind}"
 
 
 def signed(payloads: dict[str, bytes], key: Path) -> dict[str, bytes]:
@@ -142,54 +165,3 @@ def public_key(key: Path) -> str:
         return " ".join(file.read_text(encoding="utf-8").split()[:2])
     except OSError as error:
         raise BundleError(f"{file}: {error.strerror}; it is the public half of speedtest_pull_signing_key") from error
-
-
-def written(folder: Path, wanted: list[Wanted], key: Path, valid_seconds: float, now: float) -> list[str]:
-    """Write the bundles of nodes and the releases that they name; the files' names. Raises BundleError, OSError."""
-    mine = public_key(key)
-    payloads = {}
-    for each in wanted:
-        node = str(each.values["node_name"])
-        if mine not in [" ".join(str(signer).split()[:2]) for signer in each.values["pull_signers"]]:
-            raise BundleError(
-                f"{node}: speedtest_logger_pull_signers has not the public key of speedtest_pull_signing_key: after "
-                "such a bundle the node would believe none of this key; name the old and the new key while one "
-                "replaces the other"
-            )
-        payloads[node] = payload(each, serial_after(folder, node, now), now + valid_seconds)
-    bundles = signed(payloads, key) if payloads else {}
-    folder.mkdir(parents=True, exist_ok=True)
-    releases = {served(folder, each) for each in wanted}  # first: what a bundle names is there
-    for node, content in bundles.items():
-        write_durably(folder / file_name(node), content, 0o644)
-    return [*sorted(releases), *map(file_name, bundles)]
-
-
-def kept_releases(folder: Path) -> list[str]:
-    """The releases that bundles in the folder name; what no bundle names any more is removed."""
-    named = {found[1].decode() for file in folder.glob("*.bundle") if (found := RELEASE.search(file.read_bytes()))}
-    for file in folder.glob("speedtest-logger-*.tar.gz"):
-        if file.name not in named:
-            file.unlink()
-    return sorted(named)
-
-
-def packed(folder: Path, files: list[str]) -> Path:
-    """Some files of the folder as one, for one copy."""
-    archive = folder / ".packed.tar"
-    with tarfile.open(archive, "w") as made:
-        for name in files:
-            made.add(folder / name, name, recursive=False)
-    return archive
-
-
-def served(folder: Path, wanted: Wanted) -> str:
-    """A node's release in the folder; its name there."""
-    artifact = Path(artifact_of(wanted.names["wanted"], Path(wanted.values["artifact_dir"]))["path"])
-    name = served_name(wanted.names["wanted"], artifact.read_bytes())
-    if not (folder / name).exists():
-        temporary = folder / f".{name}.tmp"
-        shutil.copyfile(artifact, temporary)
-        temporary.chmod(0o644)
-        temporary.replace(folder / name)
-    return name

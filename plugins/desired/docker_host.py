@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
+from plugins.converge.containers import CODENAME
 from plugins.desired import templates
+from plugins.desired.docker_engine import COMPOSE_MIN, ENGINE_MIN, complaint, outdated
 from plugins.desired.things import Goes, Thing, account, unit
 
 ROLE = "docker_host"
-ENGINE_MIN = "24.0"
-COMPOSE_MIN = "2.20"
 # Packages that bring engine, client, Compose and the builder; the first is the engine, the second Compose.
 PACKAGES = {
     "distribution": {
@@ -59,14 +58,11 @@ def refusals(v: Values, observed: Values) -> Iterator[str]:
             f"Compose {COMPOSE_MIN} yourself"
         )
     elif source == "distribution" and not observed.get("docker"):
-        for name, wanted in zip(PACKAGES[source][system["id"]], (ENGINE_MIN, COMPOSE_MIN), strict=False):
-            there = observed["candidates"].get(name)
-            if numbers(there) < numbers(wanted):
-                yield (
-                    f"docker_host_source: seen distribution, but {system['id']} {system['version_id']} has {name} "
-                    f"{there or 'not at all'}, and {wanted} is wanted; set docker_host_source to repository for "
-                    "Docker's own packages, or to none and install it yourself"
-                )
+        for words in outdated(PACKAGES[source][system["id"]], observed["candidates"]):
+            yield (
+                f"docker_host_source: seen distribution, but {system['id']} {system['version_id']} has {words}; "
+                "set docker_host_source to repository for Docker's own packages, or to none and install it yourself"
+            )
     elif source == "repository" and not v["repository_key"]:
         yield (
             "docker_host_repository_key: seen nothing; set the key that signs what lies at "
@@ -80,25 +76,11 @@ def refusals(v: Values, observed: Values) -> Iterator[str]:
         )
 
 
-def complaint(docker: Values | None) -> str:
-    """What is wrong with a Docker, as the module saw it; empty where all is well."""
-    if not docker:
-        return "Docker is missing"
-    if docker["error"]:
-        return f"Docker does not answer: {docker['error']}"
-    if numbers(docker["engine"]) < numbers(ENGINE_MIN):
-        return f"Docker Engine {docker['engine']} is too old"
-    if not docker["compose"]:
-        return "Docker Compose is missing"
-    if numbers(docker["compose"]) < numbers(COMPOSE_MIN):
-        return f"Docker Compose {docker['compose']} is too old"
-    return ""
-
-
-def numbers(version: str | None) -> list[int]:
-    """The numbers that a package's or program's version begins with, its epoch left out; 0 where there is none."""
-    first = re.search(r"(?:^|[^\d.:])v?(\d+(?:\.\d+)*)", " " + (version or "").split(":", 1)[-1])
-    return [int(number) for number in first[1].split(".")] if first else [0]
+def for_bundle(v: Values) -> Values:
+    """Where a node that pulls has its Docker from, whatever its distribution and its release of that are."""
+    sources = PACKAGES.get(v["source"], {})
+    files = {name: repository_files(v, {"id": name, "codename": CODENAME}) for name in sources}
+    return {"source": v["source"], "packages": sources, "files": files if v["source"] == "repository" else {}}
 
 
 def repository_url(v: Values, distribution: str) -> str:

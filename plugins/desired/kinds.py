@@ -74,6 +74,17 @@ def release(item: dict[str, Any], observed: dict[str, Any]) -> str | None:
     return f"{item['path']}: {'missing' if seen is None else 'content, mode or owner differs'}"
 
 
+def download(item: dict[str, Any], observed: dict[str, Any]) -> str | None:
+    """A file that is too large to be digested at each look is known by its name, which its digest is in."""
+    seen = observed["paths"].get(item["file"])
+    if seen is None or seen["kind"] != "file":
+        return f"{item['file']}: missing"
+    if seen["sha256"] not in (item["sha256"], None):
+        return f"{item['file']}: content differs"
+    program = item.get("program")
+    return f"{program}: missing" if program and not observed["paths"].get(program) else None
+
+
 def venv(item: dict[str, Any], observed: dict[str, Any]) -> str | None:
     """A Python environment; the mark in it is made last."""
     return None if observed["paths"].get(item["mark"]) else f"{item['path']}: the Python packages are not all there"
@@ -189,6 +200,10 @@ def asks_folder(item: dict[str, Any]) -> dict[str, list[Any]]:
     }
 
 
+def asks_download(item: dict[str, Any]) -> dict[str, list[Any]]:
+    return {"paths": [item[name] for name in ("file", "program") if name in item]}
+
+
 @dataclass(frozen=True)
 class Kind:
     """A list of the desired state: what the module is asked for each item, and in which words one differs.
@@ -209,6 +224,7 @@ KINDS = (
     Kind("accounts", lambda item: {"accounts": [item["name"]]}, account),
     Kind("directories", asks_path, directory, is_path=True),
     Kind("releases", lambda item: {"trees": [item["path"]]}, release),
+    Kind("downloads", asks_download, download),
     Kind("venvs", lambda item: {"paths": [item["mark"]]}, venv),
     Kind("files", asks_file, file, is_path=True),
     Kind("attributes", asks_path, file),

@@ -17,6 +17,7 @@ from plugins.desired.things import (
     account,
     attributes,
     directory,
+    download,
     file,
     folder,
     image,
@@ -133,6 +134,7 @@ def things(v: Values) -> list[Thing]:
         *[package(name, when=systemd) for name in probe_packages(v)],
         own_account(v),
         *directories(v, n),
+        *downloads(v, n),
         *releases(v, n, compose=compose),
         *configuration(v, n),
         *links(v, n, systemd=systemd),
@@ -170,6 +172,14 @@ def directories(v: Values, n: Values) -> list[Thing]:
         directory(v["state_dir"], "root", user, "0750", goes=Goes.PURGE),
         *[directory(path, user, mode="0750", goes=Goes.PURGE) for path in n["state_paths"]],
         directory(TEXTFILE_DIR, user, when=bool(n["metrics_paths"])),
+    ]
+
+
+def downloads(v: Values, n: Values) -> list[Thing]:
+    """Engines that no package provides, in the order of the input."""
+    return [
+        download(f"{n['program_dir']}/{one['sha256'][:12]}", one["url"], one["sha256"], one.get("program"))
+        for one in v["downloads"].values()
     ]
 
 
@@ -220,11 +230,8 @@ def links(v: Values, n: Values, *, systemd: bool) -> list[Thing]:
         link("/var/log/speedtest-diag.log", f"{v['log_dir']}/speedtest-diag.log"),
         link(COMMAND, f"{n['current']}/bin/speedtest-logger", when=systemd),
         *[
-            link(
-                f"{n['program_dir']}/{engine}",
-                f"{n['program_dir']}/{item['sha256'][:12]}/{item.get('program') or item['url'].rpartition('/')[2]}",
-            )
-            for engine, item in v["downloads"].items()
+            link(f"{n['program_dir']}/{engine}", thing.item.get("program", thing.item["file"]))
+            for engine, thing in zip(v["downloads"], downloads(v, n), strict=True)
         ],
     ]
 

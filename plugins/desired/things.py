@@ -101,6 +101,12 @@ def release(path: str, artifact: str, digest: str, *, when: bool = True, **more:
     return Thing("releases", {"path": path, "artifact": artifact, "digest": digest, **more}, when, Goes.NEVER)
 
 
+def download(path: str, url: str, sha256: str, program: str | None = None) -> Thing:
+    """A file from elsewhere in a directory of its own, known by its SHA-256; `program`: what an archive has in it."""
+    item = {"path": path, "file": f"{path}/{url.rpartition('/')[2]}", "url": url, "sha256": sha256}
+    return Thing("downloads", {**item, **({"program": f"{path}/{program}"} if program else {})}, goes=Goes.NEVER)
+
+
 def venv(path: str, requirements: str, imports: Iterable[str], *, when: bool = True) -> Thing:
     """A Python environment with what a hashed lock of the control machine names; `imports`: modules that must load."""
     item = {"path": path, "mark": f"{path}/complete", "requirements": requirements, "imports": list(imports)}

@@ -45,6 +45,11 @@ files:
   returned: success
   type: list
   elements: str
+named:
+  description: The releases and images that they name.
+  returned: success
+  type: list
+  elements: str
 hosts:
   description: The nodes that they are for.
   returned: success

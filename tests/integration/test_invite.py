@@ -70,7 +70,8 @@ class Fleet(Receiver):
         self.kept, self.trusted = self.layout.state / "enrolled", folder / "trusted.pem"
         self.key, self.stranger = (self.new_key(name) for name in ("owner", "stranger"))
         packed = release.build(release.contents())
-        self.release = {"file": bundles.served_name("1", packed), "sha256": hashlib.sha256(packed).hexdigest()}
+        digest = hashlib.sha256(packed).hexdigest()
+        self.release = {"file": bundles.served_name("1", digest), "sha256": digest}
         self.release["bytes"] = len(packed)
         self.artifact = self.served / self.release["file"]
         self.artifact.write_bytes(packed)

@@ -18,10 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from plugins.converge import bundle, carry_out, cli, fetch, state
+from plugins.converge import archives, bundle, carry_out, cli, fetch, state
 from plugins.converge.bundle import RefusedError
 from plugins.converge.fetch import UnreachableError
-from plugins.desired import bundles
+from plugins.converge.programs import FailedError
+from plugins.desired import bundles, things
 from plugins.modules import host_state
 
 NODE = "attic"
@@ -68,7 +69,7 @@ class Fleet:
     def desired(self, version: str, packed: bytes, text: str) -> dict:
         scratch = self.folder / f"scratch-{time.monotonic_ns()}"
         scratch.mkdir()
-        carry_out.unpack(packed, scratch)
+        archives.unpack(io.BytesIO(packed), scratch)
         release = f"{self.root}/releases/{version}"
         return {
             "directories": [
@@ -92,9 +93,9 @@ class Fleet:
 
     def payload(self, serial: int, text: str = "one", version: str = "1", accepts: bool = True, **other) -> bytes:
         packed = artifact(accepts)
-        name = bundles.served_name(version, packed)
-        (self.served / name).write_bytes(packed)
-        release = {"file": name, "sha256": hashlib.sha256(packed).hexdigest(), "bytes": len(packed)}
+        digest = hashlib.sha256(packed).hexdigest()
+        release = {"file": bundles.served_name(version, digest), "sha256": digest, "bytes": len(packed)}
+        (self.served / release["file"]).write_bytes(packed)
         said = {
             "node": NODE, "serial": serial, "valid_until": time.time() + 3600, "version": version,
             "settings": f"{self.root}/etc/logger.env", "release": release,
@@ -207,7 +208,10 @@ def test_another_nodes_an_older_or_an_expired_one_is_refused(converged):
         "its serial 999 is older than 1000": converged.payload(999, "two"),
         "it was valid until": converged.payload(2000, "two", valid_until=time.time() - 1),
         "is of format 2": converged.payload(2000, "two", format=2),
-        "cannot carry out by itself: images": converged.payload(2000, "two", desired={"images": []}),
+        "cannot carry out by itself: venvs": converged.payload(2000, "two", desired={"venvs": []}),
+        "cannot carry out by itself: answers": converged.payload(2000, "two", before=[{"answers": []}]),
+        "is not of the form": converged.payload(2000, "two", after=[{"files": "none"}]),
+        "not of the form of": converged.payload(2000, "two", docker={"packages": {}}),
         "not of the form": converged.payload(True, "two"),
         "makes no sense": converged.payload(2000, "two", desired={"files": [{"content": "x"}], "links": ["/etc"]}),
         "nothing that this release understands": bundle.payload_of({"node": NODE}),
@@ -299,7 +303,7 @@ def test_another_release_than_the_named_one_is_refused_before_anything_changes(c
 
 def test_a_release_that_refuses_its_settings_is_not_used(converged):
     converged.serve(converged.sign(converged.payload(2000, "two", version="2", accepts=False)))
-    with pytest.raises(carry_out.FailedError, match="config check`: 3"):
+    with pytest.raises(FailedError, match="config check`: 3"):
         cli.converge(converged.node)
     assert text_of(converged) == "one logger.env\n"
     assert os.readlink(converged.root / "current").endswith("/1")
@@ -323,7 +327,7 @@ def test_what_it_remembers_is_damaged_no_bundle_is_taken(converged):
 
 def test_an_older_one_is_refused_after_a_newer_one_that_could_not_be_carried_out(converged):
     converged.serve(converged.sign(converged.payload(3000, "two", version="2", accepts=False)))
-    with pytest.raises(carry_out.FailedError):
+    with pytest.raises(FailedError):
         cli.converge(converged.node)
     converged.serve(converged.sign(converged.payload(2000, "between")))
     assert_refused(converged, "its serial 2000 is older than 3000")
@@ -340,6 +344,81 @@ def test_trust_passes_on_only_by_a_bundle_that_the_old_key_signed(converged):
     converged.serve(converged.sign(converged.payload(2001, "three"), converged.stranger))
     cli.converge(converged.node)
     assert text_of(converged) == "three logger.env\n"
+
+
+class Elsewhere(BaseHTTPRequestHandler):
+    """A server of programs that leads to another one, as such servers do."""
+
+    content = b""
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        moved = self.path.startswith("/latest/")
+        self.send_response(302 if moved else 200)
+        self.send_header(*(("Location", "/kept/there") if moved else ("Content-Length", str(len(self.content)))))
+        self.end_headers()
+        if not moved:
+            self.wfile.write(self.content)
+
+
+def packed(**members: bytes | str) -> bytes:
+    """A tar of files, or of links where the content is text."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w:xz") as archive:
+        for name, content in members.items():
+            entry = tarfile.TarInfo(name)
+            if isinstance(content, str):
+                entry.type, entry.linkname = tarfile.SYMTYPE, content
+            else:
+                entry.size, entry.mode = len(content), 0o755
+            archive.addfile(entry, io.BytesIO(content) if isinstance(content, bytes) else None)
+    return made.getvalue()
+
+
+def test_a_program_that_no_package_provides_is_fetched_where_it_is_published(converged):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+        def serve(serial: int, content: bytes, name: str, promised: bytes | None = None, program: str | None = None):
+            Elsewhere.content = content
+            sha256 = hashlib.sha256(content if promised is None else promised).hexdigest()
+            url = f"http://127.0.0.1:{server.server_port}/latest/{name}"
+            item = things.download(f"{converged.root}/engines/{sha256[:12]}", url, sha256, program).item
+            desired = {
+                "directories": [{"path": f"{converged.root}/engines", **ME, "mode": "0755"}],
+                "downloads": [item],
+                "links": [{"path": f"{converged.root}/engine", "target": item.get("program", item["file"])}],
+            }
+            converged.serve(converged.sign(converged.payload(serial, desired=desired)))
+
+        engine = converged.root / "engine"
+        serve(2000, b"#!/bin/sh\necho one\n", "tool")
+        remember(converged, cli.converge(converged.node))
+        assert subprocess.run([engine], capture_output=True, check=True).stdout == b"one\n"
+        archive = packed(tool=b"#!/bin/sh\necho two\n", manual=b"words")
+        serve(2001, archive, "tool.tar.xz", program="tool")
+        remember(converged, cli.converge(converged.node))
+        assert subprocess.run([engine], capture_output=True, check=True).stdout == b"two\n"
+        before = converged.tree(converged.root)
+        assert cli.converge(converged.node)["changed"] == 0
+        engine.resolve().unlink()
+        assert cli.converge(converged.node)["changed"] > 0
+        assert {name: seen[2] for name, seen in converged.tree(converged.root).items()} == {
+            name: seen[2] for name, seen in before.items()
+        }
+        for serial, content, promised, why in (
+            (2002, b"something else", b"what was promised", "not what was promised"),
+            (2003, packed(tool="/bin/sh"), None, "no file of its own"),
+            (2004, packed(**{"../tool": b"x"}), None, "no file of its own"),
+            (2005, b"no archive at all", None, "cannot be unpacked"),
+        ):
+            serve(serial, content, "tool.tar.xz", promised, "tool")
+            with pytest.raises((RefusedError, FailedError), match=why):
+                cli.converge(converged.node)
+            assert subprocess.run([engine], capture_output=True, check=True).stdout == b"two\n"
+        server.shutdown()
 
 
 CHANGES = ("open", "os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.symlink", "os.chmod", "os.chown", "os.link",

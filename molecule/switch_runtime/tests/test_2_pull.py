@@ -9,8 +9,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fleet import REST, attempt, on, playbook, recap
+from containers import CONTAINER, health, inspect
+from fleet import REST, attempt, login, on, playbook, recap, wait_until
 
+from plugins.desired import docker_host
+from speedtest_logger import __version__
+
+DOCKER = " ".join(docker_host.PACKAGES["distribution"]["debian"])
 NODE, SERVED, PORT = "shed", "/srv/speedtest-bundles", 8099
 NOWHERE = "192.0.2.1"  # TEST-NET-1: no connection comes there
 OWN = ("/etc/speedtest-converge", "/var/lib/speedtest-converge", "/usr/local/bin/speedtest-converge")
@@ -150,6 +155,66 @@ def test_what_it_refuses_is_shown(inventory):
     assert f"- {NODE}: it is not as its bundle says: its signature is not one of the fleet's owner" in said, said[
         -2000:
     ]
+
+
+def test_a_bundle_makes_it_a_container_on_a_machine_without_docker(inventory):
+    """Docker, the image and the container come by the bundle; what the timer had goes."""
+    on(NODE, f"DEBIAN_FRONTEND=noninteractive apt-get -q -y purge {DOCKER}")
+    assert attempt(NODE, "command -v docker").returncode != 0
+    inventory(ansible_host=NOWHERE, speedtest_logger_runtime="compose")
+    run("playbooks/bundle.yml")
+    checked = on(NODE, "speedtest-converge run --check")
+    assert "Docker is missing" in checked
+    first = converge()
+    assert (first["error"], attempt(NODE, "ls /etc/systemd/system/speedtest-logger.timer").returncode) == ("", 2)
+    wait_until("the container is healthy", lambda: health(NODE) == "healthy", 60, NODE)
+    record = json.loads(on(NODE, "speedtest-logger measure --wait --json 2>/dev/null | tail -n 1"))
+    assert (record["runtime"], record["status"]) == ("compose", "ok")
+    assert json.loads(on(NODE, "cat /etc/docker/daemon.json"))["live-restore"] is True
+    assert converge()["changed"] == 0
+
+
+def test_what_was_done_to_the_container_by_hand_the_node_puts_right(inventory):
+    image = inspect(NODE)["Image"]
+    on(NODE, f"docker rm --force {CONTAINER} && docker image rm --force speedtest-logger:{__version__}")
+    assert converge()["changed"] >= 2
+    wait_until("the container is healthy", lambda: health(NODE) == "healthy", 60, NODE)
+    assert inspect(NODE)["Image"] == image  # all of it was kept as Docker's steps
+
+
+def test_an_image_from_a_file_comes_from_where_bundles_are(inventory, tmp_path):
+    image, file = inspect(NODE)["Image"], tmp_path / "logger.image.tar.gz"
+    with file.open("wb") as stream:
+        saved = f"docker image save speedtest-logger:{__version__} | gzip --fast"
+        subprocess.run([*login(NODE), f"sudo {saved}"], stdout=stream, check=True)
+    inventory(
+        ansible_host=NOWHERE,
+        speedtest_logger_runtime="compose",
+        speedtest_logger_image_source="load",
+        speedtest_logger_image_archive=str(file),
+    )
+    run("playbooks/bundle.yml")
+    on(NODE, f"docker rm --force {CONTAINER}; docker image rm --force $(docker image ls --quiet speedtest-logger)")
+    spoiled = next(name for name in on("archive", f"ls {SERVED}").split() if name.endswith(".image.tar.gz"))
+    on("archive", f"cd {SERVED} && cp {spoiled} whole && truncate --size=-1 {spoiled}")
+    assert attempt(NODE, "systemctl start speedtest-converge.service").returncode != 0
+    error = json.loads(on(NODE, "speedtest-converge status"))["error"]
+    assert "cannot be had" in error or "bytes" in error or "promised" in error
+    on("archive", f"cd {SERVED} && mv whole {spoiled}")
+    assert converge()["error"] == ""
+    assert inspect(NODE)["Image"] == image
+    assert attempt(NODE, "ls /opt/speedtest-telemetry/image.tar.gz").returncode != 0
+    assert converge()["changed"] == 0
+
+
+def test_and_a_bundle_makes_it_a_timer_again(inventory):
+    inventory(ansible_host=NOWHERE)
+    run("playbooks/bundle.yml")
+    assert converge()["error"] == ""
+    assert on(NODE, "systemctl is-active speedtest-logger.timer speedtest-push.timer").split() == ["active"] * 2
+    assert attempt(NODE, f"docker container inspect {CONTAINER}").returncode != 0
+    assert on(NODE, "docker image ls --quiet speedtest-logger") == ""
+    assert converge()["changed"] == 0
 
 
 def test_pushed_to_again_it_has_no_trace(inventory):

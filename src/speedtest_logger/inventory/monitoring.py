@@ -60,11 +60,14 @@ def nodes(value: Value, groups: Groups, host: str) -> list[dict[str, str]]:
 
 
 def has_exporter(value: Value, groups: Groups, node: str) -> bool:
-    """Whether a node has one; no run brings one to a node that pulls or is in a cluster, and nobody could ask it."""
-    no_login = value(node, "speedtest_logger_runtime") in RUNTIMES_WITHOUT_LOGIN
-    apart = no_login or value(node, "speedtest_logger_converge") == "pull"
-    left_alone = apart and node not in groups.get(MONITORING, [])
-    return value(node, f"{PREFIX}exporter_enabled") is True and not left_alone
+    """Whether a node has one: not in a cluster, which brings none; one that pulls, where it is said how to reach it."""
+    if value(node, f"{PREFIX}exporter_enabled") is not True:
+        return False
+    if node in groups.get(MONITORING, []):
+        return True
+    if value(node, "speedtest_logger_runtime") in RUNTIMES_WITHOUT_LOGIN:
+        return False
+    return value(node, "speedtest_logger_converge") != "pull" or bool(value(node, f"{PREFIX}exporter_address"))
 
 
 def exporter_address(value: Value, node: str, host: str) -> str:

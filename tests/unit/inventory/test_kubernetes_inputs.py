@@ -47,7 +47,7 @@ def test_what_makes_sense_is_taken(more):
         ({L + "identity": f"{KEY}\nssh-rsa AAAA"}, "identity", "a public key such as"),
         ({L + "identity": KEY, L + "runtime": "systemd"}, "identity", "leave it out, or set kubernetes"),
         ({L + "machine": "rack-1", L + "runtime": "compose"}, "machine", "leave it out, or set kubernetes"),
-        ({L + "converge": "pull"}, "runtime", "makes no images by itself"),
+        ({L + "converge": "pull"}, "runtime", "a cluster looks after such a node"),
     ],
 )
 def test_what_cannot_be_is_refused_in_words(more, variable, words):

@@ -19,7 +19,19 @@ def problems(**values):
     return check.problems(Inventory({"h": given}, GROUPS, (), (), ROOT))
 
 
-@pytest.mark.parametrize("more", [{}, {L + "pull_url": "file:///media/bundles"}, {L + "pull_signers": [SIGNER] * 2}])
+ENGINE = {"url": "https://x.org/o.tgz", "sha256": "0" * 64, "program": "ookla"}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {L + "pull_url": "file:///media/bundles"},
+        {L + "pull_signers": [SIGNER] * 2},
+        {L + "runtime": "compose"},
+        {L + "downloads": {"ookla": ENGINE}},
+    ],
+)
 def test_what_makes_sense_is_taken(more):
     assert problems(**{**RIGHT, **more}) == []
 
@@ -33,8 +45,7 @@ def test_what_makes_sense_is_taken(more):
         ({L + "pull_signers": []}, "pull_signers", "nothing is trusted unseen"),
         ({L + "pull_signers": ["ssh-ed25519 nonsense"]}, "pull_signers", "a public key"),
         ({L + "pull_signers": [f"{SIGNER}\nfleet ssh-rsa AAAA"]}, "pull_signers", "a public key"),
-        ({L + "runtime": "compose"}, "runtime", "makes no images by itself"),
-        ({L + "downloads": {"ookla": {"url": "https://x.org/o.tgz", "sha256": "0" * 64}}}, "downloads", "by itself"),
+        ({L + "downloads": {"ookla": {**ENGINE, "url": "https://x.org/o.zip"}}}, "downloads", "not what ookla's url"),
         ({L + "state": "absent"}, "state", "does not remove itself"),
         ({L + "pull_interval_seconds": 5}, "pull_interval_seconds", "from 60 to 86400"),
         ({L + "converge": "both"}, "converge", "push"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import subprocess
 import sys
 import tarfile
@@ -13,8 +15,8 @@ from builders import load, unpack
 from test_desired import wanted
 
 from plugins.converge import bundle
-from plugins.desired import bundles, speedtest_logger
-from plugins.desired.bundles import BundleError
+from plugins.desired import bundle_folder, bundles, docker_host, speedtest_logger
+from plugins.desired.bundles import BundleError, Node
 from plugins.desired.kinds import KINDS
 from speedtest_logger.inventory.roles import known
 
@@ -56,7 +58,7 @@ def test_nothing_of_it_is_on_a_node_that_is_pushed_to(tmp_path):
 def test_what_a_bundle_says_is_what_would_be_pushed(pulling):
     pushed = pulling()
     said = bundles.desired_of(pushed)
-    assert set(pushed.desired) - set(said) == {"absent_projects", "absent_images"}
+    assert set(pushed.desired) == set(said)
     for name in set(said) - {"links", "releases"}:
         assert said[name] == pushed.desired[name]
     assert [{k: v for k, v in link.items() if k != "previous"} for link in said["links"]] == pushed.desired["links"]
@@ -80,44 +82,83 @@ def test_what_is_secret_is_never_in_a_bundle(pulling, spoil):
 
 
 def test_of_each_kind_of_thing_it_is_decided_whether_a_node_can_bring_it_about():
-    left = {"venvs", "images", "projects", "answers"} | set(bundles.OF_CONTAINERS)
+    left = {"venvs", "answers"}
     assert {kind.name for kind in KINDS} == bundle.LISTS | left
     assert not bundle.LISTS & left
 
 
-def test_a_container_is_in_no_bundle(pulling):
-    with pytest.raises(BundleError, match="cannot carry out by itself: images, projects"):
-        bundles.desired_of(pulling(runtime="compose"))
+def said_of(node):
+    return json.loads(bundles.payload(node, 1, 2.0))
+
+
+def test_a_container_comes_with_the_docker_that_it_runs_in(pulling):
+    docker = wanted("docker_host", {"source": "repository", "repository_key": "KEY"})
+    said = said_of(Node(pulling(runtime="compose"), docker))
+    assert said["before"] == [docker.desired]
+    assert [item["name"] for item in said["desired"]["projects"]] == ["speedtest"]
+    assert set(said["docker"]["packages"]) == {"debian", "ubuntu"}
+    sources = {name: files[1]["content"] for name, files in said["docker"]["files"].items()}
+    assert "Suites: <codename>" in sources["debian"]
+    assert "https://download.docker.com/linux/ubuntu" in sources["ubuntu"]
+    for source, files in (("distribution", False), ("none", False)):
+        given = docker_host.for_bundle({**docker.values, "source": source})
+        assert (bool(given["files"]), bool(given["packages"])) == (files, source != "none")
+
+
+def test_a_node_that_has_none_of_it_is_told_none_of_it(pulling):
+    """What a bundle of a node with a timer says is what releases before this one understand too."""
+    assert set(said_of(Node(pulling()))) == {
+        "format", "node", "serial", "valid_until", "version", "settings", "release", "desired",
+    }  # fmt: skip
+
+
+def test_an_image_to_load_is_served_beside_the_bundle(pulling, owner, tmp_path):
+    image, served = tmp_path / "image.tar.gz", tmp_path / "served"
+    node = Node(pulling(runtime="compose", image_source="load", image_archive=str(image)))
+    with pytest.raises(BundleError, match="`make image` writes one"):
+        bundle_folder.written(served, [node], owner, 3600, 1.0)
+    image.write_bytes(b"layers")
+    names, named = bundle_folder.written(served, [node, node], owner, 3600, 1.0)
+    said = said_of(node)["desired"]["images"][0]["load"]
+    (loaded,) = [name for name in named if name.endswith(".image.tar.gz")]
+    assert said == {"file": loaded, "sha256": hashlib.sha256(b"layers").hexdigest(), "bytes": 6}
+    assert (served / said["file"]).read_bytes() == b"layers"
+    assert bundle_folder.kept_files(served) == named
+    bundle_folder.written(served, [Node(pulling())], owner, 3600, 1.0)
+    assert bundle_folder.kept_files(served) == [name for name in named if name != loaded]
+    assert not (served / said["file"]).exists()
+    assert names == ["attic.bundle"]
 
 
 def test_serials_only_grow_and_the_node_takes_each(pulling, owner, tmp_path):
     folder, signers, serials = tmp_path / "served", tmp_path / "allowed_signers", []
     signers.write_text(bundle.allowed_signers(pulling().values["pull_signers"]))
     for now in (5000.5, 5000.6, 4000.0):  # the clock was put back
-        names = bundles.written(folder, [pulling()], owner, 3600, now)
+        names, named = bundle_folder.written(folder, [Node(pulling())], owner, 3600, now)
         taken = bundle.opened((folder / "attic.bundle").read_bytes(), signers)
         bundle.check_turn(taken, "attic", max(serials, default=0), now)
         serials.append(taken.serial)
     assert serials == [5000, 5001, 5002]
-    assert names == [taken.release["file"], "attic.bundle"]
+    assert (names, named) == (["attic.bundle"], [taken.release["file"]])
     assert (folder / "attic.bundle").stat().st_mode & 0o777 == 0o644
 
 
 def test_a_release_that_no_bundle_names_goes(pulling, owner, tmp_path):
     (tmp_path / "served").mkdir()
     (tmp_path / "served" / "speedtest-logger-0.0.1-000000000000.tar.gz").write_text("old")
-    names = bundles.written(tmp_path / "served", [pulling()], owner, 3600, time.time())
-    assert bundles.kept_releases(tmp_path / "served") == names[:1]
-    assert [file.name for file in (tmp_path / "served").glob("*.tar.gz")] == names[:1]
-    with tarfile.open(bundles.packed(tmp_path / "served", names)) as made:
+    names, named = bundle_folder.written(tmp_path / "served", [Node(pulling())], owner, 3600, time.time())
+    assert bundle_folder.kept_files(tmp_path / "served") == named
+    assert [file.name for file in (tmp_path / "served").glob("*.tar.gz")] == named
+    with tarfile.open(bundle_folder.packed(tmp_path / "served", names)) as made:
         assert made.getnames() == names
 
 
 def test_a_key_that_the_node_would_no_longer_believe_signs_nothing(pulling, owner, tmp_path):
+    other = Node(pulling(pull_signers=["ssh-ed25519 AAAA other"]))
     with pytest.raises(BundleError, match="believe none of this key"):
-        bundles.written(tmp_path / "served", [pulling(pull_signers=["ssh-ed25519 AAAA other"])], owner, 3600, 1.0)
+        bundle_folder.written(tmp_path / "served", [other], owner, 3600, 1.0)
     with pytest.raises(BundleError, match="public half"):
-        bundles.written(tmp_path / "served", [pulling()], tmp_path / "nothing", 3600, 1.0)
+        bundle_folder.written(tmp_path / "served", [Node(pulling())], tmp_path / "nothing", 3600, 1.0)
     assert not (tmp_path / "served").exists()
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 from builders import load, observed_file, seen
 
-from plugins.desired import docker_host
+from plugins.desired import docker_engine
 from plugins.desired import plan as planning
 
 docker = load("plugins/filter/docker.py")
@@ -106,7 +106,7 @@ def test_daemon_json_that_cannot_be_read_is_not_overwritten(text):
     ],
 )
 def test_version_numbers(text, numbers):
-    assert docker_host.numbers(text) == numbers
+    assert docker_engine.numbers(text) == numbers
 
 
 @pytest.mark.parametrize(

@@ -250,9 +250,12 @@ def test_a_node_is_asked_on_its_own_address_where_it_listens_on_one():
     assert speedtest_monitoring.exporter_url(values(exporter_bind="::1")) == "http://[::1]:9100/"
 
 
-def test_a_node_that_pulls_has_no_exporter_and_is_not_asked():
+def test_a_node_that_pulls_has_an_exporter_only_where_it_is_said_how_to_reach_it():
     pulls = {"attic": {"speedtest_logger_converge": "pull"}, "nas": {"speedtest_logger_converge": "pull"}}
     assert [node["node"] for node in fleet()["nodes"]] == ["nas", "attic", "parents"]
     assert [node["node"] for node in fleet(**pulls)["nodes"]] == ["nas", "parents"]  # one that asks has its own
     assert not fleet("attic", **pulls)["exporter"]
     assert fleet("nas", **pulls)["exporter"]
+    reached = {"attic": {**pulls["attic"], "speedtest_monitoring_exporter_address": "192.0.2.7"}}
+    assert fleet("attic", **reached)["exporter"]
+    assert {node["node"]: node["target"] for node in fleet(**reached)["nodes"]}["attic"] == "192.0.2.7:9200"

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from speedtest_logger.inventory.found import Problem, View
 from speedtest_logger.inventory.relations.common import LOGGER, as_list, as_mapping, problem
 
+ARCHIVES = (".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".tar")
+
 
 def pull(view: View) -> Iterator[Problem]:
     """Where bundles come from, who signs them, and only what a node can carry out by itself."""
@@ -17,12 +19,17 @@ def pull(view: View) -> Iterator[Problem]:
     if not as_list(view[LOGGER + "pull_signers"]):
         words = f"{LOGGER}converge is pull: set the public key of whoever signs bundles; nothing is trusted unseen"
         yield problem(view, LOGGER + "pull_signers", words)
-    if view[LOGGER + "runtime"] != "systemd":
-        words = f"{LOGGER}converge is pull: a node makes no images by itself; set systemd, or converge: push"
+    if view[LOGGER + "runtime"] not in ("systemd", "compose"):
+        words = f"{LOGGER}converge is pull: a cluster looks after such a node; set systemd or compose"
         yield problem(view, LOGGER + "runtime", words)
-    if as_mapping(view[LOGGER + "downloads"]):
-        words = f"{LOGGER}converge is pull: a node downloads no engines by itself; use those of packages, or push"
-        yield problem(view, LOGGER + "downloads", words)
+    for engine, entry in as_mapping(view[LOGGER + "downloads"]).items():
+        url = str(as_mapping(entry).get("url", ""))
+        if as_mapping(entry).get("program") and not url.endswith(ARCHIVES):
+            words = (
+                f"{LOGGER}converge is pull: a node unpacks {', '.join(ARCHIVES)} by itself, not what {engine}'s "
+                "url has; leave program out where the file is the program, or converge: push"
+            )
+            yield problem(view, LOGGER + "downloads", words)
     if view[LOGGER + "state"] == "absent":
         words = f"{LOGGER}converge is pull: a node does not remove itself; use remove.yml, or converge: push"
         yield problem(view, LOGGER + "state", words)
