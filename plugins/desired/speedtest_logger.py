@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from plugins.converge import bundle
-from plugins.desired import images, templates
+from plugins.desired import logger_texts
+from plugins.desired.logger_container import COMMAND, PROJECT, containers
+from plugins.desired.logger_texts import known_hosts, logger_env, text, view
 from plugins.desired.things import (
     UNIT_DIRECTORY,
     Goes,
@@ -20,40 +21,25 @@ from plugins.desired.things import (
     download,
     file,
     folder,
-    image,
     leftover,
     link,
     mark,
     package,
-    project,
     release,
-    repository,
     unit,
 )
 from plugins.lookup.release import release as artifact_of
-from speedtest_logger import schedule
 from speedtest_logger.engines.catalogue import ENGINES, Package
 from speedtest_logger.inventory import environment, settings
-from speedtest_logger.inventory.found import View
 from speedtest_logger.inventory.settings import in_variables, variable_of
 from speedtest_logger.metrics import TEXTFILE_DIR
 from speedtest_logger.node import config
-from speedtest_logger.node.archive_hosts import host_and_port
-from speedtest_logger.node.config import SSH_PORT
-from speedtest_logger.node.unit_times import UnitTimes, timeout_seconds
 from speedtest_logger.probes.catalogue import PROBES
 
-ROLE = "speedtest_logger"
-COMPOSE_FILE = Path(__file__).resolve().parents[2] / "docker" / "compose.yml"
+ROLE = logger_texts.ROLE
 STATE_FOLDERS = ("outbox", "results", "raw", "rejected", "probes", "state")
-PROJECT = {"name": "speedtest", "container": "speedtest-logger"}
-PUT_BACK = (
-    "A release that is put back uses the image that the node has kept; run site.yml to get the inventory's release."
-)
-ECHO_REQUESTS = "/etc/sysctl.d/60-speedtest-probes.conf"
 # where speedtest-converge looks: it has no settings, so that nothing but its bundle decides what it does
 PULL_CONFIGURATION, PULL_STATE = "/etc/speedtest-converge", "/var/lib/speedtest-converge"
-COMMAND = "/usr/local/bin/speedtest-logger"
 PACKAGED = "/usr/lib/speedtest-telemetry"  # where the package for machines without Ansible has its program
 Values = dict[str, Any]
 
@@ -299,87 +285,6 @@ def pulling(v: Values, n: Values) -> list[Thing]:
     ]
 
 
-def needs_icmp(v: Values) -> bool:
-    """Whether a probe sends echo requests."""
-    return any(PROBES[name].needs_icmp for name in v["probes"])
-
-
-def echo_requests(v: Values, n: Values) -> list[Thing]:
-    """What lets a container send them, which can have no capability as its account; a unit has one."""
-    wanted = needs_icmp(v) and v["runtime"] == "compose"
-    content = text(v, n, ECHO_REQUESTS.removeprefix("/"))
-    return [
-        file(ECHO_REQUESTS, content, when=wanted, restarts=["systemd-sysctl.service"]),
-        unit("systemd-sysctl.service", when=wanted, goes=Goes.NEVER),
-    ]
-
-
-def containers(v: Values, n: Values, *, compose: bool) -> list[Thing]:
-    """What runs it in a container; the container is made anew when its digest is another one."""
-    folder_of, digest = v["config_dir"], compose_digest(v, n)
-    variables = {**compose_environment(v, n), "LOGGER_CONFIG_DIGEST": digest}
-    pulled = v["image_source"] == "pull"
-    return [
-        file(f"{folder_of}/compose.yml", compose_file(n), when=compose),
-        file(f"{folder_of}/.env", templates.env_file(ROLE, variables), when=compose),
-        file(COMMAND, text(v, n, "usr/local/bin/speedtest-logger"), when=compose, mode="0755"),
-        *([image(image_of(v, n))] if compose and v["state"] == "present" else []),
-        repository("speedtest-logger", when=compose),
-        *([repository(v["image"].partition("@")[0], when=compose)] if pulled else []),
-        project(
-            {
-                **PROJECT,
-                "directory": folder_of,
-                "image": n["image"],
-                "label": "speedtest.config",
-                "digest": digest,
-            },
-            when=compose,
-        ),
-        leftover(n["image_file"]),
-        *echo_requests(v, n),
-    ]
-
-
-def image_of(v: Values, n: Values) -> Values:
-    """The image, and how the node gets it; one that is kept is there."""
-    if n["kept"]:
-        return {**images.named(n["image"], n["wanted"]), "hint": PUT_BACK}
-    return images.got(ROLE, v, n, file="docker/Dockerfile.logger", arguments={"UID": str(v["uid"])})
-
-
-def compose_environment(v: Values, n: Values) -> Values:
-    """The variables of docker/compose.yml; inside the container paths are as on the node."""
-    places = {"CONFIG": v["config_dir"], "STATE": v["state_dir"], "LOG": v["log_dir"], "ENGINES": n["program_dir"]}
-    if n["metrics_paths"]:
-        places["METRICS"] = TEXTFILE_DIR
-    return {
-        "LOGGER_IMAGE": n["image"],
-        "LOGGER_UID": v["uid"],
-        "LOGGER_NETWORK": v["container_network"],
-        "LOGGER_MEMORY": v["container_memory"],
-        "LOGGER_PIDS": v["container_pids"],
-        **{f"LOGGER_{name}_{end}": place for name, place in places.items() for end in ("DIR", "PATH")},
-    }
-
-
-def compose_file(n: Values) -> str:
-    """docker/compose.yml; without the metrics' directory where the node has none, for Docker would make it."""
-    lines = COMPOSE_FILE.read_text(encoding="utf-8").splitlines(keepends=True)
-    return "".join(line for line in lines if n["metrics_paths"] or "metrics" not in line.lower())
-
-
-def compose_digest(v: Values, n: Values) -> str:
-    """SHA-256 of all that the container is made from."""
-    made_from = compose_file(n) + json.dumps(compose_environment(v, n)) + logger_env(v)
-    return hashlib.sha256(made_from.encode()).hexdigest()
-
-
-def logger_env(v: Values) -> str:
-    """logger.env: the node's settings."""
-    return environment.logger_env(view(v))
-
-
 def beside_package(observed: Values) -> Iterator[str]:
     """Two that look after one node would undo each other's work."""
     if observed["paths"].get(PACKAGED):
@@ -387,11 +292,6 @@ def beside_package(observed: Values) -> Iterator[str]:
             f"{PACKAGED}: seen the package speedtest-logger, which looks after this node without Ansible; 'apt remove "
             "speedtest-logger' there first: its results stay"
         )
-
-
-def view(v: Values) -> View:
-    """The inputs as the inventory's own checks see them."""
-    return View(str(v["node_name"]), {f"{ROLE}_{name}": value for name, value in v.items()}, (ROLE,))
 
 
 def refusals(v: Values, system: Values) -> Iterator[str]:
@@ -419,32 +319,3 @@ def refusals(v: Values, system: Values) -> Iterator[str]:
                 f"speedtest_logger_engines: seen {name}, which {system['id']} {system['version_id']} does not package; "
                 f"set speedtest_logger_downloads.{name} to its url and sha256, or use {everywhere}"
             )
-
-
-def known_hosts(v: Values) -> str:
-    """The archive hosts' keys for their addresses; nothing where there is none."""
-    if v["transport"] != "ssh":
-        return ""
-    hosts = [(v["archive_address"], int(v["archive_port"])), *map(host_and_port, v["archive_others"])]
-    keys = [key for key in (v["archive_host_key"], *v["archive_other_keys"]) if key]
-    return "".join(
-        f"{address if port == SSH_PORT else f'[{address}]:{port}'} {' '.join(key.split()[:2])}\n"
-        for (address, port), key in zip(hosts, keys, strict=False)
-    )
-
-
-def text(v: Values, n: Values, name: str) -> str:
-    """A template's text for this node."""
-    slots = v["slots"]
-    push, probe = (schedule.parse_duration(v[f"{name}_interval"]) for name in ("push", "probe"))
-    times = UnitTimes.of(slots["interval_seconds"], slots["offset_seconds"], push, probe)
-    values = {
-        **{f"{ROLE}_{key}": value for key, value in v.items()},
-        **n,
-        "push_calendar": times.push.on_calendar(),
-        "probe_seconds": probe,
-        "probes_need_icmp": needs_icmp(v),
-        "probe_calendar": times.probe.on_calendar(),
-        "timeout_seconds": timeout_seconds(int(v["measure_timeout_seconds"]), int(v["busy_window_seconds"])),
-    }
-    return templates.rendered(ROLE, name, values)

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
 sys.path.insert(0, str(ROOT))
 
-from plugins.desired.speedtest_logger import known_hosts
+from plugins.desired.logger_texts import known_hosts
 from plugins.hosts import fleet_nodes, in_cluster
 from plugins.hostvars import whole
 from speedtest_logger.inventory import kubernetes, settings
