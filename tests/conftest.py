@@ -12,6 +12,7 @@ import quick_restic
 import tries
 from builders import VERSIONS
 
+from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.node import config
 
 tries.load_profile()
@@ -53,6 +54,14 @@ def umask() -> Iterator[None]:
     os.umask(before)
     yield
     os.umask(before)
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    """An archive without records."""
+    made = Layout(tmp_path / "archive")
+    made.prepare()
+    return made
 
 
 @pytest.fixture(scope="session")

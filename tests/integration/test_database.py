@@ -40,13 +40,6 @@ def server(request):
 
 
 @pytest.fixture
-def layout(tmp_path):
-    made = Layout(tmp_path / "archive")
-    made.prepare()
-    return made
-
-
-@pytest.fixture
 def into(server):
     return Settings(server.database("speedtest"), timescale=server.timescale)
 

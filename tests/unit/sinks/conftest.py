@@ -6,16 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.sinks.place import Place
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    """An archive without rows."""
-    made = Layout(tmp_path / "archive")
-    made.prepare()
-    return made
 
 
 @pytest.fixture

@@ -13,17 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from speedtest_logger.archive.arrive import group_commit, receive
-from speedtest_logger.archive.format import layout
 from speedtest_logger.record import Record, utc_text
 
 LIMITS = receive.Limits(free_mb=1, low_disk_mb=1)
-
-
-@pytest.fixture
-def archive(tmp_path):
-    made = layout.Layout(tmp_path / "archive")
-    made.prepare()
-    return made
 
 
 def line(node="attic"):

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 
 import pytest
+from deliveries import LIMITS, NOW, record, send
 
 from speedtest_logger import wire
 from speedtest_logger.archive.arrive import hello, receive
-from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.errors import RecordError, RefusedError
-from speedtest_logger.record import Record, run_id_of_slot, utc_text
 
-NOW = 1_800_000_000
-LIMITS = receive.Limits(free_mb=0, low_disk_mb=0)
+pytestmark = pytest.mark.usefixtures("clock")
+
 SAID = {
     "version": "1.9.0",
     "runtime": "systemd",
@@ -25,30 +23,8 @@ SAID = {
 }
 
 
-@pytest.fixture(autouse=True)
-def clock(monkeypatch):
-    monkeypatch.setattr("time.time", lambda: float(NOW))
-
-
-@pytest.fixture
-def archive(tmp_path):
-    made = Layout(tmp_path / "archive")
-    made.prepare()
-    return made
-
-
-def record(number=0):
-    at = NOW - 3_000 - 300 * number
-    return json.dumps(
-        Record(
-            run_id=run_id_of_slot("attic", utc_text(at)), node="attic", location="home", scheduled_at=utc_text(at),
-            started_at=utc_text(at), finished_at=utc_text(at + 9), status="ok", download_bps=1e8, upload_bps=1e7,
-        ).to_row()
-    ).encode() + b"\n"  # fmt: skip
-
-
 def deliver(archive, *lines, limits=LIMITS):
-    return receive.receive(archive, "attic", io.BytesIO(b"".join(lines)), limits)
+    return send(archive, b"".join(lines), limits=limits)
 
 
 def kept(archive):

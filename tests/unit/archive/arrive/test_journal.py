@@ -10,7 +10,6 @@ from builders import run
 
 from speedtest_logger.archive.arrive import journal
 from speedtest_logger.archive.arrive.limits import Limits
-from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.write import ingest
 from speedtest_logger.errors import RefusedError, StorageError
 
@@ -19,13 +18,6 @@ SAID = {
     "__CURSOR": "s=1;i=1", "__REALTIME_TIMESTAMP": "0", "__MONOTONIC_TIMESTAMP": "10", "_BOOT_ID": "a" * 32,
     "PRIORITY": "6", "_SYSTEMD_UNIT": "speedtest-ingest.service", "MESSAGE": '{"files": 1}',
 }  # fmt: skip
-
-
-@pytest.fixture
-def layout(tmp_path):
-    made = Layout(tmp_path / "archive")
-    made.prepare()
-    return made
 
 
 @pytest.fixture

@@ -14,13 +14,6 @@ from speedtest_logger.archive.format.layout import Layout
 ALL = fields(limits.Limits)
 
 
-@pytest.fixture
-def archive(tmp_path):
-    made = Layout(tmp_path)
-    made.prepare()
-    return made
-
-
 def write(archive, text):
     (archive.fleet / "limits.env").write_text(text)
 

@@ -2,58 +2,26 @@
 
 from __future__ import annotations
 
-import io
 import json
 
 import pytest
+from deliveries import DAY, NOW, record, send
 
 from speedtest_logger import wire
 from speedtest_logger.archive.arrive import log_lines, receive, standing
 from speedtest_logger.archive.arrive.delivery import as_line
-from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.errors import RefusedError
-from speedtest_logger.record import Record, run_id_of_slot, utc_text
+from speedtest_logger.record import utc_text
 
-NOW = 1_800_000_000
-DAY = 86_400
-
-
-class Clock:
-    """The time that the archive has."""
-
-    now = float(NOW)
-
-
-@pytest.fixture(autouse=True)
-def clock(monkeypatch):
-    made = Clock()
-    monkeypatch.setattr("time.time", lambda: made.now)
-    return made
-
-
-@pytest.fixture
-def archive(tmp_path):
-    made = Layout(tmp_path / "archive")
-    made.prepare()
-    return made
+pytestmark = pytest.mark.usefixtures("clock")
 
 
 def limits(**more):
     return receive.Limits(**{"free_mb": 0, "low_disk_mb": 0, "log_day_mb": 1, **more})
 
 
-def record(number=0, node="attic"):
-    at = NOW - 3_000 - 300 * number
-    return json.dumps(
-        Record(
-            run_id=run_id_of_slot(node, utc_text(at)), node=node, location="home", scheduled_at=utc_text(at),
-            started_at=utc_text(at), finished_at=utc_text(at + 9), status="ok", download_bps=1e8, upload_bps=1e7,
-        ).to_row()
-    ).encode() + b"\n"  # fmt: skip
-
-
 def deliver(archive, *lines, node="attic", of=None):
-    return receive.receive(archive, node, io.BytesIO(b"".join(lines)), of or limits())
+    return send(archive, b"".join(lines), node, of or limits())
 
 
 def kept(archive, node="attic"):
@@ -131,17 +99,17 @@ def test_a_node_that_shouts_is_cut_off_for_the_day_and_its_records_and_others_ar
     # how many were left out is said in a line, once an hour at most, and to who asks for the fleet
     said = [row["left_out"] for row in kept(archive) if "left_out" in row]
     assert len(said) == 1
-    [problem] = standing.problems(archive, clock.now)
+    [problem] = standing.problems(archive, NOW)
     assert problem.startswith(f"node attic: {2_500 - told:,} lines of its log left out since ")
-    clock.now += 3_601
+    clock(NOW + 3_601)
     deliver(archive, shout(3, first=9_000_000))
     said = [row["left_out"] for row in kept(archive) if "left_out" in row]
     assert sum(said) == 2_500 - told + 3
     # the next day there is room again
-    clock.now += DAY
+    clock(NOW + 3_601 + DAY)
     assert deliver(archive, shout(5, first=9_100_000))["log"]
     assert sum("line" in row for row in kept(archive)) == told + 5
-    assert standing.problems(archive, clock.now + DAY) == []
+    assert standing.problems(archive, NOW + 3_601 + 2 * DAY) == []
 
 
 def test_a_flood_of_lines_costs_no_records_their_bytes(archive):
@@ -194,9 +162,9 @@ def test_a_refused_delivery_leaves_nothing_and_counts_nothing(archive):
     assert standing.load(standing.file_of(archive, "attic")).log_bytes == 0
 
 
-def test_when_what_waits_is_worth_a_days_file(archive, clock, monkeypatch):
+def test_when_what_waits_is_worth_a_days_file(archive, monkeypatch):
     monkeypatch.setattr(log_lines, "SMALL_BYTES", 1_000)
-    assert not log_lines.are_due(archive, clock.now)
+    assert not log_lines.are_due(archive, NOW)
     deliver(archive, shout(2))
     arrived = next((archive.log_inbox / "attic").iterdir()).stat().st_mtime
     assert log_lines.are_due(archive, arrived)

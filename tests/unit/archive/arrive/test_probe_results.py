@@ -2,43 +2,27 @@
 
 from __future__ import annotations
 
-import io
 import json
 
 import pytest
-from test_log_lines import NOW, record
+from deliveries import DAY, NOW, record, send
 
 from speedtest_logger import wire
 from speedtest_logger.archive.arrive import probe_results, receive, standing
 from speedtest_logger.archive.arrive.delivery import as_line
-from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.errors import RefusedError
 from speedtest_logger.probe_result import ProbeResult
 from speedtest_logger.record import utc_text
 
-DAY = 86_400
 REGISTRY = {"nodes": {}, "inventory": {"attic": {"location": "home"}, "porch": {"location": "garden"}}}
-
-
-class Clock:
-    """The time that the archive has."""
-
-    now = float(NOW)
-
-
-@pytest.fixture(autouse=True)
-def clock(monkeypatch):
-    made = Clock()
-    monkeypatch.setattr("time.time", lambda: made.now)
-    return made
+pytestmark = pytest.mark.usefixtures("clock")
 
 
 @pytest.fixture
-def archive(tmp_path):
-    made = Layout(tmp_path / "archive")
-    made.prepare()
-    (made.fleet / "schedule.json").write_text(json.dumps(REGISTRY))
-    return made
+def archive(archive):
+    """One that knows where two nodes are."""
+    (archive.fleet / "schedule.json").write_text(json.dumps(REGISTRY))
+    return archive
 
 
 def result(number=0, at=None, **more):
@@ -55,7 +39,7 @@ def limits(**more):
 
 
 def deliver(archive, *lines, node="attic", of=None):
-    return receive.receive(archive, node, io.BytesIO(b"".join(lines)), of or limits())
+    return send(archive, b"".join(lines), node, of or limits())
 
 
 def kept(archive, node="attic"):
@@ -133,10 +117,10 @@ def test_a_flood_is_cut_off_for_the_day_and_its_records_and_others_are_not(archi
     assert 0.99e6 < stored <= 1e6
     assert deliver(archive, wire.probe_lines([result(location="garden")]), node="porch")["probes"]
     assert len(kept(archive, "porch")) == 1
-    [problem] = standing.problems(archive, clock.now)
+    [problem] = standing.problems(archive, NOW)
     assert problem.startswith(f"node attic: {6 * 800 - len(kept(archive)):,} results of its probes left out since ")
     before = len(kept(archive))
-    clock.now += DAY  # there is room again
+    clock(NOW + DAY)  # there is room again
     deliver(archive, wire.probe_lines([result()]))
     assert len(kept(archive)) == before + 1
 

@@ -21,13 +21,6 @@ JANUARY, MARCH = (f"location=home/year=2026/month=0{month}/speedtest.parquet" fo
 
 
 @pytest.fixture
-def layout(tmp_path):
-    made = Layout(tmp_path / "archive")
-    made.prepare()
-    return made
-
-
-@pytest.fixture
 def clock(monkeypatch):
     """The time; a new day has the manifest condense the one before."""
     now = [FIRST + 400.0 * DAY]

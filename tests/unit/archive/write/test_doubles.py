@@ -15,18 +15,10 @@ from speedtest_logger.archive import open_archive
 from speedtest_logger.archive.arrive import aside
 from speedtest_logger.archive.care import verify
 from speedtest_logger.archive.format import runs
-from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.write import doubles, ingest, store
 from speedtest_logger.archive.write.importing.run import Source
 from speedtest_logger.archive.write.importing.run import run as bring
 from speedtest_logger.record import run_id_of_slot, unix_time, utc_text
-
-
-@pytest.fixture
-def layout(tmp_path):
-    made = Layout(tmp_path / "archive")
-    made.prepare()
-    return made
 
 
 def test_another_nodes_future_cannot_be_taken_away(layout):

@@ -14,7 +14,7 @@ from tries import some
 
 from speedtest_logger import wire
 from speedtest_logger.archive.arrive.delivery import as_line
-from speedtest_logger.archive.format.layout import Layout, sealed_name
+from speedtest_logger.archive.format.layout import sealed_name
 
 MOST_MB = 600
 LONGEST = [("one day", 60, 100, 5), ("days", 2, 2100, 60)]
@@ -32,13 +32,6 @@ status = Path("/proc/self/status").read_text()  # getrusage also counts what thi
 peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
 print(json.dumps({**outcome, "peak_mb": peak / 1024}))
 """
-
-
-@pytest.fixture
-def layout(tmp_path):
-    made = Layout(tmp_path / "archive")
-    made.prepare()
-    return made
 
 
 def ingested(layout):

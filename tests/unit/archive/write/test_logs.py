@@ -15,7 +15,6 @@ from speedtest_logger import wire
 from speedtest_logger.archive import cli
 from speedtest_logger.archive.arrive import log_lines, receive
 from speedtest_logger.archive.care import prune, verify
-from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.format.schema import LOG_SCHEMA
 from speedtest_logger.archive.read import logs as read_logs
 from speedtest_logger.archive.write import ingest, logs
@@ -25,13 +24,6 @@ from speedtest_logger.record import Record, utc_text
 DAY = 86_400
 LIMITS = receive.Limits(free_mb=0, low_disk_mb=0)
 EVERYTHING = read_logs.Wanted(0, 4e9, limit=1_000_000)
-
-
-@pytest.fixture
-def archive(tmp_path):
-    made = Layout(tmp_path / "archive")
-    made.prepare()
-    return made
 
 
 def line(number, at=None, **more):

@@ -7,13 +7,11 @@ import json
 import time
 
 import pyarrow.parquet as pq
-import pytest
 
 from speedtest_logger import wire
 from speedtest_logger.archive import cli
 from speedtest_logger.archive.arrive import receive
 from speedtest_logger.archive.care import verify
-from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.format.schema import PROBE_SCHEMA
 from speedtest_logger.archive.write import ingest, probes
 from speedtest_logger.probe_result import ProbeResult
@@ -21,13 +19,6 @@ from speedtest_logger.record import utc_text
 
 DAY = 86_400
 LIMITS = receive.Limits(free_mb=0, low_disk_mb=0)
-
-
-@pytest.fixture
-def archive(tmp_path):
-    made = Layout(tmp_path / "archive")
-    made.prepare()
-    return made
 
 
 def result(back, **more):

@@ -18,7 +18,6 @@ from speedtest_logger import wire
 from speedtest_logger.archive import cli, open_archive
 from speedtest_logger.archive.arrive import receive
 from speedtest_logger.archive.care import verify
-from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.write import ingest, raw
 from speedtest_logger.errors import ConfigError, RecordError
 from speedtest_logger.log import Log
@@ -28,13 +27,6 @@ from speedtest_logger.node.spool import Spool
 LIMITS = receive.Limits(free_mb=0, low_disk_mb=0, oldest_days=36_500)
 MOMENT = 1_700_000_000
 WORDS = b'{"server": {"name": "Example Town"}, "download": 96.5}'
-
-
-@pytest.fixture
-def archive(tmp_path):
-    made = Layout(tmp_path / "archive")
-    made.prepare()
-    return made
 
 
 @pytest.fixture

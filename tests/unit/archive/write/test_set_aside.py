@@ -16,17 +16,8 @@ from speedtest_logger import wire
 from speedtest_logger.archive import cli
 from speedtest_logger.archive.arrive import aside, chunks
 from speedtest_logger.archive.arrive.delivery import as_line
-from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.write import ingest, raw
 from speedtest_logger.errors import StorageError
-
-
-@pytest.fixture
-def layout(tmp_path):
-    made = Layout(tmp_path / "archive")
-    made.prepare()
-    return made
-
 
 POISON = "poison"
 DEATHS = {  # what reading the poisoned file does
