@@ -1,7 +1,9 @@
-"""host_state among hostile accounts and after killed runs: what it follows, waits for, refuses and still owes."""
+"""host_state: what it sees; and among hostile accounts and after killed runs what it follows, refuses and owes."""
 
 from __future__ import annotations
 
+import ast
+import hashlib
 import json
 import os
 import socket
@@ -11,7 +13,7 @@ from pathlib import Path
 import builders
 import pytest
 import yaml
-from builders import load
+from builders import ROOT, load
 
 from plugins.desired import plan as planning
 
@@ -54,6 +56,39 @@ def test_what_can_be_asked_and_what_is_answered_is_said_once(capsys):
     assert set(options) - lists == {"docker", "patience"}
     module.main({})
     assert set(json.loads(capsys.readouterr().out)) == set(module.ANSWERS)
+
+
+def test_what_the_module_reports_of_a_file(tmp_path):
+    file = tmp_path / "file"
+    file.write_bytes(b"text")
+    file.chmod(0o640)
+    state = module.path_state(str(file))
+    assert (state["kind"], state["mode"], state["size"]) == ("file", "0640", 4)
+    assert (state["owner"], state["sha256"]) == (file.owner(), hashlib.sha256(b"text").hexdigest())
+
+
+def test_what_the_module_reports_of_the_rest(tmp_path):
+    (tmp_path / "link").symlink_to("nowhere")
+    assert module.path_state(str(tmp_path / "missing")) is None
+    assert module.path_state(str(tmp_path))["kind"] == "directory"
+    assert module.link_state(str(tmp_path / "link")) == "nowhere"
+    assert module.text_of(str(tmp_path / "missing")) is None
+    assert module.account_state("root")["home"] == "/root"
+    assert module.account_state("nobody-of-this-name") is None
+    assert module.output_of(["no-such-program"]) is None
+    assert module.os_state()["id"]
+
+
+def test_the_module_runs_on_an_old_python_too():
+    """Targets may have Python 3.8: no newer syntax outside annotations."""
+    ast.parse((ROOT / "plugins/modules/host_state.py").read_text(), feature_version=(3, 8))
+
+
+def test_a_pattern_stands_for_units_that_are_loaded_or_enabled(monkeypatch):
+    monkeypatch.setattr(module.glob, "glob", lambda _: ["/etc/systemd/system/multi-user.target.wants/server@2.service"])
+    listed = "server@1.service loaded active running A server\n"
+    monkeypatch.setattr(module, "output_of", lambda argv: listed if argv[1] == "list-units" else None)
+    assert module.units_like("server@*.service") == ["server@1.service", "server@2.service"]
 
 
 def test_every_kind_is_told_apart_and_nothing_is_opened_but_files(tmp_path, notes):
