@@ -7,7 +7,9 @@ import importlib.util
 import itertools
 import json
 import os
+import re
 import subprocess
+import sys
 import traceback
 import uuid
 from pathlib import Path
@@ -194,8 +196,10 @@ def bytes_of(folder):
 
 
 def load(path: str):
-    spec = importlib.util.spec_from_file_location("plugin_" + Path(path).stem, ROOT / path)
+    """A program of the checkout that is in no package, as a module."""
+    spec = importlib.util.spec_from_file_location(re.sub(r"\W", "_", path.removesuffix(".py")), ROOT / path)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look themselves up there
     spec.loader.exec_module(module)
     return module
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
-import sys
 import time
 
 import psycopg
 import pytest
-from builders import ROOT, put, slot
+from builders import ROOT, load, put, slot
 from postgresql import Server, forms
 
 from speedtest_logger import registry
@@ -137,11 +135,7 @@ def test_each_panel_has_the_right_figures(known, name):
 
 
 def test_dashboards_are_fresh_and_whole():
-    spec = importlib.util.spec_from_file_location("generate_sql", ROOT / "dashboards/generate_sql.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    made = module.files()
+    made = load("dashboards/generate_sql.py").files()
     assert sorted(made) == sorted(FOLDER.glob("*.json"))
     for file, text in made.items():
         assert file.read_text(encoding="utf-8") == text, f"run: python dashboards/generate_sql.py ({file.name})"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import os
 import re
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from builders import ROOT
+from builders import ROOT, load
 
 from speedtest_logger import __version__
 from speedtest_logger.archive import cli as archive_cli
@@ -26,13 +25,6 @@ from speedtest_logger.probes.catalogue import PROBES
 
 PACKAGE = ROOT / "src/speedtest_logger"
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
-
-
-def load(path: str):
-    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_generated_pages_are_fresh():

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 
 import pytest
 import yaml
-from builders import ROOT
+from builders import ROOT, load
 from grafana_foundation_sdk.models import units
 
 FOLDER = ROOT / "dashboards"
@@ -17,20 +16,12 @@ KNOWN_UNITS = {value for name, value in vars(units).items() if not name.startswi
 PROVISIONING = ROOT / "roles/speedtest_monitoring/templates/etc/grafana/provisioning"
 
 
-def generator():
-    spec = importlib.util.spec_from_file_location("generate_dashboards", FOLDER / "generate.py")
-    module = importlib.util.module_from_spec(spec)
-    __import__("sys").modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 def boards():
     return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in FILES}
 
 
 def test_dashboards_are_fresh():
-    made = generator().files()
+    made = load("dashboards/generate.py").files()
     assert sorted(made) == FILES
     for file, text in made.items():
         assert file.read_text(encoding="utf-8") == text, f"run: python dashboards/generate.py ({file.name})"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import subprocess
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
 import yaml
-from builders import ROOT
+from builders import ROOT, load
 
 from speedtest_logger.archive import cli
 from speedtest_logger.engines.catalogue import ENGINES
@@ -17,10 +16,7 @@ from speedtest_logger.inventory import systems
 
 
 def plugin(name):
-    spec = spec_from_file_location(f"{name}_filter", ROOT / f"plugins/filter/{name}.py")
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(f"plugins/filter/{name}.py")
 
 
 DEBIAN = {"id": "debian", "version_id": "12", "architecture": "amd64", "python": "3.11.2", "systemd": "252"}

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
-from builders import ROOT
-
-
-def load(path: str):
-    spec = importlib.util.spec_from_file_location("run_" + Path(path).parent.name, ROOT / path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
+from builders import ROOT, load
 
 module = load("plugins/modules/fleet_run.py")
 action = load("plugins/action/fleet_run.py")
