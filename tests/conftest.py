@@ -19,6 +19,7 @@ tries.load_profile()
 # files of long tests: each worker starts with its share of them, so that none is left alone with one at the end
 LONGEST = [
     "test_kill",
+    "test_kill_archive",
     "test_planted",
     "test_archive_properties",
     "test_damaged_months",

@@ -1,9 +1,16 @@
-"""A real object store, and what lies before it and spoils what is said."""
+"""What several files need: an object store and what lies before it, a node and an archive to be killed, a database."""
 
 from __future__ import annotations
 
+import shutil
+
+import forks
 import pytest
+from postgresql import Server, forms
+from stages import FOLDERS, Stage
 from stores import Between, store
+
+from speedtest_logger.sinks.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -19,3 +26,30 @@ def between(address):
     made = Between(address)
     yield made
     made.close()
+
+
+@pytest.fixture
+def stages(tmp_path, program):
+    """Make a fresh stage for every point of the walk."""
+    forks.start()
+
+    def fresh() -> Stage:
+        for name in FOLDERS:
+            shutil.rmtree(tmp_path / name, ignore_errors=True)  # not there yet for the first
+        return Stage(tmp_path, program)
+
+    return fresh
+
+
+@pytest.fixture(scope="module", params=sorted(forms()))
+def server(request):
+    """A PostgreSQL server that a module has for itself: each that this machine has, in turn."""
+    made = Server(*forms()[request.param]).make()
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def into(server):
+    """An empty database of it."""
+    return Settings(server.database("speedtest"), timescale=server.timescale)

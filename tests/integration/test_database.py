@@ -1,20 +1,16 @@
-"""The PostgreSQL sink on real servers: whatever ended a sync, it holds what the archive holds."""
+"""The PostgreSQL sink on real servers: it holds what the archive holds, for whoever may read it."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import threading
 import time
 from dataclasses import replace
 from datetime import datetime, timezone
 
 import psycopg
 import pytest
-from builders import DAY, FIRST, by_hand, put, slot, stored
-from postgresql import Server, forms
-from tries import some
+from builders import DAY, FIRST, by_hand, put, slot
+from synced import ask, ask_nothing, fill, held, months, same, sync
 
 from speedtest_logger import registry
 from speedtest_logger.archive.care import prune, repair
@@ -23,69 +19,12 @@ from speedtest_logger.archive.read import coverage as coverage_
 from speedtest_logger.archive.read.dataset import Archive
 from speedtest_logger.archive.read.local_time import Zone
 from speedtest_logger.archive.read.rollup import Rollups
-from speedtest_logger.errors import DeliveryError, UsageError
+from speedtest_logger.errors import UsageError
 from speedtest_logger.record import COLUMNS, utc_text
-from speedtest_logger.sinks import connection, postgresql, rows, tables
-from speedtest_logger.sinks.connection import connected
-from speedtest_logger.sinks.settings import READER, Settings
+from speedtest_logger.sinks import rows, tables
+from speedtest_logger.sinks.settings import READER
 
 JANUARY = "location=home/year=2026/month=01/speedtest.parquet"
-
-
-@pytest.fixture(scope="module", params=sorted(forms()))
-def server(request):
-    made = Server(*forms()[request.param]).make()
-    yield made
-    made.remove()
-
-
-@pytest.fixture
-def into(server):
-    return Settings(server.database("speedtest"), timescale=server.timescale)
-
-
-def sync(layout, into, *, rebuild=False, **settings):
-    with connected(replace(into, **settings)) as session:
-        return postgresql.Sink(layout, session).sync(rebuild=rebuild)
-
-
-def ask(into, sql):
-    with psycopg.connect(into.conninfo, options="-c TimeZone=UTC") as connection:
-        return connection.execute(sql).fetchall()
-
-
-def held(into):
-    """What the database holds, as `stored` has it of the archive."""
-    found = ask(into, "SELECT node, run_id::text, location, started_at FROM speedtest.records")
-    return sorted((node, run, place, utc_text(at.timestamp())) for node, run, place, at in found)
-
-
-def months(into):
-    """The months that have a place: those of partitions; of a hypertable, which has no empty chunk, those of rows."""
-    if not into.timescale:
-        found = ask(into, "SELECT relname FROM pg_class WHERE relname ~ '^records_[0-9_]{7}$' ORDER BY 1")
-        return [name.removeprefix("records_") for (name,) in found]
-    with_rows = ask(into, "SELECT DISTINCT tableoid::regclass::text FROM speedtest.records")
-    assert sorted(with_rows) == sorted(ask(into, "SELECT show_chunks('speedtest.records')::text"))
-    found = ask(into, "SELECT DISTINCT to_char(started_at, 'YYYY_MM') FROM speedtest.records ORDER BY 1")
-    return [month for (month,) in found]
-
-
-def same(layout, into):
-    """Whether the database has all that the archive has, and the rollups of just that."""
-    assert held(into) == stored(layout)
-    records = rows.of_records(
-        [postgresql.records_of(layout, place, 0, 1 << 32) for place in Archive(layout).locations()]
-    )
-    for name, table in rows.rollups(records).items():
-        names = ", ".join(table.column_names)
-        found = ask(into, f"SELECT {names} FROM speedtest.{name} ORDER BY 2, 1, 3")
-        assert found == [tuple(row.values()) for row in table.to_pylist()], name
-
-
-def fill(layout, days=3, nodes=("attic", "shed")):
-    for node in nodes:
-        put(layout, *(slot(node, FIRST + hour * 3600, latency_ms=hour + 0.25) for hour in range(0, 24 * days, 5)))
 
 
 def test_every_column_of_every_record_is_as_the_archive_has_it(layout, into):
@@ -168,11 +107,6 @@ def test_a_record_of_the_same_run_that_became_another_one_is_replaced(layout, in
     same(layout, into)
 
 
-def ask_nothing(into, sql):
-    with psycopg.connect(into.conninfo, autocommit=True) as connection:
-        connection.execute(sql)
-
-
 def test_rollups_are_those_of_the_archive(layout, into, tmp_path):
     fill(layout, days=5)
     sync(layout, into)
@@ -227,88 +161,6 @@ def outcome(number):
     return {"status": "failed", "reason": "engine_timeout", "download_bps": None, "upload_bps": None}
 
 
-STATEMENTS = ("execute", "executemany", "copy")
-
-
-def die_before(number: int) -> None:
-    """Kill -9 this process before its Nth word to the server, the pieces of a COPY included."""
-    done = 0
-
-    def counted(original):
-        def call(*arguments, **options):
-            nonlocal done
-            done += 1
-            if done == number:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return original(*arguments, **options)
-
-        return call
-
-    for owner, names in ((psycopg.Cursor, STATEMENTS), (psycopg.Copy, ("write", "__exit__"))):
-        for name in names:
-            setattr(owner, name, counted(getattr(owner, name)))
-
-
-def killed(layout, into, number):
-    """Sync in a process that dies at a word; whether it did."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            die_before(number)
-            sync(layout, into)
-            os._exit(0)
-        except BaseException:
-            os._exit(1)
-    status = os.waitpid(pid, 0)[1]
-    assert status in (0, signal.SIGKILL)
-    return status != 0
-
-
-@pytest.mark.sampled
-@pytest.mark.parametrize("begun", some(["a later sync", "the first fill"], 2))
-def test_killed_at_every_word_to_the_server_it_holds_each_record_once(layout, into, begun):
-    fill(layout, days=2)
-    if begun == "a later sync":
-        sync(layout, into)
-        put(layout, slot("attic", FIRST + 1800), by_hand("shed", 9, FIRST + DAY))
-    put(layout, slot("attic", FIRST + 40 * DAY), slot("attic", FIRST + 70 * DAY))
-    number = 0
-    while killed(layout, into, number := number + 1):
-        between = held_if_any(into)
-        assert len(between) == len(set(between))
-        assert set(between) <= set(stored(layout))
-        if number % 9 == 0:  # the archive goes on meanwhile
-            put(layout, slot("shed", FIRST + 40 * DAY + number * 60), slot("attic", FIRST + number * 77))
-    assert number > 20
-    same(layout, into)
-    assert ask(into, "SELECT count(*) FROM speedtest.sink_month") == [(0,)]
-
-
-def held_if_any(into):
-    return held(into) if ask(into, "SELECT to_regclass('speedtest.records')")[0][0] else []
-
-
-def test_a_first_fill_goes_on_with_the_month_that_it_was_at(layout, into):
-    put(layout, *(slot("attic", FIRST + month * 31 * DAY) for month in range(6)))
-    with connected(into) as session:
-        sink = postgresql.Sink(layout, session)
-        carried, original = [], sink._carry_out
-
-        def carry(month, *rest):
-            if len(carried) == 4:
-                raise DeliveryError("the cable was pulled")
-            original(month, *rest)
-            carried.append(month)
-
-        sink._carry_out = carry
-        with pytest.raises(DeliveryError, match="the cable was pulled"):
-            sink.sync()
-    put(layout, slot("attic", FIRST + 1800))  # one of those that are done
-    outcome = sync(layout, into)
-    assert outcome.months == 3
-    same(layout, into)
-
-
 def test_rebuild_has_the_same_and_another_archive_is_refused(layout, into, tmp_path):
     fill(layout)
     sync(layout, into)
@@ -345,28 +197,6 @@ def test_the_form_of_the_records_changes_by_a_rebuild_alone_and_nothing_is_lost(
         same(layout, into)
 
 
-def test_a_server_that_no_longer_loads_timescaledb_is_filled_anew(layout, into, server):
-    if not server.timescale:
-        pytest.skip("this server has no TimescaleDB: make databases has one that does")
-    fill(layout)
-    sync(layout, into)
-    server.stop()
-    server.timescale = False
-    server.start()
-    try:
-        for timescale in (True, False):
-            with pytest.raises(UsageError, match="does not load TimescaleDB" if timescale else "--rebuild` fills it"):
-                sync(layout, into, timescale=timescale)
-        ask_nothing(into, "CREATE SCHEMA mine")
-        sync(layout, into, rebuild=True, timescale=False)
-        same(layout, into)
-        assert ask(into, "SELECT extname FROM pg_extension WHERE extname = 'timescaledb'") == []
-    finally:
-        server.stop()
-        server.timescale = True
-        server.start()
-
-
 def test_months_that_are_too_old_are_not_there_and_come_when_more_are_kept(layout, into):
     this = datetime.now(timezone.utc).date().replace(day=1)
     begins = [FIRST]
@@ -378,16 +208,6 @@ def test_months_that_are_too_old_are_not_there_and_come_when_more_are_kept(layou
     sync(layout, into, keep_months=1)
     assert months(into) == [f"{this:%Y_%m}"]
     assert ask(into, "SELECT DISTINCT date_trunc('month', start)::date FROM speedtest.rollup_hour") == [(this,)]
-    sync(layout, into)
-    same(layout, into)
-
-
-def test_two_syncs_never_mix(layout, into):
-    fill(layout)
-    with connected(into) as session:
-        session.take_lock()
-        with pytest.raises(DeliveryError, match="another sync is at work in this database"):
-            sync(layout, into)
     sync(layout, into)
     same(layout, into)
 
@@ -419,52 +239,5 @@ def test_who_reads_cannot_write(layout, into, server):
             ask_nothing(reader, statement)
 
 
-def test_tables_of_a_later_version_are_left_alone(layout, into):
-    fill(layout)
-    sync(layout, into)
-    ask_nothing(into, "INSERT INTO speedtest.migration VALUES (999)")
-    with pytest.raises(DeliveryError, match="of version 999, this program knows up to"):
-        sync(layout, into)
-    assert held(into) == stored(layout)
-
-
 def test_migrations_are_numbered_without_a_gap():
     assert sorted(tables.migrations()) == list(range(1, len(tables.migrations()) + 1))
-
-
-def test_a_server_that_stopped_answering_ends_the_sync_in_time(layout, into, server, monkeypatch):
-    monkeypatch.setattr(connection, "GRACE_SECONDS", 0.5)
-    fill(layout)
-    sync(layout, into)
-    put(layout, slot("attic", FIRST + 1800))
-    with connected(replace(into, timeout=1)) as session:
-        children = [session.connection.info.backend_pid]
-        for pid in children:
-            os.kill(pid, signal.SIGSTOP)
-        resume = threading.Timer(60, os.kill, (children[0], signal.SIGCONT))
-        resume.start()
-        with pytest.raises(DeliveryError, match=r"the database has not answered for 1\.5 s"):
-            postgresql.Sink(layout, session).sync()
-        assert resume.is_alive()
-        os.kill(children[0], signal.SIGCONT)
-        resume.cancel()
-    sync(layout, into)
-    same(layout, into)
-
-
-def test_a_dead_server_is_named_and_a_slow_one_is_not_waited_for(layout, into, server, tmp_path):
-    fill(layout)
-    sync(layout, into)
-    put(layout, slot("attic", FIRST + 1800))
-    with psycopg.connect(into.conninfo) as other:
-        other.execute("LOCK TABLE speedtest.records IN ACCESS EXCLUSIVE MODE")
-        with pytest.raises(DeliveryError, match=r"the database: canceling statement due to (lock|statement) timeout"):
-            sync(layout, into, timeout=1)
-    server.stop()
-    try:
-        with pytest.raises(DeliveryError, match=r"the database: connection .*No such file or directory"):
-            sync(layout, into)
-    finally:
-        server.start()
-    sync(layout, into)
-    same(layout, into)
