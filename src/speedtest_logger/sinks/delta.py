@@ -31,7 +31,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from speedtest_logger.archive.format.layout import Layout, month_of
 from speedtest_logger.archive.format.schema import BATCH_SCHEMA
 from speedtest_logger.archive.read import changes
-from speedtest_logger.archive.read.rollup import touched_by
+from speedtest_logger.archive.read.changes import touched_by
 from speedtest_logger.errors import DeliveryError, StorageError, UsageError
 from speedtest_logger.files import identity
 from speedtest_logger.sinks import commit

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from speedtest_logger.archive.format.layout import Layout, month_of
-from speedtest_logger.archive.read.rollup import records_of
+from speedtest_logger.archive.read.moments import records_of
 
 DAY = 86_400
 Days = set[str] | None  # such as 2026-01-31; None is the whole month

@@ -25,7 +25,8 @@ from psycopg import sql
 from speedtest_logger import registry
 from speedtest_logger.archive.format.layout import Layout, month_of
 from speedtest_logger.archive.read import changes
-from speedtest_logger.archive.read.rollup import records_of, touched_by
+from speedtest_logger.archive.read.changes import touched_by
+from speedtest_logger.archive.read.moments import records_of
 from speedtest_logger.errors import UsageError
 from speedtest_logger.files import identity
 from speedtest_logger.sinks import rows, tables

@@ -31,8 +31,8 @@ from speedtest_logger.archive.format.layout import Layout, month_of
 from speedtest_logger.archive.format.schema import SORT_KEYS
 from speedtest_logger.archive.ledger import manifest
 from speedtest_logger.archive.read import changes, render
+from speedtest_logger.archive.read.changes import touched_by
 from speedtest_logger.archive.read.exporters import SPEEDSNAKE_NAMES
-from speedtest_logger.archive.read.rollup import touched_by
 from speedtest_logger.errors import DeliveryError, StorageError, UsageError
 from speedtest_logger.record import COLUMNS
 from speedtest_logger.sinks.months import Days, place_in_order, rows_of

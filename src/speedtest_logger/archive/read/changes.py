@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from speedtest_logger.archive.format import parquet
@@ -131,3 +131,13 @@ def is_under_way(layout: Layout, change: Change) -> bool:
     places = [layout.archive / name for name in change.months]
     gone = [layout.archive / name for name in change.gone]
     return any(map(os.path.lexists, [*map(parquet.beside, places), *gone]))
+
+
+def touched_by(found: Iterable[Change]) -> dict[str, set[str] | None]:
+    """The months that changes touched, and which of their days; None is all of a month."""
+    touched: dict[str, set[str] | None] = {}
+    for change in found:
+        for name, days in [*change.months.items(), *((name, None) for name in change.gone)]:
+            known = touched.setdefault(name, set())
+            touched[name] = None if days is None or known is None else known | set(days)
+    return touched

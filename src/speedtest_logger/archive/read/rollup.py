@@ -16,28 +16,26 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from speedtest_logger.archive.format.layout import Layout, month_of
+from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.format.schema import BATCH_SCHEMA
 from speedtest_logger.archive.read import changes
 from speedtest_logger.archive.read.dataset import literal
 from speedtest_logger.archive.read.local_time import Zone
-from speedtest_logger.archive.read.moments import months, rows_of
+from speedtest_logger.archive.read.moments import records_of
+from speedtest_logger.archive.read.renewal import Part, batches_of, part_of
 from speedtest_logger.errors import NotReadyError, StorageError, UsageError
 from speedtest_logger.files import Identity, identity
 
 FORMAT = "3"  # of the tables: another one has them made again
 RECENT_DAYS = 8  # of which the records themselves are kept
-BATCH_BYTES = 16_000_000  # of files that are worked on at once: some 400,000 records, for which MEMORY is enough
 PATIENCE_SECONDS = 1.0  # that a question waits for a change of the archive: seconds only where thousands of nodes are
 BEHIND_SECONDS = 60.0  # that an answer may be older than the archive then
 MEMORY = "400MB"
@@ -85,20 +83,6 @@ TABLES = f"""
 """
 NAMES = ("recent", "day", "hour", "slot", "about", "stale", "scheduled", "reason", "tally_reason", "tally")
 SECOND_OF = "CAST(floor(epoch({})) AS BIGINT)"
-
-
-@dataclass(frozen=True)
-class Part:
-    """What is made again: a location's tests of some days (UTC) that follow each other, begin and end in Unix time (s).
-
-    Days on a zone's clocks that these touch begin and end elsewhere.
-    """
-
-    location: str
-    start: int
-    end: int
-    local_start: int
-    local_end: int
 
 
 class Rollups:
@@ -253,10 +237,10 @@ class Rollups:
     def _take(self, found: list[changes.Change], progress: Callable[[int, int], None] | None) -> None:
         if not found:
             return
-        touched = touched_by(found)
-        parts = [self._part(name, days) for name, days in touched.items()]
+        touched = changes.touched_by(found)
+        parts = [part_of(name, days, self.zone) for name, days in touched.items()]
         done, is_first = 0, self.cursor() is None
-        batches = list(self._batches(parts))
+        batches = list(batches_of(self.layout, parts))
         with self._threads(os.cpu_count() or 1 if is_first else THREADS):
             for number, batch in enumerate(batches):
                 if is_first:
@@ -275,42 +259,6 @@ class Rollups:
             yield
         finally:
             self._database.cursor().execute(f"SET threads = {THREADS}")
-
-    def _batches(self, parts: list[Part]) -> Iterator[list[Part]]:
-        """Parts that are made again at once: never two of one location, and a bounded number."""
-        ordered = sorted(parts, key=lambda part: (part.start // (28 * 86_400), part.location))
-        waiting: list[Part] = []
-        size = 0
-        for part in ordered:
-            own = self._size(part)
-            if waiting and (size + own > BATCH_BYTES or any(part.location == other.location for other in waiting)):
-                yield waiting
-                waiting, size = [], 0
-            waiting.append(part)
-            size += own
-        if waiting:
-            yield waiting
-
-    def _size(self, part: Part) -> int:
-        """About how many bytes of files a part's records are."""
-        share = min(1.0, (part.end - part.start) / (28 * 86_400))
-        sizes = (identity(file) for file in months(self.layout, part.location, part.start, part.end))
-        return int(share * sum(found.size for found in sizes if found))
-
-    def _part(self, name: str, days: set[str] | None) -> Part:
-        location, year, month = month_of(name)
-        first = datetime(year, month, 1, tzinfo=timezone.utc)
-        last = (first + timedelta(days=32)).replace(day=1)
-        start, end = int(first.timestamp()), int(last.timestamp())
-        if days:
-            start = int(datetime.fromisoformat(f"{min(days)}T00:00+00:00").timestamp())
-            end = int(datetime.fromisoformat(f"{max(days)}T00:00+00:00").timestamp()) + 86_400
-        return Part(location, start, end, self._midnight(start), self._midnight(end - 1, days=1))
-
-    def _midnight(self, moment: int, days: int = 0) -> int:
-        """The beginning (Unix time, s) of the zone's day that a moment lies in, or of a later one."""
-        day = self.zone.part(moment, "day") + timedelta(days=days)
-        return int(day.replace(tzinfo=self.zone.rules).timestamp())
 
     def _make_again(self, parts: list[Part], cursor: str | None) -> None:
         """Put what the archive has of some parts in the place of what the tables have, all or nothing."""
@@ -376,44 +324,3 @@ class Rollups:
               count(*) OVER (PARTITION BY location, start) = 1 OR grouping(node) = 1 FROM {rows}
             GROUP BY GROUPING SETS ((node, location, start), (location, start))
             HAVING grouping(node) = 0 OR count(DISTINCT node) > 1 ORDER BY 1, 2, 3""")
-
-
-def touched_by(found: Iterable[changes.Change]) -> dict[str, set[str] | None]:
-    """The months that changes touched, and which of their days; None is all of a month."""
-    touched: dict[str, set[str] | None] = {}
-    for change in found:
-        for name, days in [*change.months.items(), *((name, None) for name in change.gone)]:
-            known = touched.setdefault(name, set())
-            touched[name] = None if days is None or known is None else known | set(days)
-    return touched
-
-
-def records_of(layout: Layout, location: str, start: int, end: int) -> pa.Table:
-    """A location's records that started in a period (Unix time, s), with BATCH_SCHEMA.
-
-    Raises DamagedFileError for a month that cannot be read.
-    """
-    found = [BATCH_SCHEMA.empty_table()]
-    for file in months(layout, location, start, end):
-        with suppress(FileNotFoundError):
-            found += [_as_batch(rows, location) for rows in rows_of(file, start * 1000, end * 1000)]
-    return pa.concat_tables(found)
-
-
-def _as_batch(rows: pa.Table, location: str) -> pa.Table:
-    """Rows of a file with the columns that records have today."""
-    count = rows.num_rows
-    columns = [
-        _cast(rows[field.name], field.type)
-        if field.name in rows.column_names
-        else pa.repeat(pa.scalar(location), count)
-        if field.name == "location"
-        else pa.nulls(count, field.type)
-        for field in BATCH_SCHEMA
-    ]
-    return pa.table(columns, schema=BATCH_SCHEMA)
-
-
-def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
-    """A column of a type: a cast to its own one takes as long as any (50 µs)."""
-    return column if column.type == kind else column.cast(kind)

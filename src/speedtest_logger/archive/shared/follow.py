@@ -21,7 +21,7 @@ from speedtest_logger.archive.format.schema import BATCH_SCHEMA, SORT_KEYS
 from speedtest_logger.archive.ledger import index, manifest
 from speedtest_logger.archive.ledger.entry import Entry, Pruned
 from speedtest_logger.archive.read import gathered
-from speedtest_logger.archive.read.rollup import records_of
+from speedtest_logger.archive.read.moments import records_of
 from speedtest_logger.archive.shared.objects import INBOX
 from speedtest_logger.archive.write import store
 from speedtest_logger.errors import StorageError
