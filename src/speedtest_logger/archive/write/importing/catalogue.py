@@ -2,186 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
-from speedtest_logger.archive.write.importing.formats import Format, Row, plain_name
-from speedtest_logger.errors import RecordError
+from speedtest_logger.archive.write.importing.formats import Format
+from speedtest_logger.archive.write.importing.paths import LIBRESPEED, OOKLA, OOKLA_CSV, SIVEL, TRACKER
+from speedtest_logger.archive.write.importing.prepare import not_twice_the_download, told_unit, with_data
 
 BITS = 1 / 8  # for a parser that wants bytes/s
 MBIT = 1e6 / 8
-UNITS = {"mbit/s": 1e6, "kbit/s": 1e3, "gbit/s": 1e9, "bit/s": 1.0}  # that murakami names
 OWN = "speedtest-logger"
 
 
 def names(text: str) -> frozenset[str]:
     """Names of columns in a text."""
     return frozenset(text.split())
-
-
-OOKLA = {
-    "ping_latency": "ping.latency",
-    "ping_jitter": "ping.jitter",
-    "ping_low": "ping.low",
-    "ping_high": "ping.high",
-    "download_bandwidth": "download.bandwidth",
-    "upload_bandwidth": "upload.bandwidth",
-    "download_bytes": "download.bytes",
-    "upload_bytes": "upload.bytes",
-    "download_latency_iqm": "download.latency.iqm",
-    "upload_latency_iqm": "upload.latency.iqm",
-    "packetloss": "packetLoss",
-    "isp": "isp",
-    "interface_externalip": "interface.externalIp",
-    "server_id": "server.id",
-    "server_name": "server.name",
-    "server_host": "server.host",
-    "server_country": "server.country",
-    "server_ip": "server.ip",
-    "result_url": "result.url",
-}
-OOKLA_CSV = {
-    "idle_latency": "ping.latency",
-    "latency": "ping.latency",
-    "idle_jitter": "ping.jitter",
-    "jitter": "ping.jitter",
-    "idle_latency_low": "ping.low",
-    "idle_latency_high": "ping.high",
-    "packet_loss": "packetLoss",
-    "download": "download.bandwidth",
-    "upload": "upload.bandwidth",
-    "download_bytes": "download.bytes",
-    "upload_bytes": "upload.bytes",
-    "download_latency": "download.latency.iqm",
-    "upload_latency": "upload.latency.iqm",
-    "server_name": "server.name",
-    "server_id": "server.id",
-    "share_url": "result.url",
-}
-SIVEL = {
-    "download": "download",
-    "upload": "upload",
-    "ping": "ping",
-    "bytes_received": "bytes_received",
-    "bytes_sent": "bytes_sent",
-    "share": "share",
-    "server_id": "server.id",
-    "server_name": "server.name",
-    "server_host": "server.host",
-    "server_country": "server.country",
-    "client_isp": "client.isp",
-    "client_ip": "client.ip",
-    "ip_address": "client.ip",
-}
-LIBRESPEED = {
-    "download": "download",
-    "upload": "upload",
-    "ping": "ping",
-    "jitter": "jitter",
-    "bytes_received": "bytes_received",
-    "bytes_sent": "bytes_sent",
-    "server_name": "server.name",
-    "server_url": "server.url",
-    "address": "server.url",
-    "client_ip": "client.ip",
-    "ip": "client.ip",
-    "client_org": "client.org",
-}
-TRACKER = {
-    "ping": "ping.latency",
-    "ping_jitter": "ping.jitter",
-    "ping_low": "ping.low",
-    "ping_high": "ping.high",
-    "packet_loss": "packetLoss",
-    "download_bytes": "download.bytes",
-    "upload_bytes": "upload.bytes",
-    "download_latency_avg": "download.latency.iqm",
-    "upload_latency_avg": "upload.latency.iqm",
-    "server_id": "server.id",
-    "server_name": "server.name",
-    "server_host": "server.host",
-    "isp": "isp",
-    "ip_address": "interface.externalIp",
-    "result_url": "result.url",
-}
-
-
-def with_data(row: Row) -> Row:
-    """A row of the Tracker's table: what `data`, Ookla's own JSON, says besides. Raises RecordError where they differ.
-
-    The table's `download` and `upload` are that JSON's bandwidth (app/Jobs/Ookla/RunSpeedtestJob.php).
-    """
-    content = row.get("data")
-    if isinstance(content, str) and content.strip():
-        try:
-            content = json.loads(content)
-        except (ValueError, RecursionError) as error:
-            raise RecordError("bad_data", f"data is not JSON: {content!r:.60}") from error
-    if not isinstance(content, dict):
-        flat = {name.removeprefix("data_"): value for name, value in row.values.items() if name.startswith("data_")}
-    else:
-        flat = flattened(content)
-    values = dict(row.values)
-    for column in ("download", "upload"):
-        for told, factor in ((flat.get(f"{column}_bandwidth"), 1), (row.get(f"{column}_bits"), 1 / 8)):
-            if told is not None and row.get(column) is not None and not _same(row.get(column), told, factor):
-                raise RecordError("bad_number", f"{column} is {row.get(column)!r:.40}, but next to it is {told!r:.40}")
-    for name, path in OOKLA.items():
-        column = next((mine for mine, its in TRACKER.items() if its == path), name)
-        if values.get(column) in (None, "") and flat.get(name) is not None:
-            values[column] = flat[name]
-    values.setdefault("message", flat.get("message"))
-    if flat.get("timestamp"):
-        values["timestamp"] = flat["timestamp"]
-    return Row(values, row.raw)
-
-
-def _same(one: Any, other: Any, factor: float) -> bool:
-    try:
-        return abs(float(one) - float(other) * factor) <= 1 + 1e-6 * float(one)
-    except (TypeError, ValueError):
-        return False
-
-
-def flattened(content: dict[str, Any], prefix: str = "", depth: int = 0) -> dict[str, Any]:
-    """A nested object's values by their names joined with `_`, in lower case."""
-    flat: dict[str, Any] = {}
-    for name, value in content.items():
-        joined = plain_name(f"{prefix}{name}")
-        if isinstance(value, dict) and depth < 8:
-            flat.update(flattened(value, f"{joined}_", depth + 1))
-        else:
-            flat[joined] = value
-    return flat
-
-
-def told_unit(row: Row) -> Row:
-    """A murakami row with its speeds in bit/s, from the unit beside them. Raises RecordError for another unit."""
-    values = dict(row.values)
-    for name in ("download", "upload"):
-        value, unit = row.get(f"{name}value"), str(row.get(f"{name}unit") or "")
-        if value is None:
-            continue
-        if unit.lower() not in UNITS or isinstance(value, (str, bool)):
-            raise RecordError("bad_unit", f"{name}Value is {value!r:.40} {unit!r:.40}: not a known unit")
-        values[name] = value * UNITS[unit.lower()]
-    for told, unit in (("minrttvalue", "minrttunit"), ("ping", "pingunit")):
-        if row.get(told) is not None:
-            if str(row.get(unit)) != "ms":
-                raise RecordError("bad_unit", f"{told} is in {row.get(unit)!r:.40}, not ms")
-            values["ping"] = row.get(told)
-    values["engine"] = plain_name(str(row.get("testname")))
-    errors = [str(row.get(name)) for name in ("downloaderror", "uploaderror", "testerror") if row.get(name)]
-    return Row({**values, "error": "; ".join(errors) or None}, row.raw)
-
-
-def not_twice_the_download(row: Row) -> None:
-    """Speedtest Tracker 0.16.0 to 0.16.2 wrote the download into `Upload`. Raises RecordError for such a row."""
-    if row.get("download") not in (None, "") and row.get("download") == row.get("upload"):
-        raise RecordError(
-            "bad_number",
-            "Upload is the download again, as Speedtest Tracker 0.16.0 to 0.16.2 wrote it: what it was is lost",
-        )
 
 
 TRACKER_SOURCE = "alexjustesen/speedtest-tracker"

@@ -98,6 +98,18 @@ def plain_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).strip("_")
 
 
+def flattened(content: dict[str, Any], prefix: str = "", depth: int = 0) -> dict[str, Any]:
+    """A nested object's values by their names joined with `_`, in lower case."""
+    flat: dict[str, Any] = {}
+    for name, value in content.items():
+        joined = plain_name(f"{prefix}{name}")
+        if isinstance(value, dict) and depth < 8:
+            flat.update(flattened(value, f"{joined}_", depth + 1))
+        else:
+            flat[joined] = value
+    return flat
+
+
 def recognise(header: Header, formats: tuple[Format, ...], wanted: str | None = None) -> Format:
     """The format that columns show. Raises RecordError where they show none, or two with different units."""
     twice = sorted({name for name in header.names if name and header.names.count(name) > 1})

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from speedtest_logger import accounts
-from speedtest_logger.archive.write.importing import catalogue, text
-from speedtest_logger.archive.write.importing.formats import Header
+from speedtest_logger.archive.write.importing import json_text, text
+from speedtest_logger.archive.write.importing.formats import Header, flattened
 from speedtest_logger.errors import UsageError
 
 ENDINGS = (".csv", ".tsv", ".txt", ".log", ".json", ".jsonl", ".ndjson", ".parquet")
@@ -165,7 +165,7 @@ def _text(stream: io.BufferedReader[Any]) -> Iterator[Rows | Aside]:
     )
     lines = io.TextIOWrapper(stream, encoding, "surrogateescape" if "8" in encoding else "strict", newline="")
     if text.is_json(start):
-        yield from grouped(text.objects(lines))
+        yield from grouped(json_text.objects(lines))
     else:
         yield from _csv(lines, start)
 
@@ -241,7 +241,7 @@ def grouped(found: Iterator[tuple[int, Any]]) -> Iterator[Rows | Aside]:
     """Objects with the same names together."""
     group: Rows | None = None
     for place, value in until_unreadable(found):
-        flat = catalogue.flattened(value) if isinstance(value, dict) else {}
+        flat = flattened(value) if isinstance(value, dict) else {}
         names = tuple(flat)
         if group and (group.header.written != names or len(group.cells) >= ROWS):
             yield group
