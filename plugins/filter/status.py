@@ -239,6 +239,17 @@ def alerts_row(host: str, seen: dict[str, Any], problems: list[str], now: float)
     return {**row, "measured": f"{span(now - judged)} ago"}
 
 
+def role_row(group: str, host: str, hostvars: Any, seen: dict[str, Any] | None, problems: list[str], now: float) -> Row:
+    """A host's line for a role, whose problems are added."""
+    row = {**dict.fromkeys(COLUMNS, ""), "node": f"{host} ({ROLES[group]})"}
+    if seen is None:
+        word, words = silence(hostvars, host, ROLES[group])
+        problems.append(f"{host}: {words}")
+        return {**row, "status": word}
+    drift = drift_cell(host, seen, problems)
+    return {**row, "status": status_cell(group, host, hostvars[host], seen, problems, now), "drift": drift}
+
+
 def fleet_status(
     hostvars: Any,
     groups: dict[str, list[str]],
@@ -257,16 +268,8 @@ def fleet_status(
     for group in [group for group in ROLES if group != "speedtest_nodes"]:
         for host in [host for host in groups.get(group, []) if host in hosts]:
             seen = observed(hostvars, host, ROLES[group])
-            row = {**dict.fromkeys(COLUMNS, ""), "node": f"{host} ({ROLES[group]})"}
-            if seen is None:
-                word, words = silence(hostvars, host, ROLES[group])
-                problems.append(f"{host}: {words}")
-                rows.append({**row, "status": word})
-                continue
-            drift = drift_cell(host, seen, problems)
-            told = status_cell(group, host, hostvars[host], seen, problems, now)
-            rows.append({**row, "status": told, "drift": drift})
-            if group == "speedtest_archive":
+            rows.append(role_row(group, host, hostvars, seen, problems, now))
+            if seen is not None and group == "speedtest_archive":
                 archived = archive_state(hostvars[host], host, seen, rows[-1], problems)
                 if any(
                     hostvars[host].get(f"speedtest_archive_alerts_{name}") for name in ("destinations", "heartbeat_url")

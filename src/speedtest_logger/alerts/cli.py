@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from speedtest_logger import __version__, accounts, light, registry
 from speedtest_logger.alerts import rules as rules_
@@ -36,6 +36,10 @@ from speedtest_logger.record import utc_text
 from speedtest_logger.schedule import parse_duration
 from speedtest_logger.text import as_table
 from speedtest_logger.usage import add_verbs, exit_code_of
+
+if TYPE_CHECKING:
+    from speedtest_logger.alerts.state import State
+    from speedtest_logger.alerts.watch import Outcome
 
 EXIT_CODES = """exit codes:
   0  done
@@ -154,9 +158,15 @@ def run(asked: Asked) -> int:
         from speedtest_logger.alerts import heartbeat
 
         heartbeat.beat(settings.heartbeat_url, log)
+    _tell(log, outcome, made=outcome.made + digested, sent=sent)
+    return EXIT_UNHEALTHY if outcome.problems else EXIT_OK
+
+
+def _tell(log: Log, outcome: Outcome, made: int, sent: int) -> None:
+    """What an evaluation came to, in the log."""
     for problem in outcome.problems:
         log.event("warning", "not_judged", why=problem)
-    for name, one in known.posts.items():
+    for name, one in outcome.state.posts.items():
         if one.failing_since is not None:
             log.event("warning", "not_delivered", to=name, since=utc_text(one.failing_since), why=one.why)
     log.event(
@@ -165,12 +175,11 @@ def run(asked: Asked) -> int:
         lines=outcome.lines,
         postponed=outcome.postponed,
         lasting=outcome.lasting,
-        made=outcome.made + digested,
+        made=made,
         sent=sent,
-        waiting=len(known.waiting),
+        waiting=len(outcome.state.waiting),
         listening=outcome.is_listening,
     )
-    return EXIT_UNHEALTHY if outcome.problems else EXIT_OK
 
 
 def _digests(layout: Layout, settings: Settings, known: Any) -> int:
@@ -185,11 +194,30 @@ def _digests(layout: Layout, settings: Settings, known: Any) -> int:
 
 def show_list(asked: Asked) -> int:
     """What lasts, what waits, and what was."""
-    from speedtest_logger.alerts import replay, state
+    from speedtest_logger.alerts import state
 
     known = state.load(asked.layout)
+    rows = _listed(known)
+    if asked.args.format == "json":
+        print(json.dumps({"evaluated": known.evaluated, **rows}, indent=2))
+        return EXIT_OK
+    nothing = {"open": "nothing is wrong", "waiting": "nothing waits", "destinations": "nothing was sent yet"}
+    for title, listed in rows.items():
+        print(f"{title}:" if listed else f"{title}: {nothing.get(title, 'nothing')}")
+        if listed:
+            _table(listed)
+        print()
+    at = "never yet" if known.evaluated is None else utc_text(known.evaluated)
+    print(f"last evaluation: {at}")
+    return EXIT_OK
+
+
+def _listed(known: State) -> dict[str, list[dict[str, Any]]]:
+    """What is known, as rows under a title each."""
+    from speedtest_logger.alerts import replay
+
     held_back = known.book.held_back()
-    rows = {
+    return {
         "open": [
             replay.row(entry.finding, entry.id, told=_told(entry, held_back))
             for entry in sorted(known.book.open(), key=lambda entry: entry.finding.began)
@@ -211,18 +239,6 @@ def show_list(asked: Asked) -> int:
             if entry.finding.ended is not None
         ][-SHOWN:],
     }
-    if asked.args.format == "json":
-        print(json.dumps({"evaluated": known.evaluated, **rows}, indent=2))
-        return EXIT_OK
-    nothing = {"open": "nothing is wrong", "waiting": "nothing waits", "destinations": "nothing was sent yet"}
-    for title, listed in rows.items():
-        print(f"{title}:" if listed else f"{title}: {nothing.get(title, 'nothing')}")
-        if listed:
-            _table(listed)
-        print()
-    at = "never yet" if known.evaluated is None else utc_text(known.evaluated)
-    print(f"last evaluation: {at}")
-    return EXIT_OK
 
 
 def _told(entry: Watched, held_back: Mapping[str, str]) -> str:

@@ -116,20 +116,7 @@ class Publisher:
             table = self._create()
         self._check_columns(table)
         commit.check_protocol(table)
-        head = head_of(table)
-        if rebuild:
-            chain, buckets = (head.chain, head.buckets) if head else ("", self.buckets)
-            head = Head(chain=chain, buckets=buckets, writer=self.writer)
-        elif head is None:
-            raise UsageError(
-                f"{self.place.address} has a table that this program did not make, or that somebody else has written "
-                "to since: nothing was changed; `speedtest-archive publish --rebuild` makes it the archive's again"
-            )
-        elif head.writer != self.writer:
-            raise DeliveryError(
-                f"{self.place.address} is written by {head.writer.partition('#')[0] or 'an archive of its own'} now: "
-                "nothing of this publish took effect"
-            )
+        head = self._head(table, rebuild)
         found = self._changes(head.cursor)
         target = found[-1].cursor if found else head.cursor
         batches = list(self._batches(self._due(head, found))) or ([{}] if rebuild else [])
@@ -147,6 +134,24 @@ class Publisher:
             head = self._commit(table, replace(head, cursor=target, reached=None, after=""), {})
         self.outcome.line = changes.Position.of(head.cursor).seq if head.cursor else 0
         return self.outcome
+
+    def _head(self, table: DeltaTable, rebuild: bool) -> Head:
+        """Where this goes on. Raises UsageError for a table of nobody's, DeliveryError for one of another writer's."""
+        head = head_of(table)
+        if rebuild:
+            chain, buckets = (head.chain, head.buckets) if head else ("", self.buckets)
+            return Head(chain=chain, buckets=buckets, writer=self.writer)
+        if head is None:
+            raise UsageError(
+                f"{self.place.address} has a table that this program did not make, or that somebody else has written "
+                "to since: nothing was changed; `speedtest-archive publish --rebuild` makes it the archive's again"
+            )
+        if head.writer != self.writer:
+            raise DeliveryError(
+                f"{self.place.address} is written by {head.writer.partition('#')[0] or 'an archive of its own'} now: "
+                "nothing of this publish took effect"
+            )
+        return head
 
     def size(self, *, rebuild: bool = False) -> int:
         """How many months there are to carry, as far as is known before. Raises as publish."""

@@ -234,16 +234,22 @@ def _tallies_of(
         ),
         "extra_status": _bytes(strip.unscheduled_status[by_day].astype("i1"), offsets),
     }
+    made = pa.table(table).filter(pa.array(columns["expected"] + columns["unscheduled"] > 0))
+    return made, _reasons_of(node, days, of, reason)
+
+
+def _reasons_of(node: str, days: Numbers, of: Numbers, reason: Numbers) -> pa.Table:
+    """How often each reason was given on each day; of each slot `of` is the place of its day, `reason` -1 for none."""
     given = np.flatnonzero(reason >= 0)
     keys, numbers = np.unique(of[given] * 2**15 + reason[given], return_counts=True)
-    reasons = {
-        "node": pa.array([node] * len(keys), pa.string()),
-        "day": pa.array(days[keys // 2**15], pa.int32()),
-        "code": pa.array(keys % 2**15, pa.int16()),
-        "count": pa.array(numbers, pa.int32()),
-    }
-    made = pa.table(table)
-    return made.filter(pa.array(columns["expected"] + columns["unscheduled"] > 0)), pa.table(reasons)
+    return pa.table(
+        {
+            "node": pa.array([node] * len(keys), pa.string()),
+            "day": pa.array(days[keys // 2**15], pa.int32()),
+            "code": pa.array(keys % 2**15, pa.int16()),
+            "count": pa.array(numbers, pa.int32()),
+        }
+    )
 
 
 def _offsets(lengths: Numbers) -> Numbers:
