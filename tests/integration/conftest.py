@@ -8,7 +8,7 @@ import forks
 import pytest
 from postgresql import Server, forms
 from stages import FOLDERS, Stage
-from stores import Between, store
+from stores import Between, places, store
 
 from speedtest_logger.sinks.settings import Settings
 
@@ -18,6 +18,12 @@ def address(tmp_path_factory):
     """The endpoint of a store that a module has for itself."""
     with store(tmp_path_factory.mktemp("store")) as found:
         yield found
+
+
+@pytest.fixture
+def place(address, request):
+    """Makes places in it, by default in a folder of the test's own."""
+    return places(address, request.node.name)
 
 
 @pytest.fixture

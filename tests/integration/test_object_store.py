@@ -13,12 +13,10 @@ from collections import Counter
 
 import publishing
 import pytest
-import stores
 from builders import DAY, FIRST, ROOT, put, slot
 from publishing import ended, started
 from stores import KEYS
 
-from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.errors import StorageError
 from speedtest_logger.sinks import delta, table
 from speedtest_logger.sinks.place import Place
@@ -30,16 +28,9 @@ def prepared():
 
 
 @pytest.fixture
-def layout(tmp_path):
-    made = Layout(tmp_path / "archive")
-    made.prepare()
-    put(made, slot("attic", FIRST), slot("attic", FIRST + 31 * DAY), slot("porch", FIRST, "garden"))
-    return made
-
-
-@pytest.fixture
-def place(address, request):
-    return stores.places(address, request.node.name)
+def layout(layout):
+    put(layout, slot("attic", FIRST), slot("attic", FIRST + 31 * DAY), slot("porch", FIRST, "garden"))
+    return layout
 
 
 def publish(layout, place, **how):

@@ -13,14 +13,12 @@ from collections import Counter
 import publishing
 import pyarrow.dataset as ds
 import pytest
-import stores
 from builders import DAY, FIRST, ROOT, put, slot, stored
 from publishing import ended, plain, started
 from stores import KEYS
 from tries import some
 
 from speedtest_logger.archive import cli
-from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.sinks import tree
 from speedtest_logger.sinks.objects import Objects
 
@@ -31,16 +29,9 @@ def prepared():
 
 
 @pytest.fixture
-def layout(tmp_path):
-    made = Layout(tmp_path / "archive")
-    made.prepare()
-    put(made, slot("attic", FIRST), slot("attic", FIRST + 31 * DAY), slot("porch", FIRST, "garden"))
-    return made
-
-
-@pytest.fixture
-def place(address, request):
-    return stores.places(address, request.node.name)
+def layout(layout):
+    put(layout, slot("attic", FIRST), slot("attic", FIRST + 31 * DAY), slot("porch", FIRST, "garden"))
+    return layout
 
 
 def is_right(layout, place):

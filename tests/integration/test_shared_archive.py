@@ -18,7 +18,6 @@ from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
-import stores
 from builders import DAY, FIRST, ROOT, SERVICE, as_stored, slot, stored
 
 from speedtest_logger.archive.arrive import handover, receive
@@ -47,11 +46,6 @@ def imported_once():
         patch.setenv("PYTHONPATH", f"{ROOT / 'src'}:{ROOT / 'tests'}")
         FORKS.set_forkserver_preload([turn.__name__])
         forkserver.ensure_running()
-
-
-@pytest.fixture
-def place(address, request):
-    return stores.places(address, request.node.name)
 
 
 @pytest.fixture

@@ -156,6 +156,8 @@ def test_a_state_that_makes_no_sense_costs_nothing(here, log, damage):
     for name, content in damage.items():
         Spool(here.state_dir).write_state(name, content)
     own.write(here, here.metrics_dir, log)
+    said = here.log_file.read_text() if here.log_file.exists() else ""
+    assert (here.metrics_dir / "speedtest.prom").exists() != ("metrics_not_written" in said)
 
 
 def test_a_measurement_and_a_push_write_the_file_whatever_becomes_of_them(
