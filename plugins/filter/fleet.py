@@ -1,9 +1,7 @@
-"""What can only be known from the whole fleet: slots that do not collide, the archive's view of schedules and keys."""
+"""What can only be known from the whole fleet: its slots, and what the archive host holds of its nodes."""
 
 from __future__ import annotations
 
-import json
-import math
 import sys
 import time
 from pathlib import Path
@@ -18,6 +16,7 @@ sys.path.insert(0, str(ROOT))
 
 from plugins import keys as keys_
 from plugins import tokens
+from plugins.archive_files import owned, text
 from plugins.hosts import (
     brought_hosts,
     due_hosts,
@@ -29,82 +28,11 @@ from plugins.hosts import (
     silent_hosts,
     told,
 )
-from speedtest_logger import invitation, record, schedule
-from speedtest_logger.inventory import kubernetes
+from plugins.schedules import fleet_deployed, fleet_slots, line_free_in, parsed, registry_of, schedule_registry
+from speedtest_logger import invitation, record
 from speedtest_logger.inventory.kinds import plain
-from speedtest_logger.inventory.relations.fleet import WAYS_OUT, claim_of_node
 
 Vars = dict[str, Any]
-
-
-def claim(values: Vars) -> schedule.Claim:
-    """A node's wish for slots from its variables; a node without an uplink has a line of its own."""
-    return claim_of_node(
-        str(values["node_name"]),
-        str(values.get("uplink") or ""),
-        str(values["interval"]),
-        int(values["measure_timeout_seconds"]) + int(values["start_tolerance_seconds"]),
-        int(values["busy_window_seconds"]) if float(values.get("busy_mbps") or 0) else 0,
-        kubernetes.step(values.get("runtime")),
-    )
-
-
-def deployed(registry: Vars) -> dict[str, schedule.Schedule]:
-    """The schedules in force from the archive's registry."""
-    current = {node: history[-1] for node, history in registry.get("nodes", {}).items() if history}
-    return {
-        node: schedule.Schedule(entry["interval_seconds"], entry["offset_seconds"])
-        for node, entry in current.items()
-        if entry.get("valid_to") is None
-    }
-
-
-def fleet_slots(nodes: list[Vars], registry: Vars) -> dict[str, Vars]:
-    """node -> {interval_seconds, offset_seconds, on_calendar} of all nodes of the inventory."""
-    claims = [claim(values) for values in nodes]
-    try:
-        offsets = schedule.assign(claims, deployed(registry))
-    except schedule.DoesNotFitError as error:
-        raise AnsibleFilterError(f"{error}: {WAYS_OUT}") from error
-    return {
-        c.node: {
-            "interval_seconds": c.interval,
-            "offset_seconds": offsets[c.node],
-            "on_calendar": schedule.Schedule(c.interval, offsets[c.node]).on_calendar(),
-        }
-        for c in claims
-    }
-
-
-def line_free_in(nodes: list[Vars], slots: dict[str, Vars], node: str, now: float | None = None) -> int:
-    """Seconds until a measurement of a node meets no slot of another one on its uplink."""
-    claims = {c.node: c for c in map(claim, nodes)}
-    planned = {n: schedule.Schedule(s["interval_seconds"], s["offset_seconds"]) for n, s in slots.items()}
-    own = claims[node]
-    others = [(planned[c.node], c.length) for c in claims.values() if c.uplink == own.uplink and c.node != node]
-    now = time.time() if now is None else now
-    return math.ceil(schedule.next_free(now, own.length, planned[node], others) - now)
-
-
-def schedule_registry(registry: Vars, changed: dict[str, Vars], names: list[str], now: str) -> Vars:
-    """The archive's registry after this run: nodes whose schedule changed get a new entry, those that left are closed.
-
-    `changed` holds the schedules (interval_seconds, offset_seconds, location, uplink) of the nodes that this run has
-    reached; `names` all nodes of the inventory.
-    """
-    nodes = {node: [dict(entry) for entry in history] for node, history in registry.get("nodes", {}).items()}
-    for node, wanted in changed.items():
-        history = nodes.setdefault(node, [])
-        current = history[-1] if history and history[-1]["valid_to"] is None else None
-        if current and all(current.get(key) == value for key, value in wanted.items()):
-            continue
-        if current:
-            current["valid_to"] = now
-        history.append({**wanted, "valid_from": now, "valid_to": None})
-    for node, history in nodes.items():
-        if node not in names and history and history[-1]["valid_to"] is None:
-            history[-1]["valid_to"] = now
-    return {**registry, "nodes": dict(sorted(nodes.items()))}
 
 
 def fleet_known(read: Vars, files: Vars, nodes: list[Vars], host_key: str = "", writing: bool = True) -> Vars:
@@ -204,36 +132,6 @@ def fleet_inventory(nodes: list[Vars]) -> Vars:
     }
 
 
-def text(read: Vars, path: str) -> str | None:
-    """The text of a file of the archive host; None where there is none. Raises AnsibleFilterError for no file."""
-    seen = read["files"].get(path)
-    if seen and seen.get("kind") != "file":
-        raise AnsibleFilterError(f"{path}: seen {seen.get('problem', 'a directory')}; a file is expected: remove that")
-    return None if seen is None else str(seen["text"])
-
-
-def registry_of(read: Vars, files: Vars) -> Vars:
-    """The registry: in its place, else where the version before had it; what a backup brought back goes before it."""
-    before, restored = files["earlier"]
-    place = files["schedule"] if read["files"].get(files["schedule"]) else before
-    current = parsed(text(read, place), place)
-    return {"nodes": joined(parsed(text(read, restored), restored)["nodes"], current["nodes"])}
-
-
-def joined(older: Vars, newer: Vars) -> Vars:
-    """Two registries' histories as one: what began before the newer one did, and the newer one."""
-    nodes = dict(older)
-    for node, history in newer.items():
-        if not history:
-            continue
-        first = history[0]["valid_from"]
-        kept = [dict(entry) for entry in older.get(node, []) if entry["valid_from"] < first]
-        if kept:
-            kept[-1]["valid_to"] = min(kept[-1]["valid_to"] or first, first)
-        nodes[node] = kept + history
-    return nodes
-
-
 def fleet_keys(hostvars: Any, hosts: list[str], current: str, names: list[str], command: str) -> str:
     """authorized_keys after this run: `hosts` are those that it has reached, `names` all nodes of the inventory.
 
@@ -278,19 +176,6 @@ def fleet_tokens(
             if path.endswith("/token.sha256") and content:
                 seen[node_name(hostvars, host)] = tokens.digest(host, path, content)
     return tokens.file_of(current or "", seen, names)
-
-
-def fleet_deployed(hostvars: Any, hosts: list[str], slots: dict[str, Vars]) -> dict[str, Vars]:
-    """What the archive's registry holds of the nodes that this run has reached."""
-    deployed_now = {}
-    for values in fleet_nodes(hostvars, hosts):
-        slot = slots[values["node_name"]]
-        deployed_now[values["node_name"]] = {
-            "interval_seconds": slot["interval_seconds"],
-            "offset_seconds": slot["offset_seconds"],
-            **{name: values[name] for name in ("location", "uplink", "plan_download_mbps", "plan_upload_mbps")},
-        }
-    return deployed_now
 
 
 def fleet_differences(read: Vars, files: Vars, wanted: Vars, known: Vars, group: str) -> list[str]:
@@ -342,43 +227,6 @@ def fleet_compared(
         "wanted": wanted,
         "differs": fleet_differences(held["read"], held["files"], wanted, known, held["group"]),
     }
-
-
-def owned(read: Vars, path: str, group: str) -> bool:
-    """Whether a file of the archive is root's, for the service to read."""
-    seen = read["files"].get(path) or {}
-    return [seen.get(key) for key in ("owner", "group", "mode")] == ["root", group, "0640"]
-
-
-def parsed(content: str | None, file: str = "schedule.json") -> Vars:
-    """The registry in a file; what is none is named, so that nobody's history is overwritten unseen."""
-    try:
-        registry: Any = json.loads(content or '{"nodes": {}}')
-    except (ValueError, RecursionError) as error:
-        raise AnsibleFilterError(f"{file} is no JSON ({str(error)[:80]}): {REGISTRY_WAYS_OUT}") from error
-    nodes = registry.get("nodes") if isinstance(registry, dict) else None
-    if not isinstance(nodes, dict) or not all(is_history(name, entries) for name, entries in nodes.items()):
-        raise AnsibleFilterError(f"{file} holds no schedules by node: {REGISTRY_WAYS_OUT}")
-    return dict(registry)
-
-
-REGISTRY_WAYS_OUT = "restore it, or remove it to start a new history. Nothing was overwritten"
-
-
-def is_history(node: str, entries: Any) -> bool:
-    """Whether this is a node's schedules in the registry."""
-    return (
-        record.is_id(node)
-        and isinstance(entries, list)
-        and all(
-            isinstance(entry, dict)
-            and isinstance(entry.get("valid_from"), str)
-            and isinstance(entry.get("valid_to"), str | None)
-            and all(type(entry.get(key)) is int for key in ("interval_seconds", "offset_seconds"))
-            and entry["interval_seconds"] > 0
-            for entry in entries
-        )
-    )
 
 
 class FilterModule:
