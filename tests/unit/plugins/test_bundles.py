@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from builders import load, unpack
-from test_desired import wanted
+from desired_states import wanted
 
 from plugins.converge import bundle
 from plugins.desired import bundle_folder, bundles, docker_host, speedtest_logger
