@@ -139,13 +139,19 @@ def check_form(bundle: Bundle) -> None:
         isinstance(release, dict) and FILE_NAME.fullmatch(str(release.get("file"))),
         isinstance(release, dict) and SHA256.fullmatch(str(release.get("sha256"))),
         isinstance(release, dict) and type(release.get("bytes")) is int and 0 < release["bytes"] <= MOST_ARTIFACT,
-        isinstance(docker, dict) and (not docker or set(docker) == {"packages", "files", "source"}),
+        isinstance(docker, dict) and (not docker or are_of_docker(docker)),
         all(isinstance(wanted, list) for wanted in (bundle.before, bundle.after)),
     )
     if not all(right) or not all(are_lists(wanted) for wanted in bundle.wants()):
         raise RefusedError("it is signed, but is not of the form of a bundle")
     if unknown := sorted({name for wanted in bundle.wants() for name in wanted} - LISTS):
         raise RefusedError(f"it wants what this release cannot carry out by itself: {', '.join(unknown)}")
+
+
+def are_of_docker(docker: dict[str, Any]) -> bool:
+    """Whether a Docker comes from somewhere, for each distribution."""
+    places = [docker.get(name) for name in ("packages", "files")]
+    return set(docker) == {"packages", "files", "source"} and all(isinstance(place, dict) for place in places)
 
 
 def are_lists(wanted: Any) -> bool:

@@ -212,6 +212,7 @@ def test_another_nodes_an_older_or_an_expired_one_is_refused(converged):
         "cannot carry out by itself: answers": converged.payload(2000, "two", before=[{"answers": []}]),
         "is not of the form": converged.payload(2000, "two", after=[{"files": "none"}]),
         "not of the form of": converged.payload(2000, "two", docker={"packages": {}}),
+        "not of the form of a": converged.payload(2000, "two", docker={"packages": [], "files": {}, "source": ""}),
         "not of the form": converged.payload(True, "two"),
         "makes no sense": converged.payload(2000, "two", desired={"files": [{"content": "x"}], "links": ["/etc"]}),
         "nothing that this release understands": bundle.payload_of({"node": NODE}),
