@@ -92,27 +92,26 @@ def test_a_docker_that_is_too_old_is_refused_and_the_timer_goes_on(host):
     )
 
 
-def test_a_slot_is_measured_delivered_and_archived():
-    sql = "SELECT count(*) AS n FROM records WHERE status = 'ok' AND scheduled_at IS NOT NULL"
-    wait_until("two scheduled records are archived", lambda: query(sql, NODE)[0]["n"] >= 2, 200, NODE)
-    for row in query("SELECT * FROM records WHERE scheduled_at IS NOT NULL AND status = 'ok'", NODE):
-        assert row["engine"] == "iperf3"
-        assert row["download_bps"] > 1e6
-        assert row["upload_bps"] > 1e6
-        assert row["upload_latency_ms"] > 0
-        assert row["background_rx_bytes"] is not None
-        slot, start = (
-            datetime.fromisoformat(row[name]).astimezone(timezone.utc) for name in ("scheduled_at", "started_at")
-        )
-        assert 0 <= (start - slot).total_seconds() <= Settings.start_tolerance_seconds
+def answers(probe: str, target: str) -> list[dict[str, Any]]:
+    """The answers of the last minutes, which wait in memory."""
+    lines = on(NODE, "cat /run/speedtest-telemetry/probes.jsonl 2>/dev/null || true").splitlines()
+    rows = [json.loads(line) for line in lines]
+    return [row["answer"] for row in rows if (row.get("probe"), row.get("target")) == (probe, target)]
 
-    def covered() -> dict[str, Any]:
-        return coverage("--last", "10min", "--grace", "1min", node=NODE)[NODE]
 
-    # a slot may pass between the timer's start and the registry's entry: coverage knows it as no slot of the schedule
-    wait_until("two slots are accounted for", lambda: covered()["ok"] >= 2, 200, NODE)
-    cover = covered()
-    assert cover["expected"] == sum(cover[name] for name in ("ok", "partial", "failed", "skipped", "missed", "pending"))
+def whole(probe: str, target: str) -> bool:
+    """Whether a run had all its answers."""
+    return any(each["reason"] is None and len(each["times_ms"]) == each["sent"] for each in answers(probe, target))
+
+
+def test_probes_answer_without_any_privilege_but_echo_requests():
+    wanted = [("ping", "gateway"), ("http", "http://127.0.0.1:8989/getIP"), ("irtt", "127.0.0.1")]
+    for probe, target in wanted:
+        # a busy machine may lose a packet of its own: a run without a loss is waited for
+        wait_until(f"all of {probe} of {target} is answered", lambda of=(probe, target): whole(*of), 120, NODE)
+    assert on(NODE, "systemctl show --property AmbientCapabilities speedtest-probe").strip().endswith("cap_net_raw")
+    assert on(NODE, "stat --format %U /run/speedtest-telemetry/probes.jsonl").strip() == "speedtest"
+    assert "inactive" in attempt(NODE, "systemctl is-active irtt.service").stdout  # the package's own
 
 
 def test_a_measurement_by_hand_ends_well_and_is_no_slot():
@@ -123,38 +122,6 @@ def test_a_measurement_by_hand_ends_well_and_is_no_slot():
     assert record["scheduled_at"] is None
     on(NODE, anew("speedtest-push.service"))
     assert query("SELECT count(*) AS n FROM records WHERE scheduled_at IS NULL", NODE)[0]["n"] == before + 1
-
-
-def test_status_doctor_and_config_agree_that_all_is_well():
-    on(NODE, "speedtest-logger config check")
-    assert json.loads(on(NODE, "speedtest-logger status --json"))["problems"] == []
-    findings = json.loads(on(NODE, "speedtest-logger doctor --json", check=False))
-    assert [finding for finding in findings if not finding["passed"]] == []
-
-
-def test_the_journal_and_the_log_tell_the_same_story():
-    log = [json.loads(line) for line in on(NODE, "cat /var/log/speedtest-diag.log").splitlines()]
-    records = [line for line in log if line["event"] == "record"]
-    assert records
-    assert {"time", "level", "run_id", "status"} <= set(records[0])
-    assert records[0]["run_id"] in on(NODE, "journalctl --no-pager -u speedtest-logger.service")
-
-
-def test_history_and_raw_output_are_kept():
-    assert on(NODE, "ls /var/lib/speedtest-telemetry/results/year=*/month=*/day=*/speedtest_*.csv").strip()
-    assert '"sum_received"' in on(NODE, "cat /var/lib/speedtest-telemetry/raw/*_iperf3.json")
-
-
-def test_raw_output_is_in_the_archive_beside_its_records():
-    sql = """
-        SELECT count(*) AS n, bool_and(sha256(content) = raw_sha256) AS alike,
-               bool_and((text ->> '$[0].end.sum_received.bits_per_second')::DOUBLE = download_bps) AS agrees
-        FROM raw JOIN records USING (run_id)"""
-    found = query(" ".join(sql.split()), NODE)[0]
-    assert found["n"] >= 2
-    assert found["alike"]
-    assert found["agrees"]
-    assert on(NODE, "speedtest-archive verify 2>&1").startswith("all is as the manifest says")
 
 
 def test_the_upkeep_of_every_night_does_its_work():
@@ -178,44 +145,11 @@ def test_what_the_archive_s_own_units_said_is_among_the_log_lines():
     assert on(NODE, f"{shown} | sort | uniq --repeated") == ""
 
 
-def test_pandas_reads_the_archive_as_it_lies():
-    code = (
-        "import pandas; frame = pandas.read_parquet('/srv/speedtest-archive/archive'); "
-        "print(len(frame), frame['location'].iloc[0], str(frame['started_at'].dtype))"
-    )
-    count, location, kind = on(NODE, f'/opt/speedtest-archive/venv/bin/python -c "{code}"').split(maxsplit=2)
-    assert int(count) >= 2
-    assert location == "home"
-    assert "UTC" in kind
-
-
 def results() -> list[dict[str, Any]]:
     """What probes found and was written last, whether the archive has it yet or not."""
     state = json.loads(on(NODE, "cat /var/lib/speedtest-telemetry/state/probes.json 2>/dev/null || echo {}"))
     found: list[dict[str, Any]] = state.get("results", [])
     return found
-
-
-def answers(probe: str, target: str) -> list[dict[str, Any]]:
-    """The answers of the last minutes, which wait in memory."""
-    lines = on(NODE, "cat /run/speedtest-telemetry/probes.jsonl 2>/dev/null || true").splitlines()
-    rows = [json.loads(line) for line in lines]
-    return [row["answer"] for row in rows if (row.get("probe"), row.get("target")) == (probe, target)]
-
-
-def whole(probe: str, target: str) -> bool:
-    """Whether a run had all its answers."""
-    return any(each["reason"] is None and len(each["times_ms"]) == each["sent"] for each in answers(probe, target))
-
-
-def test_probes_answer_without_any_privilege_but_echo_requests():
-    wanted = [("ping", "gateway"), ("http", "http://127.0.0.1:8989/getIP"), ("irtt", "127.0.0.1")]
-    for probe, target in wanted:
-        # a busy machine may lose a packet of its own: a run without a loss is waited for
-        wait_until(f"all of {probe} of {target} is answered", lambda of=(probe, target): whole(*of), 120, NODE)
-    assert on(NODE, "systemctl show --property AmbientCapabilities speedtest-probe").strip().endswith("cap_net_raw")
-    assert on(NODE, "stat --format %U /run/speedtest-telemetry/probes.jsonl").strip() == "speedtest"
-    assert "inactive" in attempt(NODE, "systemctl is-active irtt.service").stdout  # the package's own
 
 
 def test_a_cut_line_fails_to_the_minute_and_its_way_is_traced():
@@ -266,3 +200,70 @@ def test_the_archive_has_what_probes_found_once_and_when_the_line_was_cut():
     failed = json.loads(on(NODE, f"{asked} --failures"))
     assert [row["target"] for row in failed if row["probe"] == "ping"] == ["gateway"]
     assert on(NODE, "find /var/lib/speedtest-telemetry/probes -name '*.jsonl'") == ""
+
+
+# from here on slots are needed: they passed while the line was cut, as the servers are on the machine itself
+def test_a_slot_is_measured_delivered_and_archived():
+    sql = "SELECT count(*) AS n FROM records WHERE status = 'ok' AND scheduled_at IS NOT NULL"
+    wait_until("two scheduled records are archived", lambda: query(sql, NODE)[0]["n"] >= 2, 200, NODE)
+    for row in query("SELECT * FROM records WHERE scheduled_at IS NOT NULL AND status = 'ok'", NODE):
+        assert row["engine"] == "iperf3"
+        assert row["download_bps"] > 1e6
+        assert row["upload_bps"] > 1e6
+        assert row["upload_latency_ms"] > 0
+        assert row["background_rx_bytes"] is not None
+        slot, start = (
+            datetime.fromisoformat(row[name]).astimezone(timezone.utc) for name in ("scheduled_at", "started_at")
+        )
+        assert 0 <= (start - slot).total_seconds() <= Settings.start_tolerance_seconds
+
+    def covered() -> dict[str, Any]:
+        return coverage("--last", "10min", "--grace", "1min", node=NODE)[NODE]
+
+    # a slot may pass between the timer's start and the registry's entry: coverage knows it as no slot of the schedule
+    wait_until("two slots are accounted for", lambda: covered()["ok"] >= 2, 200, NODE)
+    cover = covered()
+    assert cover["expected"] == sum(cover[name] for name in ("ok", "partial", "failed", "skipped", "missed", "pending"))
+
+
+def test_status_doctor_and_config_agree_that_all_is_well():
+    on(NODE, "speedtest-logger config check")
+    assert json.loads(on(NODE, "speedtest-logger status --json"))["problems"] == []
+    findings = json.loads(on(NODE, "speedtest-logger doctor --json", check=False))
+    assert [finding for finding in findings if not finding["passed"]] == []
+
+
+def test_the_journal_and_the_log_tell_the_same_story():
+    log = [json.loads(line) for line in on(NODE, "cat /var/log/speedtest-diag.log").splitlines()]
+    records = [line for line in log if line["event"] == "record"]
+    assert records
+    assert {"time", "level", "run_id", "status"} <= set(records[0])
+    assert records[0]["run_id"] in on(NODE, "journalctl --no-pager -u speedtest-logger.service")
+
+
+def test_history_and_raw_output_are_kept():
+    assert on(NODE, "ls /var/lib/speedtest-telemetry/results/year=*/month=*/day=*/speedtest_*.csv").strip()
+    assert '"sum_received"' in on(NODE, "cat /var/lib/speedtest-telemetry/raw/*_iperf3.json")
+
+
+def test_raw_output_is_in_the_archive_beside_its_records():
+    sql = """
+        SELECT count(*) AS n, bool_and(sha256(content) = raw_sha256) AS alike,
+               bool_and((text ->> '$[0].end.sum_received.bits_per_second')::DOUBLE = download_bps) AS agrees
+        FROM raw JOIN records USING (run_id)"""
+    found = query(" ".join(sql.split()), NODE)[0]
+    assert found["n"] >= 2
+    assert found["alike"]
+    assert found["agrees"]
+    assert on(NODE, "speedtest-archive verify 2>&1").startswith("all is as the manifest says")
+
+
+def test_pandas_reads_the_archive_as_it_lies():
+    code = (
+        "import pandas; frame = pandas.read_parquet('/srv/speedtest-archive/archive'); "
+        "print(len(frame), frame['location'].iloc[0], str(frame['started_at'].dtype))"
+    )
+    count, location, kind = on(NODE, f'/opt/speedtest-archive/venv/bin/python -c "{code}"').split(maxsplit=2)
+    assert int(count) >= 2
+    assert location == "home"
+    assert "UTC" in kind
