@@ -14,6 +14,7 @@ from fastapi.telemetry import TelemetryConfig
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
 from speedtest_logger import __version__
 from speedtest_logger.archive.format.layout import Layout
@@ -46,9 +47,20 @@ NO_TELEMETRY: TelemetryConfig = {
 }
 
 
+class Dashboard(FastAPI):
+    """FastAPI's, except that a browser which follows the news holds nothing of it once it was let in."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        if scope["type"] == "websocket":
+            await live.attend(super().__call__, self.state, scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
 def create_app(settings: Settings, log: Log | None = None) -> FastAPI:
     """The application for an archive; `app.state` has settings, log and guard. Raises ConfigError."""
-    app = FastAPI(
+    app = Dashboard(
         title=settings.title,
         version=__version__,
         docs_url=None,

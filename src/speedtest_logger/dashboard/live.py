@@ -21,14 +21,17 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import anyio
 from fastapi import APIRouter, Depends, Query, WebSocket
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import State as AppState
 from starlette.exceptions import HTTPException
-from starlette.websockets import WebSocketDisconnect
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from speedtest_logger.dashboard import problems
 from speedtest_logger.dashboard.figures import Figures, State
@@ -179,7 +182,7 @@ class Client:
         try:
             while self.texts and self.code is None:
                 await send(self.texts.pop(0))
-        except (RuntimeError, WebSocketDisconnect):  # it has left, or is leaving
+        except (RuntimeError, OSError):  # it has left, or is leaving
             self.texts.clear()
         finally:
             self._sending = None
@@ -307,7 +310,7 @@ class Live:
 
 @router.websocket("/ws", dependencies=[Depends(may("read"))])
 async def follow(websocket: WebSocket, since: Annotated[int | None, Query(ge=0, lt=2**53)] = None) -> None:
-    """Tell a browser what is new, until it leaves, falls behind, says too much, or may not look any more."""
+    """Let a browser in that wants to be told what is new; `attend` goes on with it."""
     live: Live = websocket.app.state.live
     try:
         client = live.join(since)
@@ -316,47 +319,66 @@ async def follow(websocket: WebSocket, since: Annotated[int | None, Query(ge=0, 
             problems.answer(websocket, error.status_code, str(error.detail), error.headers)
         )
         return
+    websocket.state.client = client
+    await websocket.accept()
+
+
+async def attend(application: ASGIApp, state: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve a WebSocket, on which a browser stays once an application has let it in and has returned.
+
+    Each of the application's layers would keep a frame as long as a browser looks, and something in the scope: together
+    a third of what each browser takes.
+    """
+    before = set(scope)
     try:
-        await websocket.accept()
-        with anyio.CancelScope() as scope:
-            client.begin(_sender(websocket, client), scope.cancel)
-            if await _says_too_much(websocket):
-                client.end(REFUSED)
-        if client.code:
-            with suppress(RuntimeError, WebSocketDisconnect), anyio.move_on_after(1):  # a slow one may not hear it
-                await websocket.close(client.code)
+        await application(scope, receive, send)
+        if client := scope["state"].get("client"):
+            for name in scope.keys() - before:
+                del scope[name]
+            await stay(client, partial(_may_still_look, state.guard, HTTPConnection(scope)), receive, send)
     finally:
-        client.leave()
-        live.leave(client)
+        if client := scope["state"].get("client"):
+            client.leave()
+            state.live.leave(client)
 
 
-def _sender(websocket: WebSocket, client: Client) -> Callable[[str], Awaitable[None]]:
+async def stay(client: Client, may_look: Callable[[], bool], receive: Receive, send: Send) -> None:
+    """Tell a browser what is new, until it leaves, falls behind, says too much, or may not look any more."""
+    with anyio.CancelScope() as scope:
+        client.begin(_sender(client, may_look, send), scope.cancel)
+        if await _says_too_much(receive):
+            client.end(REFUSED)
+    if client.code:
+        with suppress(RuntimeError, OSError), anyio.move_on_after(1):  # a slow one may not hear it
+            await send({"type": "websocket.close", "code": client.code})
+
+
+def _sender(client: Client, may_look: Callable[[], bool], send: Send) -> Callable[[str], Awaitable[None]]:
     """What sends a text; it ends who may not look any more: a session has ended, a key was taken away."""
-    guard: Guard = websocket.app.state.guard
     checked = time.monotonic()
 
-    async def send(text: str) -> None:
+    async def send_text(text: str) -> None:
         nonlocal checked
         if time.monotonic() - checked >= PING_SECONDS:
             checked = time.monotonic()
-            if not _may_still_look(guard, websocket):
+            if not may_look():
                 client.end(REFUSED)
                 return
-        await websocket.send_text(text)
+        await send({"type": "websocket.send", "text": text})
 
-    return send
+    return send_text
 
 
-def _may_still_look(guard: Guard, websocket: WebSocket) -> bool:
+def _may_still_look(guard: Guard, connection: HTTPConnection) -> bool:
     try:
-        return "read" in guard.caller(websocket).scopes
+        return "read" in guard.caller(connection).scopes
     except HTTPException:
         return False
 
 
-async def _says_too_much(websocket: WebSocket) -> bool:
+async def _says_too_much(receive: Receive) -> bool:
     """Whether a client has said more than it may; otherwise it has left."""
     for _ in range(MOST_SAID):
-        if (await websocket.receive())["type"] == "websocket.disconnect":
+        if (await receive())["type"] == "websocket.disconnect":
             return False
     return True

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import json
 import os
 import socket
 import threading
 import time
+import types
+from collections import Counter
 from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 
@@ -244,6 +247,25 @@ def test_a_browser_that_is_told_nothing_costs_one_task(load):
     with serving(app) as address:
         alone, together = asyncio.run(tasks_of_two(address, app.state.live._task.get_loop()))
     assert together == alone + 2
+
+
+def frames():
+    """How many calls of which coroutines there are."""
+    return Counter(each.__qualname__ for each in gc.get_objects() if type(each) is types.CoroutineType)
+
+
+async def frames_of_one(address):
+    before = frames()
+    async with websockets.connect(address) as connection:
+        await heard(connection, "hello")
+        return frames() - before
+
+
+def test_a_browser_that_looks_holds_no_frame_of_the_layers_within(load):
+    with serving(create_app(load())) as address:
+        held = asyncio.run(frames_of_one(address))
+    assert held["attend"] == 1
+    assert not held.keys() & {"Counted.__call__", "Gate.__call__", "Remembered.__call__"}
 
 
 def test_a_line_that_changes_is_told_of_once(load, monkeypatch):
