@@ -39,6 +39,7 @@ RECENT_DAYS = 8  # of which the records themselves are kept
 PATIENCE_SECONDS = 1.0  # that a question waits for a change of the archive: seconds only where thousands of nodes are
 BEHIND_SECONDS = 60.0  # that an answer may be older than the archive then
 MEMORY = "400MB"
+LEAST_MEMORY = "32MB"
 THREADS = 1  # for a question: there are others at the same time
 # Name of a figure: its column in a record.
 VALUES = {
@@ -250,6 +251,15 @@ class Rollups:
                 done += len(batch)
                 if progress:
                     progress(done, len(parts))
+        if is_first:
+            self._forget_blocks()
+
+    def _forget_blocks(self) -> None:
+        """Have no more than LEAST_MEMORY of the file in memory, where all of it was just written."""
+        connection = self._database.cursor()
+        with suppress(duckdb.OutOfMemoryException):  # so much is in use: the limit is as before
+            connection.execute(f"SET memory_limit = '{LEAST_MEMORY}'")
+        connection.execute(f"SET memory_limit = '{MEMORY}'")
 
     @contextmanager
     def _threads(self, count: int) -> Iterator[None]:

@@ -201,6 +201,19 @@ def test_records_of_the_last_days_are_kept_whole(layout, monkeypatch):
     assert (kept["run_id"], kept["message"], kept["location"]) == (new["run_id"], "as it was", "home")
 
 
+def test_after_the_first_build_little_of_the_file_stays_in_memory(layout, monkeypatch):
+    put(layout, *(slot("attic", FIRST + number * 300) for number in range(3_000)))
+    held = {}
+    for most in ("400MB", "1MB"):
+        monkeypatch.setattr(rollup, "LEAST_MEMORY", most)
+        rollups = Rollups(layout, layout.root / f"{most}.duckdb", Zone.named("UTC"))
+        rollups.renew()
+        ((held[most],),) = rollups.reading().execute("SELECT sum(memory_usage_bytes) FROM duckdb_memory()").fetchall()
+        ((limit,),) = rollups.reading().execute("SELECT current_setting('memory_limit')").fetchall()
+        assert limit == "381.4 MiB", "later questions have as much as before"
+    assert held["1MB"] < held["400MB"]
+
+
 def test_where_a_change_takes_seconds_and_is_made_ahead_nobody_waits_for_it(layout, monkeypatch):
     put(layout, slot("attic", FIRST))
     rollups = opened(layout)
