@@ -1,18 +1,21 @@
-"""The rollups kept up to date in the background, so that no page has to wait for them."""
+"""The rollups kept up to date in the background, so that no page has to wait for them, and memory kept small."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
 import duckdb
 
+from speedtest_logger.dashboard import memory
 from speedtest_logger.dashboard.figures.source import Source
 from speedtest_logger.errors import NotReadyError, SpeedtestError
 from speedtest_logger.log import Log
 
 LOOK_SECONDS = 1.0
+GIVE_BACK_SECONDS = 60.0
 
 
 class Keeper:
@@ -35,9 +38,12 @@ class Keeper:
         self._thread.join()
 
     def _run(self) -> None:
+        self._once()
         while not self._ending.is_set():
-            self._once()
-            self._ending.wait(LOOK_SECONDS)
+            memory.give_back()
+            until = time.monotonic() + GIVE_BACK_SECONDS
+            while time.monotonic() < until and not self._ending.wait(LOOK_SECONDS):
+                self._once()
 
     def _once(self) -> None:
         try:

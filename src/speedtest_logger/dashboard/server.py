@@ -13,7 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from speedtest_logger import systemd
-from speedtest_logger.dashboard import bounds
+from speedtest_logger.dashboard import bounds, memory
 from speedtest_logger.dashboard import settings as settings_
 from speedtest_logger.dashboard.app import create_app
 from speedtest_logger.dashboard.events import JsonLines, ServerLog
@@ -31,6 +31,7 @@ def serve(settings: Settings, tell: Callable[[str], None]) -> None:
     """Serve until told to stop; `tell` hears the address. Raises UsageError where it cannot be listened on."""
     log = JsonLines("debug" if settings.debug else settings.log_level)
     bounds.raise_limits()
+    memory.share_arena()
     sys.setswitchinterval(SWITCH_SECONDS)
     listening = listen(settings.bind, settings.port)
     app = create_app(settings, log)
