@@ -39,6 +39,7 @@ class Keeper:
 
     def _run(self) -> None:
         self._once()
+        memory.forget_start()
         while not self._ending.is_set():
             memory.give_back()
             until = time.monotonic() + GIVE_BACK_SECONDS

@@ -20,6 +20,14 @@ before = held("RssAnon")
 memory.give_back()
 print(before - held("RssAnon"))
 """
+STARTED = """
+import duckdb, numpy, pyarrow.compute
+before = held("RssFile")
+memory.forget_start()
+print(held("RssFile") / before)
+assert duckdb.sql("SELECT sum(range) FROM range(1000)").fetchall() == [(499_500,)]
+assert pyarrow.compute.sum(pyarrow.array(numpy.arange(1000))).as_py() == 499_500
+"""
 
 
 def printed(program):
@@ -28,3 +36,7 @@ def printed(program):
 
 def test_memory_that_was_freed_is_given_back():
     assert printed(FREED) > 100
+
+
+def test_libraries_are_read_again_where_they_are_used():
+    assert printed(STARTED) < 0.5
