@@ -86,6 +86,21 @@ def test_dumped_dropped_and_restored_it_is_the_same(layout, own, capsys):
     assert psql(own, "SELECT count(*) FROM pg_database WHERE datname = 'speedtest_scratch'") == 0
 
 
+def test_a_dump_is_named_from_wherever_the_command_is_typed(layout, own, tmp_path, monkeypatch, capsys):
+    assert run(layout, "sync") == 0
+    assert run(layout, "dump") == 0
+    (dump,) = (layout.database / "dumps").iterdir()
+    (tmp_path / dump.name).write_text("something else")
+    monkeypatch.chdir(tmp_path)
+    for named in (dump.name, str(dump)):
+        assert run(layout, "restore-test", named) == 0
+        assert run(layout, "restore", named, "--yes") == 0
+    assert len(held(own)) == 6
+    assert run(layout, "restore", f"./{dump.name}", "--yes") != 0
+    assert run(layout, "restore", "speedtest-never.dump", "--yes") == 2
+    assert "speedtest-never.dump is no dump: name one of `ls`" in capsys.readouterr().err
+
+
 def test_a_dump_comes_back_in_whichever_form_is_wanted(layout, own, monkeypatch):
     assert run(layout, "sync") == 0
     assert run(layout, "dump") == 0

@@ -62,7 +62,9 @@ def parser() -> argparse.ArgumentParser:
     made["dump"].add_argument("--keep", type=int, default=KEEP, metavar="N", help="how many stay; default %(default)s")
     made["serve"].add_argument("--config", type=Path, required=True, metavar="FILE", help="its postgresql.conf")
     for name in ("restore-test", "restore"):
-        made[name].add_argument("file", metavar="FILE", nargs="?", help="the dump; default: the newest one")
+        made[name].add_argument(
+            "file", metavar="FILE", nargs="?", help="the dump by its name, or a path; default: the newest"
+        )
     made["restore"].add_argument("--yes", action="store_true", help="do it: the tables that are there are lost")
     return top
 
@@ -204,13 +206,12 @@ def restore(args: argparse.Namespace) -> int:
 
 
 def _dump(args: argparse.Namespace) -> Path:
-    """The dump that is meant."""
+    """The dump that is meant: a name is that of one of the archive's, whatever lies where the command is typed."""
     from speedtest_logger.sinks import dumps
 
     folder = args.root / "database/dumps"
     if args.file:
-        given = Path(args.file)
-        return given if given.is_file() else folder / given.name
+        return Path(args.file) if "/" in args.file else folder / args.file
     found = dumps.dumps(folder)
     if not found:
         raise UsageError(f"{folder} has no dump: make one, speedtest-database dump")
