@@ -20,6 +20,8 @@ from grafana_foundation_sdk.models import units
 from panels import CHART_HEIGHT, HERE, STAT_HEIGHT, WIDTH, chart, number
 
 SOURCE = model.DataSourceRef(type_val="grafana-postgresql-datasource", uid="${datasource}")
+# the data source that the role speedtest_monitoring writes; where Grafana has none of this uid, it takes another
+PROVISIONED = model.VariableOption(text="Speedtest PostgreSQL", value="speedtest-postgresql")
 NODE = "node = ${node:sqlstring}"
 OF_NODES = "node <> '' AND $__timeFilter(start)"
 OF_DAYS = "start BETWEEN date_trunc('day', $__timeFrom()) AND $__timeTo()"
@@ -199,7 +201,9 @@ def made(uid: str, title: str, panels: tuple[Panel, ...], *, of_nodes: bool = Fa
         .time("now-7d", "now")
         .refresh("5m")
         .timezone("browser")
-        .with_variable(dashboard.DatasourceVariable("datasource").label("PostgreSQL").type(SOURCE.type_val))
+        .with_variable(
+            dashboard.DatasourceVariable("datasource").label("PostgreSQL").type(SOURCE.type_val).current(PROVISIONED)
+        )
     )
     if of_nodes:
         board.with_variable(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from plugins.desired import alertmanager, prometheus, templates
+from plugins.desired import alertmanager, prometheus, speedtest_database, templates
 from plugins.desired.things import UNIT_DIRECTORY, Goes, Thing, directory, file, link, package, unit
 
 ROLE = "speedtest_monitoring"
@@ -16,6 +17,7 @@ DASHBOARDS = Path(__file__).resolve().parents[2] / "dashboards"
 CONFIG = "/etc/speedtest-monitoring"
 STATE = "/var/lib/speedtest-monitoring"
 GRAFANA = "/etc/grafana/provisioning"
+GRAFANA_ACCOUNT = "grafana"  # its package's, with a group of that name
 ACCOUNT = "prometheus"  # Debian's, of all three
 PROMETHEUS, ALERTMANAGER, EXPORTER = "prometheus", "prometheus-alertmanager", "prometheus-node-exporter"
 KEY = f"{CONFIG}/secrets/dashboard-key"
@@ -43,14 +45,31 @@ def exporter_url(v: Values) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{v['exporter_port']}/"
 
 
-def besides(_: Values) -> Values:
-    """What is looked at besides the things."""
-    return {}
+def besides(v: Values) -> Values:
+    """What is looked at besides the things: whose group may read what Grafana logs in with."""
+    return {"accounts": [GRAFANA_ACCOUNT]} if shows_database(v) else {}
 
 
-def found(_: Values, __: Values) -> Values:
-    """Nothing has to be done that no plan says."""
-    return {"due": False}
+def found(v: Values, observed: Values) -> Values:
+    """Nothing has to be done that no plan says; `refused_grafana`: why Grafana cannot be shown the database."""
+    return {"due": False, "refused_grafana": refusal(v, observed)}
+
+
+def refusal(v: Values, observed: Values) -> str:
+    """Why Grafana cannot be shown the database of its host; empty where it can, or shall not."""
+    if v["state"] != "present" or not shows_database(v):
+        return ""
+    if not v["grafana_database_password"]:
+        return (
+            f"{ROLE}_grafana_enabled is true, and nobody may read the database of this host: set "
+            "speedtest_database_reader_password (`openssl rand -base64 24`, in a vault)"
+        )
+    if not observed["accounts"].get(GRAFANA_ACCOUNT):
+        return (
+            f"seen no account {GRAFANA_ACCOUNT}, which alone may read what Grafana logs into the database with: "
+            f"install Grafana's package first, or set {ROLE}_grafana_enabled to false"
+        )
+    return ""
 
 
 def watches(v: Values) -> bool:
@@ -63,6 +82,16 @@ def serves(v: Values) -> bool:
     return watches(v) and v["mode"] == "server"
 
 
+def has_grafana(v: Values) -> bool:
+    """Whether the Grafana on a monitoring host is told what there is to show."""
+    return watches(v) and bool(v["grafana_enabled"])
+
+
+def shows_database(v: Values) -> bool:
+    """Whether that Grafana is shown the database on the same host."""
+    return has_grafana(v) and bool(v["fleet"].get("database"))
+
+
 def exports(v: Values) -> bool:
     """Whether the host is a node with an exporter."""
     return bool(v["fleet"].get("exporter"))
@@ -70,7 +99,7 @@ def exports(v: Values) -> bool:
 
 def things(v: Values) -> list[Thing]:
     """Everything that a monitoring host or a node may have; what Prometheus has collected is data."""
-    return [*of_server(v), *of_files(v), *of_grafana(v), *of_node(v)]
+    return [*of_server(v), *of_files(v), *of_grafana(v), *of_database(v), *of_node(v)]
 
 
 def of_server(v: Values) -> list[Thing]:
@@ -137,13 +166,10 @@ def of_files(v: Values) -> list[Thing]:
 def of_grafana(v: Values) -> list[Thing]:
     """Dashboards, and what makes the Grafana that is on the host show them."""
     here = watches(v)
-    told = here and bool(v["grafana_enabled"])
+    told = has_grafana(v)
     return [
         directory(f"{CONFIG}/dashboards", when=here),
-        *[
-            written(f"{CONFIG}/dashboards/{source.name}", partial(source.read_text, encoding="utf-8"), when=here)
-            for source in sorted(DASHBOARDS.glob("*.json"))
-        ],
+        *dashboards("*.json", when=here),
         written(
             f"{GRAFANA}/datasources/speedtest.yaml",
             lambda: text(v, "etc/grafana/provisioning/datasources/speedtest.yaml"),
@@ -154,6 +180,35 @@ def of_grafana(v: Values) -> list[Thing]:
             lambda: text(v, "etc/grafana/provisioning/dashboards/speedtest.yaml"),
             when=told,
         ),
+    ]
+
+
+def of_database(v: Values) -> list[Thing]:
+    """What makes that Grafana show the database on the same host; nobody else on it may read the password."""
+    here = shows_database(v)
+    return [
+        directory(f"{CONFIG}/dashboards/postgresql", when=here),
+        *dashboards("postgresql/*.json", when=here),
+        written(
+            f"{GRAFANA}/datasources/speedtest-postgresql.yaml",
+            lambda: text(v, "etc/grafana/provisioning/datasources/speedtest-postgresql.yaml"),
+            group=GRAFANA_ACCOUNT,
+            mode="0640",
+            secret=True,
+            when=here,
+        ),
+    ]
+
+
+def dashboards(pattern: str, *, when: bool) -> list[Thing]:
+    """Grafana's dashboards of the checkout, at the same places in a folder on the host."""
+    return [
+        written(
+            f"{CONFIG}/dashboards/{source.relative_to(DASHBOARDS)}",
+            partial(source.read_text, encoding="utf-8"),
+            when=when,
+        )
+        for source in sorted(DASHBOARDS.glob(pattern))
     ]
 
 
@@ -203,8 +258,15 @@ def text(v: Values, name: str) -> str:
         **names(v),
         "listen": listening(v["bind"], v["port"]),
         "listen_exporter": listening(v["exporter_bind"], v["exporter_port"]),
+        "database_socket_dir": speedtest_database.SOCKET_DIR,
+        "database_password": as_grafana_reads(v["grafana_database_password"]),
     }
     return templates.rendered(ROLE, name, values)
+
+
+def as_grafana_reads(value: object) -> str:
+    """A text as a value of Grafana's provisioning, which is YAML and puts variables in the place of what follows $."""
+    return json.dumps(str(value).replace("$", "$$"), ensure_ascii=False)
 
 
 def listening(bind: object, port: object) -> str:

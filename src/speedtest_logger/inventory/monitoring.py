@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from speedtest_logger import domains
-from speedtest_logger.inventory.found import DASHBOARD, FRONT, MONITORING, NODES, default_node_name
+from speedtest_logger.inventory.found import DASHBOARD, DATABASE, FRONT, MONITORING, NODES, default_node_name
 from speedtest_logger.record import RUNTIMES_WITHOUT_LOGIN
 
 PREFIX = "speedtest_monitoring_"
@@ -25,7 +25,7 @@ def fleet(value: Value, groups: Groups, host: str) -> dict[str, Any]:
     """What the rest of the inventory means for a host.
 
     `server`: it is a monitoring host, which asks `nodes` and `dashboard`; `exporter`: it is a node that answers
-    `monitors`, and nobody else.
+    `monitors`, and nobody else; `database`: a monitoring host has the database too.
     """
     server, node = host in groups.get(MONITORING, []), host in groups.get(NODES, [])
     monitors = [name for name in groups.get(MONITORING, []) if value(name, f"{PREFIX}state") == "present"]
@@ -37,6 +37,7 @@ def fleet(value: Value, groups: Groups, host: str) -> dict[str, Any]:
         "monitors": list(dict.fromkeys(addresses)) if exporter else [],
         "nodes": nodes(value, groups, host) if server else [],
         "dashboard": dashboard(value, groups, host) if server else "",
+        "database": server and has_database(value, groups, host),
     }
 
 
@@ -93,6 +94,12 @@ def dashboard(value: Value, groups: Groups, host: str) -> str:
     if bind in EVERYWHERE:
         return f"http://{with_port(str(value(place, 'ansible_host') or place), port)}"
     return "" if domains.is_loopback(bind) else f"http://{with_port(bind, port)}"
+
+
+def has_database(value: Value, groups: Groups, host: str) -> bool:
+    """Whether a host has the database on a server of its own, which nothing but a socket there reaches."""
+    here = host in groups.get(DATABASE, []) and value(host, "speedtest_database_state") == "present"
+    return here and not value(host, "speedtest_database_dsn")
 
 
 def with_port(host: str, port: object) -> str:

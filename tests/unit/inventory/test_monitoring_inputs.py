@@ -88,3 +88,30 @@ def test_a_dashboard_on_another_host_s_loopback_cannot_be_asked():
     assert line.startswith(M + "dashboard_url: seen nothing on b; the dashboard on a listens on loopback")
     told = {"ansible_host": "192.0.2.2", M + "dashboard_url": "http://192.0.2.1:8000"}
     assert check.problems(Inventory({"a": {}, "b": told}, groups, checkout=ROOT)) == []
+
+
+B = "speedtest_database_"
+SHOWN = {M + "grafana_enabled": True, B + "reader_password": "correct-horse-battery"}
+
+
+def test_grafana_that_shall_show_the_database_of_its_host_needs_a_password_for_it():
+    both = {**WATCHED, "speedtest_database": ["h"]}
+    (line,) = problems(both, **{M + "grafana_enabled": True})
+    assert line.startswith(
+        f"{B}reader_password: seen nothing on h; {M}grafana_enabled is true, and Grafana on this host"
+    )
+    elsewhere = {B + "dsn": "postgresql://sink:hush-hush-hush-hush@db.example.org/speedtest"}
+    for fine in (
+        SHOWN,
+        {M + "grafana_enabled": False},
+        *(
+            {**SHOWN, B + "reader_password": "", **more}
+            for more in (
+                elsewhere,
+                {B + "state": "absent"},
+                {M + "state": "absent"},
+            )
+        ),
+    ):
+        assert problems(both, **fine) == []
+    assert problems(WATCHED, **{M + "grafana_enabled": True}) == []

@@ -66,6 +66,7 @@ VARIANTS = {
     "speedtest_monitoring": [
         {"fleet": WATCHED, "dashboard_key": "key-key-key", "remote_write_url": NAME, "remote_write_token": "x"},
         {"fleet": WATCHED, "mode": "files", "grafana_enabled": True},
+        {"fleet": {**WATCHED, "database": True}, "grafana_enabled": True, "grafana_database_password": "of-a-reader"},
         {"fleet": {"server": False, "exporter": True, "monitors": ["192.0.2.1"]}},
     ],
     "speedtest_cluster": [{"parts": ["scheduler", "worker"], "members": "who"}, {"parts": []}],

@@ -7,12 +7,13 @@ import subprocess
 
 import pytest
 import yaml
-from builders import seen
+from builders import ROOT, seen
 
 from plugins.desired import alertmanager, plan, prometheus, roles, speedtest_monitoring
 from plugins.filter.monitoring import monitoring_due, monitoring_fleet, monitoring_hosts
 from plugins.filter.status import fleet_status
 from speedtest_logger.inventory.roles import known
+from speedtest_logger.sinks import settings as sink
 
 P = "speedtest_monitoring_"
 GROUPS = {
@@ -261,3 +262,95 @@ def test_a_node_that_pulls_has_an_exporter_only_where_it_is_said_how_to_reach_it
     reached = {"attic": {**pulls["attic"], "speedtest_monitoring_exporter_address": "192.0.2.7"}}
     assert fleet("attic", **reached)["exporter"]
     assert {node["node"]: node["target"] for node in fleet(**reached)["nodes"]}["attic"] == "192.0.2.7:9200"
+
+
+SOURCE = "/etc/grafana/provisioning/datasources/speedtest-postgresql.yaml"
+BOARDS = {f"/etc/speedtest-monitoring/dashboards/postgresql/{name}.json" for name in ("fleet", "line")}
+READER = 'a "reader\'s" $PASSWORD: ${HOME} $$ #x\\'
+SHOWN = {"fleet": {"server": True, "database": True}, "grafana_enabled": True, "grafana_database_password": READER}
+ACCOUNT = {"grafana": {"uid": 990, "gid": 990, "home": "/usr/share/grafana", "shell": "/bin/false", "groups": []}}
+
+
+def source():
+    """The data source as the file has it; Grafana puts a variable in the place of $NAME, and $ in that of $$."""
+    (found,) = yaml.safe_load(files(**SHOWN)[SOURCE]["content"])["datasources"]
+    return found
+
+
+def test_grafana_logs_into_the_database_of_its_host_as_who_only_reads():
+    found = source()
+    assert (found["type"], found["url"], found["user"]) == ("postgres", sink.SOCKET_DIR, sink.READER)
+    assert found["jsonData"]["database"] == sink.DATABASE
+    written = found["secureJsonData"]["password"]
+    assert "$" not in written.replace("$$", "")
+    assert written.replace("$$", "$") == READER
+
+
+def test_the_dashboards_of_the_database_ask_that_data_source():
+    made = files(**SHOWN)
+    assert {path for path in made if "/postgresql/" in path} == BOARDS
+    for path in BOARDS:
+        board = json.loads(made[path]["content"])
+        (variable,) = [each for each in board["templating"]["list"] if each["type"] == "datasource"]
+        assert variable["current"]["value"] == source()["uid"]
+        asked = {target["datasource"]["uid"] for panel in board["panels"] for target in [panel, *panel["targets"]]}
+        assert asked == {f"${{{variable['name']}}}"}
+        assert made[path]["content"] == (ROOT / "dashboards/postgresql" / path.rpartition("/")[2]).read_text()
+
+
+def test_what_grafana_logs_in_with_is_read_by_its_account_alone_and_in_no_plan():
+    made = wanted(**SHOWN).desired
+    item = files(**SHOWN)[SOURCE]
+    assert (item["owner"], item["group"], item["mode"], item["secret"]) == ("root", "grafana", "0640", True)
+    secret = {READER, READER.replace("$", "$$"), json.dumps(READER.replace("$", "$$"))[1:-1]}
+    holders = [path for path, each in files(**SHOWN).items() if any(words in each["content"] for words in secret)]
+    assert holders == [SOURCE]
+    open_to_all = {"kind": "file", "owner": "root", "group": "root", "mode": "0644", "sha256": "0", "safe": True}
+    for there in (None, open_to_all):
+        planned = plan.plan(made, seen(paths={SOURCE: there}))
+        assert SOURCE in [each["path"] for each in planned["secrets"]]
+        assert not any(words in repr(planned) for words in secret)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"grafana_enabled": False}, {"fleet": {"server": True, "database": False}}, {"fleet": {"server": False}}],
+)
+def test_without_a_grafana_or_a_database_on_the_host_nothing_of_it_is_there(changes):
+    lists = wanted(**{**SHOWN, **changes}).desired
+    assert not {item["path"] for item in lists.get("files", [])} & {SOURCE, *BOARDS}
+    gone = lists["absent_paths"]
+    assert SOURCE in gone
+    assert any(
+        path in gone for path in ("/etc/speedtest-monitoring/dashboards/postgresql", "/etc/speedtest-monitoring")
+    )
+    assert READER not in repr(lists)
+
+
+@pytest.mark.parametrize(
+    ("groups", "changes", "there"),
+    [
+        ({"speedtest_database": ["nas"]}, {}, True),
+        ({"speedtest_database": ["attic"]}, {}, False),
+        ({}, {}, False),
+        ({"speedtest_database": ["nas"]}, {"speedtest_database_state": "absent"}, False),
+        ({"speedtest_database": ["nas"]}, {"speedtest_database_dsn": "postgresql://u@db.example.org/x"}, False),
+    ],
+)
+def test_a_monitoring_host_knows_whether_the_database_is_on_it(groups, changes, there):
+    assert fleet(groups={**GROUPS, **groups}, nas=changes)["database"] is there
+    assert fleet("attic", {**GROUPS, **groups}, nas=changes)["database"] is False  # a node
+
+
+def test_grafana_is_told_nothing_that_it_could_not_use_and_it_is_said_why():
+    def refused(observed, **changes):
+        asked = wanted(**{**SHOWN, **changes})
+        return asked.besides, asked.found(observed)["refused_grafana"]
+
+    there, missing = {"accounts": ACCOUNT}, {"accounts": {"grafana": None}}
+    assert refused(there) == ({"accounts": ["grafana"]}, "")
+    assert "seen no account grafana" in refused(missing)[1]
+    assert "set speedtest_database_reader_password" in refused(there, grafana_database_password="")[1]
+    for nothing in ({"grafana_enabled": False}, {"fleet": {"server": True}}):
+        assert refused(seen(), **nothing) == ({}, "")
+    assert refused(missing, state="absent")[1] == ""

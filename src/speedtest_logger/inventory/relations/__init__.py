@@ -14,7 +14,12 @@ from speedtest_logger.inventory.relations.front import front, front_certificate,
 from speedtest_logger.inventory.relations.host import accounts, directories, docker_key, release
 from speedtest_logger.inventory.relations.kubernetes import kubernetes
 from speedtest_logger.inventory.relations.logger import licence, node_settings, own_server
-from speedtest_logger.inventory.relations.monitoring import monitoring_people, monitoring_ports, monitoring_ways
+from speedtest_logger.inventory.relations.monitoring import (
+    monitoring_grafana,
+    monitoring_people,
+    monitoring_ports,
+    monitoring_ways,
+)
 from speedtest_logger.inventory.relations.pull import pull
 from speedtest_logger.inventory.relations.secrets import secrets_of_host
 from speedtest_logger.inventory.relations.store import store_keys, store_ports
@@ -30,7 +35,7 @@ RELATIONS: dict[str, tuple[Relation, ...]] = {
     ),
     "speedtest_database": (database,),
     "speedtest_front": (front, front_certificate, front_ports),
-    "speedtest_monitoring": (monitoring_people, monitoring_ports),
+    "speedtest_monitoring": (monitoring_people, monitoring_ports, monitoring_grafana),
     "speedtest_cluster": (cluster_keys, cluster_ports),
     "speedtest_store": (store_keys, store_ports),
     "speedtest_target": (ports,),

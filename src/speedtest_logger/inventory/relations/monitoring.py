@@ -8,7 +8,7 @@ from speedtest_logger.inventory import monitoring as watching
 from speedtest_logger.inventory import roles
 from speedtest_logger.inventory.found import DASHBOARD as DASHBOARD_GROUP
 from speedtest_logger.inventory.found import NODES, Inventory, Problem, View
-from speedtest_logger.inventory.relations.common import MONITORING, as_list, problem
+from speedtest_logger.inventory.relations.common import DATABASE, MONITORING, as_list, problem
 from speedtest_logger.inventory.relations.dashboard import dashboard_ports
 
 
@@ -26,6 +26,19 @@ def monitoring_people(view: View) -> Iterator[Problem]:
     if view[MONITORING + "remote_write_username"] and view[MONITORING + "remote_write_token"]:
         words = f"{MONITORING}remote_write_username is set too: give a login or a token, not both"
         yield problem(view, MONITORING + "remote_write_token", words)
+
+
+def monitoring_grafana(view: View) -> Iterator[Problem]:
+    """The Grafana on the host of the database reads it with a password."""
+    if "speedtest_database" not in view.roles or view[DATABASE + "dsn"]:
+        return
+    there = view[MONITORING + "state"] == view[DATABASE + "state"] == "present"
+    if there and view[MONITORING + "grafana_enabled"] and not view[DATABASE + "reader_password"]:
+        words = (
+            f"{MONITORING}grafana_enabled is true, and Grafana on this host reads the database as speedtest_reader: "
+            "give it a password (`openssl rand -base64 24`), from a vault"
+        )
+        yield problem(view, DATABASE + "reader_password", words)
 
 
 def monitoring_ports(view: View) -> Iterator[Problem]:

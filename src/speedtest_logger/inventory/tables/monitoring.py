@@ -8,6 +8,7 @@ from speedtest_logger import domains
 from speedtest_logger.domains import Choice, ListOf, OrEmpty, Text, Whole
 from speedtest_logger.inventory import kinds
 from speedtest_logger.inventory.inputs import STATE, Input, Role
+from speedtest_logger.inventory.tables.database import PASSWORD
 from speedtest_logger.inventory.tables.front import ADDRESS as MAIL_ADDRESS
 
 
@@ -170,7 +171,8 @@ INPUTS = (
     Input(
         "speedtest_monitoring_grafana_enabled",
         False,
-        "true: the Grafana on the host gets the data source and the dashboards, by its provisioning.",
+        "true: the Grafana on the host gets data sources and dashboards by its provisioning: of Prometheus, and of the "
+        "database where that is on the host too.",
         domains.BOOLEAN,
     ),
     Input(
@@ -178,6 +180,13 @@ INPUTS = (
         "http://127.0.0.1:{{ speedtest_monitoring_port | default(9090) }}",
         "Where that Grafana reaches Prometheus.",
         domains.URL,
+    ),
+    Input(
+        "speedtest_monitoring_grafana_database_password",
+        "{{ speedtest_database_reader_password | default('') }}",
+        "What that Grafana reads the database of the same host with, as speedtest_reader.",
+        OrEmpty(PASSWORD),
+        secret=True,
     ),
     Input(
         "speedtest_monitoring_exporter_enabled",
