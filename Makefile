@@ -116,7 +116,7 @@ benchmark: .venv-benchmark/complete .venv/complete peers ## ratios against named
 	$(PYTHON) benchmarks/fleet_simulator.py 10000 5
 	$(PYTHON) benchmarks/dashboard.py
 	$(PYTHON) benchmarks/alerts.py
-	$(PYTHON) benchmarks/database.py
+	servers=$$($(PYTHON) -m lab.postgresql) && SPEEDTEST_POSTGRESQL_DIR=$$servers $(PYTHON) benchmarks/database.py
 	$(PYTHON) benchmarks/publish.py
 	$(PYTHON) benchmarks/cluster.py
 

@@ -1,6 +1,8 @@
 """The PostgreSQL sink against bare COPY of the same rows into the same table, and ingest with the server dead.
 
 Usage: python benchmarks/database.py [NODES [DAYS]]   (default 20 nodes and 90 days: 518,400 records)
+
+Each server that is here, by turns; with SPEEDTEST_POSTGRESQL_DIR=$(python -m lab.postgresql) Debian 13 is too.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from speedtest_logger.sinks import postgresql, rows, settings
 from speedtest_logger.sinks.connection import connected
 from tests.postgresql import Server, versions
 
-TURNS = 3
+TURNS = 5
 TRYING = """
 import sys, time
 from pathlib import Path
@@ -83,32 +85,39 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         layout = Layout(Path(place) / "archive")
         fill(layout, nodes, days)
-        version, programs = next(iter(versions().items()))
-        server = Server(programs).make()
+        servers = {version: Server(programs) for version, programs in versions().items()}
         try:
-            against_copy(layout, server, version, nodes * days * DAY_SLOTS)
-            with_the_server_dead(layout, server, nodes, days)
+            for server in servers.values():
+                server.make()
+            against_copy(layout, servers, nodes * days * DAY_SLOTS)
+            with_the_server_dead(layout, next(iter(servers.values())), nodes, days)
         finally:
-            server.remove()
+            for server in servers.values():
+                server.remove()
         shutil.rmtree(layout.root)
 
 
-def against_copy(layout: Layout, server: Server, version: str, count: int) -> None:
-    into = server.database("sink")
-    sync(layout, into)
+def against_copy(layout: Layout, servers: dict[str, Server], count: int) -> None:
+    for server in servers.values():
+        sync(layout, server.database("sink"))
     files = layout.month_files()
     places = sorted({file.parts[-4].partition("=")[2] for file in files})
     tables = [postgresql.records_of(layout, place, 0, FOREVER) for place in places]
     pieces = rows.Copy.of(rows.of_records(tables)).pieces
-    took = {"bare COPY": [], "records": [], "all": []}
+    took: dict[str, dict[str, list[float]]] = {
+        version: {"bare COPY": [], "records": [], "all": []} for version in servers
+    }
     for _ in range(TURNS):
-        took["bare COPY"].append(bare(pieces, into))
-        took["records"].append(sync(layout, server.database("filled"), only_records=True))
-        took["all"].append(sync(layout, server.database("filled")))
-    best = {name: statistics.median(of) for name, of in took.items()}
-    print(f"PostgreSQL {version}, {count:,} records of {len(files)} months")
-    for name, seconds in best.items():
-        print(f"  {name}: {seconds:.2f} s, {count / seconds:,.0f} records/s, {best['bare COPY'] / seconds:.2f} x")
+        for version, server in servers.items():
+            took[version]["bare COPY"].append(bare(pieces, server.conninfo("sink")))
+            took[version]["records"].append(sync(layout, server.database("filled"), only_records=True))
+            took[version]["all"].append(sync(layout, server.database("filled")))
+    for version, by_name in took.items():
+        print(f"PostgreSQL {version}, {count:,} records of {len(files)} months, medians of {TURNS} turns")
+        for name, of in by_name.items():
+            seconds = statistics.median(of)
+            pace = statistics.median(alone / its for alone, its in zip(by_name["bare COPY"], of, strict=True))
+            print(f"  {name}: {seconds:.2f} s, {count / seconds:,.0f} records/s, {pace:.2f} x bare COPY of its turn")
 
 
 def with_the_server_dead(layout: Layout, server: Server, nodes: int, days: int) -> None:
