@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from fleet import REST, on, playbook, quoted, recap
@@ -142,47 +144,56 @@ while True:
 """
 
 
-@pytest.fixture
-def missed():
-    """What is missed at any time while a test runs."""
+@contextmanager
+def watched() -> Iterator[set[str]]:
+    """What is missed at any time meanwhile, once it is over."""
+    missed: set[str] = set()
     on(NODE, f"systemd-run --quiet --collect --unit=watch --property=Nice=5 python3 -c {quoted(WATCH)}")
-
-    def ended() -> set[str]:
+    try:
+        yield missed
         assert on(NODE, "systemctl is-active watch").strip() == "active"
         on(NODE, "systemctl stop watch")
-        return set(on(NODE, "journalctl --quiet --output=cat --unit=watch | grep ^/opt/ || true").split())
+        missed.update(on(NODE, "journalctl --quiet --output=cat --unit=watch | grep ^/opt/ || true").split())
+    finally:
+        on(NODE, "systemctl stop watch", check=False)
 
-    yield ended
-    on(NODE, "systemctl stop watch", check=False)
 
-
-def named_and_put_right(things: dict[str, dict[str, str]], name: str) -> None:
-    """Harm done as in a round: status.yml names all of it, one run of site.yml puts all of it right."""
+def named(things: dict[str, dict[str, str]], name: str) -> None:
+    """Harm is done as in a round: status.yml names all of it."""
     harms = ROUNDS[name]
-    before = state(list(things["files"]))
     on(NODE, " && ".join(harm.format(thing) for kind, harm in harms.items() for thing in things[kind]))
-    named = playbook("playbooks/status.yml")
-    assert named.returncode != 0, named.stdout
-    said = " ".join(named.stdout.split())
+    status = playbook("playbooks/status.yml")
+    assert status.returncode != 0, status.stdout
+    said = " ".join(status.stdout.split())
     wanted = [re.escape(words) + NAMED.get((name, kind), "") for kind in harms for words in things[kind].values()]
     assert [words for words in wanted if not re.search(words, said)] == [], said
+
+
+def put_right() -> None:
+    """By one run of site.yml."""
     done = playbook("site.yml")
     assert done.returncode == 0, done.stdout[-3000:]
-    assert state(list(things["files"])) == before
 
 
 @pytest.mark.parametrize("name", [name for name in ROUNDS if name != "removed"])
 def test_what_is_changed_by_hand_is_named_and_put_right(things, name):
-    named_and_put_right(things, name)
+    before = state(list(things["files"]))
+    named(things, name)
+    put_right()
+    assert state(list(things["files"])) == before
 
 
-def test_what_is_removed_comes_back_and_a_damaged_release_is_never_missed(things, missed):
+def test_what_is_removed_comes_back_and_a_damaged_release_is_never_missed(things):
     """Whatever starts while a run puts it right finds a program: a timer, or an owner."""
-    before = on(NODE, f"stat --format %i {' '.join(RELEASES)}").split()
-    named_and_put_right(things, "removed")
-    assert set(on(NODE, f"stat --format %i {' '.join(RELEASES)}").split()) & set(before) == set(), "they are new"
+    before = state(list(things["files"]))
+    releases = on(NODE, f"stat --format %i {' '.join(RELEASES)}").split()
+    named(things, "removed")
+    with watched() as missed:
+        put_right()
+    assert state(list(things["files"])) == before
+    assert set(on(NODE, f"stat --format %i {' '.join(RELEASES)}").split()) & set(releases) == set(), "they are new"
     assert on(NODE, "ls -d /opt/speedtest-*/releases/* && ls /opt/speedtest-*/current/bin").count(".new") == 0
-    assert missed() == set()
+    assert missed == set()
 
 
 def test_all_programs_work_and_another_run_changes_nothing():

@@ -16,7 +16,7 @@ TABLE = (
         "yes",
         "tested: every release, in the lab",
     ),
-    ("Debian 13 (trixie), amd64", "yes", "yes", "yes", "tested: every release, in the lab; the archive host expected"),
+    ("Debian 13 (trixie), amd64", "yes", "yes", "yes", "tested: every release, in the lab"),
     (
         "Debian 13, arm64",
         "yes",
