@@ -283,6 +283,13 @@ def test_ulids_sort_by_time(monkeypatch):
     assert all(len(name) == 26 for name in names)
 
 
+def test_ulids_of_one_millisecond_sort_as_they_were_made(monkeypatch):
+    monkeypatch.setattr(layout.time, "time", lambda: 1_800_000_000.0)
+    names = [layout.ulid() for _ in range(1000)]
+    assert names == sorted(set(names))
+    assert {len(name) for name in names} == {26}
+
+
 def test_the_fleets_state_tells_of_nodes_and_of_a_backup_that_failed(archive, capsys, monkeypatch):
     deliver(
         archive, row(NOW - 100), row(NOW - 50, status="failed", reason="no_route", download_bps=None, upload_bps=None)
