@@ -2,7 +2,8 @@
 
 Whoever publishes knows which days of which locations changed. The files of a partition that have such days are written
 again, with all else that is in them; no other file is read or written. A day that may still get measurements has a
-file of its own, so that of a month only that is written again and again.
+file of its own, so that of a month only that is written again and again. A file of one location is named after it,
+part-LOCATION.UUID.parquet: one of which no row stays is not read.
 
 An entry of a commit, with its statistics: https://github.com/delta-io/delta/blob/master/PROTOCOL.md#add-file-and-remove-file
 """
@@ -31,7 +32,7 @@ from speedtest_logger.sinks.months import Days
 from speedtest_logger.sinks.objects import Objects
 
 Partition = tuple[int, str]  # bucket, and month such as 2026-01
-PATH = re.compile(r"bucket=(\d+)/month=(\d{4}-\d\d)/[\w.-]+\.parquet", re.ASCII)
+PATH = re.compile(r"bucket=(\d+)/month=(\d{4}-\d\d)/(?:part-([a-z0-9-]+)\.[0-9a-f-]{36}|[\w.-]+)\.parquet", re.ASCII)
 MOST_BYTES = 500_000_000  # of a file that is read whole; those that are put together have 64 MiB
 MOMENT = pa.timestamp("us", tz="UTC")  # the only one that Delta has
 COLUMNS = pa.schema([each.with_type(MOMENT) if pa.types.is_timestamp(each.type) else each for each in BATCH_SCHEMA])
@@ -48,7 +49,10 @@ OPEN_DAYS = 2  # that may still get measurements: today and yesterday (UTC)
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file of one version of a table. `first` and `last`: when its records started (Unix time, µs), if known."""
+    """A file of one version of a table. If known, `first` and `last`: when its records started (Unix time, µs).
+
+    `only`: the location of all of them, where they have one.
+    """
 
     path: str
     size: int
@@ -56,6 +60,7 @@ class DataFile:
     month: str
     first: int | None = None
     last: int | None = None
+    only: str | None = None
 
     @property
     def partition(self) -> Partition:
@@ -68,6 +73,12 @@ class DataFile:
             return True
         first, last = _day_of(self.first), _day_of(self.last)
         return any(first <= day <= last for day in days)
+
+    def is_of_one_of(self, days: Iterable[date]) -> bool:
+        """Whether it has rows of one day, and that is one of these (UTC)."""
+        if self.first is None or self.last is None:
+            return False
+        return _day_of(self.first) == _day_of(self.last) and _day_of(self.first) in days
 
     def removed(self) -> Action:
         """Its end, for a commit."""
@@ -88,6 +99,13 @@ class Replacement:
         """Whether a file of the partition can have rows that are no more."""
         return any(days is None or file.has_one_of(map(date.fromisoformat, days)) for days in self.days.values())
 
+    def takes_all_of(self, file: DataFile) -> bool:
+        """Whether no row of a file of the partition stays, as far as is known without reading it."""
+        if file.only is None or file.only not in self.days:
+            return False
+        days = self.days[file.only]
+        return days is None or file.is_of_one_of(map(date.fromisoformat, days))
+
 
 def files_of(table: DeltaTable) -> list[DataFile]:
     """A table's files. Raises StorageError for a name that leads elsewhere: others may write logs."""
@@ -101,8 +119,8 @@ def _file(row: dict[str, Any], address: str) -> DataFile:
     found = PATH.fullmatch(path)
     if not found or (int(found[1]), found[2]) != (row.get("partition.bucket"), row.get("partition.month")):
         raise StorageError(f"{address}: the table names a file that is none of an archive's: {path!r:.100}")
-    ends = (_microseconds(row.get(f"{end}.started_at")) for end in ("min", "max"))
-    return DataFile(path, int(row["size_bytes"]), int(found[1]), found[2], *ends)
+    first, last = (_microseconds(row.get(f"{end}.started_at")) for end in ("min", "max"))
+    return DataFile(path, int(row["size_bytes"]), int(found[1]), found[2], first, last, found[3])
 
 
 def _microseconds(moment: datetime | None) -> int | None:
@@ -138,7 +156,8 @@ def _replaced(
 ) -> Iterator[Action]:
     """The entries of one partition."""
     touched = [file for file in files if replacement.touches(file)]
-    kept = [_without(_read(objects, file), replacement.days) for file in touched]
+    read = [file for file in touched if not replacement.takes_all_of(file)]
+    kept = [_without(_read(objects, file), replacement.days) for file in read]
     rows = pa.concat_tables([COLUMNS.empty_table(), *kept, *(rows.cast(COLUMNS) for rows in replacement.rows)])
     for part in _parts(rows.sort_by(ORDER)):
         yield _put(objects, partition, part)
@@ -189,9 +208,12 @@ def _put(objects: Objects, partition: Partition, rows: pa.Table) -> Action:
     pq.write_table(rows.replace_schema_metadata(), sink, row_group_size=ROW_GROUP, **WRITING)
     content = sink.getvalue().to_pybytes()
     values = _values(partition)
-    path = f"{'/'.join(f'{name}={value}' for name, value in values.items())}/part-{uuid.uuid4()}.parquet"
+    told = _statistics(rows)
+    first, last = (told[name]["location"] for name in ("minValues", "maxValues"))
+    of_one = f"{first}." if first == last else ""
+    path = f"{'/'.join(f'{name}={value}' for name, value in values.items())}/part-{of_one}{uuid.uuid4()}.parquet"
     objects.put(path, content)
-    return added(path, len(content), values, _statistics(rows))
+    return added(path, len(content), values, told)
 
 
 def _values(partition: Partition) -> dict[str, str]:

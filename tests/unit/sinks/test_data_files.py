@@ -98,9 +98,21 @@ def test_what_a_commit_tells_of_a_file_passes_over_no_row(layout, place):
     assert read.fetchall() == [("TIMESTAMP WITH TIME ZONE", "DATE")]
 
 
+def test_a_file_of_which_nothing_stays_is_not_read(layout, place):
+    """So that a place with one location's days in each file costs no reading, and a damaged one is replaced."""
+    put(layout, slot("attic", FIRST + 19 * DAY), slot("attic", FIRST + 20 * DAY))
+    publish(layout, place)
+    yesterday, today = sorted(data_files.files_of(place.existing()), key=lambda file: file.first)
+    assert (yesterday.only, today.only) == ("home", "home")
+    Path(place.address, today.path).write_bytes(b"PAR1 nonsense PAR1")
+    put(layout, slot("attic", FIRST + 20 * DAY + 300))
+    assert publish(layout, place)[0] == {yesterday.path}
+    assert table.rows_in(place.existing()) == 3
+
+
 @pytest.mark.parametrize("spoil", [lambda file: file.unlink(), lambda file: file.write_bytes(b"PAR1 nonsense PAR1")])
 def test_a_file_that_cannot_be_read_is_named_and_no_commit_made(layout, place, spoil):
-    put(layout, slot("attic", FIRST + 20 * DAY))
+    put(layout, slot("attic", FIRST + 20 * DAY), slot("porch", FIRST + 20 * DAY, "porch"))
     publish(layout, place)
     version = place.existing().version()
     [file] = Path(place.address).rglob("part-*.parquet")
