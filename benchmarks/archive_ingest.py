@@ -30,8 +30,8 @@ TURNS = 9  # of each small ingest, every one in a new process; the median counts
 MEASURED = """
 import json, resource, sys, time
 from pathlib import Path
-from speedtest_logger.archive import cli
-cli.start_light()
+from speedtest_logger import light
+light.start()
 from speedtest_logger.archive.write import ingest
 from speedtest_logger.archive.format.layout import Layout
 base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
