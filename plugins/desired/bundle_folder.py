@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 import tarfile
@@ -10,9 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from plugins.converge.bundle import file_name, split
-from plugins.desired.bundles import BundleError, Node, image_of, payload, public_key, served_name, signed
+from plugins.desired.bundles import BundleError, Node, image_of, payload, public_key, release_file, release_of, signed
 from plugins.desired.roles import Wanted
-from plugins.lookup.release import release as artifact_of
 from speedtest_logger.files import write_durably
 
 NAMED = re.compile(rb'"file":"(speedtest-logger-[A-Za-z0-9._+-]+)"')
@@ -71,8 +69,7 @@ def packed(folder: Path, files: list[str]) -> Path:
 
 def files_of(wanted: Wanted) -> Iterator[tuple[Path, str]]:
     """What a node fetches besides its bundle: its release, its image where it loads one, and their names there."""
-    release = Path(artifact_of(wanted.names["wanted"], Path(wanted.values["artifact_dir"]))["path"])
-    yield release, served_name(wanted.names["wanted"], hashlib.sha256(release.read_bytes()).hexdigest())
+    yield release_file(wanted), release_of(wanted)["file"]
     if any("load" in item for item in wanted.desired.get("images", [])):
         yield Path(wanted.values["image_archive"]), image_of(wanted)["file"]
 

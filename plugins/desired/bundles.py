@@ -68,23 +68,40 @@ def desired_of(wanted: Wanted) -> Desired:
     return {**lists, "links": links, "releases": made, **({"images": images} if images else {})}
 
 
+def release_of(wanted: Wanted) -> dict[str, Any]:
+    """The file of a node's release as it is served."""
+    return as_served(release_file(wanted), wanted.names["wanted"])
+
+
+def release_file(wanted: Wanted) -> Path:
+    """The file of a node's release here."""
+    return Path(artifact_of(wanted.names["wanted"], Path(wanted.values["artifact_dir"]))["path"])
+
+
 def image_of(wanted: Wanted) -> dict[str, Any]:
     """The file of a node's image as it is served. Raises BundleError."""
     file = Path(wanted.values["image_archive"])
     try:
-        size, sha256 = file.stat().st_size, digest_of(file, file.stat().st_mtime_ns)
+        said = as_served(file, wanted.names["wanted"], "image.tar.gz")
     except OSError as error:
         raise BundleError(
             f"{file}: {error.strerror}; `make image` writes one, or set speedtest_logger_image_source to build or pull"
         ) from error
-    if size > MOST_IMAGE:
-        raise BundleError(f"{file}: it has {size} bytes, {MOST_IMAGE} are the most")
-    return {"file": served_name(wanted.names["wanted"], sha256, "image.tar.gz"), "sha256": sha256, "bytes": size}
+    if said["bytes"] > MOST_IMAGE:
+        raise BundleError(f"{file}: it has {said['bytes']} bytes, {MOST_IMAGE} are the most")
+    return said
+
+
+def as_served(file: Path, version: str, kind: str = "tar.gz") -> dict[str, Any]:
+    """What a bundle says of a file: its name where bundles are served, what it holds, and how much. Raises OSError."""
+    found = file.stat()
+    sha256 = digest_of(file, found.st_mtime_ns)
+    return {"file": served_name(version, sha256, kind), "sha256": sha256, "bytes": found.st_size}
 
 
 @cache
 def digest_of(file: Path, _changed: int) -> str:
-    """A large file's SHA-256, once a run however many nodes load it."""
+    """A file's SHA-256, once a run however many nodes fetch it."""
     digest = hashlib.sha256()
     with file.open("rb") as stream:
         while part := stream.read(1 << 20):
@@ -95,8 +112,6 @@ def digest_of(file: Path, _changed: int) -> str:
 def payload(node: Node, serial: int, valid_until: float) -> bytes:
     """What is signed for a node. Raises BundleError."""
     v, version = node.logger.values, node.logger.names["wanted"]
-    artifact = Path(artifact_of(version, Path(v["artifact_dir"]))["path"]).read_bytes()
-    sha256 = hashlib.sha256(artifact).hexdigest()
     more = {
         "docker": docker_host.for_bundle(node.docker.values) if node.docker else {},
         "before": [desired_of(node.docker)] if node.docker else [],
@@ -108,7 +123,7 @@ def payload(node: Node, serial: int, valid_until: float) -> bytes:
         "valid_until": int(valid_until),
         "version": str(version),
         "settings": f"{v['config_dir']}/logger.env",
-        "release": {"file": served_name(version, sha256), "sha256": sha256, "bytes": len(artifact)},
+        "release": release_of(node.logger),
         "desired": desired_of(node.logger),
         **{name: value for name, value in more.items() if value},
     }
