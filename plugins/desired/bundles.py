@@ -42,10 +42,21 @@ def secrets(wanted: Wanted) -> list[str]:
     prefix = f"{wanted.module.ROLE}_"
     known = table.inputs if wanted.module is speedtest_logger else ()  # others' are of other hosts, of the same group
     found = [one.name for one in known if one.secret and wanted.values.get(one.name.removeprefix(prefix))]
-    for item in wanted.desired.get("files", []):
-        if item.get("secret") or CREDENTIALS.search(str(item.get("content", item.get("merge")))):
-            found.append(item["path"])
+    for kind, items in wanted.desired.items():
+        found += [str(item.get("path", kind)) for item in items if isinstance(item, dict) and is_secret(item)]
     return found
+
+
+def is_secret(item: dict[str, Any]) -> bool:
+    """Whether a thing is a secret, or has a password in a text, of a server that it comes from for instance."""
+    return bool(item.get("secret")) or has_password(item)
+
+
+def has_password(value: Any) -> bool:
+    """Whether a text, or one in lists and mappings, has a URL with a password."""
+    if isinstance(value, (dict, list, tuple)):
+        return any(map(has_password, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, str) and bool(CREDENTIALS.search(value))
 
 
 def desired_of(wanted: Wanted) -> Desired:
@@ -112,8 +123,11 @@ def digest_of(file: Path, _changed: int) -> str:
 def payload(node: Node, serial: int, valid_until: float) -> bytes:
     """What is signed for a node. Raises BundleError."""
     v, version = node.logger.values, node.logger.names["wanted"]
+    docker = docker_host.for_bundle(node.docker.values) if node.docker else {}
+    if has_password(docker):
+        raise BundleError("docker_host_repository_url: a bundle is no secret, so that its password cannot be in one")
     more = {
-        "docker": docker_host.for_bundle(node.docker.values) if node.docker else {},
+        "docker": docker,
         "before": [desired_of(node.docker)] if node.docker else [],
         "after": [desired_of(node.exporter)] if node.exporter else [],
     }

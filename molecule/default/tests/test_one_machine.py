@@ -94,6 +94,7 @@ def test_a_docker_that_is_too_old_is_refused_and_the_timer_goes_on(host):
 
 def answers(probe: str, target: str) -> list[dict[str, Any]]:
     """The answers of the last minutes, which wait in memory."""
+    # between a flush and the next round there is no such file
     lines = on(NODE, "cat /run/speedtest-telemetry/probes.jsonl 2>/dev/null || true").splitlines()
     rows = [json.loads(line) for line in lines]
     return [row["answer"] for row in rows if (row.get("probe"), row.get("target")) == (probe, target)]

@@ -81,6 +81,15 @@ def test_what_is_secret_is_never_in_a_bundle(pulling, spoil):
     assert bundles.secrets(pulling()) == []
 
 
+def test_a_password_of_a_server_that_programs_come_from_is_in_no_bundle(pulling):
+    url = "https://ada:hush@example.org/tool.tgz"
+    with pytest.raises(BundleError, match="engines/000000000000: a bundle is no secret"):
+        bundles.desired_of(pulling(downloads={"ookla": {"url": url, "sha256": "0" * 64}}))
+    docker = {"source": "repository", "repository_key": "KEY", "repository_url": "https://ada:hush@example.org/docker"}
+    with pytest.raises(BundleError, match="docker_host_repository_url"):
+        said_of(Node(pulling(runtime="compose"), wanted("docker_host", docker)))
+
+
 def test_of_each_kind_of_thing_it_is_decided_whether_a_node_can_bring_it_about():
     left = {"venvs", "answers"}
     assert {kind.name for kind in KINDS} == bundle.LISTS | left

@@ -118,7 +118,7 @@ def test_who_may_see_the_dashboard_is_in_files_that_only_the_service_is_handed(h
         ("127.0.0.1", "http://127.0.0.1:8000/health", True),
         ("::1", "http://[::1]:8000/health", True),
         ("192.0.2.1", "http://192.0.2.1:8000/health", False),
-        ("0.0.0.0", "http://127.0.0.1:8000/health", False),  # noqa: S104
+        ("0.0.0.0", "http://127.0.0.1:8000/health", False),  # noqa: S104  (what it is told)
     ],
 )
 def test_a_dashboard_on_loopback_has_no_network(here, bind, url, closed):
