@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from speedtest_logger import __version__
 from speedtest_logger.archive.format.layout import Layout
+from speedtest_logger.archive.read import first_build
 from speedtest_logger.archive.read.local_time import Zone
 from speedtest_logger.archive.read.rollup import Rollups
 from speedtest_logger.dashboard import api, guard, live, login, metrics, pages, problems
@@ -103,8 +105,9 @@ def create_app(settings: Settings, log: Log | None = None) -> FastAPI:
 def figures_of(settings: Settings) -> Figures:
     """The figures of the settings' archive. Raises StorageError where another process has its rollups open."""
     zone = Zone.named(settings.time_zone)
-    layout = Layout(settings.archive_dir)
-    return Figures(layout, Rollups(layout, settings.state_dir / "rollup.duckdb", zone), zone)
+    layout, file = Layout(settings.archive_dir), settings.state_dir / "rollup.duckdb"
+    build = partial(first_build.in_a_process, layout, file, zone) if first_build.is_large(layout) else None
+    return Figures(layout, Rollups(layout, file, zone, build), zone)
 
 
 @asynccontextmanager

@@ -72,5 +72,8 @@ class Keeper:
             self.source.reopen()
 
     def _progress(self, done: int, of: int) -> None:
+        """Say how far it is. Raises NotReadyError where nobody waits for it any more."""
+        if self._ending.is_set():
+            raise NotReadyError("the dashboard is being stopped")
         if of > 1:
             self.log.event("info", "rollups", files=done, of=of)

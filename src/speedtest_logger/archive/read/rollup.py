@@ -38,6 +38,7 @@ FORMAT = "3"  # of the tables: another one has them made again
 RECENT_DAYS = 8  # of which the records themselves are kept
 PATIENCE_SECONDS = 1.0  # that a question waits for a change of the archive: seconds only where thousands of nodes are
 BEHIND_SECONDS = 60.0  # that an answer may be older than the archive then
+AGAIN_SECONDS = 30.0  # until a first build that failed elsewhere is tried again
 MEMORY = "400MB"
 LEAST_MEMORY = "32MB"
 THREADS = 1  # for a question: there are others at the same time
@@ -84,27 +85,39 @@ TABLES = f"""
 """
 NAMES = ("recent", "day", "hour", "slot", "about", "stale", "scheduled", "reason", "tally_reason", "tally")
 SECOND_OF = "CAST(floor(epoch({})) AS BIGINT)"
+IN_MEMORY = Path(":memory:")
+Progress = Callable[[int, int], None]  # hears how many files of how many are done
 
 
 class Rollups:
     """The rollups of one archive in one file, which one process has open. Its methods may be called by any thread."""
 
-    def __init__(self, layout: Layout, file: Path, zone: Zone) -> None:
-        """Open the file, or make it. Raises StorageError where another process has it open."""
+    def __init__(
+        self, layout: Layout, file: Path, zone: Zone, first_build: Callable[[Progress], None] | None = None
+    ) -> None:
+        """Open the file, or make it. Raises StorageError where another process has it open.
+
+        `first_build` makes all of the file elsewhere, when `renew_ahead` is called; until then nothing is ready.
+        """
         self.layout, self.file, self.zone = layout, file, zone
+        self._first_build = first_build
+        self._failed: tuple[float, StorageError] | None = None  # when (monotonic, s) the first build did, and why
         self._lock = threading.Lock()
         self._seen: tuple[Identity | None, ...] | None = None
         self._made: tuple[int, int, str] | None = None  # done, of how many of what, while all of it is being made
         self._ahead = -math.inf  # when they were last made ahead (monotonic, s)
         self._took = 0.0  # s: the last change
         self._database = self._open()
-        self._cursor = self._kept_cursor()
+        self._cursor = _cursor_in(self._database)
 
     def _open(self) -> duckdb.DuckDBPyConnection:
-        """The file as it is; anew where it cannot be read, or is of another format, zone or archive."""
+        """The file as it is; anew where it cannot be read, or is of another format, zone or archive.
+
+        Where all of it is to be made elsewhere, empty tables stand for it.
+        """
         for _ in range(2):
             try:
-                database = duckdb.connect(self.file, config={"memory_limit": MEMORY, "threads": THREADS})
+                database = self._connected(self.file)
             except duckdb.IOException as error:
                 if "lock" in str(error):
                     raise StorageError(f"another process has {self.file} open: one dashboard is enough") from error
@@ -113,12 +126,21 @@ class Rollups:
             except duckdb.Error:  # whatever lies there can be made again
                 self._remove()
                 continue
-            database.execute("SET TimeZone = 'UTC'; SET enable_external_access = false")
-            if self._is_known(database):
-                return database
-            self._make(database)
+            if self._first_build and not (self._is_known(database) and _cursor_in(database)):
+                database.close()
+                database = self._connected(IN_MEMORY)
+            else:
+                self._first_build = None
+            if not self._is_known(database):
+                self._make(database)
             return database
         raise StorageError(f"{self.file} cannot be opened: remove it; it is made again")
+
+    @staticmethod
+    def _connected(file: Path) -> duckdb.DuckDBPyConnection:
+        database = duckdb.connect(file, config={"memory_limit": MEMORY, "threads": THREADS})
+        database.execute("SET TimeZone = 'UTC'; SET enable_external_access = false")
+        return database
 
     def _remove(self) -> None:
         for name in (self.file.name, f"{self.file.name}.wal"):
@@ -150,10 +172,6 @@ class Rollups:
         """Where the archive's manifest had got to when the rollups were made; None before its first change."""
         return self._cursor
 
-    def _kept_cursor(self) -> str | None:
-        row = self._database.cursor().execute("SELECT value FROM about WHERE name = 'cursor'").fetchone()
-        return str(row[0]) if row else None
-
     def ask(self, sql: str, parameters: dict[str, Any] | None = None) -> pa.Table:
         """The answer to SQL over slot, hour, day and recent, as of now. Raises as `refresh` does."""
         self.refresh()
@@ -181,15 +199,40 @@ class Rollups:
         Where a change takes longer than PATIENCE_SECONDS and a thread renews them ahead, the answer is the one before
         that change, for at most BEHIND_SECONDS.
         """
+        if self._first_build:
+            raise self._failed[1] if self._failed else self._not_ready()
         if self._took < PATIENCE_SECONDS or time.monotonic() - self._ahead > BEHIND_SECONDS or self._made:
             self.renew()
 
-    def renew_ahead(self, progress: Callable[[int, int], None] | None = None) -> None:
+    def renew_ahead(self, progress: Progress | None = None) -> None:
         """`renew`, by a thread that does so again and again, so that others need not wait for it."""
+        if self._first_build:
+            self._have_built(self._first_build, progress)
         self.renew(progress)
         self._ahead = time.monotonic()
 
-    def renew(self, progress: Callable[[int, int], None] | None = None) -> None:
+    def _have_built(self, first_build: Callable[[Progress], None], progress: Progress | None) -> None:
+        """Have the file made, and open it."""
+        if self._failed and time.monotonic() - self._failed[0] < AGAIN_SECONDS:
+            raise self._failed[1]
+
+        def tell(done: int, of: int) -> None:
+            self.tell(done, of, "files")
+            if progress:
+                progress(done, of)
+
+        with self.changing():
+            self.tell(0, len(self.layout.month_files()), "files")
+            try:
+                first_build(tell)
+                before, self._database = self._database, self._open()
+            except StorageError as error:
+                self._failed = time.monotonic(), error
+                raise
+            before.close()
+            self._cursor = _cursor_in(self._database)
+
+    def renew(self, progress: Progress | None = None) -> None:
         """Make again what changed in the archive since; `progress` hears how many files of how many are done.
 
         Raises StorageError and DamagedFileError where the archive cannot be read, and NotReadyError while another
@@ -211,16 +254,19 @@ class Rollups:
         """Whoever changes the tables is alone. Raises NotReadyError as `refresh` does."""
         if not self._lock.acquire(blocking=False):
             if self._made:
-                done, of, what = self._made
-                raise NotReadyError(
-                    f"the figures of {of:,} {what} are being made for the first time: {done:,} are done"
-                )
+                raise self._not_ready()
             self._lock.acquire()
         try:
             yield
         finally:
             self._made = None
             self._lock.release()
+
+    def _not_ready(self) -> NotReadyError:
+        if not self._made:
+            return NotReadyError("the figures are being made for the first time")
+        done, of, what = self._made
+        return NotReadyError(f"the figures of {of:,} {what} are being made for the first time: {done:,} are done")
 
     def tell(self, done: int, of: int, what: str) -> None:
         """Have it said to whoever asks meanwhile how far this is."""
@@ -235,7 +281,7 @@ class Rollups:
             self._cursor = None
             return list(changes.since(self.layout))
 
-    def _take(self, found: list[changes.Change], progress: Callable[[int, int], None] | None) -> None:
+    def _take(self, found: list[changes.Change], progress: Progress | None) -> None:
         if not found:
             return
         touched = changes.touched_by(found)
@@ -334,3 +380,9 @@ class Rollups:
               count(*) OVER (PARTITION BY location, start) = 1 OR grouping(node) = 1 FROM {rows}
             GROUP BY GROUPING SETS ((node, location, start), (location, start))
             HAVING grouping(node) = 0 OR count(DISTINCT node) > 1 ORDER BY 1, 2, 3""")
+
+
+def _cursor_in(database: duckdb.DuckDBPyConnection) -> str | None:
+    """Where the archive's manifest had got to when a database's tables were made; None where they are not complete."""
+    row = database.cursor().execute("SELECT value FROM about WHERE name = 'cursor'").fetchone()
+    return str(row[0]) if row else None
