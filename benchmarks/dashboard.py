@@ -84,7 +84,9 @@ def main() -> int:
                 dashboard_load.alone(many, large.nodes)
                 dashboard_load.scrapes(many, large.nodes, goals)
                 dashboard_load.lines(many, few, goals)
-    if "sockets" in chosen:
+    if "sockets" in chosen:  # of a dashboard that has made all figures, which took the most memory
+        shutil.rmtree(small.state)
+        small.state.mkdir()
         with served(small) as server:
             dashboard_sockets.measure(small, server, goals)
     return 1 if goals.missed else 0

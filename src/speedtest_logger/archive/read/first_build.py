@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
@@ -17,6 +19,8 @@ import duckdb
 import speedtest_logger
 from speedtest_logger import light
 from speedtest_logger.archive.format.layout import Layout
+from speedtest_logger.archive.read import tally
+from speedtest_logger.archive.read.coverage import read_schedules
 from speedtest_logger.archive.read.local_time import Zone
 from speedtest_logger.archive.read.rollup import Rollups
 from speedtest_logger.errors import SpeedtestError, StorageError
@@ -65,6 +69,8 @@ def main(argv: list[str]) -> int:
     try:
         rollups = Rollups(Layout(Path(root)), Path(file), Zone.named(zone))
         rollups.renew(tell)
+        with suppress(StorageError):  # a registry that cannot be read: pages say so, and records are shown without it
+            tally.refresh(rollups, read_schedules(rollups.layout), time.time())
         rollups.close()
     except (SpeedtestError, OSError, duckdb.Error) as error:
         print(" ".join(str(error).split()), file=sys.stderr)  # noqa: T201  for whoever began this

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from functools import partial
 
 import pytest
 from builders import DAY, FIRST, fresh, put, slot
 
-from speedtest_logger.archive.read import first_build, rollup
+from speedtest_logger.archive.read import first_build, rollup, tally
+from speedtest_logger.archive.read.coverage import read_schedules
 from speedtest_logger.archive.read.local_time import Zone
 from speedtest_logger.archive.read.rollup import NAMES, Rollups
 from speedtest_logger.errors import NotReadyError, StorageError
@@ -39,10 +41,12 @@ def tables(rollups):
 
 def test_what_the_process_made_is_what_this_one_makes(layout, monkeypatch):
     here = Rollups(layout, layout.root / "here.duckdb", ZONE)
-    here.renew()
+    tally.refresh(here, read_schedules(layout), time.time())
     monkeypatch.setattr(rollup, "records_of", lambda *_: pytest.fail("records were read here"))
+    monkeypatch.setattr(tally, "_count", lambda *_: pytest.fail("days were counted here"))
     made, heard = apart(layout), []
     made.renew_ahead(lambda done, of: heard.append((done, of)))
+    tally.refresh(made, read_schedules(layout), time.time())
     assert tables(made) == tables(here)
     assert heard[-1] == (12, 12)
     assert [done for done, _ in heard] == sorted({done for done, _ in heard})
