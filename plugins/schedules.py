@@ -72,6 +72,8 @@ def fleet_deployed(hostvars: Any, hosts: list[str], slots: dict[str, Vars]) -> d
     """What the archive's registry holds of the nodes that this run has reached."""
     deployed_now = {}
     for values in fleet_nodes(hostvars, hosts):
+        if values["state"] == "absent":
+            continue  # it has none from now on
         slot = slots[values["node_name"]]
         deployed_now[values["node_name"]] = {
             "interval_seconds": slot["interval_seconds"],

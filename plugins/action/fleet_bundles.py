@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))
 from plugins.action.fleet_look import ActionModule as Looking
 from plugins.desired import docker_host, speedtest_logger, speedtest_monitoring
 from plugins.desired.bundle_folder import kept_files, packed, written
-from plugins.desired.bundles import BundleError, Node
+from plugins.desired.bundles import BundleError, Node, is_leaving
 from plugins.filter.monitoring import monitoring_hosts
 from plugins.hosts import pulls
 from plugins.hostvars import whole
@@ -54,9 +54,14 @@ class ActionModule(Looking):
         return {**result, "changed": bool(files), "hosts": hosts, **more}
 
     def node(self, host: str, state: dict[str, Any]) -> Node | None:
-        """What the roles want on a node; None, and a problem, where one of its variables cannot be read."""
+        """What the roles want on a node; None, and a problem, where one of its variables cannot be read.
+
+        Of one that is taken off Docker stays, as by remove.yml, and the exporter goes.
+        """
         logger = self.wanted(speedtest_logger.ROLE, host, self.of_fleet(host, state))
-        docker = self.wanted(docker_host.ROLE, host) if self.contained(NODES, host) else None
+        leaves = logger is not None and is_leaving(logger)
+        docker = self.wanted(docker_host.ROLE, host) if self.contained(NODES, host) and not leaves else None
         watched = host in self.members[MONITORING] and host not in self.groups.get(MONITORING, [])
-        exporter = self.wanted(speedtest_monitoring.ROLE, host, self.watching(host)) if watched else None
+        given = {**self.watching(host), **({f"{speedtest_monitoring.ROLE}_state": "absent"} if leaves else {})}
+        exporter = self.wanted(speedtest_monitoring.ROLE, host, given) if watched else None
         return Node(logger, docker, exporter) if logger else None

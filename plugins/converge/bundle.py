@@ -8,6 +8,9 @@
      "docker": {"packages": {DISTRIBUTION: [NAME]}, "files": {DISTRIBUTION: files}, "source": TEXT},
      "before": [lists], "after": [lists]}
 
+A bundle of format 2 takes the node off: what releases before this one know is to take off the program that does it,
+half way.
+
 `docker` is where a Docker comes from, and `before` and `after` are what other roles want on the node, before and after
 `desired`, the logger's: a bundle without them is one of a node that has none of it.
 
@@ -24,7 +27,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-FORMAT = 1
+FORMAT, LEAVING = 1, 2  # of a node that stays one, and of one that its bundle takes off
 NAMESPACE = "speedtest-bundle"
 SIGNER = "fleet"  # the one name in allowed_signers
 MOST_BYTES = 1_000_000
@@ -62,6 +65,7 @@ class Bundle:
     docker: dict[str, Any] = field(default_factory=dict)
     before: list[dict[str, list[Any]]] = field(default_factory=list)
     after: list[dict[str, list[Any]]] = field(default_factory=list)
+    leaves: bool = False
 
     def wants(self) -> list[dict[str, list[Any]]]:
         """The lists of each role, in the order in which they are carried out."""
@@ -115,9 +119,10 @@ def opened(content: bytes, signers: Path) -> Bundle:
     verify(signature, payload, signers)
     try:
         said: Any = json.loads(payload)
-        if said["format"] != FORMAT:
-            raise RefusedError(f"it is of format {said['format']}, this release knows {FORMAT}")
-        bundle = Bundle(**{one.name: said[one.name] for one in fields(Bundle) if needed(one) or one.name in said})
+        if said["format"] not in (FORMAT, LEAVING):
+            raise RefusedError(f"it is of format {said['format']}, this release knows {FORMAT} and {LEAVING}")
+        known = {**said, "leaves": said["format"] == LEAVING}
+        bundle = Bundle(**{one.name: known[one.name] for one in fields(Bundle) if needed(one) or one.name in known})
     except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise RefusedError(f"it is signed, but says nothing that this release understands: {error}") from error
     check_form(bundle)

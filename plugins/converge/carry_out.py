@@ -48,13 +48,18 @@ def drift(bundle: Bundle) -> list[str]:
 
 def carried_out(bundle: Bundle, serve: Serve) -> list[str]:
     """Be what a bundle wants; what was done. Raises FailedError, RefusedError before anything was changed."""
-    for wanted in bundle.wants():
-        if refused := planned(wanted)["refused"]:
-            raise RefusedError(f"stopped before anything was changed: {refused[0]}")
+    check_places(bundle)
     done = containers.bring_docker(bundle.docker)
     for wanted in bundle.wants():
         done += brought(wanted, bundle, serve)
     return done
+
+
+def check_places(bundle: Bundle) -> None:
+    """Raise RefusedError where something of another kind stands where a thing belongs."""
+    for wanted in bundle.wants():
+        if refused := planned(wanted)["refused"]:
+            raise RefusedError(f"stopped before anything was changed: {refused[0]}")
 
 
 def brought(wanted: dict[str, list[Any]], bundle: Bundle, serve: Serve) -> list[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from plugins.converge import bundle, carry_out, enrol, fetch, state
+from plugins.converge import bundle, carry_out, enrol, fetch, leave, state
 from plugins.converge.bundle import RefusedError
 from plugins.converge.fetch import UnreachableError
 from plugins.converge.programs import FailedError
@@ -67,8 +67,21 @@ def converge(node: Node, *, check: bool = False) -> dict[str, Any]:
         return {**known, "drift": differs}
     known = {**known, "accepted": new.serial}
     state.write(node.state, known)
+    if new.leaves:
+        return left(node, new, known)
     done = carry_out.carried_out(new, node.serve) if differs else []
+    known.pop("leaving", None)  # it stays after all
     return {**known, "applied": new.serial, "version": new.version, "changed": len(done), "done": done}
+
+
+def left(node: Node, bundle: bundle.Bundle, known: dict[str, Any]) -> dict[str, Any]:
+    """The node is one no more; what is remembered of that, so that this bundle is not taken by a later node."""
+
+    def tell() -> None:
+        state.write(node.state, {**known, "leaving": bundle.serial, "at": round(time.time(), 3), "error": ""})
+
+    done = leave.taken_off(bundle, node.serve, tell)
+    return {"accepted": bundle.serial + 1, "applied": bundle.serial, "changed": len(done), "done": done}
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,9 +1,11 @@
 """What a node remembers of its bundles, and says of them: state.json, which everybody on it may read.
 
     {"accepted": the newest serial that was believed, "applied": the newest one that the node is as, "at": Unix time (s)
-     of the last run, "changed": how much that run changed, "version": the release, "error": why it is not, or empty}
+     of the last run, "changed": how much that run changed, "version": the release, "error": why it is not, or empty,
+     "leaving": the serial of the bundle that takes the node off, once it does}
 
-`accepted` is written before anything is done: whatever ends a run, no older bundle is taken after it.
+`accepted` is written before anything is done: whatever ends a run, no older bundle is taken after it. A node that was
+taken off leaves it behind, with a serial above that of the bundle which did it.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from plugins.converge.bundle import LISTS, MOST_BYTES, MOST_IMAGE, NAMESPACE, payload_of
+from plugins.converge.bundle import FORMAT, LEAVING, LISTS, MOST_BYTES, MOST_IMAGE, NAMESPACE, payload_of
 from plugins.desired import docker_host, speedtest_logger
 from plugins.desired.roles import Wanted
 from plugins.desired.things import Desired
@@ -19,6 +19,7 @@ from plugins.lookup.release import release as artifact_of
 from speedtest_logger.inventory import roles
 
 CREDENTIALS = re.compile(r"//[^/@\s'\"]*:[^/@\s'\"]+@")
+ITSELF = "speedtest-converge"  # what takes a node off goes last
 SIGN_SECONDS = 300
 SIGNED_AT_ONCE = 1000  # a command line has an end
 
@@ -34,6 +35,11 @@ class Node:
     logger: Wanted
     docker: Wanted | None = None
     exporter: Wanted | None = None
+
+
+def is_leaving(logger: Wanted) -> bool:
+    """Whether a node is to be one no more."""
+    return bool(logger.values["state"] == "absent")
 
 
 def secrets(wanted: Wanted) -> list[str]:
@@ -77,6 +83,22 @@ def desired_of(wanted: Wanted) -> Desired:
     made = [{name: item[name] for name in ("path", "digest")} for item in lists["releases"]]
     images = [{**item, "load": image_of(wanted)} if "load" in item else item for item in lists.get("images", [])]
     return {**lists, "links": links, "releases": made, **({"images": images} if images else {})}
+
+
+def parting(wanted: Wanted) -> tuple[Desired, Desired]:
+    """What goes of a node that is taken off: what it has besides the program that takes it off, and that.
+
+    The unit at work stays until it ends, and the serials, so that this bundle takes no later node off.
+    """
+    lists = desired_of(wanted)
+    paths = [path for path in lists["absent_paths"] if path != speedtest_logger.PULL_STATE]
+    last = [path for path in paths if ITSELF in path or path == wanted.values["install_dir"]]
+    first = [path for path in paths if path not in last]
+    units = [name for name in lists["absent_units"] if not name.startswith(ITSELF)]
+    return (
+        {**lists, "absent_paths": first, "absent_units": units},
+        {"absent_paths": last, "absent_units": [f"{ITSELF}.timer"]},
+    )
 
 
 def release_of(wanted: Wanted) -> dict[str, Any]:
@@ -126,19 +148,19 @@ def payload(node: Node, serial: int, valid_until: float) -> bytes:
     docker = docker_host.for_bundle(node.docker.values) if node.docker else {}
     if has_password(docker):
         raise BundleError("docker_host_repository_url: a bundle is no secret, so that its password cannot be in one")
-    more = {
-        "docker": docker,
-        "before": [desired_of(node.docker)] if node.docker else [],
-        "after": [desired_of(node.exporter)] if node.exporter else [],
-    }
+    of_docker, of_exporter = ([desired_of(wanted)] if wanted else [] for wanted in (node.docker, node.exporter))
+    leaves = is_leaving(node.logger)
+    desired, *last = parting(node.logger) if leaves else (desired_of(node.logger),)
+    more = {"docker": docker, "before": of_docker, "after": [*of_exporter, *last]}
     said = {
+        "format": LEAVING if leaves else FORMAT,
         "node": str(v["node_name"]),
         "serial": serial,
         "valid_until": int(valid_until),
         "version": str(version),
         "settings": f"{v['config_dir']}/logger.env",
         "release": release_of(node.logger),
-        "desired": desired_of(node.logger),
+        "desired": desired,
         **{name: value for name, value in more.items() if value},
     }
     made = payload_of(plain(said))

@@ -39,7 +39,8 @@ def fleet_known(read: Vars, files: Vars, nodes: list[Vars], host_key: str = "", 
     """What a run knows of the fleet before it changes a node.
 
     host_key, authorized (authorized_keys as it is), schedule (the registry: what was deployed, and what the inventory
-    allows now), earlier (files of the version before that must go), slots and names of all nodes of the inventory;
+    allows now), earlier (files of the version before that must go), slots and names of all nodes of the inventory, and
+    which of them are taken off (leaving);
     tokens (that file as it is, None without one), https (names of the nodes that have one), invitations (that file as
     it is, None without one), enrolled (SHA-256 of the tokens that invited nodes have brought), root (whom the front's
     certificate is from, where that is an authority of its own).
@@ -66,11 +67,17 @@ def fleet_known(read: Vars, files: Vars, nodes: list[Vars], host_key: str = "", 
         "earlier": earlier,
         "slots": fleet_slots(nodes, {"nodes": deployed_nodes}),
         "names": [str(values["node_name"]) for values in nodes],
+        "leaving": leaving(nodes),
         "tokens": text(read, files["tokens"]),
         "https": [str(values["node_name"]) for values in nodes if values["transport"] == "https"],
         **invitations_of(read, files),
         "root": root_of(read, files, nodes),
     }
+
+
+def leaving(nodes: list[Vars]) -> list[str]:
+    """Nodes of which no more slots are due: their inventory has them taken off."""
+    return [str(values["node_name"]) for values in nodes if values["state"] == "absent"]
 
 
 def root_of(read: Vars, files: Vars, nodes: list[Vars]) -> str:
@@ -216,12 +223,13 @@ def fleet_compared(
     deployed_now = fleet_deployed(
         hostvars, brought_hosts(hostvars, hosts if brought is None else brought), known["slots"]
     )
+    staying = [name for name in known["names"] if name not in known["leaving"]]
     now = now or record.utc_text(int(time.time()))
     wanted = {
         "authorized": keys,
         "tokens": fleet_tokens(hostvars, hosts, known["tokens"], known["https"], known["enrolled"]),
         "invitations": fleet_invitations(hostvars, hosts, known),
-        "schedule": schedule_registry(known["schedule"], deployed_now, known["names"], now),
+        "schedule": schedule_registry(known["schedule"], deployed_now, staying, now),
     }
     return {
         "wanted": wanted,

@@ -181,6 +181,7 @@ def pulled_row(hostvars: Any, host: str, archived: dict[str, Any], problems: lis
     problems += [f"{host}: {words}" for words in wrong]
     if converged := said.get("converged"):
         row["drift"] = "refused" if converged.get("error") else f"none {since(converged.get('at'), now)}"
+        row["drift"] = "taken off" if converged.get("leaving") else row["drift"]
     return row
 
 
@@ -202,6 +203,10 @@ def bundle_problems(variables: Any, said: dict[str, Any], now: float) -> list[st
         ]
     if converged.get("error"):
         return [f"it is not as its bundle says: {converged['error']}"]
+    if converged.get("leaving"):
+        return [f"it has delivered all and was taken off {since(converged.get('at'), now)}: remove it from hosts.yml"]
+    if variables.get("speedtest_logger_state") == "absent":
+        return ["it has yet to take itself off: it does when it fetches its next bundle, which bundle.yml writes"]
     default = roles.known()["speedtest_logger_pull_interval_seconds"].default
     every = float(variables.get("speedtest_logger_pull_interval_seconds") or default)
     heard = float(said.get("last_seen") or 0)  # it cannot have told of a later run

@@ -47,7 +47,7 @@ CONTAINER_FILES = (
 # What a node that brings itself to its desired state runs: the code of the host modules, which needs no Ansible.
 CONVERGE_FILES = (
     *(f"plugins/converge/{name}.py" for name in ("__init__", "archives", "bundle", "carry_out", "cli", "containers")),
-    *(f"plugins/converge/{name}.py" for name in ("enrol", "fetch", "programs", "state")),
+    *(f"plugins/converge/{name}.py" for name in ("enrol", "fetch", "leave", "programs", "state")),
     *(f"plugins/desired/{name}.py" for name in ("__init__", "docker_engine", "kinds", "plan", "things")),
     *(f"plugins/modules/{name}.py" for name in ("host_files", "host_state", "host_units")),
 )

@@ -6,9 +6,11 @@ archive knows such a line:
 
     {"hello": {"version": TEXT, "runtime": NAME, "outbox": {"records": N, "bytes": N}, "clock": Unix time (s),
                "disk_free": bytes,
-               "converged": {"applied": serial, "at": Unix time (s), "changed": N, "version": TEXT, "error": TEXT}}}
+               "converged": {"applied": serial, "at": Unix time (s), "changed": N, "version": TEXT, "error": TEXT,
+                             "leaving": serial}}}
 
-The last one is of a node that brings itself to its desired state; others leave it out.
+The last one is of a node that brings itself to its desired state; others leave it out. `leaving` is of one that takes
+itself off with this delivery.
 
 After the records, on the same terms, go new lines of its diagnostics log, some in a line. A log's file has an id of the
 node's choice, each of its lines the place (byte) at which it begins there, so that one that comes twice is known:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from containers import CONTAINER, health, inspect
-from fleet import REST, attempt, login, on, playbook, recap, wait_until
+from fleet import REST, attempt, login, on, playbook, query, recap, wait_until
 
 from plugins.desired import docker_host
 from speedtest_logger import __version__
@@ -215,6 +215,25 @@ def test_and_a_bundle_makes_it_a_timer_again(inventory):
     assert attempt(NODE, f"docker container inspect {CONTAINER}").returncode != 0
     assert on(NODE, "docker image ls --quiet speedtest-logger") == ""
     assert converge()["changed"] == 0
+
+
+def test_a_bundle_takes_it_off_once_all_is_delivered(inventory, served):
+    run_id = json.loads(on(NODE, "speedtest-logger measure --wait --json 2>/dev/null | tail -n 1"))["run_id"]
+    inventory(ansible_host=NOWHERE, speedtest_logger_state="absent")
+    run("playbooks/bundle.yml")
+    on(NODE, "cd /etc/speedtest-telemetry && mv known_hosts aside")  # so that it does not believe the archive
+    assert attempt(NODE, "systemctl start speedtest-converge.service").returncode != 0
+    assert "it stays, for what it has measured was not delivered" in on(NODE, "speedtest-converge status")
+    on(NODE, "cd /etc/speedtest-telemetry && mv aside known_hosts")
+    on(NODE, "systemctl start speedtest-converge.service")
+    left = on(NODE, f"ls -d {MANAGED} {' '.join(OWN)} /usr/local/bin/speedtest-logger 2>/dev/null || true").split()
+    assert left == ["/var/lib/speedtest-converge", "/var/lib/speedtest-telemetry"]
+    assert on(NODE, "systemctl list-units --all --no-legend 'speedtest-*'").strip() == ""
+    wait_until("its last record is archived", lambda: query(f"FROM records WHERE run_id = '{run_id}'"), 60, NODE)
+    said = playbook("playbooks/status.yml").stdout
+    row = next(line for line in said.splitlines() if line.startswith(f"{NODE} "))
+    assert "taken off" in row
+    assert f"- {NODE}: it has delivered all and was taken off" in said, said[-2000:]
 
 
 def test_pushed_to_again_it_has_no_trace(inventory):

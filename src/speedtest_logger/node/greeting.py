@@ -72,7 +72,7 @@ def converged() -> dict[str, Any]:
         said = json.loads(read_bounded(CONVERGED, MOST_CONVERGED))
     except (OSError, ValueError, RecursionError):
         return {}
-    names = ("applied", "at", "changed", "version", "error")
+    names = ("applied", "at", "changed", "version", "error", "leaving")
     return {"converged": {name: said[name] for name in names if name in said}} if isinstance(said, dict) else {}
 
 

@@ -29,6 +29,7 @@ ENGINE = {"url": "https://x.org/o.tgz", "sha256": "0" * 64, "program": "ookla"}
         {L + "pull_url": "file:///media/bundles"},
         {L + "pull_signers": [SIGNER] * 2},
         {L + "runtime": "compose"},
+        {L + "state": "absent"},
         {L + "downloads": {"ookla": ENGINE}},
     ],
 )
@@ -46,7 +47,6 @@ def test_what_makes_sense_is_taken(more):
         ({L + "pull_signers": ["ssh-ed25519 nonsense"]}, "pull_signers", "a public key"),
         ({L + "pull_signers": [f"{SIGNER}\nfleet ssh-rsa AAAA"]}, "pull_signers", "a public key"),
         ({L + "downloads": {"ookla": {**ENGINE, "url": "https://x.org/o.zip"}}}, "downloads", "not what ookla's url"),
-        ({L + "state": "absent"}, "state", "does not remove itself"),
         ({L + "pull_interval_seconds": 5}, "pull_interval_seconds", "from 60 to 86400"),
         ({L + "converge": "both"}, "converge", "push"),
     ],

@@ -42,6 +42,7 @@ def node(name: str, **changes):
     values = {
         "node_name": name,
         "transport": "ssh",
+        "state": "present",
         "interval": "10min",
         "measure_timeout_seconds": 60,
         "start_tolerance_seconds": 10,

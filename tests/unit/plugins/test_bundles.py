@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from builders import load, unpack
-from desired_states import wanted
+from desired_states import DATA, WATCHED, wanted
 
 from plugins.converge import bundle
 from plugins.desired import bundle_folder, bundles, docker_host, speedtest_logger
@@ -119,6 +119,35 @@ def test_a_node_that_has_none_of_it_is_told_none_of_it(pulling):
     assert set(said_of(Node(pulling()))) == {
         "format", "node", "serial", "valid_until", "version", "settings", "release", "desired",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("runtime", ["systemd", "compose"])
+def test_a_node_that_is_taken_off_has_nothing_left_but_its_data_and_its_serials(pulling, runtime):
+    there, node = pulling(runtime=runtime), pulling(runtime=runtime, state="absent")
+    said = said_of(Node(node, exporter=wanted("speedtest_monitoring", {"state": "absent", "fleet": WATCHED})))
+    assert said["format"] == bundle.LEAVING
+    assert not {name for wants in [said["desired"], *said["after"]] for name in wants if not name.startswith("absent_")}
+    paths = [path for wants in [said["desired"], *said["after"]] for path in wants.get("absent_paths", [])]
+    kept = (speedtest_logger.PULL_STATE, *DATA["speedtest_logger"])
+    for kind in ("files", "links", "directories", "releases", "attributes"):
+        for item in there.desired[kind]:
+            gone = any(item["path"] == path or item["path"].startswith(f"{path}/") for path in paths)
+            assert gone != item["path"].startswith(kept), item["path"]
+
+
+def test_what_takes_a_node_off_goes_last_and_is_not_stopped_while_it_does(pulling):
+    said = said_of(Node(pulling(state="absent")))
+    *_, last = said["after"]
+    assert "speedtest-converge" not in str(said["desired"])
+    assert "/opt/speedtest-telemetry" not in said["desired"]["absent_paths"]
+    assert last["absent_units"] == ["speedtest-converge.timer"]
+    assert {"/opt/speedtest-telemetry", "/etc/systemd/system/speedtest-converge.service"} <= set(last["absent_paths"])
+    assert "speedtest-logger.timer" in said["desired"]["absent_units"]
+
+
+def test_its_data_go_where_the_inventory_says_so(pulling):
+    said = said_of(Node(pulling(state="absent", purge=True)))
+    assert set(DATA["speedtest_logger"]) <= set(said["desired"]["absent_paths"])
 
 
 def test_an_image_to_load_is_served_beside_the_bundle(pulling, owner, tmp_path):
@@ -237,6 +266,11 @@ NOW = 1_800_000_000.0
         ),
         ({"at": NOW - 90_000, "error": ""}, "none 25 h ago", "it last looked for its bundle 25 h ago"),
         (None, "?", "it has said nothing of its bundle yet"),
+        (
+            {"at": NOW - 90_000, "error": "", "leaving": 7},
+            "taken off",
+            "it has delivered all and was taken off 25 h ago",
+        ),
     ],
 )
 def test_the_status_shows_what_a_node_has_said_of_its_bundle(converged, drift, problem):

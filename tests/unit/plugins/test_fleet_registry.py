@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from archive_host import FILES, LATER, NOW, entry, file, fleet, node, read, registry
+from archive_host import COMMAND, FILES, LATER, NOW, entry, file, fleet, key, node, read, registry
 
 
 def test_the_registry_keeps_the_history_of_every_schedule():
@@ -19,6 +19,28 @@ def test_the_registry_keeps_the_history_of_every_schedule():
     ]
     assert fleet.schedule_registry(first, {}, [], LATER)["nodes"]["a"][0]["valid_to"] == LATER
     assert first["nodes"]["a"][0]["valid_to"] is None  # the argument is left alone
+
+
+def test_a_node_that_is_taken_off_still_delivers_and_has_no_more_slots():
+    nodes = [node("a"), node("b", state="absent")]
+    was = registry(a=[entry()], b=[entry(offset_seconds=300)])
+    seen = read(schedule=file(was), authorized=file("# managed by Ansible: speedtest_archive\n"))
+    known = fleet.fleet_known(seen, FILES, nodes)
+    assert set(known["schedule"]["inventory"]) == set(known["slots"]) == {"a", "b"}  # nobody else moves
+    hostvars = {
+        name: {
+            **{f"speedtest_logger_{key}": value for key, value in values.items()},
+            "speedtest_logger_observed": {"plan": {}, "texts": {"/etc/speedtest-telemetry/id_ed25519.pub": key(name)}},
+        }
+        for name, values in (("a", nodes[0]), ("b", nodes[1]))
+    }
+    held = {"read": seen, "files": {**FILES, "command": COMMAND}, "known": known, "group": "service"}
+    made = fleet.fleet_compared(hostvars, ["a", "b"], held, now=LATER)["wanted"]
+    assert {name: history[-1]["valid_to"] for name, history in made["schedule"]["nodes"].items()} == {
+        "a": None,
+        "b": LATER,
+    }
+    assert key("b") in made["authorized"]
 
 
 @pytest.mark.parametrize(

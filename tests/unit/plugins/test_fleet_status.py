@@ -342,7 +342,14 @@ def test_the_status_compares_what_the_archive_host_holds_of_the_nodes():
     slot = {"interval_seconds": 600, "offset_seconds": 60}
     entry = {**slot, "location": "unknown-location", "uplink": "", "plan_download_mbps": 0, "plan_upload_mbps": 0}
     nodes = {"a": [{**entry, "valid_from": NOW, "valid_to": None}]}
-    known = {"schedule": {"nodes": nodes}, "slots": {"a": slot}, "names": ["a"], "authorized": "", "earlier": []}
+    known = {
+        "schedule": {"nodes": nodes},
+        "slots": {"a": slot},
+        "names": ["a"],
+        "leaving": [],
+        "authorized": "",
+        "earlier": [],
+    }
     known |= {"tokens": None, "https": [], "invitations": None, "enrolled": {}}
     line = f'restrict,command="/opt/receive --node a" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{"A" * 43} a'
     keys = f"# managed by Ansible: speedtest_archive\n{line}\n"

@@ -55,7 +55,8 @@ def _converged(said: object) -> dict[str, Any]:
         raise RecordError("bad_hello", "what a node says of its bundles must name a version")
     if not isinstance(error, str) or len(error) > MOST_WORDS or not error.isprintable():
         raise RecordError("bad_hello", "why a node is not as its bundle says must be one short line")
-    numbers = {name: int(_number(said.get(name, 0))) for name in ("applied", "at", "changed")}
+    leaving = ("leaving",) if "leaving" in said else ()
+    numbers = {name: int(_number(said.get(name, 0))) for name in ("applied", "at", "changed", *leaving)}
     return {**numbers, "version": version, "error": error}
 
 

@@ -30,6 +30,3 @@ def pull(view: View) -> Iterator[Problem]:
                 "url has; leave program out where the file is the program, or converge: push"
             )
             yield problem(view, LOGGER + "downloads", words)
-    if view[LOGGER + "state"] == "absent":
-        words = f"{LOGGER}converge is pull: a node does not remove itself; use remove.yml, or converge: push"
-        yield problem(view, LOGGER + "state", words)

@@ -85,6 +85,8 @@ CONVERGED = {"applied": 1_800_000_000, "at": NOW - 60, "changed": 3, "version": 
 def test_how_a_node_has_brought_itself_to_its_bundle_is_kept(archive):
     deliver(archive, wire.hello_line({**SAID, "converged": {**CONVERGED, "more": 1}}))
     assert kept(archive)["converged"] == CONVERGED
+    deliver(archive, wire.hello_line({**SAID, "converged": {**CONVERGED, "leaving": 7}}))
+    assert kept(archive)["converged"] == {**CONVERGED, "leaving": 7}
     deliver(archive, wire.hello_line({**SAID, "converged": {"at": 5, "error": "never"}}))
     assert kept(archive)["converged"] == {"applied": 0, "at": 5, "changed": 0, "version": "", "error": "never"}
 
