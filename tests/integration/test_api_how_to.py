@@ -99,10 +99,19 @@ def test_sensors_show_the_last_test(app):
     }
     assert said == {"Download": "100.0", "Latency": "9.5", "Line": "well"}
     failed = {**answer, "last": {**answer["last"], "download": None, "latency": None}}
-    for known, is_there in ((answer, True), (failed, False), ({**answer, "last": None}, False)):
-        for sensor in resource["sensor"][:2]:
+    nothing = {**answer, "last": None}
+    wrong_key = {"detail": "no such key"}
+    for known, *there in (
+        (answer, True, True, True),
+        (failed, False, False, True),
+        (nothing, False, False, True),
+        (wrong_key, False, False, False),
+    ):
+        for sensor, is_there in zip(resource["sensor"], there, strict=True):
             rendered = jinja2.Template(sensor["availability"]).render(value_json=known)
-            assert (rendered == "True") is is_there, rendered
+            assert rendered == str(is_there)  # for Home Assistant only False is unavailable, and not None or nothing
+    for known in (answer, failed, nothing):
+        for sensor in resource["sensor"][:2]:
             float(jinja2.Template(sensor["value_template"]).render(value_json=known))  # a text would be an error
     assert {key for sensor in resource["sensor"] for key in sensor} <= SENSOR
     assert set(resource) <= RESOURCE
