@@ -34,20 +34,17 @@ OWN_STREAM = re.compile(r"(?:/dev/fd|/proc/self/fd)/(\d+)")
 
 
 class Sync(Protocol):
-    """How what was written gets onto the disk: each file at once, or many together at a barrier. Raises OSError."""
+    """How what was written gets onto the disk: each file at once, or many together, later. Raises OSError."""
 
     def content(self, descriptor: int) -> None:
-        """An open file's bytes: on disk when this returns, or after the next barrier."""
+        """An open file's bytes: on disk when this returns, or later."""
 
     def names(self, directory: Path) -> None:
         """Names in a directory, likewise."""
 
-    def barrier(self) -> None:
-        """What was written before is on disk when this returns."""
-
 
 class AtOnce:
-    """See Sync: nothing waits for a barrier."""
+    """See Sync: nothing is left for later."""
 
     def content(self, descriptor: int) -> None:
         """See Sync."""
@@ -57,15 +54,22 @@ class AtOnce:
         """See Sync."""
         sync_directory(directory)
 
-    def barrier(self) -> None:
+
+class Later:
+    """See Sync: somebody else sees to it (group_commit)."""
+
+    def content(self, descriptor: int) -> None:
+        """See Sync."""
+
+    def names(self, directory: Path) -> None:
         """See Sync."""
 
 
-AT_ONCE = AtOnce()
+AT_ONCE, LATER = AtOnce(), Later()
 
 
 def write_durably(file: Path, content: bytes, mode: int = 0o640, sync: Sync = AT_ONCE) -> None:
-    """Replace a file as a whole; it is on disk when this returns, or after the barrier of `sync`. Raises OSError."""
+    """Replace a file as a whole; it is on disk when this returns, or later as `sync` says. Raises OSError."""
     temporary, stream = new_beside(file, mode)
     try:
         with stream:

@@ -185,11 +185,25 @@ def test_a_node_speaks_for_itself_only_and_nothing_comes_twice(served):
         (b"x" * 40_000, (), 422, "line_too_long"),
         (gzip.compress(b"0" * 50_000_000), ("Content-Encoding: gzip",), 422, "line_too_long"),
         (gzip.compress(b"\n" * 50_000_000), ("Content-Encoding: gzip",), 422, "too_many_rows"),
+        (
+            gzip.compress(b"\n" * 5_000) + gzip.compress(b"0" * 50_000_000),
+            ("Content-Encoding: gzip",),
+            422,
+            "line_too_long",
+        ),
         (b"no gzip at all", ("Content-Encoding: gzip",), 422, "bad_gzip"),
         (gzip.compress(b"{}\n")[:-4], ("Content-Encoding: gzip",), 422, "bad_gzip"),
         (b"x", ("Content-Encoding: zstd",), 415, "bad_request"),
     ],
-    ids=["long line", "long line, packed", "many lines, packed", "not packed", "half of it", "packed otherwise"],
+    ids=[
+        "long line",
+        "long line, packed",
+        "many lines, packed",
+        "two parts",
+        "not packed",
+        "half of it",
+        "packed otherwise",
+    ],
 )
 def test_bodies_that_mean_harm_cost_little(served, body, headers, status, reason):
     before = most_memory(served.service.pid)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -168,14 +169,14 @@ class Delivery:
         """Bytes that count: those of the log and of probes have limits of their own."""
         return self.size - sum(side.size for side in self.sides)
 
-    def seal(self, stands: Standing) -> dict[str, Any]:
-        """Make durable what came in; returns the receipt."""
+    def seal(self, stands: Standing) -> Generator[None, None, dict[str, Any]]:
+        """Make durable what came in, a step at a time (see receive.steps); returns the receipt."""
         self.log.note(stands)
         self.raw_inbox.finish()
         self.inbox.finish()
         for side in self.sides:
             side.finish()
-        self.inbox.sync.barrier()
+        yield
         name = ulid()
         self.raw_inbox.seal(name, with_digest=False)
         self.inbox.seal(name, with_digest=True)

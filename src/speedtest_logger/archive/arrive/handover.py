@@ -57,10 +57,15 @@ class Parcel:
             )
 
 
+def is_shared(layout: Layout) -> bool:
+    """Whether deliveries go into a store."""
+    return os.path.lexists(layout.fleet / FILE)
+
+
 def parcel(layout: Layout, node: str) -> Parcel | None:
     """Where a node's delivery goes; None where it stays on this host. Raises OSError for a file that makes no sense."""
     file = layout.fleet / FILE
-    if not os.path.lexists(file):
+    if not is_shared(layout):
         return None
     place = env_file.read(file).get(VARIABLE, "")
     if not place.startswith("/"):

@@ -1,49 +1,52 @@
 """What becomes of a connection over which deliveries come: request after request, judged and answered.
 
 A request's token says whose delivery it is, before a byte of its body is read. Bodies come in beside each other at no
-more than their memory; a few threads judge those that are whole, and what they write is made durable together
-(group_commit). One delivery of a node at a time, as over ssh.
+more than their memory; those that are whole and short are judged one after the other and made durable together
+(group_commit). One that takes long has a thread of its own: a long one, and each where several hosts share the archive.
+One delivery of a node at a time, as over ssh.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gzip
+import io
 import json
 import os
 import tempfile
 import time
 import traceback
 import zlib
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http import HTTPStatus
 from typing import IO, Any
 
 from speedtest_logger import invitation, registry, wire
-from speedtest_logger.archive.arrive import http_request
+from speedtest_logger.archive.arrive import handover, http_request
 from speedtest_logger.archive.arrive import limits as limits_of
 from speedtest_logger.archive.arrive.enrolment import UNKNOWN, Enrolments, Refusals, tell
 from speedtest_logger.archive.arrive.group_commit import GroupCommit
 from speedtest_logger.archive.arrive.http_request import BadRequestError, Request
 from speedtest_logger.archive.arrive.limits import Limits
-from speedtest_logger.archive.arrive.receive import FOR_NOW, Stream, receive
+from speedtest_logger.archive.arrive.receive import FOR_NOW, Stream, ended, steps
 from speedtest_logger.archive.arrive.standing import MB
 from speedtest_logger.archive.arrive.tokens import Tokens
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.errors import RefusedError
-from speedtest_logger.files import write_durably
+from speedtest_logger.files import AT_ONCE, LATER, Sync, write_durably
 
 CONNECTIONS = 2_000
-THREADS = 16  # they wait for the disk together
+THREADS = 16  # of deliveries that take long
 IN_MEMORY = 64_000  # bytes of a body; a longer one goes into a file that has no name
+SHORT = 256_000  # bytes of one that others wait for, unpacked: some 50 ms
 CHUNK = 65_536
 HEAD_SECONDS = 10
 IDLE_SECONDS = 65  # that a connection is kept: longer than a front keeps its own
 LINGER_SECONDS = 2  # that is listened to who was refused and sends on, so that the answer reaches them
-LATER = {**dict.fromkeys(FOR_NOW, HTTPStatus.SERVICE_UNAVAILABLE), "storage": HTTPStatus.SERVICE_UNAVAILABLE}
 STATUS = {
-    **LATER,
+    **dict.fromkeys((*FOR_NOW, "storage"), HTTPStatus.SERVICE_UNAVAILABLE),
     "busy": HTTPStatus.TOO_MANY_REQUESTS,
     "rate_limited": HTTPStatus.TOO_MANY_REQUESTS,
     "too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -86,7 +89,7 @@ class Receiver:
         self.enrolling = asyncio.Lock()  # one at a time: of two who come by one invitation one is told so
         self.refusals = Refusals()
         inboxes = (layout.inbox, layout.raw_inbox, layout.log_inbox, layout.probe_inbox, layout.state)
-        self.commit = GroupCommit(inboxes)
+        self.together = GroupCommit(inboxes)
         self.registry = registry.Reader()
         self.limits = limits_of.Reader(layout)
         self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="receive")
@@ -178,10 +181,7 @@ class Receiver:
                     return refused("too_slow", "the delivery took too long"), False
                 except OSError as error:  # the disk's: a connection that ends raises EOFError
                     return refused("storage", f"the archive host's disk failed: {error.strerror or error}"), False
-                work = asyncio.get_running_loop().run_in_executor(
-                    self.pool, self.judge, node, body, request.packed, deadline, limits
-                )
-                return await asyncio.shield(work), True
+                return await asyncio.shield(self.begun(node, body, request, deadline, limits)), True
         finally:
             self.under_way.discard(node)
 
@@ -225,12 +225,25 @@ class Receiver:
                 raise RefusedError("storage", why) from error
         return node
 
-    def judge(self, node: str, body: IO[bytes], packed: bool, deadline: float, limits: Limits) -> Answer:
-        """Receive a body that is whole."""
+    def begun(
+        self, node: str, body: IO[bytes], request: Request, deadline: float, limits: Limits
+    ) -> asyncio.Future[Answer]:
+        """What becomes of a body that is whole."""
         body.seek(0)
-        lines = InTime(gzip.GzipFile(mode="rb", fileobj=body) if packed else body, deadline)
+        content = short(body, request) if request.length <= IN_MEMORY else None
+        if content is not None and not handover.is_shared(self.layout):
+            lines = InTime(io.BytesIO(content), deadline)
+            return self.together.take(self.judged(node, lines, limits, LATER))
+        body.seek(0)
+        lines = InTime(gzip.GzipFile(mode="rb", fileobj=body) if request.packed else body, deadline)
+        judging = self.judged(node, lines, limits, AT_ONCE)
+        return asyncio.get_running_loop().run_in_executor(self.pool, ended, judging)
+
+    def judged(self, node: str, lines: InTime, limits: Limits, sync: Sync) -> Generator[None, None, Answer]:
+        """Receive a delivery; yields where `receive.steps` does."""
         try:
-            return HTTPStatus.OK, receive(self.layout, node, lines, limits, self.commit, self.registry.read)
+            receipt = yield from steps(self.layout, node, lines, limits, sync, self.registry.read)
+            return HTTPStatus.OK, receipt
         except RefusedError as error:
             return refused(error.reason, str(error))
         except MemoryError:
@@ -251,6 +264,18 @@ def unready(path: str, why: str) -> Answer:
 def refused(reason: str, message: str) -> Answer:
     """The answer to a delivery that is refused as a whole."""
     return STATUS.get(reason, HTTPStatus.UNPROCESSABLE_ENTITY), wire.refusal(reason, message)
+
+
+def short(body: IO[bytes], request: Request) -> bytes | None:
+    """A body's lines; None where there are more than SHORT, or they cannot be unpacked."""
+    if not request.packed:
+        return body.read()
+    unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # with the header and the checksum of gzip
+    try:
+        content = unpacking.decompress(body.read(), SHORT)
+    except zlib.error:
+        return None
+    return content if unpacking.eof and not unpacking.unused_data else None
 
 
 async def read_into(body: IO[bytes], reader: asyncio.StreamReader, length: int) -> None:

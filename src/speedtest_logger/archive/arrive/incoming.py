@@ -48,7 +48,7 @@ class Incoming:
         self.stream.write(line)
 
     def finish(self) -> None:
-        """Take no more lines: what came in is on disk when this returns, or after the next barrier. Raises OSError."""
+        """Take no more lines: what came in is on disk when this returns, or later as `sync` says. Raises OSError."""
         if self.stream is None or self.stream.closed:
             return
         self.stream.flush()

@@ -15,10 +15,10 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from speedtest_logger import files, registry, wire
 from speedtest_logger.archive.arrive import handover, hello, quarantine, standing
@@ -36,6 +36,7 @@ from speedtest_logger.files import AT_ONCE, Sync
 from speedtest_logger.record import is_id
 from speedtest_logger.usage import Help
 
+T = TypeVar("T")
 FOR_NOW = (
     "disk_full",
     "low_disk",
@@ -52,17 +53,32 @@ class Stream(Protocol):
         """A line, or the first `most` bytes of it; nothing at the end."""
 
 
-def receive(
+def receive(layout: Layout, node: str, stream: Stream, limits: Limits) -> dict[str, Any]:
+    """Take one delivery of JSON lines; returns the receipt once all accepted records are durable. Raises as `steps`."""
+    return ended(steps(layout, node, stream, limits))
+
+
+def ended(taking: Generator[None, None, T]) -> T:
+    """What becomes of a delivery that leaves nothing for later: it has nothing to wait for."""
+    while True:
+        try:
+            next(taking)
+        except StopIteration as last:
+            result: T = last.value
+            return result
+
+
+def steps(
     layout: Layout,
     node: str,
     stream: Stream,
     limits: Limits,
     sync: Sync = AT_ONCE,
     registry_of: Callable[[Path], registry.Registry | None] = registry.read,
-) -> dict[str, Any]:
-    """Take one delivery of JSON lines; returns the receipt once all accepted records are durable.
+) -> Generator[None, None, dict[str, Any]]:
+    """Take one delivery, and yield where what was written must be on disk before it goes on; returns the receipt.
 
-    `sync`: by itself, or together with other deliveries that are under way; `registry_of`: reads the registry.
+    `sync`: what is left for that moment; `registry_of`: reads the registry.
 
     Raises RefusedError where the delivery as a whole is refused (nothing of it is kept but its reason), OSError where
     the disk fails (no receipt: the node keeps its records). The node is charged for what it sent in every case.
@@ -82,7 +98,7 @@ def receive(
         try:
             admit(layout, delivery, stands, limits)
             read(stream, delivery, stands, limits)
-            receipt = delivery.seal(stands)
+            receipt = yield from delivery.seal(stands)
             remember(stands, delivery)
         except RefusedError as error:
             note_refusal(delivery, stands, error)
@@ -91,7 +107,7 @@ def receive(
             delivery.discard()
             hello.keep(layout, node, delivery.hello, now, heard=delivery.lines > 0)
             charge(layout, delivery, stands, limits)
-        sync.barrier()
+        yield
         return receipt
 
 
