@@ -2,19 +2,21 @@
 
 Whoever publishes knows which days of which locations changed. The files of a partition that have such days are written
 again, with all else that is in them; no other file is read or written. A day that may still get measurements has a
-file of its own, so that of a month only that is written again and again. A file of one location is named after it,
-part-LOCATION.UUID.parquet: one of which no row stays is not read.
+file of its own, so that of a month only that is written again and again. A file is named after the locations that it
+has rows of, part-LOCATION.UUID.parquet or part-_DIGEST.UUID.parquet: one of which no row stays is not read.
 
 An entry of a commit, with its statistics: https://github.com/delta-io/delta/blob/master/PROTOCOL.md#add-file-and-remove-file
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
@@ -32,7 +34,7 @@ from speedtest_logger.sinks.months import Days
 from speedtest_logger.sinks.objects import Objects
 
 Partition = tuple[int, str]  # bucket, and month such as 2026-01
-PATH = re.compile(r"bucket=(\d+)/month=(\d{4}-\d\d)/(?:part-([a-z0-9-]+)\.[0-9a-f-]{36}|[\w.-]+)\.parquet", re.ASCII)
+PATH = re.compile(r"bucket=(\d+)/month=(\d{4}-\d\d)/(?:part-(_?[a-z0-9-]+)\.[0-9a-f-]{36}|[\w.-]+)\.parquet", re.ASCII)
 MOST_BYTES = 500_000_000  # of a file that is read whole; those that are put together have 64 MiB
 MOMENT = pa.timestamp("us", tz="UTC")  # the only one that Delta has
 COLUMNS = pa.schema([each.with_type(MOMENT) if pa.types.is_timestamp(each.type) else each for each in BATCH_SCHEMA])
@@ -43,7 +45,7 @@ OF_A_FILE = ("path", "size_bytes", "partition.bucket", "partition.month", "min.s
 ROW_GROUP = 65_536  # rows
 # As the archive's own files are written, but for encodings that not every engine reads.
 WRITING = {name: value for name, value in parquet.WRITING.items() if name != "column_encoding"}
-AT_ONCE = 4  # partitions
+AT_ONCE = 4  # requests to the store, and partitions that are read ahead
 OPEN_DAYS = 2  # that may still get measurements: today and yesterday (UTC)
 
 
@@ -51,7 +53,7 @@ OPEN_DAYS = 2  # that may still get measurements: today and yesterday (UTC)
 class DataFile:
     """A file of one version of a table. If known, `first` and `last`: when its records started (Unix time, µs).
 
-    `only`: the location of all of them, where they have one.
+    `of`: its locations, as `sign` has them.
     """
 
     path: str
@@ -60,7 +62,7 @@ class DataFile:
     month: str
     first: int | None = None
     last: int | None = None
-    only: str | None = None
+    of: str | None = None
 
     @property
     def partition(self) -> Partition:
@@ -101,15 +103,32 @@ class Replacement:
 
     def takes_all_of(self, file: DataFile) -> bool:
         """Whether no row of a file of the partition stays, as far as is known without reading it."""
-        if file.only is None or file.only not in self.days:
+        if file.of is None:
             return False
-        days = self.days[file.only]
-        return days is None or file.is_of_one_of(map(date.fromisoformat, days))
+        mine = [file.of] if file.of in self.days else list(self.days)
+        if file.of != sign(mine):
+            return False
+        touched = (self.days[location] for location in mine)
+        return all(days is None or file.is_of_one_of(map(date.fromisoformat, days)) for days in touched)
 
 
-def files_of(table: DeltaTable) -> list[DataFile]:
-    """A table's files. Raises StorageError for a name that leads elsewhere: others may write logs."""
+def sign(locations: Iterable[str]) -> str:
+    """What a file is named after: its location, or a digest of several."""
+    names = sorted(locations)
+    if len(names) == 1:
+        return names[0]
+    return f"_{hashlib.sha256(' '.join(names).encode()).hexdigest()[:32]}"
+
+
+def files_of(table: DeltaTable, partitions: Collection[Partition] | None = None) -> list[DataFile]:
+    """A table's files, or those of some partitions. Raises StorageError for a name that leads elsewhere.
+
+    For others may write logs.
+    """
     known = pa.table(table.get_add_actions(flatten=True))
+    if partitions is not None and len(known):  # an empty table has not even columns
+        places = zip(known["partition.bucket"].to_pylist(), known["partition.month"].to_pylist(), strict=True)
+        known = known.filter(pa.array([place in partitions for place in places], pa.bool_()))
     rows = known.select([name for name in known.column_names if name in OF_A_FILE]).to_pylist()
     return [_file(row, table.table_uri) for row in rows]
 
@@ -140,29 +159,50 @@ def replaced(
     """
     gone: list[DataFile] = []
     files: dict[Partition, list[DataFile]] = {}
-    for file in files_of(table):
+    for file in files_of(table, None if whole else changed.keys()):
         (gone if whole else files.setdefault(file.partition, [])).append(file)
 
-    def made(partition: Partition) -> list[Action]:
-        return list(_replaced(objects, files.get(partition, []), partition, changed[partition]))
-
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        entries = [entry for each in pool.map(made, sorted(changed)) for entry in each]
+    entries: list[Action] = []
+    with ThreadPoolExecutor(AT_ONCE) as pool:  # for what waits for the store: the rest takes turns at Python anyway
+        puts: deque[Future[None]] = deque()
+        for partition, touched, reads in _fetched(objects, pool, files, changed):
+            kept = [_without(read.result(), changed[partition].days) for read in reads]
+            for part in _parts(_sorted([*kept, *changed[partition].rows])):
+                path, content, entry = _made(partition, part)
+                puts.append(pool.submit(objects.put, path, content))
+                entries.append(entry)
+                if len(puts) > AT_ONCE:
+                    puts.popleft().result()
+            entries += [file.removed() for file in touched]
+        for put in puts:
+            put.result()
     return [*entries, *(file.removed() for file in gone)]
 
 
-def _replaced(
-    objects: Objects, files: list[DataFile], partition: Partition, replacement: Replacement
-) -> Iterator[Action]:
-    """The entries of one partition."""
-    touched = [file for file in files if replacement.touches(file)]
-    read = [file for file in touched if not replacement.takes_all_of(file)]
-    kept = [_without(_read(objects, file), replacement.days) for file in read]
-    rows = pa.concat_tables([COLUMNS.empty_table(), *kept, *(rows.cast(COLUMNS) for rows in replacement.rows)])
-    for part in _parts(rows.sort_by(ORDER)):
-        yield _put(objects, partition, part)
-    for file in touched:
-        yield file.removed()
+def _fetched(
+    objects: Objects,
+    pool: ThreadPoolExecutor,
+    files: Mapping[Partition, list[DataFile]],
+    changed: Mapping[Partition, Replacement],
+) -> Iterator[tuple[Partition, list[DataFile], list[Future[pa.Table]]]]:
+    """The partitions in order, with their files that are replaced, and what is read of these, some ahead."""
+    asked: deque[tuple[Partition, list[DataFile], list[Future[pa.Table]]]] = deque()
+    for partition in sorted(changed):
+        touched = [file for file in files.get(partition, []) if changed[partition].touches(file)]
+        read = [file for file in touched if not changed[partition].takes_all_of(file)]
+        asked.append((partition, touched, [pool.submit(_read, objects, file) for file in read]))
+        if len(asked) > AT_ONCE:
+            yield asked.popleft()
+    yield from asked
+
+
+def _sorted(found: list[pa.Table]) -> pa.Table:
+    """Rows of the table's columns and of records', as the table's and in their order."""
+    archived = [rows for rows in found if rows.schema != COLUMNS]
+    kept = [rows for rows in found if rows.schema == COLUMNS]
+    if archived:
+        kept.append(pa.concat_tables(archived).cast(COLUMNS))  # of each by itself it takes as long
+    return pa.concat_tables([COLUMNS.empty_table(), *kept]).sort_by(ORDER)
 
 
 def _read(objects: Objects, file: DataFile) -> pa.Table:
@@ -202,18 +242,15 @@ def _parts(rows: pa.Table) -> Iterator[pa.Table]:
         yield rest.filter(pc.equal(rest["day"], day))
 
 
-def _put(objects: Objects, partition: Partition, rows: pa.Table) -> Action:
-    """A new file, in the store before a commit names it."""
+def _made(partition: Partition, rows: pa.Table) -> tuple[str, bytes, Action]:
+    """A new file: its name, its bytes, which are in the store before a commit names it, and its entry."""
     sink = pa.BufferOutputStream()
     pq.write_table(rows.replace_schema_metadata(), sink, row_group_size=ROW_GROUP, **WRITING)
     content = sink.getvalue().to_pybytes()
     values = _values(partition)
-    told = _statistics(rows)
-    first, last = (told[name]["location"] for name in ("minValues", "maxValues"))
-    of_one = f"{first}." if first == last else ""
-    path = f"{'/'.join(f'{name}={value}' for name, value in values.items())}/part-{of_one}{uuid.uuid4()}.parquet"
-    objects.put(path, content)
-    return added(path, len(content), values, told)
+    name = f"part-{sign(pc.unique(rows['location']).to_pylist())}.{uuid.uuid4()}.parquet"
+    path = f"{'/'.join(f'{name}={value}' for name, value in values.items())}/{name}"
+    return path, content, added(path, len(content), values, _statistics(rows))
 
 
 def _values(partition: Partition) -> dict[str, str]:

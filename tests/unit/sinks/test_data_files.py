@@ -103,11 +103,37 @@ def test_a_file_of_which_nothing_stays_is_not_read(layout, place):
     put(layout, slot("attic", FIRST + 19 * DAY), slot("attic", FIRST + 20 * DAY))
     publish(layout, place)
     yesterday, today = sorted(data_files.files_of(place.existing()), key=lambda file: file.first)
-    assert (yesterday.only, today.only) == ("home", "home")
+    assert (yesterday.of, today.of) == ("home", "home")
     Path(place.address, today.path).write_bytes(b"PAR1 nonsense PAR1")
     put(layout, slot("attic", FIRST + 20 * DAY + 300))
     assert publish(layout, place)[0] == {yesterday.path}
     assert table.rows_in(place.existing()) == 3
+
+
+def test_a_file_of_several_places_is_not_read_where_all_of_them_have_changed(layout, place):
+    put(layout, slot("attic", FIRST + 20 * DAY), slot("porch", FIRST + 20 * DAY, "porch"))
+    publish(layout, place)
+    [file] = data_files.files_of(place.existing())
+    assert file.of == data_files.sign(["porch", "home"]) == data_files.sign(["home", "porch"])
+    damaged = Path(place.address, file.path)
+    damaged.write_bytes(b"PAR1 nonsense PAR1")
+    put(layout, slot("attic", FIRST + 20 * DAY + 300), slot("shed", FIRST + 20 * DAY, "shed"))
+    with pytest.raises(StorageError, match=damaged.name):  # a place stays, though others come
+        delta.Publisher(layout, place, 1).publish()
+    put(layout, slot("porch", FIRST + 20 * DAY + 300, "porch"))
+    with pytest.raises(StorageError, match=damaged.name):  # of more places than it has nobody knows its own
+        delta.Publisher(layout, place, 1).publish()
+
+
+def test_a_file_of_several_places_whose_rows_are_all_told_anew_is_replaced(layout, place):
+    put(layout, slot("attic", FIRST + 20 * DAY), slot("porch", FIRST + 20 * DAY, "porch"))
+    publish(layout, place)
+    [file] = data_files.files_of(place.existing())
+    Path(place.address, file.path).write_bytes(b"PAR1 nonsense PAR1")
+    put(layout, slot("attic", FIRST + 20 * DAY + 300), slot("porch", FIRST + 20 * DAY + 300, "porch"))
+    publish(layout, place)
+    assert table.rows_in(place.existing()) == 4
+    assert table.compared(place.existing(), layout) == []
 
 
 @pytest.mark.parametrize("spoil", [lambda file: file.unlink(), lambda file: file.write_bytes(b"PAR1 nonsense PAR1")])
