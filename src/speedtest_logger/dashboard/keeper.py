@@ -39,9 +39,9 @@ class Keeper:
 
     def _run(self) -> None:
         self._once()
-        memory.forget_start()
         while not self._ending.is_set():
             memory.give_back()
+            memory.forget_libraries()
             until = time.monotonic() + GIVE_BACK_SECONDS
             while time.monotonic() < until and not self._ending.wait(LOOK_SECONDS):
                 self._once()

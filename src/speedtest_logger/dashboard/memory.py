@@ -24,8 +24,8 @@ def give_back() -> None:
         C.malloc_trim(0)
 
 
-def forget_start() -> None:
-    """Have no page of libraries mapped: half of them were only needed while these were loaded.
+def forget_libraries() -> None:
+    """Have no page of libraries mapped: half of them were only needed while these were loaded, or once in an hour.
 
     They stay in the page cache as long as there is room. What is used again is mapped again.
     """

@@ -23,7 +23,7 @@ print(before - held("RssAnon"))
 STARTED = """
 import duckdb, numpy, pyarrow.compute
 before = held("RssFile")
-memory.forget_start()
+memory.forget_libraries()
 print(held("RssFile") / before)
 assert duckdb.sql("SELECT sum(range) FROM range(1000)").fetchall() == [(499_500,)]
 assert pyarrow.compute.sum(pyarrow.array(numpy.arange(1000))).as_py() == 499_500
