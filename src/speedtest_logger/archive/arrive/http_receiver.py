@@ -40,7 +40,7 @@ from speedtest_logger.files import AT_ONCE, LATER, Sync, write_durably
 CONNECTIONS = 2_000
 THREADS = 16  # of deliveries that take long
 IN_MEMORY = 64_000  # bytes of a body; a longer one goes into a file that has no name
-SHORT = 256_000  # bytes of one that others wait for, unpacked: some 50 ms
+SHORT = 256_000  # bytes of one that others wait for, unpacked: 0.1 s at most
 CHUNK = 65_536
 HEAD_SECONDS = 10
 IDLE_SECONDS = 65  # that a connection is kept: longer than a front keeps its own

@@ -38,12 +38,13 @@ def in_a_process(layout: Layout, file: Path, zone: Zone, progress: Callable[[int
 
     Raises StorageError with what the process said, and what `progress` raises, which ends it.
     """
-    argv = [sys.executable, "-m", __name__, str(layout.root), str(file), zone.name]
+    argv = [sys.executable, "-m", __name__, str(layout.root.absolute()), str(file.absolute()), zone.name]
     found = [str(Path(speedtest_logger.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, found))}
     with subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as process:
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        cwd="/",  # python -m looks for modules where it is begun, and anybody may have put some into that folder
+    ) as process:  # fmt: skip
         assert process.stdout
         assert process.stderr
         try:

@@ -122,6 +122,13 @@ def test_a_process_that_is_killed_is_no_answer(layout, monkeypatch):
         apart(layout).renew_ahead()
 
 
+def test_modules_of_whoever_can_write_where_it_is_begun_are_not_used(layout, monkeypatch, tmp_path):
+    (tmp_path / "duckdb.py").write_text("raise SystemExit('taken over')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)  # tests are begun with the folder they are in
+    apart(layout).renew_ahead()
+
+
 def test_only_large_archives_are_worth_a_process(layout, monkeypatch):
     assert not first_build.is_large(layout)
     monkeypatch.setattr(first_build, "FEW_FILES", 11)
