@@ -70,7 +70,13 @@ LIMITS = {
     "2 workers against one DuckDB, on a folder": ("2 workers on a folder", "one DuckDB on a folder", 1.2, "<="),
     "2 workers against one DuckDB, on S3": ("2 workers on S3", "one DuckDB on S3", 1.2, "<="),
     "one DuckDB on S3 against a folder": ("one DuckDB on S3", "one DuckDB on a folder", 1.5, "<="),
-    "2 workers against dask.dataframe": ("2 workers on S3", "dask.dataframe", 1 / 5, "<="),
+    "2 workers against dask.dataframe, on a folder": (
+        "2 workers on a folder",
+        "dask.dataframe on a folder",
+        1 / 5,
+        "<=",
+    ),
+    "2 workers against dask.dataframe, on S3": ("2 workers on S3", "dask.dataframe on S3", 1 / 5, "<="),
     "2 workers against PySpark, on a folder": ("2 workers on a folder", "PySpark", 1 / 5, "<="),
 }
 SPARK = """
@@ -271,7 +277,8 @@ def asked(
             "2 workers on a folder": lambda: by(two, on_disk),
             "1 worker on S3": lambda: by(one, on_s3),
             "2 workers on S3": lambda: by(two, on_s3),
-            "dask.dataframe": lambda: by_dataframe(on_s3, two),
+            "dask.dataframe on a folder": lambda: by_dataframe(on_disk, two),
+            "dask.dataframe on S3": lambda: by_dataframe(on_s3, two),
         }
         return timed(ways, rounds, deadline)
 
