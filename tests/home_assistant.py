@@ -53,7 +53,7 @@ def asked(address, token, data=None, kind="application/json"):
     """What an API answers."""
     headers = {"Authorization": f"Bearer {token}", "Content-Type": kind}
     request = Request(address, data, headers)  # noqa: S310  our own address
-    with urlopen(request, timeout=30) as answer:  # noqa: S310
+    with urlopen(request, timeout=30) as answer:  # noqa: S310  our own address
         return json.load(answer)
 
 

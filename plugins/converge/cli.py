@@ -80,7 +80,7 @@ def left(node: Node, bundle: bundle.Bundle, known: dict[str, Any]) -> dict[str, 
     def tell() -> None:
         state.write(node.state, {**known, "leaving": bundle.serial, "at": round(time.time(), 3), "error": ""})
 
-    done = leave.taken_off(bundle, node.serve, tell)
+    done = leave.taken_off(bundle, node.serve, tell, begun="leaving" in known)
     return {"accepted": bundle.serial + 1, "applied": bundle.serial, "changed": len(done), "done": done}
 
 

@@ -20,8 +20,10 @@ PUSH_SECONDS = 1800  # a node that was away for long has much to deliver
 MEASURING = ("speedtest-logger.timer", "speedtest-logger.service", "speedtest-probe.timer", "speedtest-probe.service")
 
 
-def taken_off(bundle: Bundle, serve: Serve, about_to: Callable[[], None]) -> list[str]:
+def taken_off(bundle: Bundle, serve: Serve, about_to: Callable[[], None], *, begun: bool) -> list[str]:
     """Deliver, and be no node any more; what was done. `about_to` is called before the last delivery, which tells it.
+
+    `begun`: a run before this one got as far as that.
 
     Raises FailedError where the archive has not taken everything, RefusedError before anything was changed.
     """
@@ -31,6 +33,8 @@ def taken_off(bundle: Bundle, serve: Serve, about_to: Callable[[], None]) -> lis
         measure_no_more(bundle)
         about_to()
         deliver()
+    elif not begun:
+        raise FailedError(f"it stays, for nobody can deliver what it has measured: {COMMAND} is missing")
     return carry_out.carried_out(bundle, serve)
 
 

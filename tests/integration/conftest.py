@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from pathlib import Path
 
 import forks
 import pytest
 from postgresql import Server, forms
+from pulling import Fleet, remember
 from stages import FOLDERS, Stage
 from stores import Between, places, store
 
+from plugins.converge import cli
 from speedtest_logger.sinks.settings import Settings
 
 
@@ -59,3 +63,19 @@ def server(request):
 def into(server):
     """An empty database of it."""
     return Settings(server.database("speedtest"), timescale=server.timescale)
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
+    monkeypatch.setattr(os, "sync", lambda: None)  # it would wait for all that others write on this machine
+    made = Fleet(tmp_path)
+    (made.root / "old").mkdir()
+    (made.root / "old" / "left").write_text("gone soon\n")
+    return made
+
+
+@pytest.fixture
+def converged(fleet: Fleet) -> Fleet:
+    fleet.serve(fleet.sign(fleet.payload(1000)))
+    remember(fleet, cli.converge(fleet.node))
+    return fleet

@@ -5,152 +5,22 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import json
 import os
-import signal
 import subprocess
-import sys
 import tarfile
 import threading
 import time
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
+from pulling import ME, NODE, artifact, assert_refused, cut_at, remember, text_of
 
-from plugins.converge import archives, bundle, carry_out, cli, fetch, leave, state
+from plugins.converge import bundle, carry_out, cli, fetch
 from plugins.converge.bundle import RefusedError
 from plugins.converge.fetch import UnreachableError
 from plugins.converge.programs import FailedError
 from plugins.desired import bundles, things
-from plugins.modules import host_state
-
-NODE = "attic"
-ME = {"owner": host_state.name_of(host_state.pwd.getpwuid, os.getuid()),
-      "group": host_state.name_of(host_state.grp.getgrgid, os.getgid())}  # fmt: skip
-
-
-def key(folder: Path, name: str) -> Path:
-    file = folder / name
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", file], check=True)
-    return file
-
-
-def artifact(accepts: bool = True) -> bytes:
-    files = {
-        "bin/speedtest-logger": (f"#!/bin/sh\nexit {0 if accepts else 3}\n", 0o755),
-        "speedtest_logger/__init__.py": ("X = 1\n", 0o644),
-    }
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as made:
-        for folder in ("bin", "speedtest_logger"):
-            entry = tarfile.TarInfo(folder)
-            entry.type = tarfile.DIRTYPE
-            made.addfile(entry)
-        for name, (text, mode) in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(text), mode
-            made.addfile(entry, io.BytesIO(text.encode()))
-    return packed.getvalue()
-
-
-class Fleet:
-    """An owner with a key, a folder of bundles, and a node below a directory of the test's."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.served, self.root = folder, folder / "served", folder / "root"
-        self.key, self.stranger = key(folder, "owner"), key(folder, "stranger")
-        for made in (self.served, self.root, folder / "config", folder / "remembered"):
-            made.mkdir()
-        self.signers = folder / "config" / "allowed_signers"
-        self.signers.write_text(bundle.allowed_signers([bundles.public_key(self.key)]))
-        self.node = cli.Node(NODE, f"file://{self.served}", self.signers, folder / "remembered")
-
-    def desired(self, version: str, packed: bytes, text: str) -> dict:
-        scratch = self.folder / f"scratch-{time.monotonic_ns()}"
-        scratch.mkdir()
-        archives.unpack(io.BytesIO(packed), scratch)
-        release = f"{self.root}/releases/{version}"
-        return {
-            "directories": [
-                {"path": str(self.root / name), **ME, "mode": "0755"} for name in ("releases", "etc", "var")
-            ],
-            "releases": [{"path": release, "digest": host_state.tree_state(str(scratch))}],
-            "files": [
-                {"path": f"{self.root}/etc/{name}", "content": f"{text} {name}\n", **ME, "mode": "0640"}
-                for name in ("logger.env", "known_hosts")
-            ],
-            "links": [{"path": f"{self.root}/current", "target": release, "previous": f"{self.root}/previous"}],
-            "folders": [
-                {
-                    "path": f"{self.root}/releases",
-                    "keep": [release],
-                    "keep_links": [f"{self.root}/current", f"{self.root}/previous"],
-                }
-            ],
-            "absent_paths": [f"{self.root}/old"],
-        }
-
-    def payload(self, serial: int, text: str = "one", version: str = "1", accepts: bool = True, **other) -> bytes:
-        packed = artifact(accepts)
-        digest = hashlib.sha256(packed).hexdigest()
-        release = {"file": bundles.served_name(version, digest), "sha256": digest, "bytes": len(packed)}
-        (self.served / release["file"]).write_bytes(packed)
-        said = {
-            "node": NODE, "serial": serial, "valid_until": time.time() + 3600, "version": version,
-            "settings": f"{self.root}/etc/logger.env", "release": release,
-            "desired": self.desired(version, packed, text), **other,
-        }  # fmt: skip
-        return bundle.payload_of(said)
-
-    def sign(self, payload: bytes, key: Path | None = None) -> bytes:
-        return bundles.signed({NODE: payload}, key or self.key)[NODE]
-
-    def serve(self, content: bytes) -> None:
-        (self.served / f"{NODE}.bundle").write_bytes(content)
-
-    def tree(self, *folders: Path) -> dict[str, tuple]:
-        """Everything below the node's directory and what it remembers: names, kinds, modes, contents, inodes."""
-        found = {}
-        for folder in folders or (self.root, self.node.state, self.signers.parent):
-            for path in sorted(folder.rglob("*")):
-                seen = path.lstat()
-                content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
-                found[str(path)] = (seen.st_mode, seen.st_ino, os.readlink(path) if path.is_symlink() else content)
-        return found
-
-
-@pytest.fixture
-def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
-    monkeypatch.setattr(os, "sync", lambda: None)  # it would wait for all that others write on this machine
-    made = Fleet(tmp_path)
-    (made.root / "old").mkdir()
-    (made.root / "old" / "left").write_text("gone soon\n")
-    return made
-
-
-@pytest.fixture
-def converged(fleet: Fleet) -> Fleet:
-    fleet.serve(fleet.sign(fleet.payload(1000)))
-    remember(fleet, cli.converge(fleet.node))
-    return fleet
-
-
-def remember(fleet: Fleet, known: dict) -> None:
-    known.pop("done", None)
-    state.write(fleet.node.state, known)
-
-
-def text_of(fleet: Fleet) -> str:
-    return (fleet.root / "etc" / "logger.env").read_text()
-
-
-def assert_refused(fleet: Fleet, why: str, error: type[Exception] = RefusedError) -> None:
-    before = fleet.tree()
-    with pytest.raises(error, match=why):
-        cli.converge(fleet.node)
-    assert fleet.tree() == before
 
 
 def test_a_node_is_what_its_bundle_says_and_a_second_run_changes_nothing(fleet):
@@ -421,115 +291,6 @@ def test_a_program_that_no_package_provides_is_fetched_where_it_is_published(con
                 cli.converge(converged.node)
             assert subprocess.run([engine], capture_output=True, check=True).stdout == b"two\n"
         server.shutdown()
-
-
-@pytest.fixture
-def leaving(converged: Fleet, monkeypatch: pytest.MonkeyPatch) -> Fleet:
-    """A node whose program delivers what lies in `outbox`, as long as the archive is there; its bundle takes it off."""
-    program, outbox = converged.root / "speedtest-logger", converged.root / "outbox"
-    script = f"""#!/bin/sh
-cp {converged.node.state}/state.json {converged.folder}/said
-test -e {converged.folder}/away && exit 4
-test "$*" = "push --force" && mv {outbox}/* {converged.folder}/delivered/ 2>/dev/null || true
-"""
-    program.write_text(script)
-    program.chmod(0o755)
-    for folder in (outbox, converged.folder / "delivered"):
-        folder.mkdir()
-    (outbox / "record").touch()
-    monkeypatch.setattr(leave, "COMMAND", program)
-    monkeypatch.setattr(leave, "UNITS", converged.root / "units")
-    parting = {
-        "desired": {"absent_paths": [f"{converged.root}/{name}" for name in ("etc", "current", "previous")]},
-        "after": [{"absent_paths": [f"{converged.root}/releases", str(program), str(converged.signers)]}],
-    }
-    converged.goodbye = converged.sign(converged.payload(2000, format=bundle.LEAVING, **parting))
-    converged.serve(converged.goodbye)
-    return converged
-
-
-def test_a_node_that_is_taken_off_delivers_first_and_tells(leaving):
-    left = cli.converge(leaving.node)
-    assert [path.name for path in (leaving.folder / "delivered").iterdir()] == ["record"]
-    assert json.loads((leaving.folder / "said").read_text())["leaving"] == 2000
-    assert [path.name for path in leaving.root.iterdir() if path.name != "var"] == ["outbox"]
-    assert (left["accepted"], left["applied"]) == (2001, 2000)
-
-
-def test_the_bundle_that_took_a_node_off_takes_no_later_one_off(leaving):
-    remember(leaving, cli.converge(leaving.node))
-    leaving.signers.write_text(bundle.allowed_signers([bundles.public_key(leaving.key)]))
-    assert_refused(leaving, "its serial 2000 is older than 2001")
-    leaving.serve(leaving.sign(leaving.payload(2001, "again")))
-    cli.converge(leaving.node)
-    assert text_of(leaving) == "again logger.env\n"
-
-
-def test_nothing_goes_while_the_archive_has_not_all(leaving):
-    away, before = leaving.folder / "away", leaving.tree(leaving.root)
-    away.touch()
-    with pytest.raises(FailedError, match="it stays, for what it has measured was not delivered"):
-        cli.converge(leaving.node)
-    assert leaving.tree(leaving.root) == before
-    leaving.serve(leaving.sign(leaving.payload(2001, "it stays")))  # its owner has thought better of it
-    remember(leaving, cli.converge(leaving.node))
-    assert "leaving" not in state.read(leaving.node.state)
-    leaving.serve(leaving.goodbye)
-    assert_refused(leaving, "its serial 2000 is older than 2001")
-    away.unlink()
-    leaving.serve(leaving.sign(leaving.payload(2002, format=bundle.LEAVING, desired={"absent_paths": []})))
-    cli.converge(leaving.node)
-    assert not list((leaving.root / "outbox").iterdir())
-
-
-def test_where_something_else_stands_nothing_is_delivered_nor_removed(leaving):
-    (leaving.root / "etc" / "mount").mkdir()
-    desired = {"absent_paths": [f"{leaving.root}/etc"], "directories": [{"path": "/etc/passwd", **ME, "mode": "0755"}]}
-    leaving.serve(leaving.sign(leaving.payload(2000, format=bundle.LEAVING, desired=desired)))
-    with pytest.raises(RefusedError, match="stopped before anything was changed"):
-        cli.converge(leaving.node)
-    assert not (leaving.folder / "said").exists()
-
-
-def test_killed_at_each_step_of_leaving_the_next_run_finishes_it(leaving):
-    """What takes it off is there until all else is gone."""
-    steps = 0
-    for step in range(1, 200):
-        whole = cut_at(leaving, step)
-        assert [*(leaving.root / "outbox").iterdir(), *(leaving.folder / "delivered").iterdir()], "it is somewhere"
-        if leaving.root.joinpath("etc").exists():
-            assert leaving.root.joinpath("releases").exists()
-        if not whole or not leaving.signers.exists():
-            break
-        steps += 1
-    assert not [path for path in ("etc", "current", "releases") if (leaving.root / path).exists()]
-    assert steps > 5
-
-
-CHANGES = ("open", "os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.symlink", "os.chmod", "os.chown", "os.link",
-           "subprocess.Popen", "os.posix_spawn")  # fmt: skip
-
-
-def cut_at(fleet: Fleet, count: int) -> bool:
-    """A run that is killed as it takes its step of that number: whether it was, and did not end before."""
-    child = os.fork()
-    if child == 0:
-        left = count
-
-        def hook(event: str, arguments: tuple) -> None:
-            nonlocal left
-            if event not in CHANGES or (event == "open" and not (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR)):
-                return
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        sys.addaudithook(hook)
-        try:
-            cli.converge(fleet.node)
-        finally:
-            os._exit(0)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
 def test_killed_at_each_step_the_node_has_a_release_and_the_next_run_mends_it(converged):
