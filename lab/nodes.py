@@ -16,6 +16,7 @@ from lab.shell import LabError, run, succeeds
 
 BOOT_SECONDS = 180
 BOOT_SECONDS_A_NODE = 4
+ASK_SECONDS = 10
 STOP_SECONDS = 60
 NSPAWN_ENVIRONMENT = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}  # systemd 257 refuses to boot without it on cgroup v1
 # A Docker Engine inside writes to /proc/sys, makes mounts and namespaces, and needs every capability for its own root.
@@ -167,7 +168,8 @@ def wait_ssh(lab: Lab, node: Node) -> None:
     """Return once ssh answers and systemd has finished booting; raise LabError with the console's end."""
     seconds = BOOT_SECONDS + BOOT_SECONDS_A_NODE * len(lab.nodes)  # they boot at the same time
     deadline = time.monotonic() + seconds
-    probe = [*lab.ssh(node), "systemctl is-system-running --wait"]
+    # systemd 257 has been seen to leave who waits waiting, where the boot ended just as that began: ask again
+    probe = [*lab.ssh(node), f"timeout {ASK_SECONDS} systemctl is-system-running --wait"]
     while (left := deadline - time.monotonic()) > 0:
         with suppress(subprocess.TimeoutExpired):
             done = subprocess.run(
