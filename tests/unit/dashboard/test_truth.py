@@ -192,10 +192,10 @@ def compare(truth, asking):
         }
     wanted = truth.outages(30, 1)
     assert ask("outages", range="30d").json()["outages"] == [
-        {"node": o.node, "location": o.location, "start": o.start, "until": o.end, "slots": len(o.slots),
+        {"node": o.node, "location": o.location, "start": o.start, "until": o.end, "slots": len(o.reasons),
          "reason": o.reason, "blame": o.blame} for o in wanted
     ]  # fmt: skip
-    long = [o for o in wanted if len(o.slots) >= 2]
+    long = [o for o in wanted if len(o.reasons) >= 2]
     [table] = page("/outages", range="30d").one(id="outages").all("table", kind="outages")
     assert [row.one("th").text for row in table.all("tr")[1:]] == [
         o.location for o in sorted(long, key=lambda o: (o.end is None, o.start), reverse=True)

@@ -106,22 +106,23 @@ class Cover:
 class Outage:
     """Slots in a row of a node without a measurement: from the first one's time to the next measured one's.
 
-    Where the node was taken out of the inventory, it ends then: nobody expects anything any more.
+    Where the node was taken out of the inventory, it ends then: nobody expects anything any more. `last` is the time of
+    its last slot, `reasons` what each of its slots said.
     """
 
     node: str
     location: str
     start: int
     end: int | None = None
-    slots: list[Slot] = field(default_factory=list)
+    last: int = 0
+    reasons: list[str] = field(default_factory=list)
     seen_by: int = 0
     watching: int = 0
 
     @property
     def reason(self) -> str:
         """What most of its slots said."""
-        reasons = [slot.reason or slot.status for slot in self.slots]
-        return max(dict.fromkeys(reasons), key=reasons.count)
+        return max(dict.fromkeys(self.reasons), key=self.reasons.count)
 
     @property
     def blame(self) -> str:
@@ -138,7 +139,7 @@ class Outage:
             "from": utc_text(self.start),
             "until": None if self.end is None else utc_text(self.end),
             "minutes": round(((now if self.end is None else self.end) - self.start) / 60, 1),
-            "slots": len(self.slots),
+            "slots": len(self.reasons),
             "reason": self.reason,
             "seen_by": self.seen_by,
             "watching": self.watching,
@@ -240,7 +241,7 @@ def covers_of(found: Iterable[Account], part: Callable[[int], str] | None = None
 
 def outages(found: list[Account], shortest: int = 1) -> list[Outage]:
     """The outages of at least `shortest` slots, oldest first; a skipped or pending slot neither makes nor ends one."""
-    made = [outage for account in found for outage in _outages_of(account) if len(outage.slots) >= shortest]
+    made = [outage for account in found for outage in _outages_of(account) if len(outage.reasons) >= shortest]
     tried = {account.node: [slot for slot in account.slots if slot.status in (*MEASURED, *DOWN)] for account in found}
     for outage in made:
         for account in found:
@@ -254,7 +255,8 @@ def _outages_of(account: Account) -> Iterator[Outage]:
     for slot in account.slots:
         if slot.status in DOWN:
             current = current or Outage(account.node, account.location, slot.at)
-            current.slots.append(slot)
+            current.last = slot.at
+            current.reasons.append(slot.reason or slot.status)
         elif slot.status in MEASURED and current:
             current.end = slot.at
             yield current
@@ -271,7 +273,7 @@ def _compare(outage: Outage, tried: list[Slot]) -> None:
     its slots right before and after tell.
     """
     first = bisect.bisect_left(tried, outage.start, key=lambda slot: slot.at)
-    last = bisect.bisect_right(tried, outage.slots[-1].at, key=lambda slot: slot.at)
+    last = bisect.bisect_right(tried, outage.last, key=lambda slot: slot.at)
     during = tried[first:last]
     if during:
         outage.watching += 1

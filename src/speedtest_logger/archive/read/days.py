@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import duckdb
 import numpy as np
@@ -21,7 +22,7 @@ from speedtest_logger.archive.format.schema import numbered
 from speedtest_logger.archive.read import slots, tally
 from speedtest_logger.archive.read.coverage import GRACE_SECONDS, Cover, ended
 from speedtest_logger.archive.read.rollup import COUNTS, Rollups
-from speedtest_logger.archive.read.slots import DAY, IS_DOWN, IS_MEASURED, Numbers, Records, Scope, Strip
+from speedtest_logger.archive.read.slots import DAY, Numbers, Records, Scope, Strip, is_down, is_measured
 from speedtest_logger.archive.read.tally import Histories
 
 TRIES = 3
@@ -30,6 +31,7 @@ COUNTED = ("ok", "partial", "failed", "skipped", "missed", "expected", "unschedu
 ENDS = ("down_first", "outages", "down_last")
 FACTS = ("node", "day", "location", "mixed", "plain", "first")
 BLOBS = ("status", "reason", "extra_at", "extra_status")
+FEW_NODES = 8  # that are asked for one by one: so the database passes over all others, which it does with no list
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,11 @@ class Question:
         start, end = self.period
         first = int(-(-start // DAY))
         return first, max(first, int(min(end, self.late) // DAY))
+
+    def edges(self) -> list[tuple[float, float]]:
+        """What of the period lies before and after its whole days (Unix time, s)."""
+        (start, end), (first, last) = self.period, self.days()
+        return [(start, first * DAY), (last * DAY, end)]
 
 
 @dataclass(frozen=True)
@@ -85,14 +92,60 @@ def _snapshot(rollups: Rollups) -> Iterator[duckdb.DuckDBPyConnection]:
         connection.close()
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What is true of the tables until they change: whether each day is counted, by which schedules, and for what.
+
+    `places`: the nodes that have days of a location; `mixed`: those that have a day of several.
+    """
+
+    at: tuple[int, int, str]
+    fresh: bool
+    reasons: list[str]
+    places: dict[str, set[str]]
+    mixed: set[str]
+
+    @classmethod
+    def of(cls, connection: duckdb.DuckDBPyConnection, at: tuple[int, int, str], *, fresh: bool) -> Facts:
+        """What the tables say as a connection has them."""
+        reasons = [text for (text,) in connection.execute("SELECT text FROM reason ORDER BY code").fetchall()]
+        places: dict[str, set[str]] = {}
+        mixed = set()
+        for node, place, is_mixed in connection.execute("SELECT DISTINCT node, location, mixed FROM tally").fetchall():
+            places.setdefault(place, set()).add(node)
+            mixed |= {node} if is_mixed else set()
+        return cls(at, fresh, reasons, places, mixed)
+
+
+def _facts(
+    rollups: Rollups, connection: duckdb.DuckDBPyConnection, version: int, schedules: Histories, now: float
+) -> Facts:
+    """The facts of what a connection sees, which began to look after `version` was read."""
+    at = (version, tally.open_day(now), tally.fingerprint(schedules))
+    is_of_version = version % 2 == 0 and rollups.version == version
+    known = _known.get(rollups)
+    if known and known.at == at and is_of_version:
+        return known
+    found = Facts.of(connection, at, fresh=tally.is_fresh(connection, schedules, now))
+    if is_of_version:
+        _known[rollups] = found
+    return found
+
+
+_known: WeakKeyDictionary[Rollups, Facts] = WeakKeyDictionary()
+
+
 def _ask(rollups: Rollups, question: Question, now: float, columns: tuple[str, ...]) -> Found:
     """The answer from tallies; slot by slot where there are none, or they change faster than they can be asked."""
     first, last = question.days()
     rollups.refresh()
     for _ in range(TRIES if first < last else 0):
+        version = rollups.version
         with _snapshot(rollups) as connection:
-            if tally.is_fresh(connection, question.schedules, now):
-                return _found(connection, question, columns)
+            edges = slots.rows_of(connection, question.period, question.edges(), question.scope)
+            facts = _facts(rollups, connection, version, question.schedules, now)
+            if facts.fresh:
+                return _found(connection, question, columns, Records.of(edges), facts)
         tally.refresh(rollups, question.schedules, now)
     with _snapshot(rollups) as connection:
         strips = slots.strips_of(connection, question.schedules, question.period, question.scope, question.late)
@@ -100,14 +153,14 @@ def _ask(rollups: Rollups, question: Question, now: float, columns: tuple[str, .
     return Found(question, nothing, [], strips, [], nothing)
 
 
-def _found(connection: duckdb.DuckDBPyConnection, question: Question, columns: tuple[str, ...]) -> Found:
-    (start, end), (first, last), scope = question.period, question.days(), question.scope
-    parts = [(start, first * DAY), (last * DAY, end)]
-    edges = Records.of(slots.rows_of(connection, question.period, parts, scope))
+def _found(
+    connection: duckdb.DuckDBPyConnection, question: Question, columns: tuple[str, ...], edges: Records, facts: Facts
+) -> Found:
+    scope, parts = question.scope, question.edges()
     histories = question.schedules
     known = {name: scope.history(history) for name, history in histories.items() if scope.node in (None, name)}
     names = {name for name in known if known[name]} | set(edges.order)
-    days = _days(connection, question, names, (*FACTS, *columns))
+    days = _days(connection, question, names, (*FACTS, *columns), facts)
     bounds, whole = _bounds(days), _whole(days, scope)
     nodes, slow = [], []
     for name in sorted({*names, *bounds}):
@@ -122,10 +175,9 @@ def _found(connection: duckdb.DuckDBPyConnection, question: Question, columns: t
             nodes.append(Node(slots.strip_of(name, place, expected, own, question.late, edges), begin, until))
     of_slow = Scope(scope.node, scope.location, tuple(slow))
     others = slots.strips_of(connection, question.schedules, question.period, of_slow, question.late) if slow else []
-    texts = connection.execute("SELECT text FROM reason ORDER BY code").fetchall()
     counted = [node.edges.node for node in nodes] if columns == COUNTS else []
     given = _reasons(connection, question, counted) if counted else days.slice(0, 0)
-    return Found(question, days, nodes, others, [text for (text,) in texts], given)
+    return Found(question, days, nodes, others, facts.reasons, given)
 
 
 def _reasons(connection: duckdb.DuckDBPyConnection, question: Question, names: list[str]) -> pa.Table:
@@ -137,20 +189,36 @@ def _reasons(connection: duckdb.DuckDBPyConnection, question: Question, names: l
 
 
 def _days(
-    connection: duckdb.DuckDBPyConnection, question: Question, names: set[str], columns: tuple[str, ...]
+    connection: duckdb.DuckDBPyConnection, question: Question, names: set[str], columns: tuple[str, ...], facts: Facts
 ) -> pa.Table:
     """The tallies of nodes that are asked about, by node and day."""
     scope, (first, last) = question.scope, question.days()
     given: dict[str, Any] = {"first": first, "last": last}
-    narrowed = ""
+    some = None
     if scope.node is not None:
-        narrowed = "AND node = $node"
-        given["node"] = scope.node
+        some = [scope.node]
     elif scope.location is not None:
-        narrowed = "AND (list_contains($names, node) OR location = $location OR mixed)"
-        given |= {"names": sorted(names), "location": scope.location}
-    sql = f"SELECT {', '.join(columns)} FROM tally WHERE day >= $first AND day < $last {narrowed} ORDER BY node, day"
-    return connection.sql(sql, params=given).to_arrow_table()
+        some = sorted(names | facts.mixed | facts.places.get(scope.location, set()))
+    sql = f"SELECT {', '.join(columns)} FROM tally WHERE day >= $first AND day < $last"
+    if some is not None and 0 < len(some) <= FEW_NODES:
+        given |= {f"node{number}": name for number, name in enumerate(some)}
+        sql = " UNION ALL ".join(f"{sql} AND node = $node{number}" for number in range(len(some)))
+    elif some is not None:
+        given["names"] = some
+        sql += " AND list_contains($names, node)"
+    found = _by_node_and_day(connection.sql(sql, params=given).to_arrow_table())
+    if some is None or names.issuperset(some):
+        return found
+    here = pc.or_(pc.fill_null(pc.equal(found["location"], scope.location), fill_value=False), found["mixed"])
+    return found.filter(pc.or_(here, pc.is_in(found["node"], value_set=pa.array(sorted(names), pa.string()))))
+
+
+def _by_node_and_day(days: pa.Table) -> pa.Table:
+    """Rows in that order; most often they are in it already, and DuckDB would carry all their bytes about."""
+    numbers, _ = numbered(days["node"])
+    steps = np.diff(numbers)
+    in_order = (steps >= 0).all() and (np.diff(days["day"].to_numpy())[steps == 0] > 0).all()
+    return days if in_order else days.sort_by([("node", "ascending"), ("day", "ascending")])
 
 
 def _bounds(days: pa.Table) -> dict[str, tuple[int, int]]:
@@ -370,5 +438,5 @@ def _facts_of(found: Found) -> tuple[Numbers, Numbers, list[str]]:
 
 def _facts_of_slots(strip: Strip, of: Numbers, count: int) -> Numbers:
     ends = tally.ends_of(strip, of, count)
-    measured, down = (np.bincount(of[which[strip.status]], minlength=count) for which in (IS_MEASURED, IS_DOWN))
+    measured, down = (np.bincount(of[which(strip.status)], minlength=count) for which in (is_measured, is_down))
     return np.stack([measured, down, *(ends[name] for name in ENDS)], axis=1)

@@ -107,6 +107,7 @@ class Rollups:
         self._made: tuple[int, int, str] | None = None  # done, of how many of what, while all of it is being made
         self._ahead = -math.inf  # when they were last made ahead (monotonic, s)
         self._took = 0.0  # s: the last change
+        self.version = 0  # another one whenever the tables are; odd while they are being changed
         self._database = self._open()
         self._cursor = _cursor_in(self._database)
 
@@ -226,6 +227,7 @@ class Rollups:
             try:
                 first_build(tell)
                 before, self._database = self._database, self._open()
+                self.version += 2
             except StorageError as error:
                 self._failed = time.monotonic(), error
                 raise
@@ -277,7 +279,9 @@ class Rollups:
         try:
             return list(changes.since(self.layout, self.cursor()))
         except UsageError:  # it was restored to an earlier state
+            self.version += 1
             self._make(self._database)
+            self.version += 1
             self._cursor = None
             return list(changes.since(self.layout))
 
@@ -336,12 +340,14 @@ class Rollups:
     def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection whose changes are all made at its end, or none."""
         connection = self._database.cursor()
+        self.version += 1
         try:
             connection.execute("SET TimeZone = 'UTC'; BEGIN")
             yield connection
             connection.execute("COMMIT")
         finally:
             connection.close()  # what was not committed never was
+            self.version += 1
 
     def _replace(self, connection: duckdb.DuckDBPyConnection) -> None:
         within = "t.location = {0}.location AND {1} >= t.{2}start AND {1} < t.{2}end"

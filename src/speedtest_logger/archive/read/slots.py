@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from speedtest_logger import registry
 from speedtest_logger.archive.format.schema import numbered
-from speedtest_logger.archive.read.coverage import DOWN, GRACE_SECONDS, MEASURED, OUTCOMES, Cover, Outage, Slot, ended
+from speedtest_logger.archive.read.coverage import DOWN, GRACE_SECONDS, MEASURED, OUTCOMES, Cover, Outage, ended
 from speedtest_logger.archive.read.rollup import Rollups
 from speedtest_logger.record import UNKNOWN_LOCATION, unix_time
 from speedtest_logger.schedule import Schedule
@@ -26,8 +26,6 @@ CODES = {name: code for code, name in enumerate(OUTCOMES)}
 MISSED, PENDING = CODES["missed"], CODES["pending"]
 DAY = 86_400
 FEWEST_SLOTS = 2  # in a row, that make an outage: one test may fail
-IS_DOWN = np.isin(np.arange(len(OUTCOMES)), [CODES[name] for name in DOWN])
-IS_MEASURED = np.isin(np.arange(len(OUTCOMES)), [CODES[name] for name in MEASURED])
 
 
 @dataclass(frozen=True)
@@ -47,12 +45,6 @@ class Strip:
     unscheduled_status: Numbers
     reasons: list[str]
     ended: int | None = None
-
-    def slot(self, place: int) -> Slot:
-        """The slot at a place."""
-        status, reason = OUTCOMES[self.status[place]], self.reason[place]
-        text = "missed" if status == "missed" else None
-        return Slot(int(self.at[place]), status, self.reasons[reason] if reason >= 0 else text)
 
     def reasons_at(self, places: Numbers) -> list[str | None]:
         """The reasons of the slots at some places."""
@@ -271,47 +263,85 @@ def utc_days(at: Numbers) -> Numbers:
     return days
 
 
+@dataclass(frozen=True)
+class Tried:
+    """The slots of a strip in which there was or should have been a test: their places, and which of these are down."""
+
+    strip: Strip
+    places: Numbers
+    down: Numbers
+
+    @classmethod
+    def of(cls, strip: Strip) -> Tried:
+        """Those of a strip."""
+        down = is_down(strip.status)
+        places = np.flatnonzero(down | is_measured(strip.status))
+        return cls(strip, places, np.flatnonzero(down[places]))
+
+    @property
+    def at(self) -> Numbers:
+        """Their times (Unix time, s)."""
+        times: Numbers = self.strip.at[self.places]
+        return times
+
+
+def is_down(status: Numbers) -> Numbers:
+    """Whether a slot has no measurement though it should, of numbers of OUTCOMES (a table of these takes ten times as long)."""
+    down: Numbers = (status == CODES[DOWN[0]]) | (status == CODES[DOWN[1]])
+    return down
+
+
+def is_measured(status: Numbers) -> Numbers:
+    """Whether a slot has a measurement."""
+    measured: Numbers = (status == CODES[MEASURED[0]]) | (status == CODES[MEASURED[1]])
+    return measured
+
+
 def outages(found: list[Strip], shortest: int = 1) -> list[Outage]:
     """The outages of at least `shortest` slots, oldest first, as `coverage.outages`."""
-    made = [outage for strip in found for outage in outages_of(strip, shortest)]
+    tried = [Tried.of(strip) for strip in found]
+    made = [outage for each in tried for outage in _outages_of(each, shortest)]
     by_place: dict[str, list[Outage]] = {}
     for outage in made:
         by_place.setdefault(outage.location, []).append(outage)
-    for strip in found:
-        if strip.location in by_place:
-            _compare(by_place[strip.location], strip)
+    for each in tried:
+        if each.strip.location in by_place:
+            _compare(by_place[each.strip.location], each)
     return sorted(made, key=lambda outage: (outage.start, outage.node))
 
 
-def outages_of(strip: Strip, shortest: int) -> list[Outage]:
+def _outages_of(tried: Tried, shortest: int) -> list[Outage]:
     """A strip's own outages, not yet compared with its neighbours."""
-    places = np.flatnonzero(IS_DOWN[strip.status] | IS_MEASURED[strip.status])
-    down = IS_DOWN[strip.status[places]]
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], down, [False]]).astype("i1")))
-    firsts, ends = edges[::2], edges[1::2]
+    strip, down = tried.strip, tried.down
+    breaks = np.flatnonzero(np.diff(down) > 1) + 1
+    firsts, ends = np.concatenate([[0], breaks]), np.concatenate([breaks, [len(down)]])
     long = ends - firsts >= shortest
-    until = np.append(strip.at[places], -1)[ends[long]].tolist()
-    made = []
-    for first, end, measured in zip(firsts[long].tolist(), ends[long].tolist(), until, strict=True):
-        slots = [strip.slot(place) for place in places[first:end].tolist()]
-        made.append(
-            Outage(strip.node, strip.location, slots[0].at, measured if end < len(places) else strip.ended, slots)
-        )
-    return made
+    firsts, ends = firsts[long], ends[long]
+    if not len(down) or not len(firsts):
+        return []
+    said = [reason or "failed" for reason in strip.reasons_at(tried.places[down])]
+    at = strip.at[tried.places[down]]
+    after = down[ends - 1] + 1  # the slot that has a measurement again
+    until = strip.at[tried.places[np.minimum(after, len(tried.places) - 1)]].tolist()
+    if after[-1] == len(tried.places):
+        until[-1] = strip.ended
+    rows = zip(at[firsts].tolist(), until, at[ends - 1].tolist(), firsts.tolist(), ends.tolist(), strict=True)
+    return [
+        Outage(strip.node, strip.location, start, end, last, said[begin:stop]) for start, end, last, begin, stop in rows
+    ]
 
 
-def _compare(made: list[Outage], strip: Strip) -> None:
+def _compare(made: list[Outage], tried: Tried) -> None:
     """Whether a node could measure during outages of its location, as `coverage` finds it."""
-    tried = np.flatnonzero(IS_DOWN[strip.status] | IS_MEASURED[strip.status])
-    if not len(tried):
+    if not len(tried.places):
         return
-    at = strip.at[tried]
-    measured = np.concatenate([[0], np.cumsum(IS_MEASURED[strip.status[tried]])])
+    at = tried.at
     first = np.searchsorted(at, [outage.start for outage in made], "left")
-    last = np.searchsorted(at, [outage.slots[-1].at for outage in made], "right")
-    none = measured[last] == measured[first]
+    last = np.searchsorted(at, [outage.last for outage in made], "right")
     begin, end = np.maximum(first - 1, 0), np.minimum(last + 1, len(at))  # its slots right before and after tell
-    around = measured[end] - measured[begin] < end - begin
+    places = np.searchsorted(tried.down, np.stack([first, last, begin, end]))
+    none = places[1] - places[0] == last - first
+    around = places[3] > places[2]
     for outage, seen in zip(made, np.where(last > first, none, around).tolist(), strict=True):
         outage.watching += 1
         outage.seen_by += seen

@@ -25,7 +25,7 @@ from speedtest_logger import registry
 from speedtest_logger.archive.read import slots
 from speedtest_logger.archive.read.coverage import GRACE_SECONDS
 from speedtest_logger.archive.read.rollup import Rollups
-from speedtest_logger.archive.read.slots import CODES, IS_DOWN, IS_MEASURED, MISSED, Numbers
+from speedtest_logger.archive.read.slots import CODES, MISSED, Numbers
 from speedtest_logger.record import unix_time
 
 DAY = 86_400
@@ -40,20 +40,20 @@ def refresh(rollups: Rollups, schedules: Histories, now: float) -> None:
     rollups.refresh()
     if not is_fresh(rollups.reading(), schedules, now):
         with rollups.changing():
-            _note(rollups, schedules, _over(now))
-            _count(rollups, schedules, _over(now))
+            _note(rollups, schedules, open_day(now))
+            _count(rollups, schedules, open_day(now))
 
 
 def is_fresh(connection: duckdb.DuckDBPyConnection, schedules: Histories, now: float) -> bool:
     """Whether each day that is over is counted, by just these schedules."""
-    over = _over(now)
+    over = open_day(now)
     sql = "FROM about UNION ALL (SELECT 'stale', node FROM stale WHERE day < ? LIMIT 1)"
     about = dict(connection.execute(sql, [over]).fetchall())
     counted = about.get("schedules") == fingerprint(schedules) and int(about["tallied"]) >= over
     return counted and "stale" not in about
 
 
-def _over(now: float) -> int:
+def open_day(now: float) -> int:
     """The first day (since 1970) that is not over: a slot of it may be pending."""
     return int((now - GRACE_SECONDS) // DAY)
 
@@ -268,8 +268,9 @@ def ends_of(strip: slots.Strip, of: Numbers, count: int) -> dict[str, Numbers]:
     A day without a measurement has all of them at both. An outage has two slots at least here; what was skipped neither
     makes nor ends one.
     """
-    tried = np.flatnonzero(IS_DOWN[strip.status] | IS_MEASURED[strip.status])
-    day, down = of[tried], IS_DOWN[strip.status[tried]]
+    downs = slots.is_down(strip.status)
+    tried = np.flatnonzero(downs | slots.is_measured(strip.status))
+    day, down = of[tried], downs[tried]
     new_day = np.diff(day, prepend=-1) != 0
     begins = np.flatnonzero(new_day | np.diff(down, prepend=False))
     lengths = np.diff(np.append(begins, len(tried)))

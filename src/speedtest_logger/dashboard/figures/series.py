@@ -42,10 +42,10 @@ def series(
 def tests(
     source: Source, period: tuple[float, float], scope: tuple[str | None, str | None], names: list[str]
 ) -> Series:
-    """Each test by itself, oldest first; at most one more than MOST_POINTS."""
+    """Each test by itself, oldest first; of more than MOST_POINTS some, one more than these."""
     columns = ", ".join(f"{VALUES[name]} AS {name}" for name in names)
-    sql = f"""SELECT CAST(floor(epoch(started_at)) AS BIGINT) AS moment, status, {columns} FROM {{}}
-              WHERE started_at >= {{}} AND started_at < {{}} ORDER BY started_at LIMIT {MOST_POINTS + 1}"""
+    sql = f"""SELECT epoch_ms(started_at) AS moment, status, {columns} FROM {{}}
+              WHERE started_at >= {{}} AND started_at < {{}} LIMIT {MOST_POINTS + 1}"""
     start, end = period
     location, node = scope
     if start >= source.oldest_recent():
@@ -55,10 +55,12 @@ def tests(
     else:
         archive = source.archive.only(node, location, start, end)
         rows = archive.query(sql.format("records", f"to_timestamp({start})", f"to_timestamp({end})"))
-    values = {name: rows[name].to_pylist() for name in names}
-    failed = [int(status == "failed") for status in rows["status"].to_pylist()]
-    count = [1] * rows.num_rows
-    return Series("test", rows["moment"].to_pylist(), values, rows["status"].to_pylist(), count, failed)
+    rows = rows.sort_by("moment")  # by DuckDB it takes three times as long
+    values = {name: _listed(rows[name]) for name in names}
+    statuses = rows["status"].to_pylist()
+    failed = [int(status == "failed") for status in statuses]
+    moments = (rows["moment"].to_numpy() // 1000).tolist()
+    return Series("test", moments, values, statuses, [1] * rows.num_rows, failed)
 
 
 def bands(
@@ -68,27 +70,40 @@ def bands(
     starts = beginnings(source.zone, period, grain)
     columns = [f"{name}{end}" for name in names for end in ("_low", "", "_high")]
     narrowed, given = source.of_rollup(*scope)
-    sql = f"""SELECT start, ok + partial + failed + skipped AS tests, failed, {", ".join(columns)} FROM {grain}
-              WHERE start >= $first AND start <= $last {narrowed} ORDER BY location"""
+    sql = f"""SELECT start, location, ok + partial + failed + skipped AS tests, failed, {", ".join(columns)} FROM {grain}
+              WHERE start >= $first AND start <= $last {narrowed}"""
     rows = source.rollups.ask(sql, {**given, "first": int(starts[0]), "last": int(starts[-1])})
-    places = np.searchsorted(starts, rows["start"].to_numpy())
+    rows = _spread(rows, starts)
     ends = np.append(starts[1:], starts[-1] + (HOUR if grain == "hour" else DAY))
     return Series(
         grain,
         ((starts + ends) // 2).tolist(),
-        {name: _spread(rows[name], places, len(starts)) for name in columns},
+        {name: _listed(rows[name]) for name in columns},
         [],
-        [count or 0 for count in _spread(rows["tests"], places, len(starts))],
-        [count or 0 for count in _spread(rows["failed"], places, len(starts))],
+        _listed(rows["tests"].fill_null(0)),
+        _listed(rows["failed"].fill_null(0)),
     )
 
 
-def _spread(column: pa.ChunkedArray, places: np.ndarray[Any, Any], count: int) -> list[Any]:
-    """A column's values in their places, None in all others."""
-    values: list[Any] = [None] * count
-    for place, value in zip(places.tolist(), column.to_pylist(), strict=True):
-        values[place] = value
-    return values
+def _spread(rows: pa.Table, starts: np.ndarray[Any, Any]) -> pa.Table:
+    """A row for each beginning: the one that starts there, the last location's of several, nulls where there is none."""
+    places = np.searchsorted(starts, rows["start"].to_numpy())
+    if len(np.unique(places)) < len(places):
+        rows = rows.sort_by("location")
+        places = np.searchsorted(starts, rows["start"].to_numpy())
+    numbers = np.full(len(starts), -1)
+    numbers[places] = np.arange(len(places))
+    return rows.take(pa.array(numbers, mask=numbers < 0))
+
+
+def _listed(column: pa.ChunkedArray) -> list[Any]:
+    """A column of numbers as to_pylist has it, in a quarter of its time."""
+    values = column.combine_chunks()
+    if not values.null_count:
+        return list(values.to_numpy(zero_copy_only=False).tolist())
+    found = values.fill_null(0).to_numpy(zero_copy_only=False).astype(object)
+    found[values.is_null().to_numpy(zero_copy_only=False)] = None
+    return list(found.tolist())
 
 
 def beginnings(zone: Zone, period: tuple[float, float], grain: Grain) -> np.ndarray[Any, Any]:

@@ -115,4 +115,4 @@ def outages(
     """Outages of at least so many slots, oldest first."""
     location, node = scope
     found = slots.outages(source.strips(*period, now, location=location, node=node), shortest)
-    return [Outage(o.node, o.location, o.start, o.end, len(o.slots), o.reason, o.blame) for o in found]
+    return [Outage(o.node, o.location, o.start, o.end, len(o.reasons), o.reason, o.blame) for o in found]

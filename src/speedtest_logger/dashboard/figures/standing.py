@@ -221,8 +221,8 @@ def _all_out(source: Source, day: Day, location: str, lasting: list[coverage.Out
         strips = [strip for strip in strips if source.ended(strip.node, day.now) is None]
         lasting = [outage for outage in slots.outages(strips, FEWEST_SLOTS) if outage.end is None] or lasting
     start = max(outage.start for outage in lasting)
-    reasons = {slot.reason for outage in lasting for slot in outage.slots} - {"missed", None}
-    said = ", ".join(sorted(str(reason) for reason in reasons))
+    reasons = {reason for outage in lasting for reason in outage.reasons} - {*coverage.DOWN}
+    said = ", ".join(sorted(reasons))
     agree = f"; {len(lasting)} nodes agree" if len(lasting) > 1 else ""
     if not reasons:
         return "silent", start, f"nothing has been heard{agree}"
@@ -234,7 +234,7 @@ def _all_out(source: Source, day: Day, location: str, lasting: list[coverage.Out
 def _began_within(outage: coverage.Outage, strips: list[slots.Strip]) -> bool:
     """Whether an outage's node measured before it in the same strip: else it may have begun earlier."""
     own = (strip for strip in strips if strip.node == outage.node)
-    return any(bool(slots.IS_MEASURED[strip.status[strip.at < outage.start]].any()) for strip in own)
+    return any(bool(slots.is_measured(strip.status[strip.at < outage.start]).any()) for strip in own)
 
 
 def _slow(tests: Tests | None, plan: Plan) -> tuple[State, int, str] | None:

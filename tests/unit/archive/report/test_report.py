@@ -98,7 +98,7 @@ def test_nodes_that_take_turns_see_the_same_outage(archive):
 def test_an_outage_that_lasts_has_no_end_and_one_node_alone_blames_nobody(archive):
     alone = [a for a in coverage.accounts(open_archive(archive.root), START, START + 60 * HOUR) if a.node == "porch"]
     last = coverage.outages(alone)[-1]
-    assert (last.end, last.blame, len(last.slots)) == (None, "unknown", 12)
+    assert (last.end, last.blame, len(last.reasons)) == (None, "unknown", 12)
 
 
 def test_days_add_up_to_a_hundred_percent(archive):
