@@ -2,8 +2,10 @@
 
 Whoever publishes knows which days of which locations changed. The files of a partition that have such days are written
 again, with all else that is in them; no other file is read or written. A day that may still get measurements has a
-file of its own, so that of a month only that is written again and again. A file is named after the locations that it
-has rows of, part-LOCATION.UUID.parquet or part-_DIGEST.UUID.parquet: one of which no row stays is not read.
+file of its own, so that of a month only that is written again and again; where it changes for few of a file's
+locations, these get files of their own, so that next time the others stay as they are. A file is named after the
+locations that it has rows of, part-LOCATION.UUID.parquet or part-_DIGEST.UUID.parquet: one of which no row stays is not
+read.
 
 An entry of a commit, with its statistics: https://github.com/delta-io/delta/blob/master/PROTOCOL.md#add-file-and-remove-file
 """
@@ -45,8 +47,13 @@ OF_A_FILE = ("path", "size_bytes", "partition.bucket", "partition.month", "min.s
 ROW_GROUP = 65_536  # rows
 # As the archive's own files are written, but for encodings that not every engine reads.
 WRITING = {name: value for name, value in parquet.WRITING.items() if name != "column_encoding"}
+# Of a file of few rows dictionaries and the ends of all columns are most of the work, and spare no byte.
+FEW_ROWS = 10_000
+WRITING_FEW = {**WRITING, "use_dictionary": False, "write_statistics": list(TOLD)}
 AT_ONCE = 4  # requests to the store, and partitions that are read ahead
 OPEN_DAYS = 2  # that may still get measurements: today and yesterday (UTC)
+FEW_LOCATIONS = 2  # that changed, of several in a file
+MOST_APART = 8  # files of open days in a partition, from which on none gets another one: who asks opens all of them
 
 
 @dataclass(frozen=True)
@@ -78,9 +85,13 @@ class DataFile:
 
     def is_of_one_of(self, days: Iterable[date]) -> bool:
         """Whether it has rows of one day, and that is one of these (UTC)."""
-        if self.first is None or self.last is None:
-            return False
-        return _day_of(self.first) == _day_of(self.last) and _day_of(self.first) in days
+        return any(day in days for day in self.only_day())
+
+    def only_day(self) -> list[date]:
+        """The day (UTC) of all its rows; none where there are several, or nobody knows."""
+        if self.first is None or self.last is None or _day_of(self.first) != _day_of(self.last):
+            return []
+        return [_day_of(self.first)]
 
     def removed(self) -> Action:
         """Its end, for a commit."""
@@ -97,19 +108,50 @@ class Replacement:
     days: dict[str, Days] = field(default_factory=dict)
     rows: list[pa.Table] = field(default_factory=list)
 
-    def touches(self, file: DataFile) -> bool:
-        """Whether a file of the partition can have rows that are no more."""
-        return any(days is None or file.has_one_of(map(date.fromisoformat, days)) for days in self.days.values())
+    def in_it(self, file: DataFile, files: Iterable[DataFile]) -> list[str]:
+        """The locations of which a file of the partition can have rows, `files` being all of the partition.
 
-    def takes_all_of(self, file: DataFile) -> bool:
+        A location that has a file of its own for the day of this one is not in this one.
+        """
+        if file.of and not file.of.startswith("_"):
+            return [file.of] if file.of in self.days else []
+        apart = {other.of for other in files if other.is_of_one_of(file.only_day())}
+        return [location for location in self.days if location not in apart]
+
+    def touches(self, file: DataFile, files: Iterable[DataFile]) -> bool:
+        """Whether a file of the partition can have rows that are no more."""
+        touched = (self.days[location] for location in self.in_it(file, files))
+        return any(days is None or file.has_one_of(map(date.fromisoformat, days)) for days in touched)
+
+    def takes_all_of(self, file: DataFile, files: Iterable[DataFile]) -> bool:
         """Whether no row of a file of the partition stays, as far as is known without reading it."""
-        if file.of is None:
-            return False
-        mine = [file.of] if file.of in self.days else list(self.days)
-        if file.of != sign(mine):
+        mine = self.in_it(file, files)
+        if not mine or file.of != sign(mine):
             return False
         touched = (self.days[location] for location in mine)
         return all(days is None or file.is_of_one_of(map(date.fromisoformat, days)) for days in touched)
+
+    def is_apart(self, files: Collection[DataFile], touched: Collection[DataFile]) -> bool:
+        """Whether its rows are put by themselves: those of few locations, of days that may still get measurements.
+
+        `files` are all of the partition, `touched` those that have rows that are no more.
+        """
+        opened = open_days()
+        of_open = [file for file in files if file.is_of_one_of(opened)]
+        return (
+            len(self.days) <= FEW_LOCATIONS
+            and len(of_open) < MOST_APART
+            and all(file in of_open for file in touched)
+            and all(
+                days is not None and opened.issuperset(map(date.fromisoformat, days)) for days in self.days.values()
+            )
+        )
+
+
+def open_days() -> set[date]:
+    """The days (UTC) that may still get measurements."""
+    today = datetime.fromtimestamp(time.time(), timezone.utc).date()
+    return {today - timedelta(days=number) for number in range(OPEN_DAYS)}
 
 
 def sign(locations: Iterable[str]) -> str:
@@ -166,8 +208,11 @@ def replaced(
     with ThreadPoolExecutor(AT_ONCE) as pool:  # for what waits for the store: the rest takes turns at Python anyway
         puts: deque[Future[None]] = deque()
         for partition, touched, reads in _fetched(objects, pool, files, changed):
-            kept = [_without(read.result(), changed[partition].days) for read in reads]
-            for part in _parts(_sorted([*kept, *changed[partition].rows])):
+            replacement = changed[partition]
+            kept = list(filter(len, (_without(read.result(), replacement.days) for read in reads)))
+            is_apart = kept and replacement.is_apart(files.get(partition, []), touched)
+            groups = [kept, *([rows] for rows in replacement.rows)] if is_apart else [[*kept, *replacement.rows]]
+            for part in (part for group in groups for part in _parts(_sorted(group))):
                 path, content, entry = _made(partition, part)
                 puts.append(pool.submit(objects.put, path, content))
                 entries.append(entry)
@@ -188,8 +233,9 @@ def _fetched(
     """The partitions in order, with their files that are replaced, and what is read of these, some ahead."""
     asked: deque[tuple[Partition, list[DataFile], list[Future[pa.Table]]]] = deque()
     for partition in sorted(changed):
-        touched = [file for file in files.get(partition, []) if changed[partition].touches(file)]
-        read = [file for file in touched if not changed[partition].takes_all_of(file)]
+        there, replacement = files.get(partition, []), changed[partition]
+        touched = [file for file in there if replacement.touches(file, there)]
+        read = [file for file in touched if not replacement.takes_all_of(file, there)]
         asked.append((partition, touched, [pool.submit(_read, objects, file) for file in read]))
         if len(asked) > AT_ONCE:
             yield asked.popleft()
@@ -234,8 +280,7 @@ def _without(rows: pa.Table, days: Mapping[str, Days]) -> pa.Table:
 
 def _parts(rows: pa.Table) -> Iterator[pa.Table]:
     """Rows by file: each day that is open, and all before these."""
-    opened = datetime.fromtimestamp(time.time(), timezone.utc).date() - timedelta(days=OPEN_DAYS - 1)
-    over = pc.less(rows["day"], pa.scalar(opened))
+    over = pc.less(rows["day"], pa.scalar(min(open_days())))
     yield from filter(len, [rows.filter(over)])
     rest = rows.filter(pc.invert(over))
     for day in pc.unique(rest["day"]):
@@ -245,7 +290,8 @@ def _parts(rows: pa.Table) -> Iterator[pa.Table]:
 def _made(partition: Partition, rows: pa.Table) -> tuple[str, bytes, Action]:
     """A new file: its name, its bytes, which are in the store before a commit names it, and its entry."""
     sink = pa.BufferOutputStream()
-    pq.write_table(rows.replace_schema_metadata(), sink, row_group_size=ROW_GROUP, **WRITING)
+    how = WRITING_FEW if rows.num_rows <= FEW_ROWS else WRITING
+    pq.write_table(rows.replace_schema_metadata(), sink, row_group_size=ROW_GROUP, **how)
     content = sink.getvalue().to_pybytes()
     values = _values(partition)
     name = f"part-{sign(pc.unique(rows['location']).to_pylist())}.{uuid.uuid4()}.parquet"

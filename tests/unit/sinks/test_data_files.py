@@ -59,12 +59,73 @@ def test_a_day_that_may_get_more_has_a_file_of_its_own(layout, place):
     assert (len(stayed), len(came)) == (2, 1)
 
 
-def test_one_location_s_day_takes_the_others_of_its_file_along(layout, place):
-    put(layout, *(slot(node, FIRST + 20 * DAY, node) for node in ("attic", "porch", "shed")))
-    publish(layout, place)
-    put(layout, slot("porch", FIRST + 20 * DAY + 300, "porch"))
+def three_places(layout, place, day, number=0):
+    put(layout, *(slot(node, FIRST + day * DAY + number * 300, node) for node in ("attic", "porch", "shed")))
+    return publish(layout, place)
+
+
+def of(place):
+    return {file.of: file.path for file in data_files.files_of(place.existing())}
+
+
+def test_a_day_that_is_over_takes_the_other_locations_of_its_file_along(layout, place):
+    three_places(layout, place, 10)
+    put(layout, slot("porch", FIRST + 10 * DAY + 300, "porch"))
     assert [len(each) for each in publish(layout, place)] == [0, 1]
     assert table.rows_in(place.existing()) == 4
+
+
+def test_a_location_that_changes_alone_gets_a_file_of_its_own(layout, place):
+    """So that from the second time on the others' file is neither read nor written."""
+    three_places(layout, place, 20)
+    put(layout, slot("porch", FIRST + 20 * DAY + 300, "porch"))
+    publish(layout, place)
+    others = data_files.sign(["attic", "shed"])
+    assert of(place).keys() == {"porch", others}
+    for path in of(place).values():
+        Path(place.address, path).write_bytes(b"PAR1 nonsense PAR1")
+    put(layout, slot("porch", FIRST + 20 * DAY + 600, "porch"))
+    delta.Publisher(layout, place, 1).publish()
+    assert of(place).keys() == {"porch", others}
+    three_places(layout, place, 20, 3)  # of all of them no row stays: the damaged file is not read
+    assert of(place).keys() == {data_files.sign(["attic", "porch", "shed"])}
+    assert table.rows_in(place.existing()) == 8
+
+
+def test_one_of_two_locations_apart_comes_back_with_the_rest(layout, place):
+    three_places(layout, place, 20)
+    for number, node in enumerate(("porch", "attic", "shed", "shed"), 1):
+        put(layout, slot(node, FIRST + 20 * DAY + number * 300, node))
+        publish(layout, place)
+    assert of(place).keys() == {"porch", "attic", "shed"}
+    put(layout, *(slot(node, FIRST + 20 * DAY + 3000, node) for node in ("porch", "shed")))
+    stayed, came = publish(layout, place)
+    assert (stayed, len(came)) == ({of(place)["attic"]}, 1)
+    put(layout, slot("hut", FIRST + 20 * DAY, "hut"))  # one that is new may be in the file of two
+    assert [len(each) for each in publish(layout, place)] == [1, 1]
+    assert table.rows_in(place.existing()) == 10
+
+
+def test_open_days_do_not_fall_into_ever_more_files(layout, place):
+    names = [f"place-{number:02}" for number in range(12)]
+    put(layout, *(slot(name, FIRST + 20 * DAY, name) for name in names))
+    publish(layout, place)
+    for name in names:
+        put(layout, slot(name, FIRST + 20 * DAY + 300, name))
+        publish(layout, place)
+    assert len(of(place)) == data_files.MOST_APART
+
+
+def test_a_location_whose_file_was_put_together_with_others_is_found_there(layout, place):
+    three_places(layout, place, 20)
+    put(layout, slot("porch", FIRST + 20 * DAY + 300, "porch"))
+    publish(layout, place)
+    delta.Publisher(layout, place, 1).maintain()
+    assert len(paths(place)) == 1
+    for number in (2, 3):
+        put(layout, slot("porch", FIRST + 20 * DAY + number * 300, "porch"))
+        publish(layout, place)
+    assert table.rows_in(place.existing()) == 6
 
 
 def test_a_file_that_another_release_wrote_is_read_and_written_again(layout, place):

@@ -70,8 +70,8 @@ def bands(
     starts = beginnings(source.zone, period, grain)
     columns = [f"{name}{end}" for name in names for end in ("_low", "", "_high")]
     narrowed, given = source.of_rollup(*scope)
-    sql = f"""SELECT start, location, ok + partial + failed + skipped AS tests, failed, {", ".join(columns)} FROM {grain}
-              WHERE start >= $first AND start <= $last {narrowed}"""
+    sql = f"""SELECT start, location, ok + partial + failed + skipped AS tests, failed, {", ".join(columns)}
+              FROM {grain} WHERE start >= $first AND start <= $last {narrowed}"""
     rows = source.rollups.ask(sql, {**given, "first": int(starts[0]), "last": int(starts[-1])})
     rows = _spread(rows, starts)
     ends = np.append(starts[1:], starts[-1] + (HOUR if grain == "hour" else DAY))
@@ -86,7 +86,7 @@ def bands(
 
 
 def _spread(rows: pa.Table, starts: np.ndarray[Any, Any]) -> pa.Table:
-    """A row for each beginning: the one that starts there, the last location's of several, nulls where there is none."""
+    """A row for each beginning: the one that starts there (of several the last location's), or nulls."""
     places = np.searchsorted(starts, rows["start"].to_numpy())
     if len(np.unique(places)) < len(places):
         rows = rows.sort_by("location")

@@ -92,8 +92,8 @@ def check(rollups, period, now, scope):
         assert [cover.to_row() for cover in days.covers(*within, scope=asked, now=now, by_day=by_day)] == wanted
     found = days.strips(*within, **scope, now=now)
     for shortest in (1, 2):
-        outages = [(outage.to_row(now), outage.last, outage.reasons) for outage in coverage.outages(accounts, shortest)]
-        assert [(outage.to_row(now), outage.last, outage.reasons) for outage in slots.outages(found, shortest)] == outages
+        outages = coverage.outages(accounts, shortest)
+        assert slots.outages(found, shortest) == outages
     assert [cover.to_row() for cover in slots.covers(found, slots.utc_days)] == wanted
     if not scope:
         ever = coverage.covers_of(list(coverage.accounts(Archive(rollups.layout), 0, now)))
