@@ -5,7 +5,8 @@ speak TLS, each worker with one thread on a core of its own (DuckDB, and Arrow w
 left alone, a worker takes half of a second core). Ratios are of medians of rounds that take turns, so that load meets
 all alike. PySpark is asked where an environment with it, and Java, are there: --spark FOLDER. It reads the table's
 Parquet files from a folder, for its package knows no S3. The store works on the same cores as who asks it, so all is
-asked of a folder too; and two processes that know nothing of each other say how much two of the machine's cores do of
+asked of a folder too. Who asks S3 keeps the table's files, as a worker does that the role installs: the round that does
+not count brings them; what a question costs that has to read the store is told beside it. And two processes that know nothing of each other say how much two of the machine's cores do of
 this work (two that share a memory, or are two threads of one, do less than twice).
 """
 
@@ -33,6 +34,7 @@ from stores import BUCKET, KEYS, store
 
 from speedtest_logger.archive.read.dataset import Scope
 from speedtest_logger.distributed import scan
+from speedtest_logger.distributed.cache import FOLDER_VARIABLE, MEGABYTES_VARIABLE
 from speedtest_logger.distributed.dask import DaskEngine
 from speedtest_logger.distributed.engine import Task
 from speedtest_logger.distributed.published import Published
@@ -130,9 +132,11 @@ def _signed(place: Place, buckets: int) -> None:
     write_deltalake(place.existing(), empty, mode="append", commit_properties=_properties(Head(buckets=buckets), {}))
 
 
-def one_duckdb(place: Place) -> pa.Table:
-    """The whole question in one process with two threads."""
-    return scan.answer(Task(place.address, Published.of(place).files, "true", SQL), threads=2)
+def one_duckdb(place: Place, cache: Path | None = None) -> pa.Table:
+    """The whole question in one process with two threads, that keeps files in a folder where one is named."""
+    os.environ[FOLDER_VARIABLE] = str(cache or "")
+    published = Published.of(place)
+    return scan.answer(Task(place.address, published.files, "true", SQL, published.size()), threads=2)
 
 
 def by_dataframe(place: Place, cluster: Cluster) -> int:
@@ -259,7 +263,13 @@ def asked(
     folder: Path, options: dict[str, str], on_disk: Place, on_s3: Place, rounds: int, deadline: float
 ) -> dict[str, float]:
     """Seconds of each way. One worker and two are two clusters, so that rounds can take turns."""
-    with Cluster(folder / "one", options) as one, Cluster(folder / "two", options) as two:
+    caches = {name: folder / f"cache-{name}" for name in ("one", "two", "here")}
+    for each in caches.values():
+        each.mkdir(mode=0o700)
+    room = {MEGABYTES_VARIABLE: "100000"}
+    os.environ.update(room)
+    kept_by = {name: {**options, **room, FOLDER_VARIABLE: str(each)} for name, each in caches.items()}
+    with Cluster(folder / "one", kept_by["one"]) as one, Cluster(folder / "two", kept_by["two"]) as two:
         for cluster, names in ((one, ("worker-1",)), (two, ("worker-1", "worker-2"))):
             for name in ("scheduler", *names):
                 cluster.start(name, *ON_ONE_CORE.get(name, ()))
@@ -272,7 +282,8 @@ def asked(
         assert by(two, on_s3).equals(one_duckdb(on_disk)), "answers differ"
         ways: dict[str, Callable[[], object]] = {
             "one DuckDB on a folder": lambda: one_duckdb(on_disk),
-            "one DuckDB on S3": lambda: one_duckdb(on_s3),
+            "one DuckDB on S3": lambda: one_duckdb(on_s3, caches["here"]),
+            "one DuckDB on S3 that keeps nothing": lambda: one_duckdb(on_s3),
             "1 worker on a folder": lambda: by(one, on_disk),
             "2 workers on a folder": lambda: by(two, on_disk),
             "1 worker on S3": lambda: by(one, on_s3),

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from plugins.desired import software, templates
-from plugins.desired.things import UNIT_DIRECTORY, Goes, Thing, account, attributes, directory, file, unit
+from plugins.desired.things import UNIT_DIRECTORY, Goes, Thing, account, attributes, directory, file, leftover, unit
 from speedtest_logger.distributed.keys import FILES
 
 ROLE = "speedtest_cluster"
 CONFIG = "/etc/speedtest-cluster"
 PROGRAM = "/usr/local/bin/speedtest-cluster"
+CACHE = "/var/cache/speedtest-cluster"
 UNITS = {"scheduler": "speedtest-scheduler.service", "worker": "speedtest-worker.service"}
 IMPORTS = ("distributed", "duckdb", "pyarrow.parquet", "deltalake", "obstore")
 KEY, CERTIFICATE, MEMBERS = (f"{CONFIG}/{name}" for name in FILES)
@@ -46,6 +47,7 @@ def things(v: Values) -> list[Thing]:
         attributes(CERTIFICATE),
         file(MEMBERS, v.get("members", ""), restarts=mine),
         file(f"{CONFIG}/store.env", store_env(v), mode="0600", secret=True, when=works, restarts=reads),
+        leftover(CACHE, when=works and v["cache_mb"] > 0),
         file(PROGRAM, text(v, n, "usr/local/bin/speedtest-cluster"), mode="0755"),
         *[
             file(

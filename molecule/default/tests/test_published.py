@@ -131,6 +131,12 @@ def test_the_cluster_answers_as_the_archive_does():
     assert on(NODE, f"speedtest-archive {ASK} --engine duckdb") == wanted
 
 
+def test_the_worker_keeps_the_files_that_it_read_where_nobody_else_looks():
+    found = on(NODE, "find /var/cache/speedtest-cluster -name 'part-*.parquet' -printf '%u %m\\n' | sort -u").strip()
+    assert found == "speedtest-cluster 600"
+    assert on(NODE, "stat --format '%U %a' /var/cache/speedtest-cluster").strip() == "speedtest-cluster 700"
+
+
 def test_the_status_says_what_the_member_runs():
     said = playbook("playbooks/status.yml").stdout
     assert re.search(rf"^{NODE} \(cluster\) +scheduler, worker +none$", said, re.MULTILINE), said
@@ -163,7 +169,7 @@ def test_both_are_taken_off_without_a_trace():
     done = playbook("site.yml", given)
     assert done.returncode == 0, done.stdout[-3000:]
     left = on(NODE, "ls -d /etc/speedtest-store /srv/speedtest-store /opt/speedtest-store /srv/speedtest-archive/store "
-              "/etc/speedtest-cluster /opt/speedtest-cluster /usr/local/bin/speedtest-cluster "
+              "/etc/speedtest-cluster /opt/speedtest-cluster /usr/local/bin/speedtest-cluster /var/cache/speedtest-cluster "
               "/etc/systemd/system/speedtest-scheduler* /etc/systemd/system/speedtest-worker* "
               "/etc/speedtest-archive /etc/systemd/system/speedtest-publish* /etc/systemd/system/speedtest-store* "
               "2>/dev/null; getent passwd speedtest-store speedtest-cluster; pgrep weed", check=False)  # fmt: skip

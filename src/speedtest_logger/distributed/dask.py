@@ -129,7 +129,7 @@ def answered(task: Task, wanted: dict[str, str]) -> pa.Table:
     if differ:
         raise UsageError(f"worker {socket.gethostname()} has {', '.join(differ)}: nothing was answered")
     try:
-        return scan.answer(task, database=scan.kept())
+        return scan.answer(task, shared=True)
     except ConfigError as error:  # it is not carried as it is
         raise StorageError(f"worker {socket.gethostname()}: {'; '.join(error.problems)}") from None
 

@@ -17,12 +17,16 @@ from speedtest_logger.sinks.data_files import DataFile
 
 @dataclass(frozen=True)
 class Task:
-    """SQL over the view `records` of some files of a table. Whoever runs it has keys of the store of its own."""
+    """SQL over the view `records` of some files of a table. Whoever runs it has keys of the store of its own.
+
+    `of_bytes`: of all files that the whole question reads.
+    """
 
     address: str
     files: tuple[DataFile, ...]
     condition: str
     sql: str
+    of_bytes: int = 0
 
 
 class Engine(Protocol):

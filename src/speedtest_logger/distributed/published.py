@@ -59,6 +59,10 @@ class Published:
             files = [f for f in files if f.month <= month and (f.first is None or f.first - 999 < end)]
         return replace(self, files=tuple(files))
 
+    def size(self) -> int:
+        """How many its files have."""
+        return sum(file.size for file in self.files)
+
     def fragments(self, *, whole_buckets: bool) -> list[tuple[DataFile, ...]]:
         """The files in groups of about equal size, the largest first, so that the last to be done is a small one.
 
@@ -80,7 +84,7 @@ class Published:
 
     def touched(self, texts: str) -> int:
         """About how many bytes a question reads: those of the columns that its SQL names, as one file has them."""
-        total = sum(file.size for file in self.files)
+        total = self.size()
         if not self.files or re.search(r"(?<!\()\*", texts):
             return total
         filesystem, root = self.place.filesystem()

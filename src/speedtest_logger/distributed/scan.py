@@ -6,11 +6,12 @@ Exactly the files that were named are read, those of one version of the table. O
 from __future__ import annotations
 
 import atexit
+import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
-from functools import cache
+from functools import lru_cache
 
 import duckdb
 import pyarrow as pa
@@ -19,7 +20,8 @@ import pyarrow.dataset as ds
 
 from speedtest_logger.archive.format.schema import BATCH_SCHEMA
 from speedtest_logger.archive.read import sql as statements
-from speedtest_logger.archive.read.dataset import VIEW_COLUMNS
+from speedtest_logger.archive.read.dataset import VIEW_COLUMNS, literal
+from speedtest_logger.distributed.cache import Cache
 from speedtest_logger.distributed.engine import Task
 from speedtest_logger.errors import StorageError, UsageError
 from speedtest_logger.record import COLUMNS
@@ -33,26 +35,48 @@ STORED = pa.schema(
 )
 NAMES = ", ".join((*COLUMNS, "day"))
 VIEW = f"SELECT {NAMES}, year(started_at)::INTEGER AS year, month(started_at)::INTEGER AS month FROM stored"
+MOST_KEPT = 4  # databases
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 # What DuckDB and Arrow raise where a file is gone or damaged, or the store does not answer.
 OF_STORE = (duckdb.IOException, duckdb.InvalidInputException, OSError, pa.ArrowException)
 
 
-def answer(task: Task, *, threads: int | None = 1, database: duckdb.DuckDBPyConnection | None = None) -> pa.Table:
+def answer(task: Task, *, threads: int | None = 1, shared: bool = False) -> pa.Table:
     """What a task's SQL says of its files. `threads` None: as many as the machine has.
 
-    `database` is one of `kept`; without it the task has its own. Raises UsageError for wrong SQL, StorageError where
-    the files cannot be read.
+    `shared`: by a database that this process keeps, with a thread; else the task has its own. Raises UsageError for
+    wrong SQL, StorageError where the files cannot be read.
     """
     place = Place.of(task.address)
+    folder, here = _on_this_machine(place, task)
     try:
-        with connected(threads) if database is None else database.cursor() as connection:
-            connection.register("stored", dataset(place, task.files))
+        with kept(folder).cursor() if shared else connected(threads, folder) as connection:
+            if here:  # DuckDB reads them with a third less CPU than Arrow
+                read_by_duckdb(connection, here)
+            else:
+                connection.register("stored", dataset(place, task.files))
             return _asked(connection, task)
     except OF_STORE as error:
         raise StorageError(f"{task.address}: {said(error)}") from error
     except duckdb.Error as error:
         raise _judged(error, task.address) from error
+
+
+def _on_this_machine(place: Place, task: Task) -> tuple[str | None, list[str]]:
+    """The folder and the paths of a task's files, where they lie here or can be kept here; None and none else.
+
+    Raises ConfigError for a cache that cannot be one.
+    """
+    if not place.options:
+        return place.address, [f"{place.address}/{file.path}" for file in task.files]
+    cache = Cache.of()
+    if cache is None or task.of_bytes > cache.most_bytes:
+        return None, []
+    try:
+        return str(cache.folder_of(place)), cache.brought(place, task.files)
+    except OSError as error:
+        logging.getLogger(__name__).warning("%s: %s: the store is read instead", cache.folder, error)
+        return None, []
 
 
 def _asked(connection: duckdb.DuckDBPyConnection, task: Task) -> pa.Table:
@@ -67,34 +91,36 @@ def _judged(error: duckdb.Error, address: str) -> UsageError | StorageError:
     return StorageError(f"{address}: {said(error)}") if type(error) is duckdb.Error else UsageError(str(error))
 
 
-@cache
-def kept() -> duckdb.DuckDBPyConnection:
-    """One database of this process for parts of questions, a thread each: to open one takes as long as a small part.
+@lru_cache(maxsize=MOST_KEPT)
+def kept(files_in: str | None = None) -> duckdb.DuckDBPyConnection:
+    """A database of this process for parts of questions, a thread each: to open one takes as long as a small part.
 
-    What a connection to it registers and makes is its own.
+    What a connection to it registers and makes is its own. `files_in`: the folder whose files it may read.
     """
     folder = tempfile.TemporaryDirectory(prefix="speedtest-query-", ignore_cleanup_errors=True)
     atexit.register(folder.cleanup)
     atexit.register(kept.cache_clear)  # or DuckDB complains of what is still open when Python ends
-    return _locked(folder.name, 1)
+    return _locked(folder.name, 1, files_in)
 
 
-def _locked(folder: str, threads: int | None) -> duckdb.DuckDBPyConnection:
+def _locked(folder: str, threads: int | None, files_in: str | None) -> duckdb.DuckDBPyConnection:
     """A database in memory, in UTC, with a folder for what does not fit there, and no way to anything else."""
     more = {"threads": threads} if threads else {}
     connection = duckdb.connect(config={"temp_directory": folder, **more})
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
+    if files_in:
+        connection.execute(f"SET allowed_directories = [{literal(files_in)}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection
 
 
 @contextmanager
-def connected(threads: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+def connected(threads: int | None = None, files_in: str | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection to a database of its own, with so many threads or as many as the machine has."""
     with (
         tempfile.TemporaryDirectory(prefix="speedtest-query-", ignore_cleanup_errors=True) as folder,
-        _locked(folder, threads) as connection,
+        _locked(folder, threads, files_in) as connection,
     ):
         yield connection
 
@@ -104,6 +130,14 @@ def view(connection: duckdb.DuckDBPyConnection, condition: str) -> None:
     connection.execute(f"CREATE TEMP VIEW all_records AS {VIEW}")
     names = ", ".join(VIEW_COLUMNS)
     connection.execute(f"CREATE TEMP VIEW records AS SELECT {names} FROM all_records WHERE {condition}")
+
+
+def read_by_duckdb(connection: duckdb.DuckDBPyConnection, files: list[str]) -> None:
+    """Make `stored` of files on this machine; a view has no parameters, and their names may be megabytes."""
+    connection.execute("SET VARIABLE stored_files = $files", {"files": files})
+    connection.execute(
+        "CREATE TEMP VIEW stored AS FROM read_parquet(getvariable('stored_files'), hive_partitioning = false)"
+    )
 
 
 def dataset(place: Place, files: tuple[DataFile, ...]) -> ds.Dataset:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import duckdb
 import pyarrow as pa
@@ -47,7 +47,7 @@ class Store:
             self._refuse_raw(sql)
         condition = f"{scope.condition()} {besides}".strip()
         published = Published.of(self.place).narrowed(scope)
-        whole = Task(self.place.address, published.files, condition, sql)
+        whole = Task(self.place.address, published.files, condition, sql, published.size())
         if isinstance(self.engine, LocalEngine):
             return LocalEngine().run([whole])[0]
         try:
@@ -69,7 +69,7 @@ class Store:
         if plan.whole_buckets and published.buckets is None:
             raise NotSplitError("somebody else wrote to the table: that a location lies in one bucket is not certain")
         groups = published.fragments(whole_buckets=plan.whole_buckets)
-        tasks = [Task(whole.address, files, whole.condition, plan.fragment) for files in groups]
+        tasks = [replace(whole, files=files, sql=plan.fragment) for files in groups]
         parts = self.engine.run(tasks) if tasks else []
         try:
             return plan.merged(parts)

@@ -15,6 +15,8 @@ from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, Pre
 from speedtest_logger.errors import StorageError
 from speedtest_logger.sinks.place import Place, said
 
+PART_BYTES = 8_000_000  # of an object that is not read at once
+
 
 @dataclass(frozen=True)
 class Item:
@@ -72,6 +74,12 @@ class Objects:
                 return bytes(found.bytes()), str(found.meta["e_tag"])
             except (NotFoundError, FileNotFoundError):
                 return None
+
+    def parts(self, name: str) -> Iterator[bytes]:
+        """An object's content, part by part."""
+        with self._asking():
+            for part in obstore.get(self.store, name).stream(PART_BYTES):
+                yield bytes(part)
 
     def listed(self, prefix: str, after: str | None = None, most: int = 1_000_000) -> list[Item]:
         """Objects whose names begin so, in their order; those `after` a name."""

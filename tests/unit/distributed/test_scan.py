@@ -36,22 +36,22 @@ def tasks(tmp_path):
 
 def test_parts_that_are_answered_at_the_same_time_see_their_own_files(tasks):
     def rows(task):
-        return scan.answer(task, database=scan.kept()).to_pylist()
+        return scan.answer(task, shared=True).to_pylist()
 
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(rows, tasks * 8))
     assert found == [[{"node": node, "n": number}] for number, node in enumerate(NODES, 1)] * 8
 
 
-@pytest.mark.parametrize("database", [None, scan.kept])
+@pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize(
     "sql", ["SELECT * FROM read_text('{file}')", "SELECT * FROM '{file}'", "SELECT * FROM read_csv('{file}')"]
 )
-def test_no_question_reads_a_file(tasks, tmp_path, database, sql):
+def test_no_question_reads_a_file(tasks, tmp_path, shared, sql):
     (tmp_path / "secret.csv").write_text("key\nvery secret\n")
     task = Task(tasks[0].address, tasks[0].files, "true", sql.format(file=tmp_path / "secret.csv"))
     with pytest.raises(UsageError, match="disabled"):
-        scan.answer(task, database=database and database())
+        scan.answer(task, shared=shared)
 
 
 def test_what_is_kept_cannot_be_opened_again():

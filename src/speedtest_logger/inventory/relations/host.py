@@ -43,7 +43,7 @@ OWN_DIRECTORIES = {
     "speedtest_dashboard": ("/etc/speedtest-dashboard",),
     "speedtest_database": ("/etc/speedtest-database",),
     "speedtest_front": ("/etc/speedtest-front", "/var/lib/speedtest-front"),
-    "speedtest_cluster": ("/etc/speedtest-cluster",),
+    "speedtest_cluster": ("/etc/speedtest-cluster", "/var/cache/speedtest-cluster"),
     "speedtest_store": ("/etc/speedtest-store",),
     "speedtest_monitoring": ("/etc/speedtest-monitoring", "/var/lib/speedtest-monitoring"),
 }

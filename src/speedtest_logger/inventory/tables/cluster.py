@@ -50,6 +50,13 @@ INPUTS = (
         Whole(512, 4_194_304),
     ),
     Input(
+        "speedtest_cluster_cache_mb",
+        2000,
+        "How much of the store's files a worker keeps in /var/cache/speedtest-cluster for the next question (10^6 "
+        "bytes); what was used least lately goes first, and questions of more files than that keep none. 0: nothing.",
+        Whole(0, 4_194_304),
+    ),
+    Input(
         "speedtest_cluster_store_endpoint",
         "",
         "Where the object store is reached, such as http://192.0.2.7:8333; empty for AWS.",
