@@ -165,23 +165,23 @@ class Sink:
     def _carry_out(self, month: date, batches: Iterable[Made], cursor: str | None) -> None:
         """Make a month what the archive has of it, all or nothing."""
         with self.session.transaction():
-            tables.make_partition(self.session, month)
+            is_new = tables.make_partition(self.session, month)
             may_be_empty = False
             for made in batches:
-                self._make_again(made)
+                self._make_again(made, is_new=is_new)
                 may_be_empty |= made.is_whole
             if may_be_empty and tables.is_empty(self.session, month):
                 tables.drop_months(self.session, [month])
             self.session.run(MONTH_DONE, month, cursor)
         self.outcome.months += 1
 
-    def _make_again(self, made: Made) -> None:
+    def _make_again(self, made: Made, *, is_new: bool) -> None:
         self.session.run("DROP TABLE IF EXISTS pg_temp.touched")
         self.session.run(
             TOUCHED, *([getattr(part, name) for part in made.parts] for name in ("location", "start", "end"))
         )
         if made.is_whole:
-            self._replace(made.records)
+            self._replace(made.records, is_new=is_new)
         else:
             self._merge(made.records)
         for name, content in made.rollups.items():
@@ -189,11 +189,15 @@ class Sink:
             self.copy(sql.Identifier(tables.SCHEMA, name), content)
         self.outcome.records += made.records.count
 
-    def _replace(self, records: Copy) -> None:
-        """Records in the place of all that is touched; one by one where one of them is elsewhere, too."""
+    def _replace(self, records: Copy, *, is_new: bool) -> None:
+        """Records in the place of all that is touched; one by one where one of them is elsewhere, too.
+
+        Of a month that is new nothing is there yet.
+        """
         try:
             with self.session.part():
-                self._delete("records", "started_at")
+                if not is_new:
+                    self._delete("records", "started_at")
                 self.copy(sql.Identifier(tables.SCHEMA, "records"), records)
         except psycopg.errors.UniqueViolation:
             self._merge(records)

@@ -119,15 +119,16 @@ def next_month(month: date) -> date:
     return date(month.year + month.month // 12, month.month % 12 + 1, 1)
 
 
-def make_partition(session: Session, month: date) -> None:
-    """Have a place for the records of a month; a hypertable makes it by itself."""
-    if session.settings.timescale:
-        return
+def make_partition(session: Session, month: date) -> bool:
+    """Have a place for the records of a month, a hypertable makes it by itself; whether it is new, and so empty."""
+    if session.settings.timescale or month in months(session):
+        return False
     session.run(
-        sql.SQL(
-            "CREATE TABLE IF NOT EXISTS speedtest.{} PARTITION OF speedtest.records FOR VALUES FROM ({}) TO ({})"
-        ).format(_partition(month), _begin(month), _begin(next_month(month)))
+        sql.SQL("CREATE TABLE speedtest.{} PARTITION OF speedtest.records FOR VALUES FROM ({}) TO ({})").format(
+            _partition(month), _begin(month), _begin(next_month(month))
+        )
     )
+    return True
 
 
 def drop_months(session: Session, months: Iterable[date]) -> None:
