@@ -22,6 +22,7 @@ from tries import some, tries
 from speedtest_logger.archive.format.layout import Layout
 from speedtest_logger.archive.read.dataset import Archive, Scope, open_archive
 from speedtest_logger.distributed import dask, published
+from speedtest_logger.distributed.cache import FOLDER_VARIABLE
 from speedtest_logger.distributed.dask import DaskEngine
 from speedtest_logger.distributed.keys import FILES, read
 from speedtest_logger.distributed.store import Store
@@ -156,6 +157,25 @@ def under_way(whole):
     return asked
 
 
+@pytest.fixture
+def keeping(whole, tmp_path):
+    """Both workers keep the files that they have read, here in one folder, which they share."""
+    before, folder = whole.cluster.environment, tmp_path / "cache"
+    folder.mkdir(mode=0o700)
+
+    def begin_again(environment):
+        whole.cluster.environment = environment
+        for name in ("worker-1", "worker-2"):
+            if name in whole.cluster.running:
+                whole.cluster.kill(name)
+        start_workers(whole.cluster)
+
+    begin_again({**before, FOLDER_VARIABLE: str(folder)})
+    yield whole
+    whole.gate.open.set()
+    begin_again(before)
+
+
 @pytest.mark.sampled
 def test_every_engine_gives_the_answer_of_the_archive(whole):
     for sql in some(SPLIT, 6):
@@ -177,6 +197,18 @@ def test_a_worker_that_is_killed_costs_time_and_no_row(whole, under_way):
     whole.cluster.kill("worker-1")
     whole.gate.open.set()
     same(under_way.ended(), whole.archive.query(SOME))
+
+
+def test_a_worker_that_is_killed_while_it_brings_files_costs_no_row_and_what_was_brought_needs_no_store(keeping):
+    keeping.gate.shut()
+    asked = Asked(keeping)
+    keeping.gate.holds(2)
+    keeping.cluster.kill("worker-1")
+    keeping.gate.open.set()
+    same(asked.ended(), keeping.archive.query(SOME))
+    start_workers(keeping.cluster)
+    keeping.gate.shut()  # for the workers: who asks reads the table's log elsewhere
+    same(keeping.asked(SOME), keeping.archive.query(SOME))
 
 
 def test_one_worker_answers_as_two_do(whole):

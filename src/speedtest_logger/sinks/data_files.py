@@ -53,7 +53,7 @@ WRITING_FEW = {**WRITING, "use_dictionary": False, "write_statistics": list(TOLD
 AT_ONCE = 4  # requests to the store, and partitions that are read ahead
 OPEN_DAYS = 2  # that may still get measurements: today and yesterday (UTC)
 FEW_LOCATIONS = 2  # that changed, of several in a file
-MOST_APART = 8  # files of open days in a partition, from which on none gets another one: who asks opens all of them
+MOST_APART = 8  # files of an open day in a partition, from which on it gets no other one: who asks opens all of them
 
 
 @dataclass(frozen=True)
@@ -136,15 +136,14 @@ class Replacement:
 
         `files` are all of the partition, `touched` those that have rows that are no more.
         """
+        if len(self.days) > FEW_LOCATIONS or None in self.days.values():
+            return False
+        changed = {date.fromisoformat(day) for days in self.days.values() for day in days or ()}
         opened = open_days()
-        of_open = [file for file in files if file.is_of_one_of(opened)]
         return (
-            len(self.days) <= FEW_LOCATIONS
-            and len(of_open) < MOST_APART
-            and all(file in of_open for file in touched)
-            and all(
-                days is not None and opened.issuperset(map(date.fromisoformat, days)) for days in self.days.values()
-            )
+            opened >= changed
+            and all(file.is_of_one_of(opened) for file in touched)
+            and sum(file.is_of_one_of(changed) for file in files) < MOST_APART
         )
 
 
