@@ -10,6 +10,7 @@ import subprocess
 import tarfile
 import threading
 import time
+import zipfile
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -249,6 +250,17 @@ def packed(**members: bytes | str) -> bytes:
     return made.getvalue()
 
 
+def zipped(**members: bytes | str) -> bytes:
+    """The same as a zip."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = (0o120777 if isinstance(content, str) else 0o100755) << 16
+            archive.writestr(entry, content)
+    return made.getvalue()
+
+
 def test_a_program_that_no_package_provides_is_fetched_where_it_is_published(converged):
     with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -273,6 +285,9 @@ def test_a_program_that_no_package_provides_is_fetched_where_it_is_published(con
         serve(2001, archive, "tool.tar.xz", program="tool")
         remember(converged, cli.converge(converged.node))
         assert subprocess.run([engine], capture_output=True, check=True).stdout == b"two\n"
+        serve(2002, zipped(**{"bin/tool": b"#!/bin/sh\necho three\n", "manual": b"words"}), "t.zip", program="bin/tool")
+        remember(converged, cli.converge(converged.node))
+        assert subprocess.run([engine], capture_output=True, check=True).stdout == b"three\n"
         before = converged.tree(converged.root)
         assert cli.converge(converged.node)["changed"] == 0
         engine.resolve().unlink()
@@ -281,15 +296,18 @@ def test_a_program_that_no_package_provides_is_fetched_where_it_is_published(con
             name: seen[2] for name, seen in before.items()
         }
         for serial, content, promised, why in (
-            (2002, b"something else", b"what was promised", "not what was promised"),
-            (2003, packed(tool="/bin/sh"), None, "no file of its own"),
-            (2004, packed(**{"../tool": b"x"}), None, "no file of its own"),
-            (2005, b"no archive at all", None, "cannot be unpacked"),
+            (2003, b"something else", b"what was promised", "not what was promised"),
+            (2004, packed(tool="/bin/sh"), None, "no file of its own"),
+            (2005, packed(**{"../tool": b"x"}), None, "no file of its own"),
+            (2006, zipped(tool="/bin/sh"), None, "no file of its own"),
+            (2007, zipped(**{"../tool": b"x"}), None, "no file of its own"),
+            (2008, zipped(tool=b"x" * 99)[:60] + zipped(tool=b"y")[-60:], None, "cannot be unpacked"),
+            (2009, b"no archive at all", None, "cannot be unpacked"),
         ):
             serve(serial, content, "tool.tar.xz", promised, "tool")
             with pytest.raises((RefusedError, FailedError), match=why):
                 cli.converge(converged.node)
-            assert subprocess.run([engine], capture_output=True, check=True).stdout == b"two\n"
+            assert subprocess.run([engine], capture_output=True, check=True).stdout == b"three\n"
         server.shutdown()
 
 

@@ -31,6 +31,7 @@ ENGINE = {"url": "https://x.org/o.tgz", "sha256": "0" * 64, "program": "ookla"}
         {L + "runtime": "compose"},
         {L + "state": "absent"},
         {L + "downloads": {"ookla": ENGINE}},
+        {L + "downloads": {"ookla": {**ENGINE, "url": "https://x.org/o.zip"}}},
     ],
 )
 def test_what_makes_sense_is_taken(more):
@@ -46,7 +47,7 @@ def test_what_makes_sense_is_taken(more):
         ({L + "pull_signers": []}, "pull_signers", "nothing is trusted unseen"),
         ({L + "pull_signers": ["ssh-ed25519 nonsense"]}, "pull_signers", "a public key"),
         ({L + "pull_signers": [f"{SIGNER}\nfleet ssh-rsa AAAA"]}, "pull_signers", "a public key"),
-        ({L + "downloads": {"ookla": {**ENGINE, "url": "https://x.org/o.zip"}}}, "downloads", "not what ookla's url"),
+        ({L + "downloads": {"ookla": {**ENGINE, "url": "https://x.org/o.rar"}}}, "downloads", "not what ookla's url"),
         ({L + "pull_interval_seconds": 5}, "pull_interval_seconds", "from 60 to 86400"),
         ({L + "converge": "both"}, "converge", "push"),
     ],

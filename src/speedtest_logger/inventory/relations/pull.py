@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from speedtest_logger.inventory.found import Problem, View
 from speedtest_logger.inventory.relations.common import LOGGER, as_list, as_mapping, problem
 
-ARCHIVES = (".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".tar")
+ARCHIVES = (".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".tar", ".zip")
 
 
 def pull(view: View) -> Iterator[Problem]:
