@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import shutil
 import stat
@@ -15,6 +16,10 @@ from typing import IO, BinaryIO
 from plugins.converge.bundle import RefusedError
 from plugins.converge.programs import FailedError
 
+ZIP = (b"PK\3\4", b"PK\5\6")
+UNREADABLE = (
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError, ValueError,
+)  # fmt: skip
 # an entry's name, whether it can be run, and its content: None for a directory
 Entry = tuple[str, bool, IO[bytes] | None]
 
@@ -22,7 +27,7 @@ Entry = tuple[str, bool, IO[bytes] | None]
 def unpack(archive: BinaryIO, folder: Path) -> None:
     """A tar's or a zip's directories and files, root's; else refused. Raises RefusedError, FailedError."""
     try:
-        is_zip = zipfile.is_zipfile(archive)
+        is_zip = archive.read(len(ZIP[0])) in ZIP  # is_zipfile takes a tar for one whose last file is a zip
         archive.seek(0)
         for name, runs, content in _of_zip(archive) if is_zip else _of_tar(archive):
             path = PurePosixPath(name)
@@ -36,7 +41,7 @@ def unpack(archive: BinaryIO, folder: Path) -> None:
             with open(descriptor, "wb") as stream:
                 shutil.copyfileobj(content, stream)
                 os.fchmod(descriptor, 0o755 if runs else 0o644)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:
+    except UNREADABLE as error:
         raise FailedError(f"it cannot be unpacked: {error}") from error
 
 

@@ -137,6 +137,10 @@ def put_download(item: dict[str, Any]) -> None:
     if "program" in item:
         with file.open("rb") as archive:
             unpack(archive, new)
+        program = new / Path(item["program"]).relative_to(item["path"])
+        if not program.is_file():
+            raise RefusedError(f"{item['url']} holds no {program.relative_to(new)}")
+        program.chmod(0o755)  # an archive that was made on Windows knows no modes
     files(moves=[{"path": item["path"], "source": str(new)}])
 
 

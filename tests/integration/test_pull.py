@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import lzma
 import os
 import subprocess
 import tarfile
@@ -256,7 +257,7 @@ def zipped(**members: bytes | str) -> bytes:
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():
             entry = zipfile.ZipInfo(name)
-            entry.external_attr = (0o120777 if isinstance(content, str) else 0o100755) << 16
+            entry.external_attr = 0o120777 << 16 if isinstance(content, str) else 0  # as Windows makes them
             archive.writestr(entry, content)
     return made.getvalue()
 
@@ -285,7 +286,12 @@ def test_a_program_that_no_package_provides_is_fetched_where_it_is_published(con
         serve(2001, archive, "tool.tar.xz", program="tool")
         remember(converged, cli.converge(converged.node))
         assert subprocess.run([engine], capture_output=True, check=True).stdout == b"two\n"
-        serve(2002, zipped(**{"bin/tool": b"#!/bin/sh\necho three\n", "manual": b"words"}), "t.zip", program="bin/tool")
+        jar = zipped(inner=b"not to be unpacked")
+        archive = packed(**{"lib.jar": jar, "tool": b"#!/bin/sh\necho two\n", "z.jar": jar})
+        serve(2002, lzma.decompress(archive), "tool.tar", program="tool")  # whose last bytes are those of a zip
+        remember(converged, cli.converge(converged.node))
+        assert subprocess.run([engine], capture_output=True, check=True).stdout == b"two\n"
+        serve(2003, zipped(**{"bin/tool": b"#!/bin/sh\necho three\n", "manual": b"words"}), "t.zip", program="bin/tool")
         remember(converged, cli.converge(converged.node))
         assert subprocess.run([engine], capture_output=True, check=True).stdout == b"three\n"
         before = converged.tree(converged.root)
@@ -296,13 +302,15 @@ def test_a_program_that_no_package_provides_is_fetched_where_it_is_published(con
             name: seen[2] for name, seen in before.items()
         }
         for serial, content, promised, why in (
-            (2003, b"something else", b"what was promised", "not what was promised"),
-            (2004, packed(tool="/bin/sh"), None, "no file of its own"),
-            (2005, packed(**{"../tool": b"x"}), None, "no file of its own"),
-            (2006, zipped(tool="/bin/sh"), None, "no file of its own"),
-            (2007, zipped(**{"../tool": b"x"}), None, "no file of its own"),
-            (2008, zipped(tool=b"x" * 99)[:60] + zipped(tool=b"y")[-60:], None, "cannot be unpacked"),
-            (2009, b"no archive at all", None, "cannot be unpacked"),
+            (2004, b"something else", b"what was promised", "not what was promised"),
+            (2005, packed(tool="/bin/sh"), None, "no file of its own"),
+            (2006, packed(**{"../tool": b"x"}), None, "no file of its own"),
+            (2007, zipped(tool="/bin/sh"), None, "no file of its own"),
+            (2008, zipped(**{"../tool": b"x"}), None, "no file of its own"),
+            (2009, zipped(tool=b"x" * 99)[:60] + zipped(tool=b"y")[-60:], None, "cannot be unpacked"),
+            (2010, b"no archive at all", None, "cannot be unpacked"),
+            (2011, packed(other=b"x"), None, "holds no tool"),
+            (2012, zipped(**{"bin/tool": b"x"}), None, "holds no tool"),
         ):
             serve(serial, content, "tool.tar.xz", promised, "tool")
             with pytest.raises((RefusedError, FailedError), match=why):

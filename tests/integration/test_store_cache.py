@@ -96,8 +96,7 @@ def test_a_question_of_more_than_there_is_room_for_reads_the_store(published, fo
 
 def test_what_was_used_least_lately_goes_first(published, folder):
     """Of three files there is room for one and a half."""
-    sizes = {file.path: file.size for file in published.files}
-    room = cache.Cache(folder, sum(sizes.values()) // 2)
+    room = cache.Cache(folder, published.size() // 2)
     here = [room.brought(published.place, [file])[0] for file in published.files[:1]]
     os.utime(here[0], (1, 1))
     here += room.brought(published.place, published.files[1:2])
@@ -109,6 +108,27 @@ def test_what_was_used_least_lately_goes_first(published, folder):
     assert all(
         map(os.path.exists, room.brought(published.place, published.files))
     )  # what is needed stays, whatever it is
+
+
+def test_nothing_goes_that_somebody_else_put_there(published, folder):
+    own = folder / "thesis.odt"
+    own.write_bytes(b"years of work")
+    os.utime(own, (1, 1))
+    cache.Cache(folder, 1).brought(published.place, published.files)
+    assert own.read_bytes() == b"years of work"
+
+
+def test_what_others_removed_meanwhile_is_read_from_the_store(published, folder, monkeypatch):
+    """Two who ask for more than there is room for make room for each other."""
+    brought = cache.Cache.brought
+
+    def at_once_gone(self, place, files):
+        here = brought(self, place, files)
+        Path(here[0]).unlink()
+        return here
+
+    monkeypatch.setattr(cache.Cache, "brought", at_once_gone)
+    assert [asked(published), asked(published)] == [COUNTED] * 2
 
 
 def test_what_was_cut_off_is_brought_again(published, folder, fetched):

@@ -25,8 +25,8 @@ from speedtest_logger.sinks.place import Place
 
 FOLDER_VARIABLE, MEGABYTES_VARIABLE = "SPEEDTEST_STORE_CACHE", "SPEEDTEST_STORE_CACHE_MB"
 MEGABYTES = 2_000
+OWN = "speedtest-store"  # the folder in it that is ours: what else lies there is left alone
 AT_ONCE = 4
-NOTED_SECONDS = 60  # of a file that is used, the time is written down again after so long
 UNFINISHED = ".bringing-"
 UNFINISHED_SECONDS = 3_600  # whoever was bringing a file is gone
 
@@ -72,7 +72,7 @@ class Cache:
     def folder_of(self, place: Place) -> Path:
         """Where a table's files lie."""
         name = f"{place.options.get('AWS_ENDPOINT_URL', '')} {place.address}"
-        return self.folder / hashlib.sha256(name.encode()).hexdigest()[:32]
+        return self.folder / OWN / hashlib.sha256(name.encode()).hexdigest()[:32]
 
     def brought(self, place: Place, files: Sequence[DataFile]) -> list[str]:
         """Where files are, once those that were not here have been fetched.
@@ -91,7 +91,7 @@ class Cache:
 
     def _make_room(self, needed: Collection[Path]) -> None:
         """Remove what was used least lately, but for what is needed now, until what lies here is small enough."""
-        found = sorted(_there(self.folder))
+        found = sorted(_there(self.folder / OWN))
         size = sum(each for _, each, _ in found)
         for used, each, path in found:
             is_left = path.name.startswith(UNFINISHED)
@@ -114,13 +114,10 @@ def _there(folder: Path) -> Iterator[tuple[float, int, Path]]:
 def _is_here(file: DataFile, path: Path) -> bool:
     """Whether a file has been brought; it was used just now, then."""
     try:
-        found = os.lstat(path)
+        os.utime(path)
+        return os.lstat(path).st_size == file.size
     except FileNotFoundError:
         return False
-    if time.time() - found.st_mtime > NOTED_SECONDS:
-        with suppress(FileNotFoundError):
-            os.utime(path)
-    return found.st_size == file.size
 
 
 def _bring(objects: Objects, file: DataFile, path: Path) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -50,16 +51,26 @@ def answer(task: Task, *, threads: int | None = 1, shared: bool = False) -> pa.T
     place = Place.of(task.address)
     folder, here = _on_this_machine(place, task)
     try:
-        with kept(folder).cursor() if shared else connected(threads, folder) as connection:
-            if here:  # DuckDB reads them with a third less CPU than Arrow
-                read_by_duckdb(connection, here)
-            else:
-                connection.register("stored", dataset(place, task.files))
+        if here:  # DuckDB reads them with a third less CPU than Arrow
+            try:
+                with _connection(threads, folder, shared=shared) as connection:
+                    read_by_duckdb(connection, here)
+                    return _asked(connection, task)
+            except duckdb.IOException:
+                if not place.options:
+                    raise  # else others have made room meanwhile: the store has it all
+        with _connection(threads, None, shared=shared) as connection:
+            connection.register("stored", dataset(place, task.files))
             return _asked(connection, task)
     except OF_STORE as error:
         raise StorageError(f"{task.address}: {said(error)}") from error
     except duckdb.Error as error:
         raise _judged(error, task.address) from error
+
+
+def _connection(threads: int | None, files_in: str | None, *, shared: bool) -> Any:
+    """A connection that ends with its block."""
+    return kept(files_in).cursor() if shared else connected(threads, files_in)
 
 
 def _on_this_machine(place: Place, task: Task) -> tuple[str | None, list[str]]:

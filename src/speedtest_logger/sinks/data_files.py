@@ -136,15 +136,29 @@ class Replacement:
 
         `files` are all of the partition, `touched` those that have rows that are no more.
         """
-        if len(self.days) > FEW_LOCATIONS or None in self.days.values():
-            return False
-        changed = {date.fromisoformat(day) for days in self.days.values() for day in days or ()}
-        opened = open_days()
+        changed, opened = self.changed_days(), open_days()
         return (
-            opened >= changed
+            len(self.days) <= FEW_LOCATIONS
+            and changed is not None
+            and opened >= changed
             and all(file.is_of_one_of(opened) for file in touched)
             and sum(file.is_of_one_of(changed) for file in files) < MOST_APART
         )
+
+    def changed_days(self) -> set[date] | None:
+        """The days of all its locations; None where a whole month of one changed."""
+        if None in self.days.values():
+            return None
+        return {date.fromisoformat(day) for days in self.days.values() for day in days or ()}
+
+    def along(self, files: Collection[DataFile], touched: Collection[DataFile]) -> list[DataFile]:
+        """Files of open days that nothing touches and that are put together with what changed: they are too many."""
+        changed, found = self.changed_days(), []
+        for day in open_days():
+            others = [file for file in files if file.is_of_one_of([day]) and file not in touched]
+            if len(others) >= MOST_APART and (changed is None or day in changed):
+                found += others
+        return found
 
 
 def open_days() -> set[date]:
@@ -234,6 +248,7 @@ def _fetched(
     for partition in sorted(changed):
         there, replacement = files.get(partition, []), changed[partition]
         touched = [file for file in there if replacement.touches(file, there)]
+        touched += replacement.along(there, touched)
         read = [file for file in touched if not replacement.takes_all_of(file, there)]
         asked.append((partition, touched, [pool.submit(_read, objects, file) for file in read]))
         if len(asked) > AT_ONCE:

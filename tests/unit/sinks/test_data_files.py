@@ -116,6 +116,16 @@ def test_open_days_do_not_fall_into_ever_more_files(layout, place):
     assert len(of(place)) == data_files.MOST_APART
 
 
+def test_neither_do_they_where_one_location_after_the_other_is_new(layout, place):
+    counts = []
+    for number in range(2 * data_files.MOST_APART):
+        put(layout, slot(f"place-{number:02}", FIRST + 20 * DAY, f"place-{number:02}"))
+        publish(layout, place)
+        counts.append(len(of(place)))
+    assert max(counts) == data_files.MOST_APART
+    assert table.rows_in(place.existing()) == 2 * data_files.MOST_APART
+
+
 def test_a_location_whose_file_was_put_together_with_others_is_found_there(layout, place):
     three_places(layout, place, 20)
     put(layout, slot("porch", FIRST + 20 * DAY + 300, "porch"))

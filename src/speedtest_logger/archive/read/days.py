@@ -207,7 +207,7 @@ def _days(
         given["names"] = some
         sql += " AND list_contains($names, node)"
     found = _by_node_and_day(connection.sql(sql, params=given).to_arrow_table())
-    if some is None or names.issuperset(some):
+    if scope.location is None or names.issuperset(some or ()):
         return found
     here = pc.or_(pc.fill_null(pc.equal(found["location"], scope.location), fill_value=False), found["mixed"])
     return found.filter(pc.or_(here, pc.is_in(found["node"], value_set=pa.array(sorted(names), pa.string()))))

@@ -280,8 +280,10 @@ class Rollups:
             return list(changes.since(self.layout, self.cursor()))
         except UsageError:  # it was restored to an earlier state
             self.version += 1
-            self._make(self._database)
-            self.version += 1
+            try:
+                self._make(self._database)
+            finally:
+                self.version += 1
             self._cursor = None
             return list(changes.since(self.layout))
 

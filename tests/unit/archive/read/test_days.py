@@ -126,6 +126,17 @@ def test_they_are_what_coverage_says_after_every_change(tmp_path_factory, regist
     rollups.close()
 
 
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_node_that_no_registry_knows_is_found_in_whole_days(tmp_path_factory, monkeypatch, scope):
+    layout, now = fresh(tmp_path_factory), BEGIN + 9 * DAY + 7.0
+    put(layout, *(by_hand("attic", number, BEGIN + number * DAY + 3600) for number in range(5)))
+    rollups = Rollups(layout, layout.root / "rollup.duckdb", Zone.named("UTC"))
+    monkeypatch.setattr("time.time", lambda: now)
+    for period in ((0, 40, 0), (8, 16, 0), (1, 40, 0.5)):  # days as they are, some of them, and edges
+        check(rollups, period, now, scope)
+    rollups.close()
+
+
 def entry(**changes):
     base = {"valid_from": utc_text(BEGIN), "valid_to": None, "interval_seconds": STEP, "offset_seconds": 0}
     return {**base, "location": "home", **changes}
