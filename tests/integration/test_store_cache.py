@@ -84,7 +84,7 @@ def test_what_is_here_is_answered_while_the_store_is_away(layout, tmp_path, fold
         delta.Publisher(layout, place, 2).publish()
         published = Published.of(place)
         asked(published)
-        running.stop()
+        running.stop(kill=True)
         assert asked(published) == [{"node": "attic", "n": 1}]
 
 
