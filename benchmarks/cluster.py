@@ -6,8 +6,9 @@ left alone, a worker takes half of a second core). Ratios are of medians of roun
 all alike. PySpark is asked where an environment with it, and Java, are there: --spark FOLDER. It reads the table's
 Parquet files from a folder, for its package knows no S3. The store works on the same cores as who asks it, so all is
 asked of a folder too. Who asks S3 keeps the table's files, as a worker does that the role installs: the round that does
-not count brings them; what a question costs that has to read the store is told beside it. And two processes that know nothing of each other say how much two of the machine's cores do of
-this work (two that share a memory, or are two threads of one, do less than twice).
+not count brings them; what a question costs that has to read the store is told beside it. And two processes that know
+nothing of each other say how much two of the machine's cores do of this work (two that share a memory, or are two
+threads of one, do less than twice).
 """
 
 from __future__ import annotations

@@ -169,7 +169,8 @@ def test_both_are_taken_off_without_a_trace():
     done = playbook("site.yml", given)
     assert done.returncode == 0, done.stdout[-3000:]
     left = on(NODE, "ls -d /etc/speedtest-store /srv/speedtest-store /opt/speedtest-store /srv/speedtest-archive/store "
-              "/etc/speedtest-cluster /opt/speedtest-cluster /usr/local/bin/speedtest-cluster /var/cache/speedtest-cluster "
+              "/etc/speedtest-cluster /opt/speedtest-cluster /usr/local/bin/speedtest-cluster "
+              "/var/cache/speedtest-cluster "
               "/etc/systemd/system/speedtest-scheduler* /etc/systemd/system/speedtest-worker* "
               "/etc/speedtest-archive /etc/systemd/system/speedtest-publish* /etc/systemd/system/speedtest-store* "
               "2>/dev/null; getent passwd speedtest-store speedtest-cluster; pgrep weed", check=False)  # fmt: skip
