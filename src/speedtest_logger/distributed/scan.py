@@ -49,16 +49,10 @@ def answer(task: Task, *, threads: int | None = 1, shared: bool = False) -> pa.T
     wrong SQL, StorageError where the files cannot be read.
     """
     place = Place.of(task.address)
-    folder, here = _on_this_machine(place, task)
     try:
-        if here:  # DuckDB reads them with a third less CPU than Arrow
-            try:
-                with _connection(threads, folder, shared=shared) as connection:
-                    read_by_duckdb(connection, here)
-                    return _asked(connection, task)
-            except duckdb.IOException:
-                if not place.options:
-                    raise  # else others have made room meanwhile: the store has it all
+        found = _answered_here(place, task, threads, shared=shared)
+        if found is not None:
+            return found
         with _connection(threads, None, shared=shared) as connection:
             connection.register("stored", dataset(place, task.files))
             return _asked(connection, task)
@@ -66,6 +60,26 @@ def answer(task: Task, *, threads: int | None = 1, shared: bool = False) -> pa.T
         raise StorageError(f"{task.address}: {said(error)}") from error
     except duckdb.Error as error:
         raise _judged(error, task.address) from error
+
+
+def _answered_here(place: Place, task: Task, threads: int | None, *, shared: bool) -> pa.Table | None:
+    """The answer by files on this machine, which DuckDB reads with a third less CPU; None where Arrow has to read.
+
+    Raises as DuckDB does, and ConfigError.
+    """
+    folder, files = _on_this_machine(place, task)
+    if not files:
+        return None
+    try:
+        with _connection(threads, folder, shared=shared) as connection:
+            read_by_duckdb(connection, files)
+            return _asked(connection, task)
+    except duckdb.PermissionException:  # a link among them leads elsewhere, or the question asks for what it may not
+        return None
+    except duckdb.IOException:
+        if not place.options:
+            raise
+        return None  # others have made room meanwhile: the store has it all
 
 
 def _connection(threads: int | None, files_in: str | None, *, shared: bool) -> Any:

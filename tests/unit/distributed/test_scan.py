@@ -54,6 +54,13 @@ def test_no_question_reads_a_file(tasks, tmp_path, shared, sql):
         scan.answer(task, shared=shared)
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_part_of_a_table_may_lie_elsewhere(tasks, tmp_path, shared):
+    [folder] = {Path(tasks[3].address, file.path).parent for file in tasks[3].files}
+    folder.symlink_to(folder.rename(tmp_path / "another-disk"))
+    assert scan.answer(tasks[3], shared=shared).to_pylist() == [{"node": "barn", "n": 4}]
+
+
 def test_what_is_kept_cannot_be_opened_again():
     with pytest.raises(duckdb.InvalidInputException, match="configuration has been locked"):
         scan.kept().cursor().execute("SET enable_external_access = true")
