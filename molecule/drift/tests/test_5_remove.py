@@ -139,7 +139,17 @@ def test_4_2_a_spoiled_month_is_named_and_comes_back_from_the_backup(backed_up):
     assert on(NODE, f"find {places} ! -user speedtest-archive") == ""
 
 
-def test_5_purge_takes_the_data_too(backed_up):
+def test_5_0_purge_deletes_nothing_that_could_not_be_delivered(backed_up):
+    on(NODE, "mv /usr/local/bin/speedtest-logger /root/the-logger")
+    done = playbook("playbooks/remove.yml", "-e", "speedtest_purge=true")
+    on(NODE, "mv /root/the-logger /usr/local/bin/speedtest-logger")
+    assert done.returncode != 0
+    assert "cannot be delivered, and speedtest_purge would delete them" in " ".join(done.stdout.split())
+    kept = ["/var/lib/speedtest-telemetry/results", "/srv/speedtest-archive/archive"]
+    assert present(kept) == kept
+
+
+def test_5_1_purge_takes_the_data_too(backed_up):
     _, said = backed_up
     assert "all is as the manifest says" in said
     done = playbook("playbooks/remove.yml", "-e", "speedtest_purge=true")
