@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from pathlib import Path
@@ -147,6 +148,13 @@ def test_what_was_cut_off_is_brought_again(published, folder, fetched):
 def test_an_object_of_another_size_is_refused(published, folder, monkeypatch):
     monkeypatch.setattr(Objects, "parts", lambda *_: iter([b"PAR1"]))
     with pytest.raises(StorageError, match="has 4 bytes, its table says"):
+        asked(published)
+    assert kept(folder) == []
+
+
+def test_an_object_that_does_not_end_fills_no_disk(published, folder, monkeypatch):
+    monkeypatch.setattr(Objects, "parts", lambda *_: itertools.repeat(bytes(1_000_000)))
+    with pytest.raises(StorageError, match=r"has more than [0-9]+ bytes, its table says"):
         asked(published)
     assert kept(folder) == []
 

@@ -124,13 +124,19 @@ def _bring(objects: Objects, file: DataFile, path: Path) -> None:
     """Have a whole file under its name, or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     number, name = tempfile.mkstemp(prefix=UNFINISHED, dir=path.parent)
+    size = 0
     try:
         with os.fdopen(number, "wb") as stream:
-            size = sum(stream.write(part) for part in objects.parts(file.path))
+            for part in objects.parts(file.path):
+                size += len(part)
+                if size > file.size:  # whoever answers for the store might go on for ever
+                    break
+                stream.write(part)
             stream.flush()
             os.fsync(number)
         if size != file.size:
-            raise StorageError(f"{objects.place.address}/{file.path} has {size} bytes, its table says {file.size}")
+            seen = f"more than {file.size}" if size > file.size else str(size)
+            raise StorageError(f"{objects.place.address}/{file.path} has {seen} bytes, its table says {file.size}")
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

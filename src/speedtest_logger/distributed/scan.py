@@ -95,7 +95,8 @@ def _on_this_machine(place: Place, task: Task) -> tuple[str | None, list[str]]:
     if not place.options:
         return place.address, [f"{place.address}/{file.path}" for file in task.files]
     cache = Cache.of()
-    if cache is None or task.of_bytes > cache.most_bytes:
+    size = max(task.of_bytes, sum(file.size for file in task.files))
+    if cache is None or size > cache.most_bytes:
         return None, []
     try:
         return str(cache.folder_of(place)), cache.brought(place, task.files)
