@@ -200,8 +200,11 @@ def test_the_hours_of_the_week_are_medians_of_hours(figures):
         assert found.values[weekday][hour] == pytest.approx(middle * 1e6), (weekday, hour)
 
 
+@pytest.mark.parametrize("between", [None, 0.01, 1e6])  # as scheduled; there are more than expected, and fewer
 @pytest.mark.parametrize("days", [1, 9.5])  # in the rollups, and beyond what they keep
-def test_pages_of_records_have_each_of_them_once(figures, days):
+def test_pages_of_records_have_each_of_them_once(figures, monkeypatch, days, between):
+    if between:
+        monkeypatch.setattr(type(figures.source), "seconds_between", lambda *_: between)
     wanted = {"start": NOW - days * DAY, "end": NOW, "node": "attic", "limit": 100}
     seen, cursor = [], None
     while True:

@@ -68,6 +68,13 @@ def numbered(column: pa.ChunkedArray) -> tuple[np.ndarray[Any, Any], list[str]]:
     return pc.index_in(column, value_set=texts).to_numpy().astype("i8"), texts.to_pylist()
 
 
+def rows_by_text(column: pa.ChunkedArray) -> dict[str, tuple[int, int]]:
+    """The first row of each text, and the one after the last, where all of one stand together."""
+    numbers, texts = numbered(column)
+    bounds = np.searchsorted(numbers, np.arange(len(texts) + 1)).tolist()
+    return {text: (bounds[place], bounds[place + 1]) for place, text in enumerate(texts)}
+
+
 def milliseconds(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
     """Times as Unix time in ms."""
     values: np.ndarray[Any, Any] = column.cast(pa.int64()).to_numpy()

@@ -1,4 +1,4 @@
-"""Slots of a period, of which whole days come from their tallies and only the edges from the slots.
+"""Slots of a period, of which days that are over come from their tallies and only the running day from the slots.
 
 What `slots` gives, and equal to it: for a fleet's year in a fraction of the time. Nodes that have a day that cannot be
 counted by itself, and those that moved where one location is asked about, are asked slot by slot.
@@ -13,43 +13,95 @@ from dataclasses import dataclass
 
 import duckdb
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from speedtest_logger.archive.format.schema import numbered
+from speedtest_logger import registry
 from speedtest_logger.archive.read import slots, tally
 from speedtest_logger.archive.read.coverage import GRACE_SECONDS, Cover, ended
+from speedtest_logger.archive.read.kept_slots import Slots
 from speedtest_logger.archive.read.rollup import COUNTS, Rollups
 from speedtest_logger.archive.read.slots import DAY, Numbers, Records, Scope, Strip, is_down, is_measured
-from speedtest_logger.archive.read.tallied import FACTS, Facts, Question, days_of, facts_of, reasons_of
+from speedtest_logger.archive.read.tallied import Tallied, is_fresh, tallied
 from speedtest_logger.archive.read.tally import Histories
 
 TRIES = 3
 ALL = Scope()
 COUNTED = ("ok", "partial", "failed", "skipped", "missed", "expected", "unscheduled", "unscheduled_failed")
 ENDS = ("down_first", "outages", "down_last")
-BLOBS = ("status", "reason", "extra_at", "extra_status")
+COLUMNS = [COUNTS.index(name) for name in COUNTED]
+Part = tuple[float, float]  # of a period: from one Unix time (s) to another
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked: a period, of which nodes, by which schedules; a slot after `late` (Unix time, s) is pending.
+
+    `counted`: of whole days the counts are enough.
+    """
+
+    period: Part
+    scope: Scope
+    schedules: Histories
+    late: float
+    counted: bool
+
+    @classmethod
+    def of(cls, schedules: Histories, period: Part, scope: Scope, now: float, *, counted: bool) -> Question:
+        """The question at a time (Unix time, s)."""
+        return cls(period, scope, schedules, now - GRACE_SECONDS, counted)
+
+    def history(self, node: str) -> registry.History:
+        """What the schedules say of a node, as far as it is asked about."""
+        return self.scope.history(self.schedules.get(node, []))
+
+    def over(self) -> int:
+        """The first day (since 1970, UTC) that is not over."""
+        return int(self.late // DAY)
+
+    def touched(self) -> tuple[int, int]:
+        """The first day that is over and of which the period has something, and the one after the last."""
+        first, last = days_of(self.period)
+        return first, max(first, min(last, self.over()))
+
+    def whole(self) -> tuple[int, int]:
+        """The first day of which the counts are enough, and the one after the last."""
+        start, end = self.period
+        first = int(-(-start // DAY))
+        return first, max(first, min(int(end // DAY), self.over())) if self.counted else first
+
+    def edges(self) -> list[Part]:
+        """What of the period lies before and after these days and is over."""
+        (start, end), (first, last), midnight = self.period, self.whole(), self.over() * DAY
+        parts = [(start, first * DAY), (last * DAY, end)] if first < last else [self.period]
+        return [(begin, min(until, midnight)) for begin, until in parts if begin < min(until, midnight)]
+
+    def running(self) -> Part:
+        """What of the period is not over, which may be nothing."""
+        start, end = self.period
+        begin = max(start, self.over() * DAY)
+        return begin, max(begin, end)
+
+
+def days_of(part: Part) -> tuple[int, int]:
+    """The first day that a part touches, and the one after the last."""
+    return int(part[0] // DAY), int(-(-part[1] // DAY))
 
 
 @dataclass(frozen=True)
 class Node:
-    """What is known of a node whose days are tallied: its place, its slots outside of these, and its rows of `days`."""
+    """What is known of a node: its slots outside of the days that are counted, and these days' rows of the tallies."""
 
     edges: Strip
-    first: int
-    last: int
+    rows: slice
 
 
 @dataclass(frozen=True)
 class Found:
-    """Tallies of whole days, the nodes that they and their edges make up, and all others' slots."""
+    """Nodes by their tallies, and all others' slots."""
 
     question: Question
-    days: pa.Table
+    tallied: Tallied | None
     nodes: list[Node]
     others: list[Strip]
-    reasons: list[str]  # the tallies' numbers
-    given: pa.Table  # how often each node gave which reason on which day
 
 
 @contextmanager
@@ -63,76 +115,97 @@ def _snapshot(rollups: Rollups) -> Iterator[duckdb.DuckDBPyConnection]:
         connection.close()
 
 
-def _ask(rollups: Rollups, question: Question, now: float, columns: tuple[str, ...]) -> Found:
+def _ask(rollups: Rollups, question: Question, now: float) -> Found:
     """The answer from tallies; slot by slot where there are none, or they change faster than they can be asked."""
-    first, last = question.days()
+    first, last = question.touched()
     rollups.refresh()
     for _ in range(TRIES if first < last else 0):
-        version = rollups.version
+        version, number = rollups.version, rollups.tallied
         with _snapshot(rollups) as connection:
-            edges = slots.rows_of(connection, question.period, question.edges(), question.scope)
-            facts = facts_of(rollups, connection, version, question.schedules, now)
-            if facts.fresh:
-                return _found(connection, question, columns, Records.of(edges), facts)
+            running = Records.of(slots.rows_of(connection, question.period, question.running(), question.scope))
+            if is_fresh(rollups, connection, version, question.schedules, now):
+                return _found(connection, question, tallied(rollups, connection, number), running)
         tally.refresh(rollups, question.schedules, now)
     with _snapshot(rollups) as connection:
         strips = slots.strips_of(connection, question.schedules, question.period, question.scope, question.late)
-    nothing = pa.table({name: [] for name in (*FACTS, *columns)})
-    return Found(question, nothing, [], strips, [], nothing)
+    return Found(question, None, [], strips)
 
 
-def _found(
-    connection: duckdb.DuckDBPyConnection, question: Question, columns: tuple[str, ...], edges: Records, facts: Facts
-) -> Found:
-    scope, parts = question.scope, question.edges()
-    histories = question.schedules
-    known = {name: scope.history(history) for name, history in histories.items() if scope.node in (None, name)}
-    names = {name for name in known if known[name]} | set(edges.order)
-    days = days_of(connection, question, names, (*FACTS, *columns), facts)
-    bounds, whole = _bounds(days), _whole(days, scope)
-    nodes, slow = [], []
-    for name in sorted({*names, *bounds}):
-        begin, until = bounds.get(name, (0, 0))
-        if name in bounds.keys() - whole or histories.get(name, []) != known.get(name, []):
+def _found(connection: duckdb.DuckDBPyConnection, question: Question, past: Tallied, running: Records) -> Found:
+    chosen, slow = {}, []
+    for name in _names(question, past, running):
+        place = _place(question, past, name, running)
+        if place is None:
             slow.append(name)
-            continue
-        own = edges.of_node(name)
-        place = slots.place_of(known.get(name, []), _first_place(edges, own, days, begin, until))
-        if scope.covers(name, place):
-            expected = np.concatenate([slots.expected(known.get(name, []), *part) for part in parts])
-            nodes.append(Node(slots.strip_of(name, place, expected, own, question.late, edges), begin, until))
-    of_slow = Scope(scope.node, scope.location, tuple(slow))
+        elif question.scope.covers(name, place):
+            chosen[name] = place
+    parts = [(part, past.slots.of(connection, chosen, days_of(part))) for part in question.edges()]
+    nodes = []
+    for name, place in chosen.items():
+        history, own = question.history(name), running.of_node(name)
+        pieces = [_cut(name, place, history, part, found[name]) for part, found in parts]
+        now = slots.expected(history, *question.running())
+        pieces.append(slots.strip_of(name, place, now, own, question.late, running))
+        node = Node(
+            _joined(pieces, past, ended(history, question.period[1])), past.days.within(name, *question.whole())
+        )
+        if history or len(node.edges.unscheduled_at) or node.rows.start < node.rows.stop:
+            nodes.append(node)
+    of_slow = Scope(question.scope.node, question.scope.location, tuple(slow))
     others = slots.strips_of(connection, question.schedules, question.period, of_slow, question.late) if slow else []
-    counted = [node.edges.node for node in nodes] if columns == COUNTS else []
-    given = reasons_of(connection, question, counted) if counted else days.slice(0, 0)
-    return Found(question, days, nodes, others, facts.reasons, given)
+    return Found(question, past, nodes, others)
 
 
-def _bounds(days: pa.Table) -> dict[str, tuple[int, int]]:
-    """The first row of each node's days, and the one after the last."""
-    numbers, texts = numbered(days["node"])
-    bounds = np.searchsorted(numbers, np.arange(len(texts) + 1)).tolist()
-    return {name: (bounds[place], bounds[place + 1]) for place, name in enumerate(texts)}
-
-
-def _whole(days: pa.Table, scope: Scope) -> set[str]:
-    """The nodes whose days can all be taken as they are."""
-    usable = days["plain"]
+def _names(question: Question, past: Tallied, running: Records) -> list[str]:
+    """The nodes that the answer may be about."""
+    scope = question.scope
+    known = set(past.days.rows)
     if scope.location is not None:
-        here = pc.fill_null(pc.equal(days["location"], scope.location), fill_value=True)
-        usable = pc.and_(usable, pc.and_not(here, days["mixed"]))
-    return set(pc.unique(days["node"]).to_pylist()) - set(pc.unique(days.filter(pc.invert(usable))["node"]).to_pylist())
+        known = past.mixed | past.nodes_at.get(scope.location, set())
+    named = [name for name in question.schedules if question.history(name)] if scope.node is None else [scope.node]
+    names = {*named, *running.order, *known}
+    return sorted(name for name in names if scope.node in (None, name) and name in (scope.nodes or names))
 
 
-def _first_place(edges: Records, own: Numbers, days: pa.Table, begin: int, until: int) -> str | None:
-    """Where a node's first record of all was measured."""
-    found = [(int(edges.started[own[0]]), edges.places[edges.place[own[0]]])] if len(own) else []
-    of_days = days.slice(begin, until - begin)
-    started = of_days["first"]
-    if len(started) - started.null_count:
-        row = pc.index(started, pc.min(started)).as_py()
-        found.append((started[row].as_py(), of_days["location"][row].as_py()))
-    return min(found)[1] if found else None
+def _place(question: Question, past: Tallied, name: str, running: Records) -> str | None:
+    """Where a node measures; None where its days cannot be taken as they are."""
+    history, scope = question.history(name), question.scope
+    rows = past.days.within(name, *question.touched())
+    places, is_mixed = past.days["place"][rows], past.days["mixed"][rows].any()
+    if history != question.schedules.get(name, []) or not past.days["plain"][rows].all():
+        return None
+    found = {past.places[place] for place in np.unique(places).tolist() if place >= 0}
+    if scope.location is not None and (is_mixed or not found <= {scope.location}):
+        return None
+    if history and history[-1].get("location"):
+        return slots.place_of(history, None)
+    own = running.of_node(name)
+    found |= {running.places[running.place[own[0]]]} if len(own) else set()
+    if len(found) > 1 or is_mixed:  # which one was the first?
+        return None
+    return slots.place_of(history, next(iter(found), None))
+
+
+def _cut(name: str, place: str, history: registry.History, part: Part, pieces: list[Slots]) -> Strip:
+    """What of a node's days lies in a part of them."""
+    begin, until = part
+    first, last = days_of(part)
+    columns = zip(*(piece.of_days(first, last) for piece in pieces), strict=True)
+    status, reason, extra_at, extra_status = (np.concatenate(values) for values in columns)
+    at = slots.expected(history, first * DAY, last * DAY)
+    within = slice(*np.searchsorted(at, part).tolist())
+    extra = (extra_at >= begin) & (extra_at < until)
+    return Strip(name, place, at[within], status[within], reason[within], extra_at[extra], extra_status[extra], [])
+
+
+def _joined(pieces: list[Strip], past: Tallied, end: int | None) -> Strip:
+    """A node's parts put together, of which all but the last one have the tallies' reasons."""
+    *_, last = pieces
+    reason = np.where(last.reason < 0, -1, last.reason + len(past.reasons))
+    names = ("at", "status", "unscheduled_at", "unscheduled_status")
+    joined = {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in names}
+    joined["reason"] = np.concatenate([*(piece.reason for piece in pieces[:-1]), reason])
+    return Strip(last.node, last.location, **joined, reasons=[*past.reasons, *last.reasons], ended=end)
 
 
 def strips(
@@ -146,47 +219,8 @@ def strips(
 ) -> list[Strip]:
     """As `slots.strips`."""
     now = time.time() if now is None else now
-    found = _ask(rollups, Question.of(schedules, period, Scope(node, location), now), now, BLOBS)
-    return sorted([*_strips_of(found), *found.others], key=lambda strip: strip.node)
-
-
-def _strips_of(found: Found) -> Iterator[Strip]:
-    """The nodes' days and edges put together."""
-    question, midnight = found.question, found.question.days()[0] * DAY
-    statuses, status_at = _values(found.days, "status", "i1")
-    reasons, reason_at = _values(found.days, "reason", "i2")
-    extra, extra_at = _values(found.days, "extra_status", "i1")
-    moments = pc.list_flatten(found.days["extra_at"]).to_numpy() if found.nodes else extra
-    for node in found.nodes:
-        edges, texts = node.edges, [*found.reasons, *node.edges.reasons]
-        before = int(np.searchsorted(edges.at, midnight))
-        why = np.where(edges.reason < 0, -1, edges.reason + len(found.reasons))
-        of_status = slice(status_at[node.first], status_at[node.last])
-        of_extra = slice(extra_at[node.first], extra_at[node.last])
-        history = question.scope.history(question.schedules.get(edges.node, []))
-        yield Strip(
-            edges.node,
-            edges.location,
-            slots.expected(history, *question.period),
-            np.concatenate([edges.status[:before], statuses[of_status], edges.status[before:]]),
-            np.concatenate([why[:before], reasons[slice(reason_at[node.first], reason_at[node.last])], why[before:]]),
-            np.concatenate([edges.unscheduled_at, moments[of_extra]]),
-            np.concatenate([edges.unscheduled_status, extra[of_extra]]),
-            texts,
-            ended(history, question.period[1]),
-        )
-
-
-def _values(days: pa.Table, name: str, kind: str) -> tuple[Numbers, Numbers]:
-    """All rows' bytes as numbers, and where those of each row begin; of one row more, where they end."""
-    column = days[name].cast(pa.binary()).combine_chunks()
-    _, places, content = column.buffers()
-    size = np.dtype(kind).itemsize
-    if not len(column) or places is None:
-        return np.array([], kind), np.zeros(1, "i8")
-    offsets = np.frombuffer(places, "i4")[column.offset : column.offset + len(column) + 1]
-    values: Numbers = np.frombuffer(content or b"", kind, int(offsets[-1]) // size)
-    return values, offsets // size
+    found = _ask(rollups, Question.of(schedules, period, Scope(node, location), now, counted=False), now)
+    return sorted([*(known.edges for known in found.nodes), *found.others], key=lambda strip: strip.node)
 
 
 def covers(
@@ -200,7 +234,7 @@ def covers(
 ) -> list[Cover]:
     """The counts as `slots.covers` makes them, by node, or by node and day (UTC)."""
     now = time.time() if now is None else now
-    found = _ask(rollups, Question.of(schedules, period, scope, now), now, COUNTS)
+    found = _ask(rollups, Question.of(schedules, period, scope, now, counted=True), now)
     return _covers_of(found, by_day=by_day)
 
 
@@ -233,7 +267,7 @@ def spans(
 ) -> tuple[list[Cover], dict[str, int]]:
     """The same by node, and how many outages of slots.FEWEST_SLOTS slots at least each of the nodes had."""
     now = time.time() if now is None else now
-    found = _ask(rollups, Question.of(schedules, period, Scope(location=location), now), now, COUNTS)
+    found = _ask(rollups, Question.of(schedules, period, Scope(location=location), now, counted=True), now)
     return _covers_of(found, by_day=False), _outages_of(found)
 
 
@@ -243,22 +277,32 @@ def _covers_of(found: Found, *, by_day: bool) -> list[Cover]:
     for strip in [*found.others, *(node.edges for node in found.nodes)]:
         for cover in slots.covers([strip], part):
             made[cover.node, cover.day or ""] = cover
-    days = found.days["day"].to_numpy()
-    counts = np.stack([found.days[name].to_numpy() for name in COUNTED], axis=1).astype("i8")
-    places = {}
     for node in found.nodes:
-        edges, rows = node.edges, counts[node.first : node.last]
-        if not len(rows):
-            continue
-        places[edges.node] = edges.location
-        if not by_day:
-            _take(made, (edges.node, edges.location, ""), rows.sum(axis=0).tolist())
-            continue
-        names = slots.utc_days(days[node.first : node.last].astype("i8") * DAY).tolist()
-        for name, row in zip(names, rows.tolist(), strict=True):
-            _take(made, (edges.node, edges.location, name), row)
-    _take_reasons(made, found, places, by_day=by_day)
+        if found.tallied and node.rows.start < node.rows.stop:
+            _take_days(made, found.question, found.tallied, node, by_day=by_day)
     return [made[key] for key in sorted(made)]
+
+
+def _take_days(
+    made: dict[tuple[str, str], Cover], question: Question, past: Tallied, node: Node, *, by_day: bool
+) -> None:
+    """Add a node's days that are counted."""
+    name, place = node.edges.node, node.edges.location
+    counts = past.counts[node.rows][:, COLUMNS]
+    reasons = past.given.within(name, *question.whole())
+    days, codes, numbers = (past.given[column][reasons] for column in ("day", "code", "count"))
+    if by_day:
+        texts = slots.utc_days(past.days["day"][node.rows].astype("i8") * DAY).tolist()
+        for text, row in zip(texts, counts.tolist(), strict=True):
+            _take(made, (name, place, text), row)
+        given = slots.utc_days(days.astype("i8") * DAY).tolist()
+    else:
+        _take(made, (name, place, ""), counts.sum(axis=0).tolist())
+        numbers = np.bincount(codes, numbers)
+        codes = np.flatnonzero(numbers)
+        numbers, given = numbers[codes].astype("i8"), [""] * len(codes)
+    for text, code, number in zip(given, codes.tolist(), numbers.tolist(), strict=True):
+        made[name, text].reasons[past.reasons[code]] += number
 
 
 def _take(made: dict[tuple[str, str], Cover], key: tuple[str, str, str], counts: list[int]) -> None:
@@ -271,17 +315,6 @@ def _take(made: dict[tuple[str, str], Cover], key: tuple[str, str, str], counts:
     cover.expected += expected
     cover.unscheduled += unscheduled
     cover.unscheduled_failed += failed
-
-
-def _take_reasons(made: dict[tuple[str, str], Cover], found: Found, places: dict[str, str], *, by_day: bool) -> None:
-    keys = ["node", "code", *(["day"] if by_day else [])]
-    rows = found.given.group_by(keys).aggregate([("count", "sum")]) if places else found.given.slice(0, 0)
-    days = slots.utc_days(rows["day"].to_numpy().astype("i8") * DAY).tolist() if by_day and places else None
-    for row, (node, code, count) in enumerate(
-        zip(*(rows[name].to_pylist() for name in ("node", "code", "count_sum")), strict=True) if places else ()
-    ):
-        if node in places:
-            made[node, days[row] if days else ""].reasons[found.reasons[code]] += count
 
 
 def _outages_of(found: Found) -> dict[str, int]:
@@ -306,21 +339,25 @@ def _facts_of(found: Found) -> tuple[Numbers, Numbers, list[str]]:
 
     Before a node's first part and after its last one stand parts that have nothing but a measurement.
     """
-    midnight = found.question.days()[0] * DAY
-    columns = {name: found.days[name].to_numpy().astype("i8") for name in COUNTS}
-    measured, down = columns["ok"] + columns["partial"], columns["failed"] + columns["missed"]
-    days = np.stack([measured, down, *(columns[name] for name in ENDS)], axis=1)
     bound = np.array([[1, 0, 0, 0, 0]])
     parts, names = [np.zeros((0, 5), "i8")], []
     for strip in found.others:
         parts.append(np.concatenate([bound, _facts_of_slots(strip, np.zeros(len(strip.at), "i8"), 1), bound]))
         names.append(strip.node)
+    midnight = found.question.whole()[0] * DAY
     for node in found.nodes:
         edges = _facts_of_slots(node.edges, (node.edges.at >= midnight).astype("i8"), 2)
-        parts.append(np.concatenate([bound, edges[:1], days[node.first : node.last], edges[1:], bound]))
+        days = _facts_of_days(found.tallied, node) if found.tallied else bound[:0]
+        parts.append(np.concatenate([bound, edges[:1], days, edges[1:], bound]))
         names.append(node.edges.node)
     lengths = [len(part) for part in parts[1:]]
     return np.concatenate(parts), np.repeat(np.arange(len(names)), lengths), names
+
+
+def _facts_of_days(past: Tallied, node: Node) -> Numbers:
+    counts = dict(zip(COUNTS, past.counts[node.rows].T, strict=True))
+    measured, down = counts["ok"] + counts["partial"], counts["failed"] + counts["missed"]
+    return np.stack([measured, down, *(counts[name] for name in ENDS)], axis=1)
 
 
 def _facts_of_slots(strip: Strip, of: Numbers, count: int) -> Numbers:

@@ -108,6 +108,7 @@ class Rollups:
         self._ahead = -math.inf  # when they were last made ahead (monotonic, s)
         self._took = 0.0  # s: the last change
         self.version = 0  # another one whenever the tables are; odd while they are being changed
+        self.tallied = 0  # the same of `tally` and `tally_reason`
         self._database = self._open()
         self._cursor = _cursor_in(self._database)
 
@@ -226,8 +227,8 @@ class Rollups:
             self.tell(0, len(self.layout.month_files()), "files")
             try:
                 first_build(tell)
-                before, self._database = self._database, self._open()
-                self.version += 2
+                with self._numbered(tallies=True):
+                    before, self._database = self._database, self._open()
             except StorageError as error:
                 self._failed = time.monotonic(), error
                 raise
@@ -279,11 +280,8 @@ class Rollups:
         try:
             return list(changes.since(self.layout, self.cursor()))
         except UsageError:  # it was restored to an earlier state
-            self.version += 1
-            try:
+            with self._numbered(tallies=True):
                 self._make(self._database)
-            finally:
-                self.version += 1
             self._cursor = None
             return list(changes.since(self.layout))
 
@@ -339,17 +337,27 @@ class Rollups:
             self._cursor = cursor
 
     @contextmanager
-    def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection whose changes are all made at its end, or none."""
+    def transaction(self, *, tallies: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection whose changes are all made at its end, or none; `tallies`: it may change these."""
         connection = self._database.cursor()
+        with self._numbered(tallies=tallies):
+            try:
+                connection.execute("SET TimeZone = 'UTC'; BEGIN")
+                yield connection
+                connection.execute("COMMIT")
+            finally:
+                connection.close()  # what was not committed never was
+
+    @contextmanager
+    def _numbered(self, *, tallies: bool) -> Iterator[None]:
+        """The tables' numbers are odd meanwhile, and others afterwards."""
         self.version += 1
+        self.tallied += tallies
         try:
-            connection.execute("SET TimeZone = 'UTC'; BEGIN")
-            yield connection
-            connection.execute("COMMIT")
+            yield
         finally:
-            connection.close()  # what was not committed never was
             self.version += 1
+            self.tallied += tallies
 
     def _replace(self, connection: duckdb.DuckDBPyConnection) -> None:
         within = "t.location = {0}.location AND {1} >= t.{2}start AND {1} < t.{2}end"

@@ -140,7 +140,7 @@ def strips_of(
     late: float,
 ) -> list[Strip]:
     """The same of the tables as a connection has them; a slot after `late` (Unix time, s) is pending."""
-    records = Records.of(rows_of(connection, period, [period], scope))
+    records = Records.of(rows_of(connection, period, period, scope))
     known = {name: history for name, history in schedules.items() if history}
     found = []
     for name in sorted({*known, *records.order}):
@@ -168,25 +168,19 @@ def _in_order(nodes: Numbers, place: Numbers, places: list[str], started: Number
 
 
 def rows_of(
-    connection: duckdb.DuckDBPyConnection, period: tuple[float, float], parts: list[tuple[float, float]], scope: Scope
+    connection: duckdb.DuckDBPyConnection, period: tuple[float, float], part: tuple[float, float], scope: Scope
 ) -> pa.Table:
-    """The records whose slot, or else start, lies in parts of a period, and that started within a day of it."""
-    start, end = period
-    given: dict[str, Any] = {"first": (start - DAY) * 1000, "last": (end + DAY) * 1000}
+    """The records whose slot, or else start, lies in a part of a period, and that started within a day of it."""
+    (start, end), (begin, until) = period, part
+    given: dict[str, Any] = {"begin": begin, "until": until, "first": (start - DAY) * 1000, "last": (end + DAY) * 1000}
     texts = {"node": scope.node, "location": scope.location}
     narrowed = "".join(f" AND {name} = ${name}" for name, value in texts.items() if value is not None)
     given |= {name: value for name, value in texts.items() if value is not None}
     if scope.nodes is not None:
         narrowed += " AND list_contains($nodes, node)"
         given["nodes"] = list(scope.nodes)
-    selected = []
-    for number, (begin, until) in enumerate(parts):  # each by itself: a condition with OR would have all rows looked at
-        selected.append(f"""
-            SELECT node, location, moment, run, status, reason, started FROM slot
-            WHERE moment >= $begin{number} AND moment < $until{number} AND started >= $first AND started < $last
-            {narrowed}""")
-        given |= {f"begin{number}": begin, f"until{number}": until}
-    sql = " UNION ALL ".join(selected)
+    sql = f"""SELECT node, location, moment, run, status, reason, started FROM slot
+              WHERE moment >= $begin AND moment < $until AND started >= $first AND started < $last {narrowed}"""
     return connection.sql(sql, params=given).to_arrow_table()
 
 

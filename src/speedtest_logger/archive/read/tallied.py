@@ -1,132 +1,122 @@
-"""What the tables of tallies say: the days that a question is about, and facts that hold until the tables change."""
+"""What the tables of tallies say, in memory until they change: all counts, and slots of days asked about lately.
+
+A day that is over changes seldom, and whoever looks at a page asks for it anew with each delivery: so the database is
+asked for the running day alone.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from speedtest_logger.archive.format.schema import numbered
+from speedtest_logger.archive.format.schema import numbered, rows_by_text
 from speedtest_logger.archive.read import tally
-from speedtest_logger.archive.read.coverage import GRACE_SECONDS
-from speedtest_logger.archive.read.rollup import Rollups
-from speedtest_logger.archive.read.slots import DAY, Scope
+from speedtest_logger.archive.read.kept_slots import KeptSlots
+from speedtest_logger.archive.read.rollup import COUNTS, Rollups
+from speedtest_logger.archive.read.slots import Numbers
 from speedtest_logger.archive.read.tally import Histories
 
-FACTS = ("node", "day", "location", "mixed", "plain", "first")
-FEW_NODES = 8  # that are asked for one by one: so the database passes over all others, which it does with no list
-
 
 @dataclass(frozen=True)
-class Question:
-    """What is asked: a period (Unix time, s), of which nodes, by which schedules; a slot after `late` is pending."""
+class Days:
+    """A table by node and day (since 1970): each node's rows, and the columns."""
 
-    period: tuple[float, float]
-    scope: Scope
-    schedules: Histories
-    late: float
+    rows: dict[str, tuple[int, int]]
+    columns: dict[str, Numbers]
 
     @classmethod
-    def of(cls, schedules: Histories, period: tuple[float, float], scope: Scope, now: float) -> Question:
-        """The question at a time (Unix time, s)."""
-        return cls(period, scope, schedules, now - GRACE_SECONDS)
+    def of(cls, table: pa.Table) -> Days:
+        """The same from a table in this order."""
+        names = [name for name in table.column_names if name != "node"]
+        return cls(rows_by_text(table["node"]), {name: table[name].to_numpy() for name in names})
 
-    def days(self) -> tuple[int, int]:
-        """The first whole day (since 1970, UTC) of the period, and the one after the last that is over."""
-        start, end = self.period
-        first = int(-(-start // DAY))
-        return first, max(first, int(min(end, self.late) // DAY))
+    def __getitem__(self, name: str) -> Numbers:
+        """A column."""
+        return self.columns[name]
 
-    def edges(self) -> list[tuple[float, float]]:
-        """What of the period lies before and after its whole days (Unix time, s)."""
-        (start, end), (first, last) = self.period, self.days()
-        return [(start, first * DAY), (last * DAY, end)]
+    def within(self, node: str, first: int, last: int) -> slice:
+        """A node's rows from a day on to before another one."""
+        begin, end = self.rows.get(node, (0, 0))
+        start, stop = np.searchsorted(self["day"][begin:end], (first, last)).tolist()
+        return slice(begin + start, begin + stop)
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What is true of the tables until they change: whether each day is counted, by which schedules, and for what.
+class Tallied:
+    """All tallies, as they were when Rollups.tallied was a number.
 
-    `places`: the nodes that have days of a location; `mixed`: those that have a day of several.
+    `days` has place (numbers of `places`, -1 where the day has no record), mixed and plain; `counts` a row for each of
+    its rows and a column for each of COUNTS. `given`: day, code (numbers of `reasons`) and count of the reasons that
+    were given. `nodes_at`: nodes with days of a location; `mixed`: those with a day of several.
     """
 
-    at: tuple[int, int, str]
-    fresh: bool
+    number: int
+    days: Days
+    counts: Numbers
+    places: list[str]
+    given: Days
     reasons: list[str]
-    places: dict[str, set[str]]
+    nodes_at: dict[str, set[str]]
     mixed: set[str]
+    slots: KeptSlots = field(default_factory=KeptSlots)
 
     @classmethod
-    def of(cls, connection: duckdb.DuckDBPyConnection, at: tuple[int, int, str], *, fresh: bool) -> Facts:
+    def of(cls, connection: duckdb.DuckDBPyConnection, number: int) -> Tallied:
         """What the tables say as a connection has them."""
         reasons = [text for (text,) in connection.execute("SELECT text FROM reason ORDER BY code").fetchall()]
-        places: dict[str, set[str]] = {}
-        mixed = set()
-        for node, place, is_mixed in connection.execute("SELECT DISTINCT node, location, mixed FROM tally").fetchall():
-            places.setdefault(place, set()).add(node)
-            mixed |= {node} if is_mixed else set()
-        return cls(at, fresh, reasons, places, mixed)
+        given = connection.sql("FROM tally_reason ORDER BY node, day").to_arrow_table()
+        sql = f"SELECT node, day, location, mixed, plain, {', '.join(COUNTS)} FROM tally ORDER BY node, day"
+        rows = connection.sql(sql).to_arrow_table()
+        place, places = numbered(rows["location"])
+        place = np.where(np.array([text is None for text in places], bool)[place], -1, place)
+        days = Days.of(rows.select(["node", "day", "mixed", "plain"]))
+        days.columns["place"] = place
+        nodes_at: dict[str, set[str]] = {}
+        for node, (begin, end) in days.rows.items():
+            for text in {places[each] for each in np.unique(place[begin:end]).tolist() if each >= 0}:
+                nodes_at.setdefault(text, set()).add(node)
+        mixed = {node for node, (begin, end) in days.rows.items() if days["mixed"][begin:end].any()}
+        counts = np.stack([rows[name].to_numpy() for name in COUNTS], axis=1)
+        return cls(number, days, counts, places, Days.of(given), reasons, nodes_at, mixed)
 
 
-def facts_of(
+@dataclass(frozen=True)
+class Known:
+    """What is known of rollups: for which number, running day and schedules all days were counted, and the tallies."""
+
+    fresh: tuple[int, int, str] | None = None
+    tallied: Tallied | None = None
+
+
+_known: WeakKeyDictionary[Rollups, Known] = WeakKeyDictionary()
+
+
+def is_fresh(
     rollups: Rollups, connection: duckdb.DuckDBPyConnection, version: int, schedules: Histories, now: float
-) -> Facts:
-    """The facts of what a connection sees, which began to look after `version` was read."""
+) -> bool:
+    """As `tally.is_fresh` of what a connection sees, which began to look after `version` was read."""
     at = (version, tally.open_day(now), tally.fingerprint(schedules))
+    known = _known.get(rollups, Known())
     is_of_version = version % 2 == 0 and rollups.version == version
-    known = _known.get(rollups)
-    if known and known.at == at and is_of_version:
-        return known
-    found = Facts.of(connection, at, fresh=tally.is_fresh(connection, schedules, now))
-    if is_of_version:
-        _known[rollups] = found
+    if is_of_version and known.fresh == at:
+        return True
+    fresh = tally.is_fresh(connection, schedules, now)
+    if fresh and is_of_version:
+        _known[rollups] = Known(at, known.tallied)
+    return fresh
+
+
+def tallied(rollups: Rollups, connection: duckdb.DuckDBPyConnection, number: int) -> Tallied:
+    """The tallies of what a connection sees, which began to look after `number` (Rollups.tallied) was read."""
+    known = _known.get(rollups, Known())
+    is_of_number = number % 2 == 0 and rollups.tallied == number
+    if is_of_number and known.tallied and known.tallied.number == number:
+        return known.tallied
+    found = Tallied.of(connection, number)
+    if is_of_number:
+        _known[rollups] = Known(known.fresh, found)
     return found
-
-
-_known: WeakKeyDictionary[Rollups, Facts] = WeakKeyDictionary()
-
-
-def reasons_of(connection: duckdb.DuckDBPyConnection, question: Question, names: list[str]) -> pa.Table:
-    """How often nodes gave which reason on which day."""
-    first, last = question.days()
-    sql = """SELECT node, day, code, count FROM tally_reason
-             WHERE day >= $first AND day < $last AND list_contains($names, node)"""
-    return connection.sql(sql, params={"first": first, "last": last, "names": names}).to_arrow_table()
-
-
-def days_of(
-    connection: duckdb.DuckDBPyConnection, question: Question, names: set[str], columns: tuple[str, ...], facts: Facts
-) -> pa.Table:
-    """The tallies of nodes that are asked about, by node and day."""
-    scope, (first, last) = question.scope, question.days()
-    given: dict[str, Any] = {"first": first, "last": last}
-    some = None
-    if scope.node is not None:
-        some = [scope.node]
-    elif scope.location is not None:
-        some = sorted(names | facts.mixed | facts.places.get(scope.location, set()))
-    sql = f"SELECT {', '.join(columns)} FROM tally WHERE day >= $first AND day < $last"
-    if some is not None and 0 < len(some) <= FEW_NODES:
-        given |= {f"node{number}": name for number, name in enumerate(some)}
-        sql = " UNION ALL ".join(f"{sql} AND node = $node{number}" for number in range(len(some)))
-    elif some is not None:
-        given["names"] = some
-        sql += " AND list_contains($names, node)"
-    found = _by_node_and_day(connection.sql(sql, params=given).to_arrow_table())
-    if scope.location is None or names.issuperset(some or ()):
-        return found
-    here = pc.or_(pc.fill_null(pc.equal(found["location"], scope.location), fill_value=False), found["mixed"])
-    return found.filter(pc.or_(here, pc.is_in(found["node"], value_set=pa.array(sorted(names), pa.string()))))
-
-
-def _by_node_and_day(days: pa.Table) -> pa.Table:
-    """Rows in that order; most often they are in it already, and DuckDB would carry all their bytes about."""
-    numbers, _ = numbered(days["node"])
-    steps = np.diff(numbers)
-    in_order = (steps >= 0).all() and (np.diff(days["day"].to_numpy())[steps == 0] > 0).all()
-    return days if in_order else days.sort_by([("node", "ascending"), ("day", "ascending")])

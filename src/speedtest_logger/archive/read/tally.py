@@ -142,7 +142,7 @@ def _count(rollups: Rollups, schedules: Histories, over: int) -> None:
         part = marked.slice(first, MOST_DAYS)
         if marked.num_rows > MOST_DAYS:
             rollups.tell(first, marked.num_rows, "days")
-        with rollups.transaction() as connection:
+        with rollups.transaction(tallies=True) as connection:
             connection.register("todo", part)
             _count_part(connection, part, schedules)
             connection.unregister("todo")

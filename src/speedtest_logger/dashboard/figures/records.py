@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +15,8 @@ from speedtest_logger.errors import UsageError
 from speedtest_logger.record import COLUMNS
 
 MOST_ROWS = 10_000
+ORDER = ("started_at", "node", "run_id")
+SLACK = 1.1  # times as long as so many slots: some have no record yet
 NEAR = 2 * 86_400  # a record starts near its slot
 
 
@@ -45,18 +47,35 @@ def page(source: Source, wanted: Wanted) -> tuple[pa.Table, str | None]:
     if wanted.status:
         conditions.append(f"status = {literal(wanted.status)}")
     limit = min(max(1, wanted.limit), MOST_ROWS)
-    order = f"ORDER BY started_at DESC, node DESC, run_id DESC LIMIT {limit + 1}"
     columns = ", ".join(f'"{name}"' for name in COLUMNS)
+    sql = f"SELECT {columns} FROM {{}} WHERE {' AND '.join(conditions)}"
     if wanted.start >= source.oldest_recent():
-        narrowed, given = source.where(wanted.location, wanted.node)
-        sql = f"""SELECT {columns} FROM recent WHERE {" AND ".join(conditions)} AND started_at >= to_timestamp($start)
-                  AND started_at < to_timestamp($end) {narrowed} {order}"""
-        rows = source.rollups.ask(sql, {**given, "start": wanted.start, "end": end})
+        rows = _recent(source, replace(wanted, end=end), sql.format("recent"), limit + 1)
     else:
         archive = source.archive.only(wanted.node, wanted.location, wanted.start, end)
-        rows = archive.query(f"SELECT {columns} FROM records WHERE {' AND '.join(conditions)} {order}")
+        rows = archive.query(f"{sql.format('records')} {_newest(limit + 1)}")
     following = cursor_of(rows.slice(limit - 1, 1).to_pylist()[0]) if rows.num_rows > limit else None
     return rows.slice(0, limit), following
+
+
+def _newest(count: int) -> str:
+    return f"ORDER BY {', '.join(f'{name} DESC' for name in ORDER)} LIMIT {count}"
+
+
+def _recent(source: Source, wanted: Wanted, sql: str, count: int) -> pa.Table:
+    """The newest so many of the records that the rollups have.
+
+    They lie where the schedules have so many slots, as a rule: all of a week would have to be read and sorted.
+    """
+    narrowed, given = source.where(wanted.location, wanted.node)
+    sql = f"{sql} AND started_at >= to_timestamp($start) AND started_at < to_timestamp($end) {narrowed}"
+    start = wanted.end - count * SLACK * source.seconds_between(wanted.location, wanted.node)
+    if start > wanted.start and not wanted.status:
+        few = f"{sql} LIMIT {2 * count}"
+        rows = source.rollups.ask(few, {**given, "start": start, "end": wanted.end})
+        if count <= rows.num_rows < 2 * count:
+            return rows.sort_by([(name, "descending") for name in ORDER]).slice(0, count)
+    return source.rollups.ask(f"{sql} {_newest(count)}", {**given, "start": wanted.start, "end": wanted.end})
 
 
 def cursor_of(row: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -113,6 +114,13 @@ class Source:
         if not entry:
             return None
         return Schedule(entry["interval_seconds"], entry["offset_seconds"]).next_after(now)
+
+    def seconds_between(self, location: str | None, node: str | None) -> float:
+        """How often there is a slot of a location's nodes, of one, or of all; endless where there is none."""
+        names = self.nodes_of(location) if location else self.known().current
+        entries = [self.current(name) for name in names if node in (None, name)]
+        rate = sum(1 / entry["interval_seconds"] for entry in entries)
+        return 1 / rate if rate else math.inf
 
     def refresh(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Make again what changed in the archive or the registry, ahead of all questions. Raises as Rollups.renew."""

@@ -76,8 +76,9 @@ def _span(
     location, node = key
     plan, row = source.plan(location), cover.to_row()
     nodes = [node] if node else source.nodes_of(location)
-    hellos = [hello for name in nodes if (hello := source.hello(name))]
-    seen = [last_seen(source.hello(name), newest.get(name)) for name in nodes]
+    said = {name: source.hello(name) for name in nodes}
+    hellos = [hello for hello in said.values() if hello]
+    seen = [last_seen(hello, newest.get(name)) for name, hello in said.items()]
     download = found.get("download")
     return Span(
         location,

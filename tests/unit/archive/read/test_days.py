@@ -172,3 +172,18 @@ def test_only_what_changed_is_counted_again(tmp_path_factory, monkeypatch):
     )
     assert again(BEGIN + 9 * DAY + 901) == {"attic": [first + 6, first + 7, first + 8]}
     rollups.close()
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_run_of_a_day_that_is_over_which_comes_again_counts_once(tmp_path_factory, monkeypatch, place):
+    layout, now = fresh(tmp_path_factory), BEGIN + 9 * DAY + 7.0
+    write_schedule(layout, attic=[entry()])
+    put(layout, by_hand("attic", 1, BEGIN + DAY))
+    rollups = Rollups(layout, layout.root / "rollup.duckdb", Zone.named("UTC"))
+    monkeypatch.setattr("time.time", lambda: now)
+    check(rollups, (0, 80, 0), now, {})
+    put(layout, by_hand("attic", 1, BEGIN + 8 * DAY + 23 * 3600 + 3000, place))  # another month, a day that runs
+    for scope in ({}, {"node": "attic"}):
+        for period in ((0, 80, 0), (9, 71, 0.5)):  # the earlier one is not in it
+            check(rollups, period, now, scope)
+    rollups.close()

@@ -1,18 +1,20 @@
-"""What the tables of tallies say is what they say now, in whatever way they are asked."""
+"""What is in memory of the tables of tallies is what they say now."""
 
 from __future__ import annotations
 
 import pytest
 from builders import DAY, FIRST, fresh, put, slot, write_schedule
 
-from speedtest_logger.archive.read import coverage, days, tallied, tally
+from speedtest_logger.archive.read import changes, coverage, days, tallied, tally
 from speedtest_logger.archive.read.local_time import Zone
-from speedtest_logger.archive.read.rollup import Rollups
+from speedtest_logger.archive.read.rollup import COUNTS, Rollups
+from speedtest_logger.errors import UsageError
 from speedtest_logger.record import utc_text
 
 NOW = FIRST + 9 * DAY + 7.0
 STEP = 3 * 3600
 NODES = ("attic", "porch", "shed")
+LAST_DAY = FIRST // DAY + 7  # that is over then
 
 
 @pytest.fixture
@@ -22,49 +24,77 @@ def rollups(tmp_path_factory):
     write_schedule(layout, **{node: [{**entry, "location": "home"}] for node in NODES})
     put(layout, *(slot(node, FIRST + number * STEP) for node in NODES for number in range(40)))
     made = Rollups(layout, layout.root / "rollup.duckdb", Zone.named("UTC"))
-    tally.refresh(made, coverage.read_schedules(layout), NOW)
+    count(made)
     yield made
     made.close()
 
 
-def facts(rollups, version=None):
+def count(rollups):
+    tally.refresh(rollups, coverage.read_schedules(rollups.layout), NOW)
+
+
+def known(rollups, version=None, number=None):
+    """Whether all days are counted, and the tallies, as a question finds them."""
     schedules = coverage.read_schedules(rollups.layout)
     version = rollups.version if version is None else version
+    number = rollups.tallied if number is None else number
     with days._snapshot(rollups) as connection:
         connection.execute("FROM about").fetchall()
-        return tallied.facts_of(rollups, connection, version, schedules, NOW)
+        fresh_ = tallied.is_fresh(rollups, connection, version, schedules, NOW)
+        return fresh_, tallied.tallied(rollups, connection, number)
 
 
-def test_facts_hold_until_the_tables_change(rollups):
-    first = facts(rollups)
-    assert (first.fresh, first.places["home"], first.mixed) == (True, set(NODES), set())
-    assert facts(rollups) is first
-    put(rollups.layout, slot("attic", FIRST + 2 * DAY + 600))
+def count_of(found, node, day, name):
+    rows = found.days.within(node, day, day + 1)
+    return found.counts[rows][:, COUNTS.index(name)].tolist()
+
+
+def test_tallies_stay_in_memory_until_they_change(rollups):
+    fresh_, first = known(rollups)
+    assert (fresh_, first.nodes_at, first.mixed) == (True, {"home": set(NODES)}, set())
+    assert count_of(first, "attic", LAST_DAY, "missed") == [8]
+    put(rollups.layout, slot("attic", NOW - NOW % STEP))  # of the day that runs
     rollups.refresh()
-    later = facts(rollups)
-    assert (later is first, later.fresh) == (False, False)
-    tally.refresh(rollups, coverage.read_schedules(rollups.layout), NOW)
-    assert facts(rollups).fresh
+    assert known(rollups) == (True, first)
+    assert known(rollups)[1] is first
+    put(rollups.layout, slot("attic", LAST_DAY * DAY))  # it came late
+    rollups.refresh()
+    assert known(rollups)[0] is False
+    count(rollups)
+    fresh_, later = known(rollups)
+    assert (fresh_, count_of(later, "attic", LAST_DAY, "missed")) == (True, [7])
 
 
-def test_facts_of_tables_that_are_being_changed_are_not_kept(rollups):
-    known = facts(rollups)
+def test_tallies_of_another_state_of_the_archive_are_others(rollups, monkeypatch):
+    before, since = known(rollups)[1], changes.since
+
+    def restored(layout, cursor=None):
+        if cursor:
+            raise UsageError("the archive was restored to an earlier state")
+        return since(layout)
+
+    monkeypatch.setattr(changes, "since", restored)
+    rollups._seen = None
+    rollups.refresh()
+    assert not known(rollups)[1].days.rows
+    count(rollups)
+    assert known(rollups)[1].days.rows == before.days.rows
+
+
+def test_what_is_being_changed_is_not_kept(rollups):
+    first = known(rollups)[1]
+    rollups.tallied += 1
+    assert known(rollups)[1] is not first
+    assert known(rollups, number=rollups.tallied - 1)[1] is not first  # it changed before the connection looked
+    rollups.tallied -= 1
+    assert known(rollups)[1] is first
+
+
+def test_what_was_fresh_is_asked_again_while_tables_change(rollups, monkeypatch):
+    assert known(rollups)[0]
+    asked = []
+    monkeypatch.setattr(tally, "is_fresh", lambda *_: not asked.append(1))
+    assert (known(rollups)[0], len(asked)) == (True, 0)
     rollups.version += 1
-    assert facts(rollups) is not known
-    assert facts(rollups, version=rollups.version - 1) is not known  # it changed before the connection looked
-    rollups.version -= 1
-    assert facts(rollups) is known
-
-
-@pytest.mark.parametrize("scope", [{}, {"node": "attic"}, {"location": "home"}, {"location": "office"}])
-def test_few_nodes_and_many_are_asked_for_alike(rollups, monkeypatch, scope):
-    schedules = coverage.read_schedules(rollups.layout)
-
-    def asked():
-        found = days.covers(rollups, schedules, (FIRST, NOW), scope=tallied.Scope(**scope), now=NOW)
-        return [cover.to_row() for cover in found]
-
-    by_name = asked()
-    monkeypatch.setattr(tallied, "FEW_NODES", 0)
-    assert asked() == by_name
-    assert len(by_name) == {"node": 1, "location": 3 * (scope.get("location") == "home")}.get(next(iter(scope), ""), 3)
+    assert (known(rollups)[0], len(asked)) == (True, 1)
+    assert (known(rollups)[0], len(asked)) == (True, 2)
