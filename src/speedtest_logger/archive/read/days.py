@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import duckdb
 import numpy as np
@@ -68,11 +68,15 @@ class Question:
         first = int(-(-start // DAY))
         return first, max(first, min(int(end // DAY), self.over())) if self.counted else first
 
+    def parts(self) -> list[Part]:
+        """What of the period lies before and after these days."""
+        (start, end), (first, last) = self.period, self.whole()
+        return [(start, first * DAY), (last * DAY, end)] if first < last else [self.period]
+
     def edges(self) -> list[Part]:
-        """What of the period lies before and after these days and is over."""
-        (start, end), (first, last), midnight = self.period, self.whole(), self.over() * DAY
-        parts = [(start, first * DAY), (last * DAY, end)] if first < last else [self.period]
-        return [(begin, min(until, midnight)) for begin, until in parts if begin < min(until, midnight)]
+        """What of these parts is over."""
+        midnight = self.over() * DAY
+        return [(begin, min(until, midnight)) for begin, until in self.parts() if begin < min(until, midnight)]
 
     def running(self) -> Part:
         """What of the period is not over, which may be nothing."""
@@ -139,18 +143,16 @@ def _found(connection: duckdb.DuckDBPyConnection, question: Question, past: Tall
             slow.append(name)
         elif question.scope.covers(name, place):
             chosen[name] = place
-    parts = [(part, past.slots.of(connection, chosen, days_of(part))) for part in question.edges()]
+    edges = [(part, past.slots.of(connection, chosen, days_of(part))) for part in question.edges()]
     nodes = []
     for name, place in chosen.items():
-        history, own = question.history(name), running.of_node(name)
-        pieces = [_cut(name, place, history, part, found[name]) for part, found in parts]
+        history = question.history(name)
         now = slots.expected(history, *question.running())
-        pieces.append(slots.strip_of(name, place, now, own, question.late, running))
-        node = Node(
-            _joined(pieces, past, ended(history, question.period[1])), past.days.within(name, *question.whole())
-        )
-        if history or len(node.edges.unscheduled_at) or node.rows.start < node.rows.stop:
-            nodes.append(node)
+        today = slots.strip_of(name, place, now, running.of_node(name), question.late, running)
+        strip = _joined(question, [_cut(history, part, pieces[name]) for part, pieces in edges], today, past)
+        rows = past.days.within(name, *question.whole())
+        if history or len(strip.unscheduled_at) or rows.start < rows.stop:
+            nodes.append(Node(strip, rows))
     of_slow = Scope(question.scope.node, question.scope.location, tuple(slow))
     others = slots.strips_of(connection, question.schedules, question.period, of_slow, question.late) if slow else []
     return Found(question, past, nodes, others)
@@ -186,26 +188,37 @@ def _place(question: Question, past: Tallied, name: str, running: Records) -> st
     return slots.place_of(history, next(iter(found), None))
 
 
-def _cut(name: str, place: str, history: registry.History, part: Part, pieces: list[Slots]) -> Strip:
-    """What of a node's days lies in a part of them."""
+def _cut(history: registry.History, part: Part, pieces: list[Slots]) -> list[Numbers]:
+    """What of a node's days lies in a part of them: as Slots.of_days."""
     begin, until = part
     first, last = days_of(part)
     columns = zip(*(piece.of_days(first, last) for piece in pieces), strict=True)
     status, reason, extra_at, extra_status = (np.concatenate(values) for values in columns)
-    at = slots.expected(history, first * DAY, last * DAY)
-    within = slice(*np.searchsorted(at, part).tolist())
+    before = len(slots.expected(history, first * DAY, begin))
+    after = len(slots.expected(history, until, last * DAY))
+    within = slice(before, len(status) - after)
     extra = (extra_at >= begin) & (extra_at < until)
-    return Strip(name, place, at[within], status[within], reason[within], extra_at[extra], extra_status[extra], [])
+    return [status[within], reason[within], extra_at[extra], extra_status[extra]]
 
 
-def _joined(pieces: list[Strip], past: Tallied, end: int | None) -> Strip:
-    """A node's parts put together, of which all but the last one have the tallies' reasons."""
-    *_, last = pieces
-    reason = np.where(last.reason < 0, -1, last.reason + len(past.reasons))
-    names = ("at", "status", "unscheduled_at", "unscheduled_status")
-    joined = {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in names}
-    joined["reason"] = np.concatenate([*(piece.reason for piece in pieces[:-1]), reason])
-    return Strip(last.node, last.location, **joined, reasons=[*past.reasons, *last.reasons], ended=end)
+def _joined(question: Question, edges: list[list[Numbers]], today: Strip, past: Tallied) -> Strip:
+    """A node's parts put together, of which all but the running day have the tallies' reasons."""
+    history, reasons = question.history(today.node), [*past.reasons, *today.reasons]
+    kind = np.min_scalar_type(-len(reasons) - 1)
+    reason = np.where(today.reason < 0, -1, today.reason + len(past.reasons)).astype(kind)
+    last = [today.status, reason, today.unscheduled_at, today.unscheduled_status]
+    status, reason, extra_at, extra_status = (np.concatenate(column) for column in zip(*edges, last, strict=True))
+    at = [slots.expected(history, *part) for part in question.parts()]
+    return replace(
+        today,
+        at=at[0] if len(at) == 1 else np.concatenate(at),
+        status=status,
+        reason=reason,
+        unscheduled_at=extra_at,
+        unscheduled_status=extra_status,
+        reasons=reasons,
+        ended=ended(history, question.period[1]),
+    )
 
 
 def strips(
@@ -239,22 +252,8 @@ def covers(
 
 
 def totals(rollups: Rollups, schedules: Histories, now: float) -> dict[str, Cover]:
-    """The counts of all slots that ever were, by node: as `covers` of all time, without a look at each day."""
-    tally.refresh(rollups, schedules, now)
-    over = int((now - GRACE_SECONDS) // DAY)
-    sums = ", ".join(f"sum({name})" for name in COUNTED)
-    sql = f"SELECT node, bool_and(plain), {sums} FROM tally WHERE day < ? GROUP BY node"
-    rows = rollups.reading().execute(sql, [over]).fetchall()
-    slow = tuple(node for node, plain, *_ in rows if not plain)
-    made = {(cover.node, ""): cover for cover in covers(rollups, schedules, (over * DAY, now), now=now)}
-    for node, plain, *counts in rows:
-        if plain:
-            known = made.get((node, ""))
-            _take(made, (node, known.location if known else "", ""), [int(count) for count in counts])
-    if slow:
-        whole = covers(rollups, schedules, (0, now), scope=Scope(nodes=slow), now=now)
-        made |= {(cover.node, ""): cover for cover in whole}
-    return {node: cover for (node, _), cover in made.items()}
+    """The counts of all slots that ever were, by node."""
+    return {cover.node: cover for cover in covers(rollups, schedules, (0, now), now=now)}
 
 
 def spans(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import duckdb
 import numpy as np
@@ -272,11 +272,9 @@ class Tried:
         places = np.flatnonzero(down | is_measured(strip.status))
         return cls(strip, places, np.flatnonzero(down[places]))
 
-    @property
-    def at(self) -> Numbers:
-        """Their times (Unix time, s)."""
-        times: Numbers = self.strip.at[self.places]
-        return times
+    def before(self, times: list[int], side: Literal["left", "right"]) -> Numbers:
+        """How many of them are before some times (Unix time, s), or not after them."""
+        return np.searchsorted(self.places, np.searchsorted(self.strip.at, times, side))
 
 
 def is_down(status: Numbers) -> Numbers:
@@ -332,10 +330,9 @@ def _compare(made: list[Outage], tried: Tried) -> None:
     """Whether a node could measure during outages of its location, as `coverage` finds it."""
     if not len(tried.places):
         return
-    at = tried.at
-    first = np.searchsorted(at, [outage.start for outage in made], "left")
-    last = np.searchsorted(at, [outage.last for outage in made], "right")
-    begin, end = np.maximum(first - 1, 0), np.minimum(last + 1, len(at))  # its slots right before and after tell
+    first = tried.before([outage.start for outage in made], "left")
+    last = tried.before([outage.last for outage in made], "right")
+    begin, end = np.maximum(first - 1, 0), np.minimum(last + 1, len(tried.places))  # its slots before and after tell
     places = np.searchsorted(tried.down, np.stack([first, last, begin, end]))
     none = places[1] - places[0] == last - first
     around = places[3] > places[2]

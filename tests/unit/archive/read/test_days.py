@@ -187,3 +187,12 @@ def test_a_run_of_a_day_that_is_over_which_comes_again_counts_once(tmp_path_fact
         for period in ((0, 80, 0), (9, 71, 0.5)):  # the earlier one is not in it
             check(rollups, period, now, scope)
     rollups.close()
+
+
+def test_a_test_of_this_day_that_began_days_before_its_slot_is_among_all(tmp_path_factory, monkeypatch):
+    layout, now = fresh(tmp_path_factory), BEGIN + 9 * DAY + 7.0
+    put(layout, slot("attic", BEGIN + 8 * DAY + 3600, late=-1.5 * DAY))
+    rollups = Rollups(layout, layout.root / "rollup.duckdb", Zone.named("UTC"))
+    monkeypatch.setattr("time.time", lambda: now)
+    check(rollups, (0, 80, 0), now, {})
+    rollups.close()
