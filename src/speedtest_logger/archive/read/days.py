@@ -7,12 +7,11 @@ counted by itself, and those that moved where one location is asked about, are a
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
-import duckdb
 import numpy as np
+import pyarrow as pa
 
 from speedtest_logger import registry
 from speedtest_logger.archive.read import slots, tally
@@ -20,7 +19,7 @@ from speedtest_logger.archive.read.coverage import GRACE_SECONDS, Cover, ended
 from speedtest_logger.archive.read.kept_slots import Slots
 from speedtest_logger.archive.read.rollup import COUNTS, Rollups
 from speedtest_logger.archive.read.slots import DAY, Numbers, Records, Scope, Strip, is_down, is_measured
-from speedtest_logger.archive.read.tallied import Tallied, is_fresh, tallied
+from speedtest_logger.archive.read.tallied import ChangedError, Tallied, View
 from speedtest_logger.archive.read.tally import Histories
 
 TRIES = 3
@@ -108,34 +107,28 @@ class Found:
     others: list[Strip]
 
 
-@contextmanager
-def _snapshot(rollups: Rollups) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection to which nothing changes meanwhile."""
-    connection = rollups.reading()
-    connection.execute("BEGIN")
-    try:
-        yield connection
-    finally:
-        connection.close()
-
-
 def _ask(rollups: Rollups, question: Question, now: float) -> Found:
     """The answer from tallies; slot by slot where there are none, or they change faster than they can be asked."""
     first, last = question.touched()
     rollups.refresh()
+    remembers = True
     for _ in range(TRIES if first < last else 0):
-        version, number = rollups.version, rollups.tallied
-        with _snapshot(rollups) as connection:
-            running = Records.of(slots.rows_of(connection, question.period, question.running(), question.scope))
-            if is_fresh(rollups, connection, version, question.schedules, now):
-                return _found(connection, question, tallied(rollups, connection, number), running)
-        tally.refresh(rollups, question.schedules, now)
-    with _snapshot(rollups) as connection:
-        strips = slots.strips_of(connection, question.schedules, question.period, question.scope, question.late)
-    return Found(question, None, [], strips)
+        with View(rollups, remembers=remembers) as view, suppress(ChangedError):
+            if view.is_fresh(question.schedules, now):
+                return _found(view, question)
+            tally.refresh(rollups, question.schedules, now)
+            continue
+        remembers = False
+    with View(rollups) as view:
+        return Found(question, None, [], _slot_by_slot(view, question, question.scope))
 
 
-def _found(connection: duckdb.DuckDBPyConnection, question: Question, past: Tallied, running: Records) -> Found:
+def _slot_by_slot(view: View, question: Question, scope: Scope) -> list[Strip]:
+    return slots.strips_of(view.connection(), question.schedules, question.period, scope, question.late)
+
+
+def _found(view: View, question: Question) -> Found:
+    past, running = view.tallied(), _running(view, question)
     chosen, slow = {}, []
     for name in _names(question, past, running):
         place = _place(question, past, name, running)
@@ -143,7 +136,7 @@ def _found(connection: duckdb.DuckDBPyConnection, question: Question, past: Tall
             slow.append(name)
         elif question.scope.covers(name, place):
             chosen[name] = place
-    edges = [(part, past.slots.of(connection, chosen, days_of(part))) for part in question.edges()]
+    edges = [(part, past.slots.of(view.connection, chosen, days_of(part))) for part in question.edges()]
     nodes = []
     for name, place in chosen.items():
         history = question.history(name)
@@ -153,9 +146,17 @@ def _found(connection: duckdb.DuckDBPyConnection, question: Question, past: Tall
         rows = past.days.within(name, *question.whole())
         if history or len(strip.unscheduled_at) or rows.start < rows.stop:
             nodes.append(Node(strip, rows))
-    of_slow = Scope(question.scope.node, question.scope.location, tuple(slow))
-    others = slots.strips_of(connection, question.schedules, question.period, of_slow, question.late) if slow else []
-    return Found(question, past, nodes, others)
+    of_slow = replace(question.scope, nodes=tuple(slow))
+    return Found(question, past, nodes, _slot_by_slot(view, question, of_slow) if slow else [])
+
+
+def _running(view: View, question: Question) -> Records:
+    """The running day's records that are of the period, and started within a day of it."""
+    rows = view.running(question.scope, question.over())
+    moment, started = rows["moment"].to_numpy(), rows["started"].to_numpy()
+    (begin, until), (start, end) = question.running(), question.period
+    inside = (moment >= begin) & (moment < until) & (started >= (start - DAY) * 1000) & (started < (end + DAY) * 1000)
+    return Records.of(rows if inside.all() else rows.filter(pa.array(inside)))
 
 
 def _names(question: Question, past: Tallied, running: Records) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import duckdb
@@ -64,9 +64,12 @@ class KeptSlots:
         self._lock = threading.Lock()
 
     def of(
-        self, connection: duckdb.DuckDBPyConnection, nodes: Iterable[str], days: tuple[int, int]
+        self, connection: Callable[[], duckdb.DuckDBPyConnection], nodes: Iterable[str], days: tuple[int, int]
     ) -> dict[str, list[Slots]]:
-        """Each node's slots from a day on to before another one, as pieces in their order, of which some have more."""
+        """Each node's slots from a day on to before another one, as pieces in their order, of which some have more.
+
+        A connection is asked for where something is to be read.
+        """
         first, last = days
         blocks = range(first // BLOCK_DAYS, (last - 1) // BLOCK_DAYS + 1)
         wanted = {node: [(node, block) for block in blocks] for node in nodes}
@@ -77,7 +80,7 @@ class KeptSlots:
                 self._kept.move_to_end(key)
         missing = [key for key in keys if key not in found]
         if missing:
-            read = _read(connection, missing)
+            read = _read(connection(), missing)
             found |= read
             self._keep(read)
         return {node: [found[key] for key in of_node] for node, of_node in wanted.items()}

@@ -17,8 +17,11 @@ from speedtest_logger.archive.format.schema import numbered, rows_by_text
 from speedtest_logger.archive.read import tally
 from speedtest_logger.archive.read.kept_slots import KeptSlots
 from speedtest_logger.archive.read.rollup import COUNTS, Rollups
-from speedtest_logger.archive.read.slots import Numbers
+from speedtest_logger.archive.read.slots import DAY, Numbers, Scope, rows_of
 from speedtest_logger.archive.read.tally import Histories
+
+EVER = (0, 2**40)  # Unix times (s) that every record lies between
+MOST_SCOPES = 32  # whose running day is kept
 
 
 @dataclass(frozen=True)
@@ -84,39 +87,100 @@ class Tallied:
         return cls(number, days, counts, places, Days.of(given), reasons, nodes_at, mixed)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Known:
-    """What is known of rollups: for which number, running day and schedules all days were counted, and the tallies."""
+    """What is in memory of rollups: of one version the running day's records by scope, and the tallies.
 
-    fresh: tuple[int, int, str] | None = None
+    `fresh`: for which running day and schedules all days before were counted then.
+    """
+
+    version: int = -1
+    fresh: tuple[int, str] | None = None
+    running: dict[tuple[Scope, int], pa.Table] = field(default_factory=dict)
     tallied: Tallied | None = None
 
 
 _known: WeakKeyDictionary[Rollups, Known] = WeakKeyDictionary()
 
 
-def is_fresh(
-    rollups: Rollups, connection: duckdb.DuckDBPyConnection, version: int, schedules: Histories, now: float
-) -> bool:
-    """As `tally.is_fresh` of what a connection sees, which began to look after `version` was read."""
-    at = (version, tally.open_day(now), tally.fingerprint(schedules))
-    known = _known.get(rollups, Known())
-    is_of_version = version % 2 == 0 and rollups.version == version
-    if is_of_version and known.fresh == at:
-        return True
-    fresh = tally.is_fresh(connection, schedules, now)
-    if fresh and is_of_version:
-        _known[rollups] = Known(at, known.tallied)
-    return fresh
+class ChangedError(Exception):
+    """The tables are others than those of which something was taken from memory."""
 
 
-def tallied(rollups: Rollups, connection: duckdb.DuckDBPyConnection, number: int) -> Tallied:
-    """The tallies of what a connection sees, which began to look after `number` (Rollups.tallied) was read."""
-    known = _known.get(rollups, Known())
-    is_of_number = number % 2 == 0 and rollups.tallied == number
-    if is_of_number and known.tallied and known.tallied.number == number:
-        return known.tallied
-    found = Tallied.of(connection, number)
-    if is_of_number:
-        _known[rollups] = Known(known.fresh, found)
-    return found
+class View:
+    """The tables as they are at one moment: from memory, and by a connection to which nothing changes."""
+
+    def __init__(self, rollups: Rollups, *, remembers: bool = True) -> None:
+        """Begin to look; `remembers`: what is in memory may be taken from there."""
+        self._rollups, self._remembers, self._took = rollups, remembers, False
+        self._version, self._number = rollups.version, rollups.tallied
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        known = _known.get(rollups)
+        if known is None or known.version != self._version:
+            known = Known(self._version, tallied=known.tallied if known else None)
+        self._known = known
+
+    def __enter__(self) -> View:
+        """The same."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the connection."""
+        if self._connection:
+            self._connection.close()
+
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """The connection. Raises ChangedError."""
+        if self._connection is None:
+            self._connection = self._rollups.reading()
+            self._connection.execute("BEGIN")
+            self._connection.execute("SELECT 1 FROM about LIMIT 1").fetchall()  # nothing changes from here on
+            if self._took and not self._is_current():
+                raise ChangedError
+        return self._connection
+
+    def _is_current(self) -> bool:
+        return self._version % 2 == 0 and self._rollups.version == self._version
+
+    def _take(self, kept: object) -> bool:
+        """Whether something that is in memory is to be taken."""
+        taken = kept is not None and self._remembers and self._is_current()
+        self._took |= taken
+        return taken
+
+    def _keep(self) -> bool:
+        """Whether what was read by the connection is to be kept."""
+        if self._is_current():
+            _known[self._rollups] = self._known
+            return True
+        return False
+
+    def is_fresh(self, schedules: Histories, now: float) -> bool:
+        """As `tally.is_fresh`."""
+        at = (tally.open_day(now), tally.fingerprint(schedules))
+        if self._take(self._known.fresh) and self._known.fresh == at:
+            return True
+        fresh = tally.is_fresh(self.connection(), schedules, now)
+        if fresh and self._keep():
+            self._known.fresh = at
+        return fresh
+
+    def running(self, scope: Scope, day: int) -> pa.Table:
+        """Rows of `slot` that are of a day or a later one."""
+        rows = self._known.running.get((scope, day))
+        if rows is not None and self._take(rows):
+            return rows
+        rows = rows_of(self.connection(), EVER, (day * DAY, EVER[1]), scope)
+        if self._keep() and len(self._known.running) < MOST_SCOPES:
+            self._known.running[scope, day] = rows
+        return rows
+
+    def tallied(self) -> Tallied:
+        """The tallies."""
+        known = self._known.tallied
+        if known and known.number == self._number and self._take(known):
+            return known
+        found = Tallied.of(self.connection(), self._number)
+        if self._keep():
+            self._known.tallied = found
+        return found
