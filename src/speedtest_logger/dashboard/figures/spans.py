@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from typing import Any
 
 from speedtest_logger.archive.read import slots
 from speedtest_logger.archive.read.coverage import Cover
+from speedtest_logger.archive.read.slots import DAY
 from speedtest_logger.dashboard.figures.source import Source
 from speedtest_logger.dashboard.figures.standing import last_seen
 from speedtest_logger.dashboard.figures.types import Outage, Span
@@ -33,11 +35,18 @@ def spans(
         covers.setdefault(key, Cover(key[1], key[0])).add(cover)
         outages[key] += counts.get(cover.node, 0)
     medians = _medians(source, period, location, by_node=by_node)
-    newest = _newest(source, location)
+    keys = sorted({*covers, *medians})
+    newest = _newest(source, location, {name for key in keys for name in _nodes(source, key)})
     return [
         _span(source, key, covers.get(key, Cover(key[1], key[0])), medians.get(key, {}), outages[key], newest)
-        for key in sorted({*covers, *medians})
+        for key in keys
     ]
+
+
+def _nodes(source: Source, key: tuple[str, str]) -> list[str]:
+    """The nodes that a row is about."""
+    location, node = key
+    return [node] if node else source.nodes_of(location)
 
 
 def _medians(
@@ -62,12 +71,17 @@ def _medians(
     return {(row["location"], row["node"]): row for row in source.rollups.rows(sql, given)}
 
 
-def _newest(source: Source, location: str | None) -> dict[str, int]:
-    """When each node's newest record was (Unix time, s)."""
+def _newest(source: Source, location: str | None, nodes: set[str]) -> dict[str, int]:
+    """When the newest record of some nodes was (Unix time, s); all days are looked at where one was silent for one."""
     narrowed, given = source.where(location, None)
-    sql = f"""SELECT node, CAST(floor(epoch(max(started_at))) AS BIGINT) AS "at" FROM recent WHERE true {narrowed}
-              GROUP BY node"""
-    return {row["node"]: row["at"] for row in source.rollups.rows(sql, given)}
+    sql = f"""SELECT node, CAST(floor(epoch(max(started_at))) AS BIGINT) AS "at" FROM recent
+              WHERE started_at >= to_timestamp($since) {narrowed} GROUP BY node"""
+    found: dict[str, int] = {}
+    for since in (time.time() - DAY, 0):
+        found = {row["node"]: row["at"] for row in source.rollups.rows(sql, {**given, "since": since})}
+        if nodes <= found.keys():
+            break
+    return found
 
 
 def _span(
@@ -75,8 +89,7 @@ def _span(
 ) -> Span:
     location, node = key
     plan, row = source.plan(location), cover.to_row()
-    nodes = [node] if node else source.nodes_of(location)
-    said = {name: source.hello(name) for name in nodes}
+    said = {name: source.hello(name) for name in _nodes(source, key)}
     hellos = [hello for hello in said.values() if hello]
     seen = [last_seen(hello, newest.get(name)) for name, hello in said.items()]
     download = found.get("download")

@@ -40,7 +40,7 @@ def connection(tmp_path_factory):
 
 def asked(kept, connection, nodes, first, last):
     """What is said of some days of each node, as lists."""
-    found = kept.of(connection, nodes, (first, last))
+    found = kept.of(lambda: connection, nodes, (first, last))
     parts = {
         node: zip(*(piece.of_days(first, last) for piece in pieces), strict=True) for node, pieces in found.items()
     }
@@ -64,9 +64,7 @@ def test_whether_read_or_kept_one_by_one_or_all_is_the_same(connection, monkeypa
     for node in NODES:
         for first in range(BEGIN, BEGIN + LENGTH, 7):
             asked(kept, connection, [node], first, first + 7)
-    monkeypatch.setattr(kept_slots, "_read", None)
-    assert asked(kept, connection, NODES, BEGIN, BEGIN + LENGTH) == read
-    monkeypatch.undo()
+    assert asked(kept, None, NODES, BEGIN, BEGIN + LENGTH) == read  # without a connection
     monkeypatch.setattr(kept_slots, "FEW_NODES", 0)
     assert asked(KeptSlots(), connection, NODES, BEGIN, BEGIN + LENGTH) == read
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import pytest
 from builders import DAY, FIRST, fresh, put, slot, write_schedule
 
-from speedtest_logger.archive.read import changes, coverage, days, tallied, tally
+from speedtest_logger.archive.read import changes, coverage, days, tally
+from speedtest_logger.archive.read import tallied as module
 from speedtest_logger.archive.read.local_time import Zone
 from speedtest_logger.archive.read.rollup import COUNTS, Rollups
+from speedtest_logger.archive.read.slots import Scope
+from speedtest_logger.archive.read.tallied import ChangedError, View
 from speedtest_logger.errors import UsageError
 from speedtest_logger.record import utc_text
 
 NOW = FIRST + 9 * DAY + 7.0
 STEP = 3 * 3600
 NODES = ("attic", "porch", "shed")
+HOME = Scope(location="home")
 LAST_DAY = FIRST // DAY + 7  # that is over then
 
 
@@ -30,18 +34,17 @@ def rollups(tmp_path_factory):
 
 
 def count(rollups):
-    tally.refresh(rollups, coverage.read_schedules(rollups.layout), NOW)
+    tally.refresh(rollups, schedules_of(rollups), NOW)
 
 
-def known(rollups, version=None, number=None):
+def schedules_of(rollups):
+    return coverage.read_schedules(rollups.layout)
+
+
+def known(rollups):
     """Whether all days are counted, and the tallies, as a question finds them."""
-    schedules = coverage.read_schedules(rollups.layout)
-    version = rollups.version if version is None else version
-    number = rollups.tallied if number is None else number
-    with days._snapshot(rollups) as connection:
-        connection.execute("FROM about").fetchall()
-        fresh_ = tallied.is_fresh(rollups, connection, version, schedules, NOW)
-        return fresh_, tallied.tallied(rollups, connection, number)
+    with View(rollups) as view:
+        return view.is_fresh(schedules_of(rollups), NOW), view.tallied()
 
 
 def count_of(found, node, day, name):
@@ -83,18 +86,65 @@ def test_tallies_of_another_state_of_the_archive_are_others(rollups, monkeypatch
 
 def test_what_is_being_changed_is_not_kept(rollups):
     first = known(rollups)[1]
-    rollups.tallied += 1
-    assert known(rollups)[1] is not first
-    assert known(rollups, number=rollups.tallied - 1)[1] is not first  # it changed before the connection looked
-    rollups.tallied -= 1
-    assert known(rollups)[1] is first
+    with rollups.transaction(tallies=True):
+        assert known(rollups)[1] is not first
+        assert known(rollups)[1] is not known(rollups)[1]
+    later = known(rollups)[1]
+    assert later is not first
+    with rollups.transaction():  # of other tables
+        pass
+    assert known(rollups)[1] is later
 
 
-def test_what_was_fresh_is_asked_again_while_tables_change(rollups, monkeypatch):
-    assert known(rollups)[0]
+def test_what_is_in_memory_is_not_asked_for_until_the_tables_change(rollups, monkeypatch):
     asked = []
-    monkeypatch.setattr(tally, "is_fresh", lambda *_: not asked.append(1))
-    assert (known(rollups)[0], len(asked)) == (True, 0)
-    rollups.version += 1
-    assert (known(rollups)[0], len(asked)) == (True, 1)
-    assert (known(rollups)[0], len(asked)) == (True, 2)
+    reading = rollups.reading
+    monkeypatch.setattr(rollups, "reading", lambda: asked.append(1) or reading())
+
+    def look():
+        asked.clear()
+        with View(rollups) as view:
+            found = view.is_fresh(schedules_of(rollups), NOW), view.running(HOME, LAST_DAY + 1), view.tallied()
+        return len(asked), found[0], found[1].num_rows
+
+    assert look() == (1, True, 0)
+    assert look() == (0, True, 0)
+    put(rollups.layout, slot("attic", NOW - NOW % STEP))
+    rollups.refresh()
+    assert look() == (1, True, 1)
+    assert look() == (0, True, 1)
+
+
+def test_what_was_taken_from_memory_is_of_the_same_moment_as_what_is_read(rollups):
+    known(rollups)
+    with View(rollups) as view:
+        view.tallied()
+        with rollups.transaction():
+            pass
+        with pytest.raises(ChangedError):
+            view.running(HOME, LAST_DAY)
+    with View(rollups, remembers=False) as view:
+        rows = view.running(HOME, LAST_DAY)
+        put(rollups.layout, slot("attic", NOW - NOW % STEP))
+        rollups.refresh()
+        assert view.running(HOME, LAST_DAY).num_rows == rows.num_rows  # nothing changes to a connection
+
+
+def test_a_question_that_meets_a_change_is_asked_again(rollups, monkeypatch):
+    asked, original = [], View.tallied
+
+    def tallied(view):
+        found = original(view)
+        if not asked:
+            asked.append(1)
+            put(rollups.layout, slot("attic", NOW - NOW % STEP))
+            rollups.refresh()
+        return found
+
+    period = (FIRST, NOW)
+    before = days.covers(rollups, schedules_of(rollups), period, now=NOW)[0]
+    module._known[rollups].running.clear()
+    monkeypatch.setattr(View, "tallied", tallied)
+    after = days.covers(rollups, schedules_of(rollups), period, now=NOW)[0]
+    assert (before.node, after.node, asked) == ("attic", "attic", [1])
+    assert after.outcomes["ok"] == before.outcomes["ok"] + 1
