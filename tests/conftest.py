@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -66,9 +67,10 @@ def layout(tmp_path: Path) -> Layout:
 
 
 @pytest.fixture(scope="session")
-def restic(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a restic whose repositories open at once."""
-    return quick_restic.program(tmp_path_factory.mktemp("restic"))
+def restic() -> Iterator[Path]:
+    """A folder with a restic whose repositories open at once; other accounts than root's can start it."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield quick_restic.program(Path(folder))
 
 
 @pytest.fixture

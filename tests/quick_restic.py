@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -18,13 +19,14 @@ from pathlib import Path
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.poly1305 import Poly1305
 
-PASSWORD = "example"
+PASSWORD = "with \"quotes\", 'quotes', $HOME, `id`, 100 % and \\ back"
 CHEAP = {"N": 2, "r": 1, "p": 1}
 MAC_BYTES = 16
 
 
 def program(folder: Path) -> Path:
-    """Write the program into a folder, for PATH; returns the folder."""
+    """Write the program into a folder, for any account's PATH; returns the folder."""
+    folder.chmod(0o755)
     real, template = shutil.which("restic"), folder / "template"
     assert real
     environment = {**os.environ, "RESTIC_REPOSITORY": str(template), "RESTIC_PASSWORD": PASSWORD}
@@ -33,12 +35,12 @@ def program(folder: Path) -> Path:
     text = rewritten(json.loads(key_file.read_text()))
     key_file.unlink()
     (key_file.parent / hashlib.sha256(text).hexdigest()).write_bytes(text)
+    subprocess.run(["chmod", "-R", "a+rX", template], check=True)
     script = folder / "restic"
-    cheap = f'[ "$1 $RESTIC_PASSWORD" = "init {PASSWORD}" ] && [ ! -e "$RESTIC_REPOSITORY" ]'
+    cheap = f'[ "$1 $RESTIC_PASSWORD" = {shlex.quote(f"init {PASSWORD}")} ] && [ ! -e "$RESTIC_REPOSITORY/config" ]'
+    copy = f'mkdir -p "$RESTIC_REPOSITORY" && exec cp -r {template}/. "$RESTIC_REPOSITORY"'
     unlocked = 'case "$1" in cat | dump | snapshots) set -- --no-lock "$@" ;; esac'
-    script.write_text(
-        f'#!/bin/sh\n{cheap} && exec cp -r {template} "$RESTIC_REPOSITORY"\n{unlocked}\nexec {real} "$@"\n'
-    )
+    script.write_text(f'#!/bin/sh\n{cheap} && {copy}\n{unlocked}\nexec {real} "$@"\n')
     script.chmod(0o755)
     return folder
 

@@ -7,6 +7,7 @@ import shutil
 import time
 
 import pytest
+from quick_restic import PASSWORD
 from stages import ARCHIVE, INGEST, LOGGER, everything_arrived, prepared, walk
 
 from speedtest_logger.archive.care import verify
@@ -87,7 +88,7 @@ def test_prune(stages, disk_full):
 def with_restic(stage, restic):
     stage.environment["PATH"] = f"{restic}:{stage.environment['PATH']}"
     stage.environment["RESTIC_REPOSITORY"] = str(stage.folder / "repository")
-    stage.environment["RESTIC_PASSWORD"] = "example"
+    stage.environment["RESTIC_PASSWORD"] = PASSWORD
 
 
 @pytest.mark.parametrize("disk_full", ["", "1"], ids=["killed", "disk full"])

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 from builders import ROOT, load
+from quick_restic import PASSWORD
 
 from speedtest_logger import __version__
 from speedtest_logger.archive import cli as archive_cli
@@ -132,9 +133,10 @@ def test_examples_of_the_logger_run(verb, argv, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(("verb", "argv"), examples(archive_cli, "speedtest-archive"))
-def test_examples_of_the_archive_run(verb, argv, tmp_path, monkeypatch, capsys):
+def test_examples_of_the_archive_run(verb, argv, tmp_path, restic, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", f"{restic}:{os.environ['PATH']}")
     monkeypatch.setenv("RESTIC_REPOSITORY", str(tmp_path / "repository"))
-    monkeypatch.setenv("RESTIC_PASSWORD", "example")
+    monkeypatch.setenv("RESTIC_PASSWORD", PASSWORD)
     for name in ("inbox", "archive", "quarantine", "state"):
         (tmp_path / name).mkdir()
     monkeypatch.setenv("SPEEDTEST_ARCHIVE_DIR", str(tmp_path))

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 from builders import bytes_of, in_a_process
+from quick_restic import PASSWORD
 
 from speedtest_logger.accounts import Owner
 from speedtest_logger.archive import cli, open_archive
 from speedtest_logger.archive.care import backup, repository, restore
 from speedtest_logger.errors import StorageError
 
-PASSWORD = "with \"quotes\", 'quotes', $HOME, `id`, 100 % and \\ back"
 COUNT = "SELECT count(*) AS n FROM records"
 
 
@@ -38,7 +38,7 @@ def saver(archive):
 
 
 @pytest.fixture
-def environment(archive, saver, monkeypatch):
+def environment(archive, saver, restic, monkeypatch):
     """What the role writes for the unit and for root, readable by root only."""
     file = archive.root.parent / "backup.env"
     escaped = PASSWORD.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$").replace("`", "\\`")
@@ -47,6 +47,7 @@ def environment(archive, saver, monkeypatch):
         f'RESTIC_CACHE_DIR="{archive.root.parent}/repository/cache"\n'
     )
     file.chmod(0o600)
+    monkeypatch.setenv("PATH", f"{restic}:{os.environ['PATH']}")
     monkeypatch.setattr(repository, "ENV_FILE", file)
     monkeypatch.delenv("RESTIC_REPOSITORY", raising=False)
     monkeypatch.delenv("RESTIC_PASSWORD", raising=False)

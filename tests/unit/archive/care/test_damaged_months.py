@@ -10,6 +10,7 @@ import shutil
 
 import pyarrow.parquet as pq
 import pytest
+from quick_restic import PASSWORD
 from tries import tries
 
 from speedtest_logger import wire
@@ -223,7 +224,7 @@ def test_a_day_of_raw_output_that_cannot_be_read_keeps_its_own_waiting_only(arch
 def repository(tmp_path, monkeypatch, restic):
     monkeypatch.setenv("PATH", f"{restic}:{os.environ['PATH']}")
     monkeypatch.setenv("RESTIC_REPOSITORY", str(tmp_path / "repository"))
-    monkeypatch.setenv("RESTIC_PASSWORD", "example")
+    monkeypatch.setenv("RESTIC_PASSWORD", PASSWORD)
 
 
 def halve(file):
