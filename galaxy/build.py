@@ -7,6 +7,8 @@ release artifact of the nodes: who installs a collection need not be allowed to 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -67,8 +69,20 @@ def build(folder: Path) -> Path:
         (made,) = Path(work).glob("*.tar.gz")
         folder.mkdir(parents=True, exist_ok=True)
         tarball = folder / made.name
-        tarball.write_bytes(release.build(release.unpack(made.read_bytes())))
+        tarball.write_bytes(release.build(in_order(release.unpack(made.read_bytes()))))
     return tarball
+
+
+def in_order(files: dict[str, tuple[bytes, bool]]) -> dict[str, tuple[bytes, bool]]:
+    """The same with a list of files that has the tarball's order, not the disk's.
+
+    Who installs it unpacks by that list, and at each step back begins anew at the tarball's start.
+    """
+    listed, manifest = (json.loads(files[name][0]) for name in ("FILES.json", "MANIFEST.json"))
+    listed["files"].sort(key=lambda file: file["name"])
+    text = json.dumps(listed, indent=True).encode()
+    manifest["file_manifest_file"]["chksum_sha256"] = hashlib.sha256(text).hexdigest()
+    return {**files, "FILES.json": (text, False), "MANIFEST.json": (json.dumps(manifest, indent=True).encode(), False)}
 
 
 if __name__ == "__main__":

@@ -172,6 +172,13 @@ def test_the_same_files_make_the_same_bytes(tarball, tmp_path):
     assert build.build(tmp_path).read_bytes() == tarball.read_bytes()
 
 
+def test_files_are_listed_in_the_order_in_which_they_lie_there(tarball):
+    with tarfile.open(tarball) as archive:
+        lie = [entry.name for entry in archive if entry.isfile() and entry.name not in ("MANIFEST.json", "FILES.json")]
+        listed = json.load(archive.extractfile("FILES.json"))["files"]
+    assert [file["name"] for file in listed if file["ftype"] == "file"] == lie
+
+
 def test_what_to_type_next_is_said_as_it_is_typed():
     assert [ending.playbook(name, installed=True) for name in ("site", "status")] == [f"{NAME}.site", f"{NAME}.status"]
     assert [ending.playbook(name, installed=False) for name in ("site", "status")] == [
