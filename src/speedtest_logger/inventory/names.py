@@ -90,9 +90,10 @@ def of_groups(inventory: Inventory) -> Iterator[Problem]:
         yield Problem(f"group {FRONT}", ", ".join(alone[:5]), words)
     placed = {host for group in GROUPS for host in inventory.groups.get(group, [])}
     for group, hosts in inventory.groups.items():
+        if group in GROUPS or group in MADE or group == "all":
+            continue
         like = difflib.get_close_matches(group.lower().replace("-", "_"), GROUPS, 1, 0.8)
-        ours = group in GROUPS or group in MADE or group == "all"
-        if not ours and (like or group.startswith("speedtest")) and not (hosts and placed.issuperset(hosts)):
+        if (like or group.startswith("speedtest")) and not (hosts and placed.issuperset(hosts)):
             question = f"did you mean {like[0]}?" if like else f"ours are {', '.join(GROUPS)}"
             yield Problem(f"group {group}", ", ".join(hosts[:3]) or "no host", f"it has no meaning here: {question}")
 
