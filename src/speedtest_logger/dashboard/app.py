@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from anyio.to_thread import current_default_thread_limiter
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
 from fastapi.telemetry import TelemetryConfig
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.routing import BaseRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
@@ -23,6 +24,7 @@ from speedtest_logger.archive.read import first_build
 from speedtest_logger.archive.read.local_time import Zone
 from speedtest_logger.archive.read.rollup import Rollups
 from speedtest_logger.dashboard import api, guard, live, login, metrics, pages, problems
+from speedtest_logger.dashboard.api.asked import NotModified, not_modified
 from speedtest_logger.dashboard.counters import Counters
 from speedtest_logger.dashboard.figures import Figures
 from speedtest_logger.dashboard.gate import Gate, hosts_of
@@ -68,6 +70,7 @@ def create_app(settings: Settings, log: Log | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,  # routes of our own, which say their scope
+        routes=routes(),
         redirect_slashes=False,
         max_body_size=MOST_BODY,
         lifespan=at_work,
@@ -83,9 +86,9 @@ def create_app(settings: Settings, log: Log | None = None) -> FastAPI:
     app.state.requests = Requests()
     counters = Counters(settings.state_dir / "counters.json")
     app.state.metrics = metrics.Metrics(app.state.figures, app.state.live, app.state.requests, counters, app.state.log)
-    add_routes(app)
     app.state.requests.know(app)
     problems.add_to(app)
+    app.add_exception_handler(NotModified, not_modified)
     guard.check_routes(app)
     app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=3)
     app.add_middleware(Remembered, state=app.state)
@@ -132,27 +135,30 @@ async def at_work(app: FastAPI) -> AsyncIterator[None]:
         source.rollups.close()
 
 
-def add_routes(app: FastAPI) -> None:
-    """Every part's routes."""
+@cache
+def routes() -> list[BaseRoute]:
+    """Every part's routes: FastAPI works out once in a process what they take and answer."""
+    made = APIRouter(max_body_size=MOST_BODY)
 
-    @app.get("/health", dependencies=[Depends(may(ANYONE))], responses={503: {"description": "degraded"}})
-    def show_health() -> JSONResponse:
+    @made.get("/health", dependencies=[Depends(may(ANYONE))], responses={503: {"description": "degraded"}})
+    def show_health(request: Request) -> JSONResponse:
         """Whether the archive can be read and is being filled."""
-        found = health(app.state.settings)
+        found = health(request.app.state.settings)
         return JSONResponse(found.to_json(), 503 if found.why else 200, {"Cache-Control": "no-store"})
 
-    @app.get("/api/openapi.json", dependencies=[Depends(may("read"))], include_in_schema=False)
-    def show_openapi() -> dict[str, Any]:
+    @made.get("/api/openapi.json", dependencies=[Depends(may("read"))], include_in_schema=False)
+    def show_openapi(request: Request) -> dict[str, Any]:
         """The API's description."""
-        return openapi(app)
+        return openapi(request.app)
 
-    app.include_router(login.router)
-    app.include_router(login.asked)
-    app.include_router(pages.router)
-    api.add_to(app)
-    app.include_router(live.router)
-    app.include_router(metrics.router)
-    app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
+    made.include_router(login.router)
+    made.include_router(login.asked)
+    made.include_router(pages.router)
+    api.add_to(made)
+    made.include_router(live.router)
+    made.include_router(metrics.router)
+    made.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
+    return made.routes
 
 
 def openapi(app: FastAPI) -> dict[str, Any]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+from fastapi import APIRouter
 
-from speedtest_logger.dashboard.api import alerts, asked, charts, fleet, logs, notes, probes, records, slots
+from speedtest_logger.dashboard.api import alerts, charts, fleet, logs, notes, probes, records, slots
 
 
-def add_to(app: FastAPI) -> None:
-    """Add all routes to an application."""
+def add_to(router: APIRouter) -> None:
+    """Add all routes."""
     for part in (fleet, records, charts, slots, alerts, notes, logs, probes):
-        app.include_router(part.router, prefix="/api")  # a router between would make each route anew
-    app.add_exception_handler(asked.NotModified, asked.not_modified)
+        router.include_router(part.router, prefix="/api")
