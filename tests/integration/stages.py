@@ -27,7 +27,7 @@ from tries import some
 from speedtest_logger.node import config, measure
 from speedtest_logger.node.spool import Spool, record_from_csv
 
-KILLER = Path(__file__).with_name("killer.py")
+KILLER = ROOT / "tests/killer.py"
 LOGGER, RECEIVE, ARCHIVE = (
     "speedtest_logger.node.cli",
     "speedtest_logger.archive.arrive.receive",

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from builders import ROOT
 from front import NAME, Receiver, wait
 
 from speedtest_logger.archive import open_archive
@@ -24,7 +25,7 @@ from speedtest_logger.node import config, doctor, push
 from speedtest_logger.node.spool import Spool
 from speedtest_logger.record import Record, utc_text
 
-KILLER = Path(__file__).with_name("killer.py")
+KILLER = ROOT / "tests/killer.py"
 
 
 @pytest.fixture(scope="module")

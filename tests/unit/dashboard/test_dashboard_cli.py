@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 
+import forks
 import httpx
 import pytest
 from builders import ROOT, in_a_process
@@ -35,20 +36,26 @@ def bare(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
 
 
+def anew(options, environment, printed, log):
+    """The program as systemd starts it, which imports everything."""
+    with log.open("ab") as said:
+        return subprocess.Popen([*PROGRAM, *options], stdout=subprocess.PIPE, stderr=said, text=True, env=environment)
+
+
+def forked(options, environment, printed, log):
+    return forks.Program(["speedtest_logger.dashboard.cli", *options], environment, printed, log)
+
+
 @pytest.fixture
 def serve(root, tmp_path):
     """Start the server on a free port; returns its process, its address and what it printed of itself."""
     running = []
+    forks.start()
 
-    def serve(*options, **variables):
-        with (tmp_path / "log").open("ab") as log:
-            process = subprocess.Popen(
-                [*PROGRAM, "serve", "--root", str(root), "--port", "0", *options],
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                env={**os.environ, **variables, "PYTHONPATH": str(ROOT / "src")},
-            )
+    def serve(*options, start=forked, **variables):
+        words = ["serve", "--root", str(root), "--port", "0", *options]
+        environment = {**os.environ, **variables, "PYTHONPATH": str(ROOT / "src")}
+        process = start(words, environment, tmp_path / "printed", tmp_path / "log")
         running.append(process)
         line = process.stdout.readline()
         found = re.search(r"http://[^ ]+", line)
@@ -89,7 +96,7 @@ def test_each_verb_says_how_it_is_used_and_its_example_is_one(verb, capsys):
 
 
 def test_the_server_starts_on_any_archive_says_where_and_ends_when_told(serve, root, tmp_path):
-    process, address, said = serve()
+    process, address, said = serve(start=anew)
     assert "127.0.0.1" in address
     assert str(tmp_path / ".local/state/speedtest-dashboard") in said
     answer = httpx.get(f"{address}/health", timeout=SECONDS)
