@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from builders import ROOT
 from ports import free_port
@@ -105,7 +106,7 @@ class Cluster:
     environment: dict[str, str]
     port: int = field(default_factory=free_port)
     host: str = "127.0.0.1"
-    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    running: dict[str, Any] = field(default_factory=dict)
     stack: ExitStack = field(default_factory=ExitStack)
 
     def __post_init__(self) -> None:
@@ -143,17 +144,20 @@ class Cluster:
                     "--host", host,
                     "--nthreads", "1", "--memory-limit", "0", "--local-directory", str(local),
                     "--name", name]  # fmt: skip
-        command = [*before, sys.executable, "-m", *what, "--no-dashboard", "--dashboard-address", "127.0.0.1:0",
-                   "--tls-ca-file", members, "--tls-cert",
-                   certificate, "--tls-key", key]  # fmt: skip
+        what += ["--no-dashboard", "--dashboard-address", "127.0.0.1:0",
+                 "--tls-ca-file", members, "--tls-cert", certificate, "--tls-key", key]  # fmt: skip
         environment = {
             **os.environ, **self.environment, "PYTHONPATH": f"{ROOT}/src:{ROOT}/tests", "OMP_NUM_THREADS": "1",
             "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true", "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": f"{TTL}s",
             "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "10",
             "DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES": "[]", "DASK_DISTRIBUTED__WORKER__HTTP__ROUTES": "[]",
         }  # fmt: skip
-        log = self.stack.enter_context((self.folder / f"{name}.log").open("ab"))
-        self.running[name] = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        self.running[name] = self.begun(before, what, environment, self.folder / f"{name}.log")
+
+    def begun(self, before: tuple[str, ...], what: list[str], environment: dict[str, str], log: Path) -> Any:
+        """A process of a module with arguments."""
+        said = self.stack.enter_context(log.open("ab"))
+        return subprocess.Popen([*before, sys.executable, "-m", *what], env=environment, stdout=said, stderr=said)
 
     def kill(self, name: str) -> None:
         process = self.running.pop(name)

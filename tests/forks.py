@@ -15,6 +15,7 @@ from collections.abc import Callable
 from multiprocessing import forkserver
 from pathlib import Path
 
+import dask
 import killer
 import pytest
 from builders import ROOT
@@ -22,10 +23,10 @@ from builders import ROOT
 FORKS = multiprocessing.get_context("forkserver")
 PARTS = [
     ".".join(file.relative_to(ROOT / "src").with_suffix("").parts)
-    for package in ("alerts", "archive", "dashboard", "engines", "node")
+    for package in ("alerts", "archive", "dashboard", "distributed", "engines", "node")
     for file in sorted((ROOT / "src/speedtest_logger" / package).rglob("*.py"))
     if not file.stem.startswith("__")
-]
+] + ["distributed.cli.dask_scheduler", "distributed.cli.dask_worker"]
 SECONDS = 60  # for a program, on a machine that has other things to do
 
 
@@ -52,16 +53,16 @@ class Program:
     """`python -m MODULE ARGS…`, with what subprocess.Popen has of it."""
 
     def __init__(self, argv: list[str], environment: dict[str, str], printed: Path, log: Path) -> None:
-        printed.unlink(missing_ok=True)
-        os.mkfifo(printed)
         self.process = FORKS.Process(target=forked, args=(as_itself, argv, environment, printed, log))
         self.process.start()
-        self.stdout = printed.open()
         self.terminate, self.kill = self.process.terminate, self.process.kill
 
     def send_signal(self, number: int) -> None:
         assert self.process.pid
         os.kill(self.process.pid, number)
+
+    def poll(self) -> int | None:
+        return self.process.exitcode
 
     def wait(self, seconds: float = SECONDS) -> int | None:
         self.process.join(seconds)
@@ -71,6 +72,7 @@ class Program:
 def as_itself(argv: list[str]) -> int:
     """A module's program with arguments."""
     sys.argv = argv
+    dask.config.refresh()  # as the environment says now
     code: int = importlib.import_module(argv[0]).main()
     return code
 

@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
+import forks
 import pytest
 from builders import ROOT, put
 from clusters import Cluster, Gate, member
@@ -35,6 +36,13 @@ HERE, THERE = f"10.213.{NUMBER}.1", f"10.213.{NUMBER}.2"
 NETWORK, LINK = f"speedtest-cut-{NUMBER}", f"spcut{NUMBER}"
 IN_NETWORK = ("ip", "netns", "exec", NETWORK)
 SOME = "SELECT location, count(*) AS n, median(download_bps) AS d FROM records GROUP BY location ORDER BY location"
+
+
+class Forked(Cluster):
+    """Who is in this network is forked from what has imported Dask."""
+
+    def begun(self, before, what, environment, log):
+        return super().begun(before, what, environment, log) if before else forks.Program(what, environment, log, log)
 
 
 @dataclass
@@ -78,6 +86,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory, network):
+    forks.start()
     folder = tmp_path_factory.mktemp("cluster")
     (folder / "store").mkdir()
     layout = Layout(folder / "archive")
@@ -94,7 +103,7 @@ def scene(tmp_path_factory, network):
         place = Place.of(f"s3://{BUCKET}/records")
         delta.Publisher(layout, place, 4).publish()
         behind = {**options, "AWS_ENDPOINT_URL": gate.address}  # workers only: while delta-rs waits no thread here runs
-        with Cluster(folder / "members", behind, host=HERE) as cluster:
+        with Forked(folder / "members", behind, host=HERE) as cluster:
             cluster.start("scheduler", host=HERE)
             start_workers(cluster)
             yield Scene(cluster, gate, place, open_archive(layout.root), running)

@@ -43,7 +43,11 @@ def anew(options, environment, printed, log):
 
 
 def forked(options, environment, printed, log):
-    return forks.Program(["speedtest_logger.dashboard.cli", *options], environment, printed, log)
+    printed.unlink(missing_ok=True)
+    os.mkfifo(printed)
+    process = forks.Program(["speedtest_logger.dashboard.cli", *options], environment, printed, log)
+    process.stdout = printed.open()
+    return process
 
 
 @pytest.fixture
