@@ -95,30 +95,35 @@ def needed(items: list[dict[str, Any]]) -> dict[str, list[str]]:
     return todo
 
 
-def failed_ones(names: list[str]) -> list[str]:
-    """Units that failed: systemd remembers those when their files are gone, and lists them for ever."""
-    return [name for name, found in states(names).items() if found["ActiveState"] == "failed"]
+def those(names: list[str], *wanted: str) -> list[str]:
+    """Units in one of some states."""
+    return [name for name, found in states(names).items() if found["ActiveState"] in wanted]
 
 
 def tell(wanted: dict[str, Any]) -> dict[str, Any]:
     """Tell systemd what it needs to be told; what was done, or would be in check mode."""
     check = wanted["check"]
     told: dict[str, list[str]] = {}
+    absent = wanted.get("absent", [])
     try:
         if wanted.get("daemon_reload") and not check:
             systemctl("daemon-reload")
         # in check mode a unit whose file is yet to come cannot be asked about
         missing = [item["name"] for item in wanted.get("units", []) if check and not item.get("present", True)]
         items = [item for item in wanted.get("units", []) if item["name"] not in missing]
-        items += [{"name": name, "enabled": False, "active": False} for name in wanted.get("absent", [])]
+        items += [{"name": name, "enabled": False, "active": False} for name in absent]
         todo = needed(items)
         for verb in ("restart", "reload"):
             todo[verb] = [name for name in wanted.get(verb, []) if name not in missing]
         for verb, word in VERBS.items():
-            # which have failed is asked last, since stopping a unit may make it one
-            names = failed_ones(wanted.get("absent", [])) if verb == "reset-failed" else todo[verb]
+            # systemd remembers a unit that failed when its file is gone; asked last, since stopping one may make it one
+            names = those(absent, "failed") if verb == "reset-failed" else todo[verb]
             if names and not check:
                 systemctl(verb, *names)
+                # the end of one may have started another
+                if verb == "stop" and (more := those(absent, *ACTIVE)):
+                    systemctl(verb, *more)
+                    names += [name for name in more if name not in names]
             for name in names:
                 told.setdefault(name, []).append(word)
         failed: dict[str, Any] = {}

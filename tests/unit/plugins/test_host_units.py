@@ -27,7 +27,9 @@ for unit; do
     stop) [ $unit = sulky.service ] && state=failed || state=inactive;;
     reset-failed) state=inactive;; *) state=active;; esac
   echo $file $state >$unit
+  [ "$verb $unit" = "stop slot.service" ] && echo static active >delivery.service
 done
+exit 0
 """
 
 
@@ -81,6 +83,15 @@ def test_units_that_must_not_run(systemd):
     assert told(systemd) == ["disable on.timer", "stop on.timer busy.service"]
     assert units(units=[{"name": "on.timer", "active": False}]) == {"done": ["on.timer: enabled"]}
     assert units(units=[{"name": "busy.service", "enabled": False}]) == {"done": ["busy.service: started"]}
+
+
+def test_a_unit_that_another_one_starts_by_its_end_is_stopped_too(systemd):
+    """As OnSuccess= of a slot that is being measured does with its delivery."""
+    (systemd / "slot.service").write_text("static active\n", encoding="utf-8")
+    absent = ["delivery.service", "slot.service"]
+    assert units(absent=absent) == {"done": ["slot.service: stopped", "delivery.service: stopped"]}
+    assert told(systemd) == ["stop slot.service", "stop delivery.service"]
+    assert units(absent=absent) == {"done": []}
 
 
 def test_units_that_go_are_not_remembered_as_failed(systemd):
