@@ -2,11 +2,11 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 PYTHON3 := python3
-LONGEST := site drift compose default parity monitoring upgrade switch_runtime
+LONGEST := site drift compose default parity monitoring upgrade pull
 PROOFS := hostile hostile_https killed killed_runtime
 APART := kubernetes ubuntu sharing
 # each has its own machine in CI; on two cores alone they would double the wait for what changes most
-CI_ALONE := parity monitoring upgrade switch_runtime
+CI_ALONE := parity monitoring upgrade pull
 SCENARIOS := $(LONGEST) $(filter-out $(LONGEST) $(PROOFS) $(APART),$(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 GATE := $(filter-out $(CI_ALONE),$(SCENARIOS))
 export PATH := $(CURDIR)/.venv/bin:$(PATH)

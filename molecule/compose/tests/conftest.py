@@ -1,4 +1,4 @@
-"""Puts molecule/shared on the path, and what else the tests of one node with Docker need."""
+"""Puts molecule/shared on the path, and what else the tests of a node with Docker need."""
 
 import sys
 from collections.abc import Iterator
@@ -22,4 +22,4 @@ def fast_line() -> Iterator[None]:
 @pytest.fixture
 def docker_may_restart() -> None:
     """Systemd starts Docker three times a minute at most; the tests before do not count."""
-    on("shed", "systemctl reset-failed docker.service docker.socket")
+    on("shed", "systemctl reset-failed 'docker.*'")

@@ -12,10 +12,8 @@ import yaml
 from containers import CONTAINER, health, inspect
 from fleet import REST, attempt, login, on, playbook, query, recap, wait_until
 
-from plugins.desired import docker_host
 from speedtest_logger import __version__
 
-DOCKER = " ".join(docker_host.PACKAGES["distribution"]["debian"])
 NODE, SERVED, PORT = "shed", "/srv/speedtest-bundles", 8099
 NOWHERE = "192.0.2.1"  # TEST-NET-1: no connection comes there
 OWN = ("/etc/speedtest-converge", "/var/lib/speedtest-converge", "/usr/local/bin/speedtest-converge")
@@ -159,7 +157,6 @@ def test_what_it_refuses_is_shown(inventory):
 
 def test_a_bundle_makes_it_a_container_on_a_machine_without_docker(inventory):
     """Docker, the image and the container come by the bundle; what the timer had goes."""
-    on(NODE, f"DEBIAN_FRONTEND=noninteractive apt-get -q -y purge {DOCKER}")
     assert attempt(NODE, "command -v docker").returncode != 0
     inventory(ansible_host=NOWHERE, speedtest_logger_runtime="compose")
     run("playbooks/bundle.yml")

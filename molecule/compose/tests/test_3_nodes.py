@@ -6,16 +6,16 @@ import json
 import re
 import statistics
 import subprocess
+import time
 from collections.abc import Callable
 
 import pytest
 from fleet import attempt, between_slots, measure_by_hand, on, query, wait_until
 
-from speedtest_logger.record import unix_time
+from speedtest_logger.record import unix_time, utc_text
 
-TIMER, CONTAINER = "timer", "container"
+TIMER, CONTAINER, ARCHIVE = "porch", "shed", "hub"
 NODES = (TIMER, CONTAINER)
-ARCHIVE = "container"
 SLOTS, BY_HAND = 2, 3
 # what tells one record from another, and what no two measurements have in common
 OWN = {"run_id", "node", "runtime", "scheduled_at", "started_at", "finished_at", "raw_sha256"}
@@ -46,23 +46,26 @@ RUNTIME_FILES = {"/etc/speedtest-telemetry/compose.yml", "/etc/speedtest-telemet
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _some_measurements():
+def since() -> float:
+    """When both began to do the same (Unix time, s): before, one of them was stopped, rebooted and switched."""
+    began = time.time()
     for _ in range(BY_HAND):
         for node in NODES:  # in turns, as they share an uplink and its server
             between_slots(*NODES)
             measure_by_hand(node)
-    by_node = "SELECT count(*) AS n FROM records WHERE status = 'ok' AND scheduled_at IS NOT NULL GROUP BY node"
-    sql = f"SELECT min(n) AS n, count(*) AS nodes FROM ({by_node})"
 
     def enough() -> bool:
-        row = query(sql, ARCHIVE)[0]
-        return row["nodes"] == 2 and row["n"] >= SLOTS
+        """Whether each has its slots: those passed while the other one measured by hand."""
+        return all(sum(row["scheduled_at"] is not None for row in rows(node, began)) >= SLOTS for node in NODES)
 
     wait_until(f"both nodes have {SLOTS} slots in the archive", enough, 420, CONTAINER)
+    return began
 
 
-def rows(node: str):
-    return query(f"SELECT * FROM records WHERE node = '{node}' AND status = 'ok'", ARCHIVE)
+def rows(node: str, since: float):
+    return query(
+        f"SELECT * FROM records WHERE node = '{node}' AND status = 'ok' AND started_at > to_timestamp({since})", ARCHIVE
+    )
 
 
 def files(node: str) -> set[str]:
@@ -113,8 +116,8 @@ def test_the_same_settings():
     assert differ == {"SPEEDTEST_NODE", "SPEEDTEST_RUNTIME", "SPEEDTEST_OFFSET_SECONDS"}
 
 
-def test_the_same_columns_and_nothing_but_the_runtime_differs():
-    here, there = rows(TIMER), rows(CONTAINER)
+def test_the_same_columns_and_nothing_but_the_runtime_differs(since):
+    here, there = rows(TIMER, since), rows(CONTAINER, since)
     assert list(here[0]) == list(there[0])
     differ = {
         name for name in here[0] if {row[name] for row in here} != {row[name] for row in there} and name not in MEASURED
@@ -154,12 +157,13 @@ def test_the_same_metrics_which_are_right_and_for_all_to_read():
     assert "speedtest_logger_delivery_last_success_timestamp_seconds" in names[TIMER]
 
 
-def test_the_same_lines_in_the_log():
+def test_the_same_lines_in_the_log(since):
     def shape(node: str) -> dict[str, set[str]]:
         lines = [json.loads(line) for line in on(node, "cat /var/log/speedtest-diag.log").splitlines()]
         found: dict[str, set[str]] = {}
         for line in lines:
-            if line.get("status", "ok") == "ok":  # others come of what happened to meet, and say why
+            # those that are not ok come of what happened to meet, and say why
+            if line["time"] > utc_text(since) and line.get("status", "ok") == "ok":
                 found.setdefault(line["event"], set()).update(line)
         return found
 
@@ -203,7 +207,7 @@ def test_the_same_exit_code_where_nothing_answers():
 
 
 @pytest.mark.parametrize("column", ["download_bps", "upload_bps"])
-def test_medians_lie_within_five_percent(column):
-    here, there = (statistics.median(row[column] for row in rows(node)) for node in NODES)
+def test_medians_lie_within_five_percent(since, column):
+    here, there = (statistics.median(row[column] for row in rows(node, since)) for node in NODES)
     print(f"{column}: systemd {here / 1e6:.2f}, compose {there / 1e6:.2f} Mbit/s, ratio {there / here:.4f}")
     assert abs(there / here - 1) < 0.05
