@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,8 @@ from fleet import measure_by_hand, on, playbook, query, recap
 from plugins.lookup import release
 from speedtest_logger import __version__
 
-NODES = ("attic", "porch", "shed")
-HUB = "hub"
+HUB = "homelab"
+NODES = (HUB, "porch", "shed")
 OLD = __version__
 BROKEN, IDLE, GOOD = "99.0.0", "99.0.1", "99.0.2"  # cannot be imported, measures nothing
 RESULTS = "find /var/lib/speedtest-telemetry/results -type f"
@@ -31,6 +33,24 @@ def artifact(folder: Path, version: str, harm: str = "") -> None:
     (folder / f"speedtest-logger-{version}.tar.gz").write_bytes(release.build(files))
 
 
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Run:
+    """Run a playbook for a fleet that has two nodes more than the scenario's inventory."""
+    file = tmp_path_factory.mktemp("fleet") / "hosts.yml"
+    nodes = {"hosts": dict.fromkeys(NODES)}
+    file.write_text(json.dumps({"all": {"children": {"speedtest_nodes": nodes}}}), encoding="utf-8")
+
+    def run(name: str, *options: str) -> subprocess.CompletedProcess[str]:
+        return playbook(name, "-i", str(file), *options)
+
+    done = run("site.yml")
+    assert done.returncode == 0, done.stdout[-3000:]
+    return run
+
+
 @pytest.fixture(scope="module")
 def releases(tmp_path_factory):
     """Their artifacts."""
@@ -41,8 +61,8 @@ def releases(tmp_path_factory):
     return folder
 
 
-def site(releases: Path, version: str, *options: str):
-    return playbook(
+def site(run: Run, releases: Path, version: str, *options: str):
+    return run(
         "site.yml",
         f"--extra-vars=speedtest_logger_version={version}",
         f"--extra-vars=speedtest_logger_artifact_dir={releases}",
@@ -62,12 +82,12 @@ def assert_all_run(version: str) -> None:
 
 @pytest.mark.parametrize(
     ("version", "first", "reason"),
-    [(BROKEN, "attic", "this release is broken"), (IDLE, "shed", "interrupted")],
+    [(BROKEN, HUB, "this release is broken"), (IDLE, "shed", "interrupted")],
     ids=["systemd", "compose"],
 )
-def test_a_broken_release_is_put_back_and_the_others_never_see_it(releases, version, first, reason):
-    limit = () if first == "attic" else ("--limit", first)  # the compose node in a batch of its own
-    done = site(releases, version, *limit)
+def test_a_broken_release_is_put_back_and_the_others_never_see_it(run, releases, version, first, reason):
+    limit = () if first == HUB else ("--limit", first)  # the compose node in a batch of its own
+    done = site(run, releases, version, *limit)
     assert done.returncode != 0
     said = " ".join(done.stdout.split())
     assert f"{first}: release {version} did not prove itself, {OLD} was put back" in said
@@ -83,19 +103,19 @@ def test_a_broken_release_is_put_back_and_the_others_never_see_it(releases, vers
     assert last == [{"node": first, "logger_version": OLD, "status": "ok"}]
 
 
-def test_after_a_broken_release_nothing_differs():
-    done = playbook("site.yml")
+def test_after_a_broken_release_nothing_differs(run):
+    done = run("site.yml")
     assert done.returncode == 0, done.stdout[-3000:]
     assert {host: counts["changed"] for host, counts in recap(done).items() if counts["changed"]} == {}
 
 
-def test_a_good_release_lands_everywhere_and_each_node_has_measured_with_it(releases):
+def test_a_good_release_lands_everywhere_and_each_node_has_measured_with_it(run, releases):
     on("porch", "mkdir /opt/speedtest-telemetry/releases/0.0.9")
     on(
         "shed",
         f"echo FROM speedtest-logger:{OLD} | docker build --quiet --label older=yes --tag speedtest-logger:0.0.9 -",
     )
-    done = site(releases, GOOD)
+    done = site(run, releases, GOOD)
     assert done.returncode == 0, done.stdout[-3000:]
     said = " ".join(done.stdout.split())
     for node in NODES:  # minutes of silence look like a run that hangs
@@ -109,29 +129,29 @@ def test_a_good_release_lands_everywhere_and_each_node_has_measured_with_it(rele
         on(node, "speedtest-logger push --force")
     sql = f"SELECT DISTINCT node FROM records WHERE logger_version = '{GOOD}' AND status = 'ok' ORDER BY node"
     assert [row["node"] for row in query(sql, HUB)] == list(NODES)
-    again = site(releases, GOOD)
+    again = site(run, releases, GOOD)
     assert again.returncode == 0
     assert sum(counts["changed"] for counts in recap(again).values()) == 0
 
 
-def test_the_way_back_by_hand(releases):
-    done = playbook("playbooks/rollback.yml")
+def test_the_way_back_by_hand(run):
+    done = run("playbooks/rollback.yml")
     assert done.returncode == 0, done.stdout[-3000:]
     assert_all_run(OLD)
     for node in NODES:
         measure_by_hand(node)
     newest = "SELECT node, arg_max(logger_version, started_at) AS version FROM records GROUP BY node ORDER BY node"
     assert query(newest, HUB) == [{"node": node, "version": OLD} for node in NODES]
-    nowhere = playbook("playbooks/rollback.yml", "--limit", "attic")
+    nowhere = run("playbooks/rollback.yml", "--limit", "porch")
     assert nowhere.returncode != 0
     assert f"seen no release before {OLD}" in " ".join(nowhere.stdout.split())
 
 
-def test_the_archive_keeps_its_way_back_and_nothing_older(releases):
+def test_the_archive_keeps_its_way_back_and_nothing_older(run, releases):
     on(HUB, "mkdir /opt/speedtest-archive/releases/0.0.9")
     options = (f"speedtest_archive_version={GOOD}", f"speedtest_archive_artifact_dir={releases}")
     for changed in (True, False):
-        done = playbook("playbooks/archive.yml", *(f"--extra-vars={option}" for option in options))
+        done = run("playbooks/archive.yml", *(f"--extra-vars={option}" for option in options))
         assert done.returncode == 0, done.stdout[-3000:]
         assert (recap(done)[HUB]["changed"] > 0) == changed
     assert on(HUB, "ls /opt/speedtest-archive/releases").split() == [OLD, GOOD]
@@ -142,9 +162,9 @@ def test_nothing_is_there_twice():
     assert query("SELECT run_id FROM records GROUP BY run_id HAVING count(*) > 1", HUB) == []
 
 
-def test_a_node_in_a_container_is_taken_off_and_its_data_stays():
+def test_a_node_in_a_container_is_taken_off_and_its_data_stays(run):
     results = on("shed", f"sha256sum $({RESULTS})").splitlines()
-    done = playbook("playbooks/remove.yml", "--limit", "shed")
+    done = run("playbooks/remove.yml", "--limit", "shed")
     assert done.returncode == 0, done.stdout[-3000:]
     assert on("shed", "docker ps --all --quiet; docker image ls --quiet speedtest-logger") == ""
     assert on("shed", "ls -d /opt/speedtest* /etc/speedtest* /usr/local/bin/speedtest* 2>/dev/null", check=False) == ""
@@ -152,5 +172,5 @@ def test_a_node_in_a_container_is_taken_off_and_its_data_stays():
     assert on("shed", "ls /var/lib/speedtest-telemetry/outbox") == ""
     assert results
     assert set(results) <= set(kept)
-    again = playbook("playbooks/remove.yml", "--limit", "shed")
+    again = run("playbooks/remove.yml", "--limit", "shed")
     assert recap(again)["shed"]["changed"] == 0
