@@ -195,8 +195,10 @@ def _cut(history: registry.History, part: Part, pieces: list[Slots]) -> list[Num
     first, last = days_of(part)
     columns = zip(*(piece.of_days(first, last) for piece in pieces), strict=True)
     status, reason, extra_at, extra_status = (np.concatenate(values) for values in columns)
-    before = len(slots.expected(history, first * DAY, begin))
-    after = len(slots.expected(history, until, last * DAY))
+    before, after = (
+        len(slots.expected(history, *edge)) if edge[0] < edge[1] else 0
+        for edge in ((first * DAY, begin), (until, last * DAY))
+    )
     within = slice(before, len(status) - after)
     extra = (extra_at >= begin) & (extra_at < until)
     return [status[within], reason[within], extra_at[extra], extra_status[extra]]

@@ -219,7 +219,8 @@ def strip_of(name: str, place: str, slots: Numbers, own: Numbers, late: float, r
     hit[inside] = slots[where[inside]] == recorded[inside]
     status[where[hit]], why[where[hit]] = statuses[firsts[hit]], reason[firsts[hit]]
     free = np.flatnonzero(runs != 0)
-    free = free[np.sort(np.unique(runs[free], return_index=True)[1])]
+    if len(free):
+        free = free[np.sort(np.unique(runs[free], return_index=True)[1])]
     rest = np.concatenate([firsts[~hit], free])
     return Strip(name, place, slots, status, why, moments[rest], statuses[rest], records.reasons)
 

@@ -15,7 +15,7 @@ from speedtest_logger.errors import UsageError
 from speedtest_logger.record import COLUMNS
 
 MOST_ROWS = 10_000
-ORDER = ("started_at", "node", "run_id")
+ORDER = ["started_at", "node", "run_id"]
 SLACK = 1.1  # times as long as so many slots: some have no record yet
 NEAR = 2 * 86_400  # a record starts near its slot
 
@@ -54,7 +54,7 @@ def page(source: Source, wanted: Wanted) -> tuple[pa.Table, str | None]:
         columns = ", ".join(f'"{name}"' for name in COLUMNS)
         archive = source.archive.only(wanted.node, wanted.location, wanted.start, end)
         rows = archive.query(f"SELECT {columns} FROM records WHERE {which} {_newest(limit + 1)}")
-    following = cursor_of(rows.slice(limit - 1, 1).to_pylist()[0]) if rows.num_rows > limit else None
+    following = cursor_of(rows.select(ORDER).slice(limit - 1, 1).to_pylist()[0]) if rows.num_rows > limit else None
     return rows.slice(0, limit), following
 
 

@@ -12,7 +12,7 @@ from speedtest_logger.archive.read import slots
 from speedtest_logger.archive.read.coverage import OUTCOMES
 from speedtest_logger.archive.read.dataset import literal
 from speedtest_logger.archive.read.local_time import Zone
-from speedtest_logger.archive.read.rollup import VALUES
+from speedtest_logger.archive.read.rollup import STATUSES, VALUES
 from speedtest_logger.dashboard.figures.source import Source
 from speedtest_logger.dashboard.figures.standing import RANK, WORST
 from speedtest_logger.dashboard.figures.types import Cells, Grain, Series, Week
@@ -70,10 +70,12 @@ def bands(
     starts = beginnings(source.zone, period, grain)
     columns = [f"{name}{end}" for name in names for end in ("_low", "", "_high")]
     narrowed, given = source.of_rollup(*scope)
-    sql = f"""SELECT start, location, ok + partial + failed + skipped AS tests, failed, {", ".join(columns)}
-              FROM {grain} WHERE start >= $first AND start <= $last {narrowed}"""
+    sql = (
+        f"SELECT * FROM {grain} WHERE start >= $first AND start <= $last {narrowed}"  # by name it takes a fifth longer
+    )
     rows = source.rollups.ask(sql, {**given, "first": int(starts[0]), "last": int(starts[-1])})
-    rows, gaps = _spread(rows, starts)
+    tests = np.sum([rows[name].to_numpy() for name in STATUSES], axis=0)
+    rows, gaps = _spread(rows.append_column("tests", pa.array(tests)), starts)
     ends = np.append(starts[1:], starts[-1] + (HOUR if grain == "hour" else DAY))
     return Series(
         grain,
@@ -104,7 +106,7 @@ def _listed(column: pa.ChunkedArray, gaps: Gaps = (0, 0), empty: int | None = No
     """A column of numbers as to_pylist has it, in a quarter of its time, with gaps."""
     before, after = gaps
     values = column.combine_chunks()
-    found = values.fill_null(0).to_numpy(zero_copy_only=False).tolist()
+    found = (values.fill_null(0) if values.null_count else values).to_numpy(zero_copy_only=False).tolist()
     if values.null_count:
         for place in np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False)).tolist():
             found[place] = None
