@@ -6,16 +6,18 @@ Units are canonical: bit/s, ms, percent, bytes, UTC. None means not measured; it
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from speedtest_logger.errors import RecordError
 
+if TYPE_CHECKING:
+    from uuid import UUID
+
 SCHEMA_VERSION = 1
-NAMESPACE = uuid.UUID("5b3f1f4e-6f5a-4a57-9c1c-0d7c5f0e8a11")
 MAX_TEXT = 1000
 LARGEST = 2**53 - 1  # beyond, a float no longer counts every whole number
 
@@ -131,7 +133,17 @@ def unix_time(text: str) -> float:
 
 def run_id_of_slot(node: str, scheduled_at: str) -> str:
     """The UUID of a node's slot: the same however often the slot is tried, so that nothing can be counted twice."""
-    return str(uuid.uuid5(NAMESPACE, f"{node} {scheduled_at}"))
+    import uuid
+
+    return str(uuid.uuid5(namespace(), f"{node} {scheduled_at}"))
+
+
+@cache
+def namespace() -> UUID:
+    """In which run_ids are made of names."""
+    import uuid  # platform with it: not for every start of a program
+
+    return uuid.UUID("5b3f1f4e-6f5a-4a57-9c1c-0d7c5f0e8a11")
 
 
 def is_id(text: str) -> bool:

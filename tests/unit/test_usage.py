@@ -46,3 +46,21 @@ def test_a_start_does_without_what_help_needs(module):
         text=True,
     )
     assert seen.stdout.strip() == "False"
+
+
+def test_the_fleets_question_loads_nothing_that_its_answer_does_not_use(tmp_path):
+    """It is asked of each node at once, and what is imported is nearly all that it costs."""
+    code = (
+        "import sys\nfrom speedtest_logger.node.cli import main\nmain(['status', '--json'])\n"
+        "print(*sorted({'shutil', 'socket', 'uuid', 'platform', 'subprocess', 'hashlib', 'speedtest_logger.metrics',"
+        " 'speedtest_logger.probes.contract', 'speedtest_logger.node.slots'} & set(sys.modules)), file=sys.stderr)"
+    )
+    seen = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        env={"PYTHONPATH": "src", "SPEEDTEST_NODE": "attic", "SPEEDTEST_STATE_DIR": str(tmp_path)},
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert '"node": "attic"' in seen.stdout
+    assert seen.stderr == "\n"

@@ -6,12 +6,13 @@ import os
 import stat
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from speedtest_logger import __version__
 from speedtest_logger.log import KEEP, Log
-from speedtest_logger.metrics import BUILD_INFO, NODE, OF_NODE, TEXTFILE, family, labels
+from speedtest_logger.metrics import BUILD_INFO, NODE, OF_NODE, OF_PROBES, TEXTFILE, family, labels
 from speedtest_logger.node import gates, outbox, probe_status
 from speedtest_logger.node.config import Settings
 from speedtest_logger.node.spool import Spool
@@ -70,9 +71,24 @@ def text(settings: Settings, spool: Spool, now: float) -> str:
     return family(BUILD_INFO, [(known, 1)]) + "".join(
         [
             *(family(metric, [("", value)]) for metric, value in samples),
-            *probe_status.families(settings, spool, now),
+            *of_probes(settings, spool, now),
         ]
     )
+
+
+def of_probes(settings: Settings, spool: Spool, now: float) -> Iterator[str]:
+    """The probes' metrics; what is old is no figure of now."""
+    oldest = now - probe_status.old(settings)
+    recent = [
+        result
+        for result in probe_status.last_results(settings, spool)
+        if result.sent and result.probe != "traceroute" and unix_time(result.finished_at) >= oldest
+    ]
+    names = [labels(probe=result.probe, target=result.target) for result in recent]
+    loss, latency = OF_PROBES
+    yield family(loss, zip(names, (round(result.lost / result.sent, 4) for result in recent), strict=True))
+    medians = [None if result.median_ms is None else round(result.median_ms / 1000, 6) for result in recent]
+    yield family(latency, zip(names, medians, strict=True))
 
 
 def figures(settings: Settings, spool: Spool, now: float) -> dict[str, float | None]:

@@ -9,28 +9,24 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from speedtest_logger import files
-from speedtest_logger.errors import RecordError
 from speedtest_logger.log import Log
 from speedtest_logger.node.config import Settings
+from speedtest_logger.node.probe_results import ENDING, RESULT_SECONDS, STATE, rows, waiting_results
 from speedtest_logger.node.spool import Spool
-from speedtest_logger.probe_result import ProbeResult, validate
+from speedtest_logger.probe_result import ProbeResult
 from speedtest_logger.probes.contract import Answer
 from speedtest_logger.record import utc_text
 
 ANSWERS, OUTAGE = "probes.jsonl", "outage.json"
-STATE = "probes"  # the results that were written last, for status and metrics
-ENDING = ".jsonl"
-RESULT_SECONDS = 300  # of answers in one result
 MOST_WAITING_BYTES = 1_000_000  # of answers, while the disk is full
 MOST_BYTES = 8_000_000  # of results that the archive does not have: two weeks of five targets
-MOST_FILE_BYTES = 2_000_000
 
 
 @dataclass
@@ -66,16 +62,16 @@ class Buffer:
         """Count a run that was left out."""
         self._append([{"left_out": moment}])
 
-    def _append(self, rows: list[dict[str, Any]]) -> None:
+    def _append(self, added: list[dict[str, Any]]) -> None:
         with files.open_to_append(self.folder / ANSWERS) as stream:
             if stream.tell() > MOST_WAITING_BYTES:
                 stream.truncate(0)
-            stream.write("".join(json.dumps(row) + "\n" for row in rows).encode())
+            stream.write("".join(json.dumps(row) + "\n" for row in added).encode())
 
     def waiting(self) -> tuple[list[Entry], list[float]]:
         """The answers, and when runs were left out; what was torn is left out."""
         entries, left_out = [], []
-        for row in _rows(self.folder / ANSWERS):
+        for row in rows(self.folder / ANSWERS):
             with suppress(KeyError, TypeError, ValueError):
                 if "left_out" in row:
                     left_out.append(float(row["left_out"]))
@@ -94,13 +90,13 @@ class Buffer:
             return False
         if shutil.disk_usage(self.spool.directory).free < self.settings.disk_min_free_mb * 1e6:
             return False
-        rows = [row.to_row() for row in results(self.settings, entries, left_out)]
-        content = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        made = [row.to_row() for row in results(self.settings, entries, left_out)]
+        content = "".join(json.dumps(row) + "\n" for row in made).encode()
         self.make_room(len(content), log)
         name = utc_text(min(entry.began for entry in entries)).replace(":", "").replace("-", "")
         files.write_durably(self.spool.probes / f"{name}{ENDING}", content)
         (self.folder / ANSWERS).unlink(missing_ok=True)
-        self.spool.write_hint(STATE, {"at": now, "results": rows})
+        self.spool.write_hint(STATE, {"at": now, "results": made})
         return True
 
     def make_room(self, coming: int, log: Log) -> None:
@@ -128,38 +124,6 @@ class Buffer:
         temporary = self.folder / f".{OUTAGE}.{os.getpid()}.tmp"
         temporary.write_text(json.dumps({"targets": sorted(targets), "traced": traced}) + "\n", encoding="utf-8")
         os.replace(temporary, self.folder / OUTAGE)
-
-
-def waiting_results(spool: Spool) -> list[tuple[Path, int]]:
-    """Files with results that the archive does not have, the oldest first, and their sizes."""
-    found = []
-    with suppress(FileNotFoundError), os.scandir(spool.probes) as entries:
-        for entry in entries:
-            if entry.name.endswith(ENDING) and entry.is_file(follow_symlinks=False):
-                with suppress(FileNotFoundError):
-                    found.append((Path(entry.path), entry.stat(follow_symlinks=False).st_size))
-    return sorted(found)
-
-
-def read_results(file: Path) -> list[dict[str, Any]]:
-    """The results of a file; what is none is left out."""
-    found = []
-    for row in _rows(file):
-        with suppress(RecordError, TypeError):
-            found.append(validate(row).to_row())
-    return found
-
-
-def _rows(file: Path) -> Iterator[dict[str, Any]]:
-    """The JSON objects of a file's lines."""
-    try:
-        lines = files.read_bounded(file, MOST_FILE_BYTES).splitlines()
-    except OSError:
-        return
-    for line in lines:
-        with suppress(ValueError):
-            if isinstance(row := json.loads(line), dict):
-                yield row
 
 
 def results(settings: Settings, entries: Sequence[Entry], left_out: Sequence[float] = ()) -> list[ProbeResult]:

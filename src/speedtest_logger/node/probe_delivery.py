@@ -13,7 +13,7 @@ from pathlib import Path
 from speedtest_logger import files, wire
 from speedtest_logger.node import greeting
 from speedtest_logger.node.config import Settings
-from speedtest_logger.node.probe_buffer import read_results, waiting_results
+from speedtest_logger.node.probe_results import read_results, waiting_results
 from speedtest_logger.node.spool import Spool
 from speedtest_logger.wire import Receipt
 

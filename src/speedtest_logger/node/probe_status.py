@@ -1,18 +1,17 @@
-"""What a node says of its probes: to people in its status, to Prometheus in its textfile.
+"""What a node says of its probes: to people in its status, to Prometheus in its textfile (metrics.py).
 
 Both know what was written last, some minutes ago at most.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 from speedtest_logger.errors import RecordError
-from speedtest_logger.metrics import OF_PROBES, family, labels
 from speedtest_logger.node.config import Settings
-from speedtest_logger.node.probe_buffer import RESULT_SECONDS, STATE
+from speedtest_logger.node.probe_results import RESULT_SECONDS, STATE
 from speedtest_logger.node.spool import Spool
 from speedtest_logger.probe_result import BROKEN, ProbeResult, validate
 from speedtest_logger.probes.catalogue import PROBES
@@ -100,17 +99,3 @@ def as_lines(probes: Sequence[dict[str, Any]], waiting: int) -> list[str]:
         lines += [f"probes off    {', '.join(off)}"] if off else []
         lines.append(f"probe results {waiting} files wait")
     return lines
-
-
-def families(settings: Settings, spool: Spool, now: float) -> Iterator[str]:
-    """The probes' metrics; what is old is no figure of now."""
-    recent = [
-        result
-        for result in last_results(settings, spool)
-        if result.sent and result.probe != "traceroute" and now - unix_time(result.finished_at) <= old(settings)
-    ]
-    names = [labels(probe=result.probe, target=result.target) for result in recent]
-    loss, latency = OF_PROBES
-    yield family(loss, zip(names, (round(result.lost / result.sent, 4) for result in recent), strict=True))
-    medians = [None if result.median_ms is None else round(result.median_ms / 1000, 6) for result in recent]
-    yield family(latency, zip(names, medians, strict=True))

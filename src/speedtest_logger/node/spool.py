@@ -11,7 +11,6 @@ import json
 import os
 import stat
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -161,9 +160,9 @@ class Spool:
 
     def reject(self, file: Path, reason: str) -> None:
         """Move what lies in the outbox out of it, whatever it is, and keep it beside the reason."""
-        name = file.name if len(os.fsencode(file.name)) <= MOST_NAME else f"{uuid.uuid4()}.csv"
+        name = file.name if len(os.fsencode(file.name)) <= MOST_NAME else f"{os.urandom(16).hex()}.csv"
         if os.path.lexists(self.rejected / name) and not stat.S_ISREG(os.lstat(self.rejected / name).st_mode):
-            name = f"{uuid.uuid4()}.csv"  # a directory there cannot be replaced
+            name = f"{os.urandom(16).hex()}.csv"  # a directory there cannot be replaced
         write_durably(self.rejected / f"{name}.reason", (reason + "\n").encode(errors="backslashreplace"))
         with suppress(FileNotFoundError):
             os.replace(file, self.rejected / name)

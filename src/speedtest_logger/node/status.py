@@ -6,9 +6,9 @@ import time
 from typing import Any
 
 from speedtest_logger import __version__
-from speedtest_logger.node import outbox, probe_status, slots
+from speedtest_logger.node import outbox, probe_status
 from speedtest_logger.node.config import Settings
-from speedtest_logger.node.probe_buffer import waiting_results
+from speedtest_logger.node.probe_results import waiting_results
 from speedtest_logger.node.spool import Spool
 from speedtest_logger.record import run_id_of_slot, unix_time, utc_text
 from speedtest_logger.schedule import Schedule
@@ -114,6 +114,8 @@ def health(settings: Settings, now: float | None = None) -> dict[str, Any]:
 
     Slots from before the loop's start are nobody's fault; a slot may take its tolerance and its timeout.
     """
+    from speedtest_logger.node import slots
+
     now = time.time() if now is None else now
     spool = Spool(settings.state_dir)
     schedule = Schedule(settings.interval_seconds, settings.offset_seconds)

@@ -15,7 +15,7 @@ import pytest
 from speedtest_logger import metrics, probes
 from speedtest_logger.errors import ProbeError, SpeedtestError
 from speedtest_logger.log import Log
-from speedtest_logger.node import cli, network, probe, probe_buffer, probe_lock, probe_status, status
+from speedtest_logger.node import cli, network, probe, probe_buffer, probe_lock, probe_results, probe_status, status
 from speedtest_logger.node import metrics as textfile
 from speedtest_logger.node.loop import PROBE, Plan
 from speedtest_logger.node.probe_buffer import Buffer, Entry
@@ -78,8 +78,8 @@ def run(here, world, minutes=1):
 def kept(here):
     return [
         row
-        for file, _ in probe_buffer.waiting_results(Spool(here.state_dir))
-        for row in probe_buffer.read_results(file)
+        for file, _ in probe_results.waiting_results(Spool(here.state_dir))
+        for row in probe_results.read_results(file)
     ]
 
 
@@ -259,7 +259,7 @@ def test_a_full_disk_lets_answers_wait_and_no_more_than_fit(settings, world, mon
 def test_results_that_nobody_fetches_are_capped_and_that_is_logged(here, world, monkeypatch):
     monkeypatch.setattr(probe_buffer, "MOST_BYTES", 4000)
     run(here, world, 60)
-    waiting = probe_buffer.waiting_results(Spool(here.state_dir))
+    waiting = probe_results.waiting_results(Spool(here.state_dir))
     assert 1 <= len(waiting) < 12
     assert sum(size for _, size in waiting) <= 4000
     assert "probe_results_dropped" in here.log_file.read_text()

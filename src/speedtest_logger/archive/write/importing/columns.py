@@ -34,7 +34,7 @@ from speedtest_logger.archive.write.importing.records import (
 )
 from speedtest_logger.engines.reading import family_of, text_or_none
 from speedtest_logger.errors import RecordError
-from speedtest_logger.record import NAMESPACE, SCHEMA_VERSION
+from speedtest_logger.record import SCHEMA_VERSION, namespace
 
 Mask = np.ndarray[Any, Any]
 NUMBER = r"^[0-9]{1,15}(\.[0-9]{1,9})?$"
@@ -112,7 +112,7 @@ def _constants(form: Format, source: Source, rows: int) -> dict[str, pa.Array]:
 
 def _identity(made: dict[str, pa.Array], node: str) -> dict[str, pa.Array]:
     """records.run_id of each row, and when it ended."""
-    start = hashlib.sha1(NAMESPACE.bytes + f"import {node} ".encode(), usedforsecurity=False)
+    start = hashlib.sha1(namespace().bytes + f"import {node} ".encode(), usedforsecurity=False)
     ids = []
     for started in made["started_at"].to_pylist():
         digest = start.copy()

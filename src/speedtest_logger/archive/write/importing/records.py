@@ -24,11 +24,11 @@ from speedtest_logger.errors import EngineError, RecordError, UsageError
 from speedtest_logger.record import (
     COLUMNS,
     MAX_TEXT,
-    NAMESPACE,
     SCHEMA_VERSION,
     UNKNOWN_LOCATION,
     Record,
     is_id,
+    namespace,
     shorten,
     utc_text,
     validate,
@@ -109,7 +109,7 @@ def to_record(row: Row, form: Format, file: Path, source: Source) -> Record:
 
 def run_id(node: str, started: str) -> str:
     """What tells an imported test: a node measures one thing at a time."""
-    return str(uuid.uuid5(NAMESPACE, f"import {node} {started}"))
+    return str(uuid.uuid5(namespace(), f"import {node} {started}"))
 
 
 def kept_address(address: str | None, source: Source) -> str | None:
