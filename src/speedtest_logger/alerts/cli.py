@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from speedtest_logger import __version__, accounts, light, registry
 from speedtest_logger.alerts import rules as rules_
 from speedtest_logger.alerts import settings as settings_
+from speedtest_logger.alerts.findings import Finding, duration
 from speedtest_logger.alerts.follow import Watched
 from speedtest_logger.alerts.rules import RULES
 from speedtest_logger.alerts.settings import Settings
@@ -214,12 +215,10 @@ def show_list(asked: Asked) -> int:
 
 def _listed(known: State) -> dict[str, list[dict[str, Any]]]:
     """What is known, as rows under a title each."""
-    from speedtest_logger.alerts import replay
-
     held_back = known.book.held_back()
     return {
         "open": [
-            replay.row(entry.finding, entry.id, told=_told(entry, held_back))
+            _row(entry.finding, entry.id, told=_told(entry, held_back))
             for entry in sorted(known.book.open(), key=lambda entry: entry.finding.began)
         ],
         "waiting": [{"to": m.destination, "since": utc_text(m.at)[:16] + "Z", "title": m.title} for m in known.waiting],
@@ -234,10 +233,25 @@ def _listed(known: State) -> dict[str, list[dict[str, Any]]]:
             for name, one in sorted(known.posts.items())
         ],
         "lately": [
-            replay.row(entry.finding, entry.id, told=_told(entry, held_back))
+            _row(entry.finding, entry.id, told=_told(entry, held_back))
             for entry in known.book.entries
             if entry.finding.ended is not None
         ][-SHOWN:],
+    }
+
+
+def _row(finding: Finding, name: str, *, told: str) -> dict[str, Any]:
+    """A finding as one flat row, under a name; `told`: whether somebody was or would be, in a word."""
+    until = finding.ended
+    return {
+        "finding": name,
+        "rule": finding.rule,
+        "of": finding.subject,
+        "from": utc_text(finding.began)[:16] + "Z",
+        "until": "" if until is None else utc_text(until)[:16] + "Z",
+        "lasted": "" if until is None else duration(until - finding.began),
+        "told": told,
+        "what": finding.sentence(),
     }
 
 
@@ -308,7 +322,7 @@ def replay(asked: Asked) -> int:
     if sys.stderr.isatty():
         print("\r" + " " * 72 + "\r", end="", file=sys.stderr)
     rows = [
-        replay_.row(finding, finding.id, told="follows" if finding.id in each.silent else "yes")
+        _row(finding, finding.id, told="follows" if finding.id in each.silent else "yes")
         for each in made
         for finding in sorted(each.findings, key=lambda f: f.began)
     ]

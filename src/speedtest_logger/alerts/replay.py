@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from speedtest_logger.alerts import reading
 from speedtest_logger.alerts.findings import Finding, duration
@@ -12,7 +11,6 @@ from speedtest_logger.alerts.judge import Line, Test
 from speedtest_logger.alerts.progress import HORIZON
 from speedtest_logger.alerts.reading import Known
 from speedtest_logger.archive.format.layout import Layout
-from speedtest_logger.record import utc_text
 
 DAY = 86_400
 MONTH = 30.44 * DAY
@@ -53,21 +51,6 @@ def _follows(finding: Finding, made: Iterable[Finding]) -> bool:
         if other is not finding and is_within and other.brings(finding):
             return True
     return False
-
-
-def row(finding: Finding, name: str, *, told: str) -> dict[str, Any]:
-    """A finding as one flat row, under a name; `told`: whether somebody was or would be, in a word."""
-    until = finding.ended
-    return {
-        "finding": name,
-        "rule": finding.rule,
-        "of": finding.subject,
-        "from": utc_text(finding.began)[:16] + "Z",
-        "until": "" if until is None else utc_text(until)[:16] + "Z",
-        "lasted": "" if until is None else duration(until - finding.began),
-        "told": told,
-        "what": finding.sentence(),
-    }
 
 
 def summary(found: list[Replayed], seconds: float) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -103,6 +105,17 @@ def test_list_of_nothing_says_so(run):
     assert code == 0
     assert "open: nothing is wrong" in out
     assert "last evaluation: never yet" in out
+
+
+def test_a_list_of_one_file_loads_nothing_to_read_an_archive(archive, settings, remembered):
+    code = (
+        "import sys\nfrom speedtest_logger.alerts.cli import main\nmain(sys.argv[1:])\n"
+        "print(*sorted({'pyarrow', 'duckdb', 'numpy'} & set(sys.modules)), file=sys.stderr)"
+    )
+    argv = [sys.executable, "-c", code, "--root", str(archive.root), "list", "--format", "json"]
+    done = subprocess.run(argv, env={**os.environ, "PYTHONPATH": "src"}, capture_output=True, check=True, text=True)
+    assert [row["finding"] for row in json.loads(done.stdout)["lately"]] == [remembered["down"].id]
+    assert done.stderr == "\n"
 
 
 def test_a_finding_that_nobody_was_told_of_is_not_listed_as_told(run, archive, remembered):
