@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
 import pytest
+from builders import ROOT, load
 
 from plugins import remote
+from plugins.filter.status import node_state
+
+release = load("plugins/lookup/release.py")
 
 SOURCE = """
 from __future__ import annotations
@@ -80,6 +85,50 @@ def test_a_script_in_a_copy_that_does_not_end_is_ended(tmp_path):
     seen = run(remote.source_of("host_state"), {"programs": [[str(file)]], "patience": 1})
     assert seen["programs"] == {str(file): None}
     assert seen["notes"] == [f"`{file}` gave no answer in 1 s and was ended"]
+
+
+def test_a_script_in_a_copy_that_prints_without_end_is_ended(tmp_path):
+    file = tmp_path / "script"
+    file.write_text(f"#!{sys.executable} -IS\nwhile True:\n    print('x' * 10_000)\n")
+    file.chmod(0o755)
+    source = remote.source_of("host_state").replace("LARGEST_READ = 64_000_000", "LARGEST_READ = 64_000")
+    seen = run(source, {"programs": [[str(file)]], "patience": 5})
+    assert seen["programs"] == {str(file): None}
+    assert [words.startswith(f"`{file}` gave no answer") for words in seen["notes"]] == [True]
+
+
+BROKEN = {
+    "": "",
+    "a module that is not there": "import speedtest_logger.no_such_module",
+    "a module that no Python can read": "def broken(:",
+    "a module that fails": "raise OSError('the disk')",
+}
+
+
+@pytest.mark.parametrize("line", BROKEN.values(), ids=[*BROKEN])
+def test_a_nodes_status_is_the_same_from_a_copy_and_by_itself(tmp_path, monkeypatch, line):
+    """With a problem, which is exit code 1 and an answer; and where the release is broken."""
+    shutil.copytree(ROOT / "src/speedtest_logger", tmp_path / "release/speedtest_logger")
+    status = tmp_path / "release/speedtest_logger/node/status.py"
+    status.write_text(f"{status.read_text()}\n{line}\n")
+    program = tmp_path / "release/bin/speedtest-logger"
+    program.parent.mkdir()
+    (tmp_path / "state/outbox").mkdir(parents=True)
+    (tmp_path / "state/outbox/strange").touch()
+    monkeypatch.setenv("SPEEDTEST_NODE", "attic")
+    monkeypatch.setenv("SPEEDTEST_STATE_DIR", str(tmp_path / "state"))
+    answers = []
+    for option in ("-IS", "-I"):  # in a copy, and by itself
+        launcher = release.LAUNCHER.format(module="speedtest_logger.node.cli", options=option)
+        program.write_text(launcher.replace("/usr/bin/python3", sys.executable))
+        program.chmod(0o755)
+        seen = run(remote.source_of("host_state"), {"programs": [[str(program), "status", "--json"]]})
+        said = seen["programs"][str(program)]
+        found = node_state({"programs": {"/usr/local/bin/speedtest-logger": said}})
+        answers.append((said.splitlines()[-1], found.get("node"), found.get("problems")))
+    assert answers[0] == answers[1]
+    assert answers[0][1] == (None if line else "attic")
+    assert ("'strange'" in str(answers[0][2])) == (not line)
 
 
 def test_nothing_of_the_directory_that_it_runs_in_is_imported(tmp_path, monkeypatch):
