@@ -292,6 +292,7 @@ def test_utc_needs_no_table_of_zones(hourly, monkeypatch):
 
 
 def test_the_budget_counts_this_months_bytes(hourly, program, clock):
+    clock["now"] = 1_800_000_000 // 3600 * 3600 + 101.0  # amid a month
     here = hourly(data_budget_gb="0.001")
     assert run(here, program("iperf3", REPLAY_IPERF3)).status == "ok"
     clock["now"] += 3600
