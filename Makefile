@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 PYTHON3 := python3
-LONGEST := site drift compose default parity monitoring upgrade pull
+LONGEST := compose drift site default parity monitoring upgrade pull
 PROOFS := hostile hostile_https killed killed_runtime
 APART := kubernetes ubuntu sharing
 # each has its own machine in CI; on two cores alone they would double the wait for what changes most
@@ -29,7 +29,7 @@ demo-down: .venv/complete ## remove the demo's machines
 	$(PYTHON) -m lab.demo down
 
 test: .venv/complete tools ## what a change is judged by: checks, tests, scenarios, three parts at the same time, and a table of what took how long
-	@$(MAKE) --no-print-directory side-by-side PARTS="unit lint types kubernetes $(GATE)"
+	@$(MAKE) --no-print-directory side-by-side PARTS="unit $(GATE) lint types kubernetes"
 
 lint: .venv/complete ## ruff, yamllint, ansible-lint, shellcheck, hadolint, actionlint, zizmor
 	ruff check .

@@ -116,8 +116,7 @@ def _ask(rollups: Rollups, question: Question, now: float) -> Found:
         with View(rollups, remembers=remembers) as view, suppress(ChangedError):
             if view.is_fresh(question.schedules, now):
                 return _found(view, question)
-            tally.refresh(rollups, question.schedules, now)
-            continue
+        tally.refresh(rollups, question.schedules, now)
         remembers = False
     with View(rollups) as view:
         return Found(question, None, [], _slot_by_slot(view, question, question.scope))
