@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from datetime import datetime, timezone
 
 import pytest
@@ -17,7 +18,7 @@ from speedtest_logger.archive.read.local_time import Zone
 from speedtest_logger.archive.read.rollup import Rollups
 from speedtest_logger.dashboard.figures import Figures, Wanted, kept, source, system
 from speedtest_logger.dashboard.figures.records import cursor_of, position_of
-from speedtest_logger.errors import UsageError
+from speedtest_logger.errors import StorageError, UsageError
 from speedtest_logger.record import utc_text
 
 STEP, HOUR, DAY = 600, 3600, 86_400
@@ -215,6 +216,22 @@ def test_pages_of_records_have_each_of_them_once(figures, monkeypatch, days, bet
             break
     archive = Archive(figures.source.layout).only(node="attic", start=NOW - days * DAY, end=NOW)
     assert seen == archive.to_arrow(["run_id"])["run_id"].to_pylist()[::-1]
+
+
+@pytest.mark.parametrize("interval", [0, -60, "300", None, "registry"])
+def test_records_need_no_registry(figures, monkeypatch, interval):
+    wanted = Wanted(NOW - DAY, NOW, location="slow", limit=20)
+    found = figures.records(wanted)[0]["run_id"].to_pylist()
+    known = figures.source.known()
+
+    def known_now(_):
+        if interval == "registry":
+            raise StorageError("the registry cannot be read")
+        return replace(known, current={name: {**e, "interval_seconds": interval} for name, e in known.current.items()})
+
+    monkeypatch.setattr(type(figures.source), "known", known_now)
+    assert len(found) == 20
+    assert figures.records(wanted)[0]["run_id"].to_pylist() == found
 
 
 @given(st.text(max_size=60) | st.binary(max_size=60).map(lambda b: b.decode("latin-1")))

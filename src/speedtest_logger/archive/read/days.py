@@ -16,7 +16,7 @@ import pyarrow as pa
 from speedtest_logger import registry
 from speedtest_logger.archive.read import slots, tally
 from speedtest_logger.archive.read.coverage import GRACE_SECONDS, Cover, ended
-from speedtest_logger.archive.read.kept_slots import Slots
+from speedtest_logger.archive.read.kept_slots import NONE, Slots
 from speedtest_logger.archive.read.rollup import COUNTS, Rollups
 from speedtest_logger.archive.read.slots import DAY, Numbers, Records, Scope, Strip, is_down, is_measured
 from speedtest_logger.archive.read.tallied import ChangedError, Tallied, View
@@ -135,13 +135,18 @@ def _found(view: View, question: Question) -> Found:
             slow.append(name)
         elif question.scope.covers(name, place):
             chosen[name] = place
-    edges = [(part, past.slots.of(view.connection, chosen, days_of(part))) for part in question.edges()]
+    edges = [
+        (part, past.slots.of(view.connection, past.days.rows.keys() & chosen, days_of(part)))
+        for part in question.edges()
+    ]
     nodes = []
     for name, place in chosen.items():
         history = question.history(name)
         now = slots.expected(history, *question.running())
         today = slots.strip_of(name, place, now, running.of_node(name), question.late, running)
-        strip = _joined(question, [_cut(history, part, pieces[name]) for part, pieces in edges], today, past)
+        strip = _joined(
+            question, [_cut(history, part, pieces.get(name, [NONE])) for part, pieces in edges], today, past
+        )
         rows = past.days.within(name, *question.whole())
         if history or len(strip.unscheduled_at) or rows.start < rows.stop:
             nodes.append(Node(strip, rows))
@@ -181,6 +186,8 @@ def _place(question: Question, past: Tallied, name: str, running: Records) -> st
         return None
     if history and history[-1].get("location"):
         return slots.place_of(history, None)
+    if history and rows.start < rows.stop:  # the place of its first record in the period, which no tally knows
+        return None
     own = running.of_node(name)
     found |= {running.places[running.place[own[0]]]} if len(own) else set()
     if len(found) > 1 or is_mixed:  # which one was the first?

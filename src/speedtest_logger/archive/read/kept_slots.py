@@ -16,6 +16,7 @@ from speedtest_logger.archive.format.schema import rows_by_text
 from speedtest_logger.archive.read.slots import Numbers
 
 MOST_BYTES = 16_000_000  # that are kept: a year of fifty nodes at five minutes
+OVERHEAD = 1_300  # bytes that a block takes besides its numbers
 BLOCK_DAYS = 32  # of a node that are read at once
 FEW_NODES = 8  # that are asked for one by one: so the database passes over all others, which it does with no list
 BLOBS = {"status": "i1", "reason": "i2", "extra_status": "i1"}  # columns and the numbers in them
@@ -41,7 +42,7 @@ class Slots:
     @property
     def nbytes(self) -> int:
         """How much memory this takes, in bytes."""
-        return sum(values.nbytes for values in vars(self).values())
+        return OVERHEAD + sum(int(values.nbytes) for values in vars(self).values())
 
     def of_days(self, first: int, last: int) -> tuple[Numbers, Numbers, Numbers, Numbers]:
         """Statuses and reasons of the slots of some days, moments and statuses of the records without one."""

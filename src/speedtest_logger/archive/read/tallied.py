@@ -6,6 +6,8 @@ asked for the running day alone.
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
@@ -21,7 +23,9 @@ from speedtest_logger.archive.read.slots import DAY, Numbers, Scope, rows_of
 from speedtest_logger.archive.read.tally import Histories
 
 EVER = (0, 2**40)  # Unix times (s) that every record lies between
-MOST_SCOPES = 32  # whose running day is kept
+MOST_SCOPES, MOST_BYTES = 32, 16_000_000  # whose running days are kept, and of these
+_lock = threading.Lock()
+_reading = threading.Lock()  # all tallies of a large fleet are read by one thread at a time
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ class Known:
 
     version: int = -1
     fresh: tuple[int, str] | None = None
-    running: dict[tuple[Scope, int], pa.Table] = field(default_factory=dict)
+    running: OrderedDict[tuple[Scope, int], pa.Table] = field(default_factory=OrderedDict)
     tallied: Tallied | None = None
 
 
@@ -171,8 +175,12 @@ class View:
         if rows is not None and self._take(rows):
             return rows
         rows = rows_of(self.connection(), EVER, (day * DAY, EVER[1]), scope)
-        if self._keep() and len(self._known.running) < MOST_SCOPES:
-            self._known.running[scope, day] = rows
+        if rows.nbytes <= MOST_BYTES and self._keep():
+            with _lock:
+                kept = self._known.running
+                kept[scope, day] = rows
+                while len(kept) > MOST_SCOPES or sum(each.nbytes for each in kept.values()) > MOST_BYTES:
+                    kept.popitem(last=False)
         return rows
 
     def tallied(self) -> Tallied:
@@ -180,7 +188,13 @@ class View:
         known = self._known.tallied
         if known and known.number == self._number and self._take(known):
             return known
-        found = Tallied.of(self.connection(), self._number)
-        if self._keep():
-            self._known.tallied = found
-        return found
+        with _reading:
+            connection, kept = self.connection(), _known.get(self._rollups)
+            lasts = self._number % 2 == 0 and self._rollups.tallied == self._number  # so these are what it sees
+            if lasts and kept and kept.tallied and kept.tallied.number == self._number:
+                return kept.tallied
+            found = Tallied.of(connection, self._number)
+            if lasts:
+                self._known.tallied = found
+                _known[self._rollups] = self._known
+            return found

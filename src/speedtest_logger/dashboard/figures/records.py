@@ -17,6 +17,7 @@ from speedtest_logger.record import COLUMNS
 MOST_ROWS = 10_000
 ORDER = ["started_at", "node", "run_id"]
 SLACK = 1.25  # times as long as so many slots: some have no record yet, or a node was silent
+FEW = 1_001  # records: more are read by one statement, which holds no more than these
 NEAR = 2 * 86_400  # a record starts near its slot
 
 
@@ -72,9 +73,9 @@ def _recent(source: Source, wanted: Wanted, which: str, count: int) -> pa.Table:
     sql = f"""SELECT * FROM recent WHERE {which} AND started_at >= to_timestamp($start)
               AND started_at < to_timestamp($end) {narrowed}"""
     start = wanted.end - count * SLACK * source.seconds_between(wanted.location, wanted.node)
-    if start > wanted.start and not wanted.status:
-        few = f"{sql} LIMIT {2 * count}"
-        rows = source.rollups.ask(few, {**given, "start": start, "end": wanted.end}).select(list(COLUMNS))
+    if start > wanted.start and not wanted.status and count <= FEW:
+        rows = source.rollups.ask(f"{sql} LIMIT {2 * count}", {**given, "start": start, "end": wanted.end})
+        rows = rows.select(list(COLUMNS))
         if count <= rows.num_rows < 2 * count:
             return rows.sort_by([(name, "descending") for name in ORDER]).slice(0, count)
     rows = source.rollups.ask(f"{sql} {_newest(count)}", {**given, "start": wanted.start, "end": wanted.end})

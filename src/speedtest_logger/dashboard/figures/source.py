@@ -19,6 +19,7 @@ from speedtest_logger.archive.read.dataset import Archive
 from speedtest_logger.archive.read.local_time import Zone
 from speedtest_logger.archive.read.rollup import RECENT_DAYS, Rollups
 from speedtest_logger.dashboard.figures.types import Plan
+from speedtest_logger.errors import StorageError
 from speedtest_logger.files import Identity, identity
 from speedtest_logger.schedule import Schedule
 
@@ -116,10 +117,14 @@ class Source:
         return Schedule(entry["interval_seconds"], entry["offset_seconds"]).next_after(now)
 
     def seconds_between(self, location: str | None, node: str | None) -> float:
-        """How often there is a slot of a location's nodes, of one, or of all; endless where there is none."""
-        names = self.nodes_of(location) if location else self.known().current
-        entries = [self.current(name) for name in names if node in (None, name)]
-        rate = sum(1 / entry["interval_seconds"] for entry in entries)
+        """How often there is a slot of a location's nodes, of one, or of all; endless where nobody can say."""
+        try:
+            names = self.nodes_of(location) if location else self.known().current
+            entries = [self.current(name) for name in names if node in (None, name)]
+        except StorageError:  # records are shown without a registry too
+            return math.inf
+        given = [entry.get("interval_seconds") for entry in entries]
+        rate = sum(1 / seconds for seconds in given if isinstance(seconds, int) and seconds > 0)
         return 1 / rate if rate else math.inf
 
     def refresh(self, progress: Callable[[int, int], None] | None = None) -> None:

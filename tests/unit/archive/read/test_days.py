@@ -41,6 +41,8 @@ def histories(draw):
                 "location": draw(st.sampled_from(PLACES)) if moves else place,
             }
         )
+        if not draw(st.integers(0, 5)):  # as registries had none once
+            del entries[-1]["location"]
     return entries
 
 
@@ -195,4 +197,17 @@ def test_a_test_of_this_day_that_began_days_before_its_slot_is_among_all(tmp_pat
     rollups = Rollups(layout, layout.root / "rollup.duckdb", Zone.named("UTC"))
     monkeypatch.setattr("time.time", lambda: now)
     check(rollups, (0, 80, 0), now, {})
+    rollups.close()
+
+
+@pytest.mark.parametrize("scope", [{}, {"location": "home"}])
+def test_a_node_is_not_where_a_record_before_the_period_was(tmp_path_factory, monkeypatch, scope):
+    layout, now = fresh(tmp_path_factory), BEGIN + 9 * DAY + 7.0
+    known = entry()
+    del known["location"]
+    write_schedule(layout, attic=[known])
+    put(layout, slot("attic", BEGIN + 2 * DAY + 3 * STEP))
+    rollups = Rollups(layout, layout.root / "rollup.duckdb", Zone.named("UTC"))
+    monkeypatch.setattr("time.time", lambda: now)
+    check(rollups, (20, 12, 0), now, scope)  # from the noon after it
     rollups.close()

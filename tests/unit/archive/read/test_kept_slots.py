@@ -7,7 +7,7 @@ import pytest
 from builders import DAY, FIRST, by_hand, fresh, put, slot, write_schedule
 
 from speedtest_logger.archive.read import coverage, kept_slots, tally
-from speedtest_logger.archive.read.kept_slots import BLOCK_DAYS, KeptSlots
+from speedtest_logger.archive.read.kept_slots import BLOCK_DAYS, OVERHEAD, KeptSlots
 from speedtest_logger.archive.read.local_time import Zone
 from speedtest_logger.archive.read.rollup import Rollups
 from speedtest_logger.archive.read.slots import CODES
@@ -70,10 +70,11 @@ def test_whether_read_or_kept_one_by_one_or_all_is_the_same(connection, monkeypa
 
 
 def test_what_was_not_asked_for_the_longest_goes(connection):
-    kept = KeptSlots(most=1500)
+    most = 3 * OVERHEAD
+    kept = KeptSlots(most)
     every = asked(KeptSlots(), connection, NODES, BEGIN, BEGIN + LENGTH)
     for _ in range(3):
         assert asked(kept, connection, NODES, BEGIN, BEGIN + LENGTH) == every
-        assert 0 < sum(slots.nbytes for slots in kept._kept.values()) == kept._size <= 1500
+        assert 0 < sum(slots.nbytes for slots in kept._kept.values()) == kept._size <= most
     asked(kept, connection, ["attic"], BEGIN, BEGIN + 1)
     assert list(kept._kept)[-1] == ("attic", BEGIN // BLOCK_DAYS)

@@ -148,3 +148,24 @@ def test_a_question_that_meets_a_change_is_asked_again(rollups, monkeypatch):
     after = days.covers(rollups, schedules_of(rollups), period, now=NOW)[0]
     assert (before.node, after.node, asked) == ("attic", "attic", [1])
     assert after.outcomes["ok"] == before.outcomes["ok"] + 1
+
+
+def test_only_what_there_is_room_for_is_kept_of_the_running_day(rollups, monkeypatch):
+    monkeypatch.setattr(module, "MOST_SCOPES", 3)
+    with View(rollups) as view:
+        for number in range(9):
+            view.running(Scope(location=f"place-{number}"), LAST_DAY)
+        view.running(HOME, FIRST // DAY)
+    kept = module._known[rollups].running
+    assert [scope.location for scope, _ in kept] == ["place-7", "place-8", "home"]
+    monkeypatch.setattr(module, "MOST_BYTES", 10)
+    with View(rollups) as view:
+        assert view.running(Scope(node="attic"), FIRST // DAY).num_rows == 40
+    assert list(kept)[-1] == (HOME, FIRST // DAY), "what is larger than all there is room for is not kept"
+
+
+def test_tallies_in_memory_are_taken_while_other_tables_change(rollups, monkeypatch):
+    known(rollups)
+    monkeypatch.setattr(module.Tallied, "of", None)
+    with rollups.transaction(), View(rollups) as view:
+        assert view.tallied().days.rows
