@@ -29,7 +29,7 @@ demo-down: .venv/complete ## remove the demo's machines
 	$(PYTHON) -m lab.demo down
 
 test: .venv/complete tools ## what a change is judged by: checks, tests, scenarios, three parts at the same time, and a table of what took how long
-	@$(MAKE) --no-print-directory side-by-side PARTS="unit $(GATE) lint types kubernetes"
+	@$(MAKE) --no-print-directory side-by-side PARTS="$(GATE) unit lint types kubernetes"
 
 lint: .venv/complete ## ruff, yamllint, ansible-lint, shellcheck, hadolint, actionlint, zizmor
 	ruff check .
