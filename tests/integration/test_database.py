@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 import psycopg
 import pytest
@@ -199,9 +199,11 @@ def test_the_form_of_the_records_changes_by_a_rebuild_alone_and_nothing_is_lost(
 
 def test_months_that_are_too_old_are_not_there_and_come_when_more_are_kept(layout, into):
     this = datetime.now(timezone.utc).date().replace(day=1)
-    begins = [FIRST]
-    at = int(time.time())
-    put(layout, *(slot("attic", at - at % 60 - back * 31 * DAY) for back in range(4)), slot("attic", begins[0]))
+    begins = [this]
+    for _ in range(3):
+        begins.append((begins[-1] - timedelta(days=1)).replace(day=1))
+    at = [datetime(day.year, day.month, 1, tzinfo=timezone.utc).timestamp() for day in begins]
+    put(layout, *(slot("attic", moment) for moment in (*at, FIRST)))
     sync(layout, into, keep_months=2)
     assert len(months(into)) == 2
     assert months(into)[-1] == f"{this:%Y_%m}"
