@@ -45,6 +45,7 @@ ANSWERS = ("done", "failed", "msg")
 ENABLED = ("enabled", "enabled-runtime")
 NOT_TO_ENABLE = ("static", "alias")  # what starts these is another unit, or has another name
 ACTIVE = ("active", "activating", "reloading")
+RUNNING = (*ACTIVE, "deactivating")  # its end may start another one
 # What systemd is told, in this order, and in which words that is told.
 VERBS = {
     "disable": "disabled",
@@ -90,8 +91,10 @@ def needed(items: list[dict[str, Any]]) -> dict[str, list[str]]:
         name, file, state = item["name"], found[item["name"]]["UnitFileState"], found[item["name"]]["ActiveState"]
         if item.get("enabled", True) != (file in ENABLED) and file not in NOT_TO_ENABLE:
             todo["enable" if item.get("enabled", True) else "disable"].append(name)
-        if item.get("active", True) != (state in ACTIVE):
-            todo["start" if item.get("active", True) else "stop"].append(name)
+        if item.get("active", True) and state not in ACTIVE:
+            todo["start"].append(name)
+        elif not item.get("active", True) and state in RUNNING:
+            todo["stop"].append(name)
     return todo
 
 
@@ -121,7 +124,7 @@ def tell(wanted: dict[str, Any]) -> dict[str, Any]:
             if names and not check:
                 systemctl(verb, *names)
                 # the end of one may have started another
-                if verb == "stop" and (more := those(absent, *ACTIVE)):
+                if verb == "stop" and (more := those(absent, *RUNNING)):
                     systemctl(verb, *more)
                     names += [name for name in more if name not in names]
             for name in names:

@@ -85,9 +85,10 @@ def test_units_that_must_not_run(systemd):
     assert units(units=[{"name": "busy.service", "enabled": False}]) == {"done": ["busy.service: started"]}
 
 
-def test_a_unit_that_another_one_starts_by_its_end_is_stopped_too(systemd):
+@pytest.mark.parametrize("state", ["active", "deactivating"])
+def test_a_unit_that_another_one_starts_by_its_end_is_stopped_too(systemd, state):
     """As OnSuccess= of a slot that is being measured does with its delivery."""
-    (systemd / "slot.service").write_text("static active\n", encoding="utf-8")
+    (systemd / "slot.service").write_text(f"static {state}\n", encoding="utf-8")
     absent = ["delivery.service", "slot.service"]
     assert units(absent=absent) == {"done": ["slot.service: stopped", "delivery.service: stopped"]}
     assert told(systemd) == ["stop slot.service", "stop delivery.service"]

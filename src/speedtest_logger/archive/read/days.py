@@ -135,10 +135,7 @@ def _found(view: View, question: Question) -> Found:
             slow.append(name)
         elif question.scope.covers(name, place):
             chosen[name] = place
-    edges = [
-        (part, past.slots.of(view.connection, past.days.rows.keys() & chosen, days_of(part)))
-        for part in question.edges()
-    ]
+    edges = [(part, past.slots_of(view.connection, chosen, *days_of(part))) for part in question.edges()]
     nodes = []
     for name, place in chosen.items():
         history = question.history(name)

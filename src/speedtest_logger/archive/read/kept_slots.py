@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import duckdb
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from speedtest_logger.archive.format.schema import rows_by_text
 from speedtest_logger.archive.read.slots import Numbers
 
-MOST_BYTES = 16_000_000  # that are kept: a year of fifty nodes at five minutes
+MOST_BYTES = 16_000_000  # that are kept: a year of some fifty nodes at five minutes
 OVERHEAD = 1_300  # bytes that a block takes besides its numbers
 BLOCK_DAYS = 32  # of a node that are read at once
 FEW_NODES = 8  # that are asked for one by one: so the database passes over all others, which it does with no list
@@ -65,15 +65,16 @@ class KeptSlots:
         self._lock = threading.Lock()
 
     def of(
-        self, connection: Callable[[], duckdb.DuckDBPyConnection], nodes: Iterable[str], days: tuple[int, int]
+        self, connection: Callable[[], duckdb.DuckDBPyConnection], days: Mapping[str, tuple[int, int]]
     ) -> dict[str, list[Slots]]:
-        """Each node's slots from a day on to before another one, as pieces in their order, of which some have more.
+        """Slots of nodes' days, from one on to before another, as pieces in their order, of which some have more.
 
         A connection is asked for where something is to be read.
         """
-        first, last = days
-        blocks = range(first // BLOCK_DAYS, (last - 1) // BLOCK_DAYS + 1)
-        wanted = {node: [(node, block) for block in blocks] for node in nodes}
+        wanted = {
+            node: [(node, block) for block in range(first // BLOCK_DAYS, (last - 1) // BLOCK_DAYS + 1)]
+            for node, (first, last) in days.items()
+        }
         keys = [key for of_node in wanted.values() for key in of_node]
         with self._lock:
             found = {key: self._kept[key] for key in keys if key in self._kept}

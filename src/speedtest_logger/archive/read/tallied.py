@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
@@ -17,7 +18,7 @@ import pyarrow as pa
 
 from speedtest_logger.archive.format.schema import numbered, rows_by_text
 from speedtest_logger.archive.read import tally
-from speedtest_logger.archive.read.kept_slots import KeptSlots
+from speedtest_logger.archive.read.kept_slots import KeptSlots, Slots
 from speedtest_logger.archive.read.rollup import COUNTS, Rollups
 from speedtest_logger.archive.read.slots import DAY, Numbers, Scope, rows_of
 from speedtest_logger.archive.read.tally import Histories
@@ -89,6 +90,14 @@ class Tallied:
         mixed = {node for node, (begin, end) in days.rows.items() if days["mixed"][begin:end].any()}
         counts = np.stack([rows[name].to_numpy() for name in COUNTS], axis=1)
         return cls(number, days, counts, places, Days.of(given), reasons, nodes_at, mixed)
+
+    def slots_of(
+        self, connection: Callable[[], duckdb.DuckDBPyConnection], nodes: Iterable[str], first: int, last: int
+    ) -> dict[str, list[Slots]]:
+        """As KeptSlots.of: of the days in a period that nodes have, of those that have some."""
+        day, rows = self.days["day"], {node: self.days.within(node, first, last) for node in nodes}
+        there = {node: own for node, own in rows.items() if own.start < own.stop}
+        return self.slots.of(connection, {n: (int(day[r.start]), int(day[r.stop - 1]) + 1) for n, r in there.items()})
 
 
 @dataclass
@@ -162,7 +171,7 @@ class View:
     def is_fresh(self, schedules: Histories, now: float) -> bool:
         """As `tally.is_fresh`."""
         at = (tally.open_day(now), tally.fingerprint(schedules))
-        if self._take(self._known.fresh) and self._known.fresh == at:
+        if self._known.fresh == at and self._take(at):
             return True
         fresh = tally.is_fresh(self.connection(), schedules, now)
         if fresh and self._keep():

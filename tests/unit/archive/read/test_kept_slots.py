@@ -40,7 +40,7 @@ def connection(tmp_path_factory):
 
 def asked(kept, connection, nodes, first, last):
     """What is said of some days of each node, as lists."""
-    found = kept.of(lambda: connection, nodes, (first, last))
+    found = kept.of(lambda: connection, dict.fromkeys(nodes, (first, last)))
     parts = {
         node: zip(*(piece.of_days(first, last) for piece in pieces), strict=True) for node, pieces in found.items()
     }

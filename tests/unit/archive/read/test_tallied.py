@@ -169,3 +169,11 @@ def test_tallies_in_memory_are_taken_while_other_tables_change(rollups, monkeypa
     monkeypatch.setattr(module.Tallied, "of", None)
     with rollups.transaction(), View(rollups) as view:
         assert view.tallied().days.rows
+
+
+def test_no_more_is_read_and_kept_than_nodes_have(rollups):
+    _, found = known(rollups)
+    with View(rollups) as view:
+        read = found.slots_of(view.connection, [*NODES, "nobody"], 0, 2 * LAST_DAY)
+    assert set(read) == set(NODES)
+    assert sum(map(len, read.values())) == len(found.slots._kept) <= 2 * len(NODES)
