@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 from plugins import connections
 from plugins.desired import (
     docker_host,
+    logger_status,
     speedtest_archive,
     speedtest_dashboard,
     speedtest_database,
@@ -35,6 +36,7 @@ from plugins.desired import (
     speedtest_store,
     speedtest_target,
 )
+from plugins.desired.logger_container import COMMAND
 from plugins.desired.observation import request_of, seen, together
 from plugins.desired.roles import ROLES_PATH, Wanted, wanted_by
 from plugins.filter.fleet import fleet_known
@@ -90,6 +92,8 @@ def brief(wanted: Wanted | None, answer: dict[str, Any]) -> dict[str, Any]:
     if len(numbers) != len(("systemd", "major", "minor")):
         raise ValueError(system["python"])
     found = {name: value for name, value in seen(wanted, answer).items() if name in KEPT}
+    if (texts := answer["instead"].get(COMMAND)) and isinstance(wanted, Wanted) and wanted.module is speedtest_logger:
+        found["programs"] = {**found["programs"], COMMAND: logger_status.printed(wanted, texts, float(answer["now"]))}
     return {**found, "system": {**system, "architecture": system["dpkg"]}}
 
 
@@ -218,8 +222,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
             if line:
                 asked: dict[str, Any] = {}
                 for role, what in by_role.items():
-                    more = {"programs": self._task.args.get("programs", {}).get(role, [])}
-                    asked = together(asked, request_of(what, more))
+                    asked = together(asked, request_of(what, self.besides(role, what)))
                 lines[host] = line
                 self._display.vvv(f"SSH: EXEC {shlex.join(line)}", host=variables.get("ansible_host") or host)
                 programs[host] = with_arguments(source_of("host_state"), asked)
@@ -234,6 +237,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
             except NO_ANSWER as error:  # it may be somebody else's by now: what it says must not end the run
                 self.problems[host] = {"failed": True, "msg": f"its answer makes no sense: {str(error)[:200]!r}"}
         return looked
+
+    def besides(self, role: str, wanted: Wanted | None) -> dict[str, Any]:
+        """What is asked of a host for a role besides what the role wants."""
+        programs = self._task.args.get("programs", {}).get(role, [])
+        spared = logger_status.instead(wanted) if programs and wanted and role == speedtest_logger.ROLE else {}
+        return {"programs": programs, **({"instead": spared} if spared else {})}
 
     def due(self, host: str, looked: Seen | None) -> list[str]:
         """The groups of the hosts whose roles have something to do; `due_` and whose group it is."""

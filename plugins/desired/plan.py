@@ -30,7 +30,7 @@ def request(desired: Desired, extra: dict[str, Any]) -> dict[str, Any]:
             for name, values in kind.asks(item).items():
                 asked[name] += values
     asked["units"] += unit_files(desired)
-    options: dict[str, Any] = {name: extra[name] for name in ("docker", "patience") if name in extra}
+    options: dict[str, Any] = {name: extra[name] for name in ("docker", "patience", "instead") if name in extra}
     return {**options, **{name: unique(values) for name, values in asked.items()}}
 
 

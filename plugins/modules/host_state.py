@@ -24,6 +24,11 @@ options:
   containers: {type: list, elements: str, default: [], description: Docker containers to look at.}
   docker: {type: bool, default: false, description: Ask Docker for its versions.}
   programs: {type: list, elements: list, default: [], description: Command lines whose output is returned.}
+  instead:
+    type: dict
+    default: {}
+    description: "By program, files that are read instead of running it: C(read), where C(links), C(files) and C(trees)
+      are as said, C(empty) directories are empty, and in C(plain) ones nothing lies but files and directories."
   patience: {type: int, default: 20, description: Seconds after which a program that goes on is ended.}
 notes:
   - It runs as root and looks into directories of accounts that may be hostile. It follows a link only where nobody but
@@ -64,6 +69,7 @@ if TYPE_CHECKING:
 
 LARGEST_DIGESTED = 16_000_000  # a larger file is known by its size
 LARGEST_READ = 64_000_000
+LARGEST_STATE = 1_000_000  # of a file that is read instead of running a program
 MOST_LINKS = 40  # on one path, as the kernel has it
 UNIT_PROPERTIES = (
     "Id,LoadState,UnitFileState,ActiveState,NeedDaemonReload,FragmentPath,ActiveEnterTimestamp,"
@@ -193,6 +199,9 @@ def tree_state(path: str) -> str | None:
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
+tree_seen = cache(tree_state)  # in one look: it reads a whole release
+
+
 def compiled(path: str) -> bool:
     """Whether every module of a release has byte code: compiling is the last step of putting it there."""
     for folder, _, files in os.walk(os.path.join(path, "speedtest_logger")):
@@ -221,17 +230,45 @@ def folder_state(path: str) -> list[str] | None:
         return None
 
 
-def text_of(path: str) -> str | None:
+def text_of(path: str, most: int | None = None) -> str | None:
     """A file's text; None where there is none. One that is there and is not read is told of in the notes."""
+    largest = most or LARGEST_READ
     try:
-        content = content_of(walked(path)[0], LARGEST_READ)
+        content = content_of(walked(path)[0], largest)
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENOTDIR):
             NOTES.append("%s was not read: %s" % (path, error.strerror))
         return None
     if content is None:
-        NOTES.append("%s was not read: it is larger than %d MB" % (path, LARGEST_READ // 1_000_000))
+        NOTES.append("%s was not read: it is larger than %d MB" % (path, largest // 1_000_000))
     return None if content is None else content.decode(errors="replace")
+
+
+def is_empty(folder: str) -> bool:
+    """Whether nothing lies in a directory; the same however much does. Raises OSError where it is none."""
+    with os.scandir(walked(folder)[0]) as entries:
+        return next(entries, None) is None
+
+
+def is_plain(folder: str) -> bool:
+    """Whether only files and directories lie in a directory. Raises OSError where it is none."""
+    with os.scandir(walked(folder)[0]) as entries:
+        return all(entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False) for entry in entries)
+
+
+def told_by_files(wanted: dict[str, Any]) -> dict[str, str | None] | None:
+    """Texts of the files that tell what a program would; None where only the program can."""
+    try:
+        enough = (
+            all(link_state(path) == target for path, target in wanted["links"].items())
+            and all(file_digest(place(path)[0]) == digest for path, digest in wanted["files"].items())
+            and all(is_empty(folder) for folder in wanted["empty"])
+            and all(is_plain(folder) for folder in wanted["plain"])
+            and all(tree_seen(path) == digest for path, digest in wanted["trees"].items())
+        )
+    except OSError:
+        return None
+    return {path: text_of(path, LARGEST_STATE) for path in wanted["read"]} if enough else None
 
 
 def drained(pipe: Any, deadline: float) -> bytes | None:
@@ -484,7 +521,7 @@ def os_state() -> dict[str, Any]:
 EACH: tuple[tuple[str, str, Callable[[str], Any]], ...] = (
     ("paths", "paths", path_state),
     ("links", "links", link_state),
-    ("trees", "trees", tree_state),
+    ("trees", "trees", tree_seen),
     ("trees", "compiled", compiled),
     ("folders", "folders", folder_state),
     ("read", "texts", text_of),
@@ -493,7 +530,7 @@ EACH: tuple[tuple[str, str, Callable[[str], Any]], ...] = (
 OF_DOCKER = ("images", "repositories", "containers")
 TOGETHER = ("units", "packages", "candidates", "programs")
 ASKED = (*dict.fromkeys(asked for asked, _, _ in EACH), *TOGETHER, *OF_DOCKER)
-ANSWERS = (*(answer for _, answer, _ in EACH), *TOGETHER, "docker", "os", "now", "notes")
+ANSWERS = (*(answer for _, answer, _ in EACH), *TOGETHER, "instead", "docker", "os", "now", "notes")
 
 
 def look(wanted: dict[str, Any]) -> dict[str, Any]:
@@ -502,7 +539,11 @@ def look(wanted: dict[str, Any]) -> dict[str, Any]:
     PATIENCE = int(wanted.get("patience", PATIENCE))
     NOTES.clear()
     walked.cache_clear()
-    running = {argv[0]: begun(argv) for argv in wanted.get("programs", [])}  # while this one looks
+    tree_seen.cache_clear()
+    told = {name: told_by_files(files) for name, files in wanted.get("instead", {}).items()}
+    instead = {name: texts for name, texts in told.items() if texts is not None}
+    # while this one looks
+    running = {argv[0]: begun(argv) for argv in wanted.get("programs", []) if argv[0] not in instead}
     docker_lists = [wanted.get(name, []) for name in OF_DOCKER]
     packages = package_versions(wanted.get("packages", []))
     return {
@@ -513,6 +554,7 @@ def look(wanted: dict[str, Any]) -> dict[str, Any]:
         "docker": docker_state(*docker_lists) if wanted.get("docker") or any(docker_lists) else None,
         "os": os_state(),
         "programs": {name: printed_by(program) for name, program in running.items()},
+        "instead": instead,
         "now": time.time(),
         "notes": list(NOTES),
     }

@@ -81,7 +81,7 @@ def of_probes(settings: Settings, spool: Spool, now: float) -> Iterator[str]:
     oldest = now - probe_status.old(settings)
     recent = [
         result
-        for result in probe_status.last_results(settings, spool)
+        for result in probe_status.last_results(settings, spool.read_state)
         if result.sent and result.probe != "traceroute" and unix_time(result.finished_at) >= oldest
     ]
     names = [labels(probe=result.probe, target=result.target) for result in recent]

@@ -12,7 +12,7 @@ from typing import Any
 from speedtest_logger.errors import RecordError
 from speedtest_logger.node.config import Settings
 from speedtest_logger.node.probe_results import RESULT_SECONDS, STATE
-from speedtest_logger.node.spool import Spool
+from speedtest_logger.node.spool import ReadState
 from speedtest_logger.probe_result import BROKEN, ProbeResult, validate
 from speedtest_logger.probes.catalogue import PROBES
 from speedtest_logger.record import unix_time
@@ -20,9 +20,9 @@ from speedtest_logger.record import unix_time
 OLD_SECONDS = 3 * RESULT_SECONDS  # or as many runs
 
 
-def last_results(settings: Settings, spool: Spool) -> list[ProbeResult]:
+def last_results(settings: Settings, read_state: ReadState) -> list[ProbeResult]:
     """What was written last, of probes and targets that are still set."""
-    rows = (spool.read_state(STATE) or {}).get("results")
+    rows = (read_state(STATE) or {}).get("results")
     found = []
     for row in rows if isinstance(rows, list) else []:
         with suppress(RecordError, TypeError, AttributeError):
@@ -33,9 +33,9 @@ def last_results(settings: Settings, spool: Spool) -> list[ProbeResult]:
     return found
 
 
-def registry(settings: Settings, spool: Spool, now: float) -> list[dict[str, Any]]:
+def registry(settings: Settings, read_state: ReadState, now: float) -> list[dict[str, Any]]:
     """Every probe of the catalogue: whether it is on, its targets, when it last ran, and how that went."""
-    results = last_results(settings, spool)
+    results = last_results(settings, read_state)
     return [
         {
             "probe": name,

@@ -11,7 +11,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from speedtest_logger.errors import RecordError
 from speedtest_logger.node import outbox
 from speedtest_logger.record import COLUMNS, Record, from_text, validate, without_impossible
 
+ReadState = Callable[[str], "dict[str, Any] | None"]  # a small state file by its name, None where there is none
 DAY_SECONDS = 86_400
 sync_directory, write_durably = files.sync_directory, files.write_durably
 DROPPED_BEFORE = "dropped_total"  # the state that has what the cap's earlier journals counted
@@ -49,6 +50,15 @@ def record_from_csv(content: bytes) -> Record:
     if len(rows) != 1 or None in rows[0] or None in rows[0].values():
         raise RecordError("bad_file", f"{len(rows)} rows or a torn row instead of one record")
     return validate(without_impossible(from_text(rows[0])))
+
+
+def state_of(content: str | bytes) -> dict[str, Any] | None:
+    """What is in a small state file; None where it is torn, or something else."""
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def read_record(file: Path) -> Record:
@@ -182,10 +192,9 @@ class Spool:
     def read_state(self, name: str) -> dict[str, Any] | None:
         """A small state file, None where it is missing or torn, or something else lies there."""
         try:
-            content = json.loads(files.read_bounded(self.directory / "state" / f"{name}.json"))
-        except (OSError, ValueError):
+            return state_of(files.read_bounded(self.directory / "state" / f"{name}.json"))
+        except OSError:
             return None
-        return content if isinstance(content, dict) else None
 
     def write_state(self, name: str, content: dict[str, Any]) -> None:
         """Replace a small state file."""

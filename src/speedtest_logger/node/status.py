@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from speedtest_logger import __version__
-from speedtest_logger.node import outbox, probe_status
+from speedtest_logger.node import outbox, probe_results, probe_status
 from speedtest_logger.node.config import Settings
-from speedtest_logger.node.probe_results import waiting_results
-from speedtest_logger.node.spool import Spool
+from speedtest_logger.node.spool import ReadState, Spool
 from speedtest_logger.record import run_id_of_slot, unix_time, utc_text
 from speedtest_logger.schedule import Schedule
 
@@ -19,16 +18,46 @@ LAST_RECORD = (
     "run_id", "scheduled_at", "started_at", "finished_at", "status", "reason", "message", "engine",
     "download_bps", "upload_bps", "latency_ms",
 )  # fmt: skip
+STATES = ("last_record", "usage", "rests", "deferred", "push", "last_receipt", probe_results.STATE)  # that are read
 SLACK_SECONDS = 30  # for starting the program and writing the record on a slow machine
+
+
+class Contents(NamedTuple):
+    """What lies in a node's folders, as far as its status tells of it; without more: nothing that it would."""
+
+    records: int = 0  # in the outbox
+    oldest_ns: int | None = None  # when the first of them was written
+    strange: tuple[str, ...] = ()  # names of what lies in the outbox and is no record
+    rejected: int = 0
+    probe_results: int = 0  # files
+    strangers: tuple[str, ...] = ()  # what is neither a file nor a directory, in words
+
+    @classmethod
+    def of(cls, spool: Spool) -> Contents:
+        """As it is on the disk."""
+        there = spool.outbox.is_dir()
+        waiting = outbox.listed(spool.outbox) if there else []
+        return cls(
+            len(waiting),
+            waiting[0].written_ns if waiting else None,
+            tuple(outbox.strange(spool.outbox)[:MOST_NAMES]) if there else (),
+            sum(1 for _ in outbox.names(spool.rejected)) if spool.rejected.is_dir() else 0,
+            len(probe_results.waiting_results(spool)),
+            tuple(spool.strangers()),
+        )
 
 
 def status(settings: Settings, now: float | None = None) -> dict[str, Any]:
     """The node's state as plain data: times in UTC, `problems` in words (empty when all is well)."""
-    now = time.time() if now is None else now
     spool = Spool(settings.state_dir)
-    last = spool.read_state("last_record") or {}
-    usage = spool.read_state("usage") or {}
-    rests = spool.read_state("rests") or {}
+    return status_of(settings, spool.read_state, Contents.of(spool), time.time() if now is None else now)
+
+
+def status_of(settings: Settings, read_state: ReadState, contents: Contents, now: float) -> dict[str, Any]:
+    """The same from its parts, wherever they were read."""
+    last = read_state("last_record") or {}
+    usage = read_state("usage") or {}
+    rests = read_state("rests") or {}
     state = {
         **{name: getattr(settings, name) for name in SETTINGS},
         "version": __version__,
@@ -36,27 +65,26 @@ def status(settings: Settings, now: float | None = None) -> dict[str, Any]:
         "plan_upload_mbps": settings.plan_upload_mbps or None,
         "last_record": {name: last.get(name) for name in LAST_RECORD} if last else None,
         "next_slot": utc_text(Schedule(settings.interval_seconds, settings.offset_seconds).next_after(now)),
-        **delivery(spool, now),
+        **delivery(read_state, contents, now),
         "month_bytes": usage.get("bytes", 0) if usage.get("month") == utc_text(now)[:7] else 0,
         "engines_resting": sorted(name for name, rest in rests.items() if rest.get("until", 0) > now),
-        "probes": probe_status.registry(settings, spool, now),
-        "probe_results": len(waiting_results(spool)),
+        "probes": probe_status.registry(settings, read_state, now),
+        "probe_results": contents.probe_results,
     }
-    return {**state, "problems": problems(settings, state, last, now) + spool.strangers()}
+    return {**state, "problems": [*problems(settings, state, last, now), *contents.strangers]}
 
 
-def delivery(spool: Spool, now: float) -> dict[str, Any]:
+def delivery(read_state: ReadState, contents: Contents, now: float) -> dict[str, Any]:
     """What waits for the archive, what it refused or put off, and when it last took something."""
-    there = spool.outbox.is_dir()
-    waiting = outbox.listed(spool.outbox) if there else []
+    oldest = contents.oldest_ns
     return {
-        "outbox_records": len(waiting),
-        "outbox_oldest_seconds": max(0, round(now - waiting[0].written_ns / 1e9)) if waiting else None,
-        "outbox_strange": outbox.strange(spool.outbox)[:MOST_NAMES] if there else [],
-        "rejected_records": sum(1 for _ in outbox.names(spool.rejected)) if spool.rejected.is_dir() else 0,
-        "deferred": (spool.read_state("deferred") or {}).get("reasons", {}) if waiting else {},
-        "failed_delivery": spool.read_state("push"),
-        "last_receipt_at": (spool.read_state("last_receipt") or {}).get("at"),
+        "outbox_records": contents.records,
+        "outbox_oldest_seconds": None if oldest is None else max(0, round(now - oldest / 1e9)),
+        "outbox_strange": list(contents.strange),
+        "rejected_records": contents.rejected,
+        "deferred": (read_state("deferred") or {}).get("reasons", {}) if contents.records else {},
+        "failed_delivery": read_state("push"),
+        "last_receipt_at": (read_state("last_receipt") or {}).get("at"),
     }
 
 

@@ -323,8 +323,8 @@ def test_the_textfile_has_loss_and_latency_of_each_target(here, world):
 
 def test_a_probe_that_is_off_again_is_told_no_more(here, world, settings):
     run(here, world, 5)
-    assert probe_status.last_results(settings(probes="dns"), Spool(here.state_dir))[0].probe == "dns"
-    assert len(probe_status.last_results(settings(probes="dns"), Spool(here.state_dir))) == 1
+    assert probe_status.last_results(settings(probes="dns"), Spool(here.state_dir).read_state)[0].probe == "dns"
+    assert len(probe_status.last_results(settings(probes="dns"), Spool(here.state_dir).read_state)) == 1
 
 
 def test_the_container_s_loop_runs_probes_between_slots(settings):

@@ -53,7 +53,7 @@ def test_what_can_be_asked_and_what_is_answered_is_said_once(capsys):
     options = yaml.safe_load(module.DOCUMENTATION)["options"]
     lists = {name for name, option in options.items() if option["type"] == "list"}
     assert lists == set(module.ASKED)
-    assert set(options) - lists == {"docker", "patience"}
+    assert set(options) - lists == {"docker", "patience", "instead"}
     module.main({})
     assert set(json.loads(capsys.readouterr().out)) == set(module.ANSWERS)
 

@@ -1,0 +1,58 @@
+"""How a node is, by its small state files, where its program could tell nothing more: that spares the node a start.
+
+So it is where the node has the release, the settings and the links that it should, and nothing waits in its folders or
+lies there that is none of its own. Any other node is asked by its program.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from plugins.desired import logger_texts
+from plugins.desired.logger_container import COMMAND
+from plugins.desired.roles import Wanted
+from speedtest_logger import __version__
+from speedtest_logger.errors import ConfigError
+from speedtest_logger.inventory import environment
+from speedtest_logger.node import config, status
+from speedtest_logger.node.spool import state_of
+
+EMPTY = ("outbox", "rejected", "probes")
+PLAIN = ("results", "raw", "state")
+# What texts of another form than a node's own raise: whoever has its account writes them.
+NO_STATE = (AttributeError, LookupError, TypeError, ValueError, OverflowError, RecursionError)
+
+
+def instead(wanted: Wanted) -> dict[str, Any]:
+    """What host_state reads of a node instead of running its program, and where; empty where its program is needed."""
+    n, state_dir, desired = wanted.names, wanted.values["state_dir"], wanted.desired
+    if n["wanted"] != __version__ or "releases" not in desired:
+        return {}
+    paths = (COMMAND, n["current"], f"{wanted.values['config_dir']}/logger.env")
+    contents = {item["path"]: item["content"] for item in desired["files"] if item["path"] in paths}
+    conditions = {
+        "links": {item["path"]: item["target"] for item in desired["links"] if item["path"] in paths},
+        "files": {path: hashlib.sha256(content.encode()).hexdigest() for path, content in contents.items()},
+        "trees": {item["path"]: item["digest"] for item in desired["releases"]},
+        "empty": [f"{state_dir}/{name}" for name in EMPTY],
+        "plain": [f"{state_dir}/{name}" for name in PLAIN],
+    }
+    return {COMMAND: {**conditions, "read": [state_file(state_dir, name) for name in status.STATES]}}
+
+
+def state_file(state_dir: str, name: str) -> str:
+    """Where a small state file lies."""
+    return f"{state_dir}/state/{name}.json"
+
+
+def printed(wanted: Wanted, texts: dict[str, str | None], now: float) -> str | None:
+    """What the node's program would print, from the texts of its state files; None where they make no sense."""
+    state_dir = wanted.values["state_dir"]
+    try:
+        states = {name: state_of(texts[state_file(state_dir, name)] or "") for name in status.STATES}
+        settings = config.load(environment.environment(logger_texts.view(wanted.values)))
+        return json.dumps(status.status_of(settings, states.__getitem__, status.Contents(), now))
+    except (ConfigError, *NO_STATE):
+        return None
