@@ -13,9 +13,9 @@ import subprocess
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 from ansible.errors import AnsibleError
 from ansible.plugins.loader import become_loader, connection_loader
@@ -26,6 +26,14 @@ LARGEST_ANSWER = 16_000_000
 MOST_WORDS = 4  # parts of 4 kB of what is said on standard error
 SSH_FAILED = 255  # ssh(1): an error occurred
 MOST_AT_ONCE = 32
+
+
+class Question(NamedTuple):
+    """A program for a host, and the command line that has the host run it."""
+
+    host: str
+    line: list[str]
+    program: bytes
 
 
 def command_line(action: Any, host: str, variables: Mapping[str, Any], templar: Any) -> list[str] | None:
@@ -70,11 +78,14 @@ def become_of(task: Any, variables: Mapping[str, Any], templar: Any) -> bool:
     return bool(task.become if said is None else templar.template(said) in (True, "true", "yes", 1))
 
 
-def ask_all(lines: Mapping[str, list[str]], programs: Mapping[str, bytes], seconds: float) -> dict[str, dict[str, Any]]:
-    """Each host's answer to its program; `failed` where there is none within some seconds."""
-    with ThreadPoolExecutor(min(MOST_AT_ONCE, len(lines) or 1)) as pool:
-        answers = pool.map(lambda host: ask(lines[host], programs[host], seconds), lines)
-        return dict(zip(lines, answers, strict=True))
+def ask_all(questions: Iterable[Question], seconds: float) -> dict[str, dict[str, Any]]:
+    """Each host's answer to its program; `failed` where there is none within some seconds.
+
+    A host is asked as soon as its question is known: while the next one is made, it answers.
+    """
+    with ThreadPoolExecutor(MOST_AT_ONCE) as pool:
+        asked = {one.host: pool.submit(ask, one.line, one.program, seconds) for one in questions}
+        return {host: answer.result() for host, answer in asked.items()}
 
 
 def ask(line: list[str], program: bytes, seconds: float) -> dict[str, Any]:

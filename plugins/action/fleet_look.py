@@ -10,7 +10,7 @@ import functools
 import shlex
 import sys
 from collections import ChainMap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -124,8 +124,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         hosts = list(task_vars["ansible_play_hosts"])
         self.problems: dict[str, dict[str, Any]] = self.archives_problem()
         state = self.known()
-        wanted = {host: by_role for host in hosts if (by_role := self.wants(host, state))}
-        looked = self.look({host: by_role for host, by_role in wanted.items() if host not in self.problems})
+        looked = self.look(hosts, state)
         asked = [host for host in hosts if self.mine(host)]
         due = [{"host": host, "groups": found} for host in asked if (found := self.due(host, looked.get(host)))]
         return {
@@ -212,21 +211,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
             self.problems[host] = {"failed": True, "msg": str(error)}
             return None
 
-    def look(self, wanted: dict[str, dict[str, Wanted | None]]) -> dict[str, Seen]:
+    def look(self, hosts: list[str], state: dict[str, Any] | None) -> dict[str, Seen]:
         """What was seen of each host that has answered, by role."""
-        lines, programs = {}, {}
-        for host, by_role in wanted.items():
-            variables = self.hostvars.raw_get(host)
-            templar = self._templar.copy_with_new_env(available_variables=variables)
-            line = connections.command_line(self, host, variables, templar)
-            if line:
-                asked: dict[str, Any] = {}
-                for role, what in by_role.items():
-                    asked = together(asked, request_of(what, self.besides(role, what)))
-                lines[host] = line
-                self._display.vvv(f"SSH: EXEC {shlex.join(line)}", host=variables.get("ansible_host") or host)
-                programs[host] = with_arguments(source_of("host_state"), asked)
-        answers = connections.ask_all(lines, programs, float(self._task.args.get("seconds", SECONDS)))
+        wanted: dict[str, dict[str, Wanted | None]] = {}
+        seconds = float(self._task.args.get("seconds", SECONDS))
+        answers = connections.ask_all(self.questions(hosts, state, wanted), seconds)
         looked = {}
         for host, answer in answers.items():
             if answer.get("failed"):
@@ -237,6 +226,25 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
             except NO_ANSWER as error:  # it may be somebody else's by now: what it says must not end the run
                 self.problems[host] = {"failed": True, "msg": f"its answer makes no sense: {str(error)[:200]!r}"}
         return looked
+
+    def questions(
+        self, hosts: list[str], state: dict[str, Any] | None, wanted: dict[str, dict[str, Wanted | None]]
+    ) -> Iterator[connections.Question]:
+        """What hosts are asked that can be; what is wanted of them is added to `wanted`."""
+        for host in hosts:
+            by_role = {} if host in self.problems else self.wants(host, state)
+            if not by_role or host in self.problems:
+                continue
+            variables = self.hostvars.raw_get(host)
+            templar = self._templar.copy_with_new_env(available_variables=variables)
+            line = connections.command_line(self, host, variables, templar)
+            if line:
+                wanted[host] = by_role
+                asked: dict[str, Any] = {}
+                for role, what in by_role.items():
+                    asked = together(asked, request_of(what, self.besides(role, what)))
+                self._display.vvv(f"SSH: EXEC {shlex.join(line)}", host=variables.get("ansible_host") or host)
+                yield connections.Question(host, line, with_arguments(source_of("host_state"), asked))
 
     def besides(self, role: str, wanted: Wanted | None) -> dict[str, Any]:
         """What is asked of a host for a role besides what the role wants."""

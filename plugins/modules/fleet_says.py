@@ -20,6 +20,10 @@ options:
     description: Whether the run ends with an error for it.
     type: bool
     default: false
+  problems_fail:
+    description: Whether it does where a line is about a problem, which begins with a dash and a space.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""

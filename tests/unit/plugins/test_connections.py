@@ -19,19 +19,29 @@ def shell(command):
 
 
 def test_each_host_has_its_own_answer():
-    lines = {name: shell("python3 -IS -") for name in ("a", "b", "c")}
-    programs = {name: f"import json\nprint(json.dumps({{'msg': {name!r}}}))\n".encode() for name in lines}
-    assert connections.ask_all(lines, programs, 60) == {name: {"msg": name} for name in lines}
-    assert connections.ask_all({}, {}, 60) == {}
+    names = ("a", "b", "c")
+    programs = {name: f"import json\nprint(json.dumps({{'msg': {name!r}}}))\n".encode() for name in names}
+    questions = [connections.Question(name, shell("python3 -IS -"), programs[name]) for name in names]
+    assert connections.ask_all(questions, 60) == {name: {"msg": name} for name in names}
+    assert connections.ask_all([], 60) == {}
+
+
+def test_a_host_answers_while_the_next_question_is_made(tmp_path):
+    def questions():
+        yield connections.Question("first", shell(f"python3 -IS -; touch {tmp_path}/answered"), ANSWER)
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "answered").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield connections.Question("second", shell("python3 -IS -"), ANSWER)
+
+    assert connections.ask_all(questions(), 60) == {"first": {"now": 1.0}, "second": {"now": 1.0}}
 
 
 def test_a_host_that_does_not_end_is_left_alone_in_time():
     began = time.monotonic()
-    answers = connections.ask_all(
-        {"slow": shell("cat >/dev/null; exec sleep 98765"), "well": shell("python3 -IS -")},
-        {"slow": ANSWER, "well": ANSWER},
-        5,
-    )
+    slow = connections.Question("slow", shell("cat >/dev/null; exec sleep 98765"), ANSWER)
+    answers = connections.ask_all([slow, connections.Question("well", shell("python3 -IS -"), ANSWER)], 5)
     assert time.monotonic() - began < 600  # it sleeps for a day
     assert answers["slow"]["timedout"] == {"period": 5}
     assert answers["slow"]["failed"]
