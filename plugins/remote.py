@@ -24,6 +24,9 @@ SHELL_FOUND_NOTHING = 127
 # facts or new hosts, is not for it to say.
 ANSWERS = frozenset([*host_state.ANSWERS, *host_files.ANSWERS, *host_units.ANSWERS, *fleet_run.ANSWERS])
 
+# What is raised by whoever takes an answer of another form for one of the programs'.
+NO_SENSE = (AttributeError, LookupError, TypeError, ValueError, ArithmeticError, OSError, RecursionError)
+
 
 @functools.cache
 def source_of(name: str) -> str:
@@ -42,7 +45,7 @@ def answer_of(interpreter: str, code: int, stdout: str, stderr: str) -> dict[str
         return {"failed": True, "msg": f"the interpreter '{interpreter}' was not found: {words}"}
     try:
         found = json.loads(stdout.strip().rpartition("\n")[2])
-    except ValueError:
+    except (ValueError, RecursionError):
         return {"failed": True, "msg": f"no answer from {interpreter} (exit code {code}): {words}"}
     if not isinstance(found, dict) or not set(found) <= ANSWERS:
         return {"failed": True, "msg": f"seen {stdout[-300:]!r} as an answer"}

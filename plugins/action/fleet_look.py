@@ -43,7 +43,7 @@ from plugins.filter.fleet import fleet_known
 from plugins.filter.monitoring import monitoring_fleet, monitoring_hosts
 from plugins.hosts import fleet_nodes, no_login, pulls
 from plugins.hostvars import whole
-from plugins.remote import source_of, with_arguments
+from plugins.remote import NO_SENSE, source_of, with_arguments
 from speedtest_logger.inventory import roles, systems
 from speedtest_logger.inventory.found import (
     ARCHIVE,
@@ -81,19 +81,23 @@ CONTAINED = {NODES: "speedtest_logger_runtime", DASHBOARD: "speedtest_dashboard_
 # What is kept of what was seen: the rest is large, and nobody asks for it.
 KEPT = ("plan", "programs", "docker", "links", "texts", "names", "notes", "settled")
 # What an answer of another form than the module's raises.
-NO_ANSWER = (AnsibleError, AttributeError, LookupError, TypeError, ValueError)
+NO_ANSWER = (AnsibleError, *NO_SENSE)
 Seen = dict[str, dict[str, Any]]
 
 
-def brief(wanted: Wanted | None, answer: dict[str, Any]) -> dict[str, Any]:
-    """What is kept of an answer for a role. Raises NO_ANSWER for one of another form than the module's."""
+def brief(wanted: Wanted | None, besides: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of an answer for a role, and what a program would have said instead of which files were read.
+
+    `besides`: what was asked besides what the role wants. Raises NO_ANSWER for an answer of another form than the
+    module's.
+    """
     system = {name: str(answer["os"][name]) for name in ("id", "version_id", "dpkg", "python", "systemd")}
     numbers = [int(system["systemd"]), *map(int, system["python"].split(".")[:2])]
     if len(numbers) != len(("systemd", "major", "minor")):
         raise ValueError(system["python"])
     found = {name: value for name, value in seen(wanted, answer).items() if name in KEPT}
-    if (texts := answer["instead"].get(COMMAND)) and isinstance(wanted, Wanted) and wanted.module is speedtest_logger:
-        found["programs"] = {**found["programs"], COMMAND: logger_status.printed(wanted, texts, float(answer["now"]))}
+    if wanted and "instead" in besides and (texts := answer["instead"].get(COMMAND)):
+        found["programs"] = {**found["programs"], COMMAND: logger_status.printed(wanted, texts, answer["now"])}
     return {**found, "system": {**system, "architecture": system["dpkg"]}}
 
 
@@ -222,7 +226,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
                 self.problems[host] = answer
                 continue
             try:
-                looked[host] = {role: brief(what, answer) for role, what in wanted[host].items()}
+                looked[host] = {
+                    role: brief(what, self.besides(role, what), answer) for role, what in wanted[host].items()
+                }
             except NO_ANSWER as error:  # it may be somebody else's by now: what it says must not end the run
                 self.problems[host] = {"failed": True, "msg": f"its answer makes no sense: {str(error)[:200]!r}"}
         return looked
@@ -249,8 +255,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
     def besides(self, role: str, wanted: Wanted | None) -> dict[str, Any]:
         """What is asked of a host for a role besides what the role wants."""
         programs = self._task.args.get("programs", {}).get(role, [])
-        spared = logger_status.instead(wanted) if programs and wanted and role == speedtest_logger.ROLE else {}
-        return {"programs": programs, **({"instead": spared} if spared else {})}
+        if not programs or not wanted or role != speedtest_logger.ROLE:
+            return {"programs": programs}
+        spared = logger_status.instead(wanted)
+        return {"programs": [logger_status.program(wanted)], **({"instead": spared} if spared else {})}
 
     def due(self, host: str, looked: Seen | None) -> list[str]:
         """The groups of the hosts whose roles have something to do; `due_` and whose group it is."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import sys
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ from plugins.filter.fleet import fleet_compared
 from plugins.hosts import in_cluster, no_login, pulls
 from plugins.hosts import observed as seen_of
 from plugins.hostvars import whole
+from plugins.remote import NO_SENSE
 from speedtest_logger.inventory import roles
 from speedtest_logger.inventory.found import default_node_name
 
@@ -68,6 +71,7 @@ ROLES = {
     "speedtest_targets": "target",
     "speedtest_nodes": "logger",
 }
+LONGEST_CELL, LONGEST_PROBLEM, MOST_PROBLEMS = 120, 1000, 100  # of one host's row
 BUNDLES_LATE = 4  # times the interval at which a node looks
 ALERTS_LATE = 300  # s after the last evaluation, which comes each minute
 # What to do about it, where Ansible's words alone do not say it.
@@ -119,12 +123,32 @@ def why(result: dict[str, Any]) -> str:
     return words + next((f" ({hint})" for sign, hint in HINTS.items() if sign in words), "")
 
 
+def sensible(make: Callable[[], Row], unread: Row, host: str, problems: list[str]) -> Row:
+    """A row of a host's answers, or where they make no sense `unread`; as long as a row may be, with its problems."""
+    before = len(problems)
+    try:
+        row = make()
+    except NO_SENSE as error:
+        del problems[before:]
+        problems.append(f"{host}: its answer makes no sense: {str(error)!r}")
+        row = {**unread, "status": "UNREAD"}
+    told = problems[before:]
+    left = [f"{host}: and {len(told) - MOST_PROBLEMS} more"] if len(told) > MOST_PROBLEMS else []
+    problems[before:] = [*(words[:LONGEST_PROBLEM] for words in told[:MOST_PROBLEMS]), *left]
+    return {column: str(cell)[:LONGEST_CELL] for column, cell in row.items()}
+
+
+def node_of(hostvars: Any, host: str) -> str:
+    """The node name of an inventory host."""
+    return str(hostvars[host].get("speedtest_logger_node_name") or default_node_name(host))
+
+
 def node_row(hostvars: Any, host: str, archived: dict[str, Any], problems: list[str], now: float) -> Row:
     """One node's row; its problems are added to `problems`."""
     if pulls(hostvars, host) or no_login(hostvars, host):
         return pulled_row(hostvars, host, archived, problems, now)
     seen = observed(hostvars, host, "logger")
-    name = str(hostvars[host].get("speedtest_logger_node_name") or default_node_name(host))
+    name = node_of(hostvars, host)
     plan = plan_cell(hostvars[host])
     if seen is None:
         word, words = silence(hostvars, host, "logger")
@@ -157,7 +181,7 @@ def node_row(hostvars: Any, host: str, archived: dict[str, Any], problems: list[
 
 def pulled_row(hostvars: Any, host: str, archived: dict[str, Any], problems: list[str], now: float) -> Row:
     """The row of a node that nobody can ask: what the archive knows of it, and what it said with its last delivery."""
-    name = str(hostvars[host].get("speedtest_logger_node_name") or default_node_name(host))
+    name = node_of(hostvars, host)
     known = archived.get(name, {})
     said = known.get("said") or {}
     row = {
@@ -272,20 +296,35 @@ def fleet_status(
     archived: dict[str, Any] = {}
     for group in [group for group in ROLES if group != "speedtest_nodes"]:
         for host in [host for host in groups.get(group, []) if host in hosts]:
-            seen = observed(hostvars, host, ROLES[group])
-            rows.append(role_row(group, host, hostvars, seen, problems, now))
-            if seen is not None and group == "speedtest_archive":
-                archived = archive_state(hostvars[host], host, seen, rows[-1], problems)
-                if any(
-                    hostvars[host].get(f"speedtest_archive_alerts_{name}") for name in ("destinations", "heartbeat_url")
-                ):
-                    rows.append(alerts_row(host, seen, problems, now))
+            rows += host_rows(hostvars, group, host, archived, problems, now)
     nodes = [host for host in groups.get("speedtest_nodes", []) if host in hosts]
-    rows = [node_row(hostvars, host, archived, problems, now) for host in nodes] + rows
+    of_nodes = []
+    for host in nodes:
+        unread = {**dict.fromkeys(COLUMNS, "?"), "node": node_of(hostvars, host)}
+        row = partial(node_row, hostvars, host, archived, problems, now)
+        of_nodes.append(sensible(row, unread, host, problems))
+    rows = of_nodes + rows
     problems = list(dict.fromkeys([*problems, *access_problems(hostvars, groups, hosts, archive or {})]))
     table = aligned(rows)
     ending = [f"- {words}" for words in problems] or [first_slots(hostvars, nodes) or WELL]
     return {"table": table, "problems": problems, "said": ["", *table, "", LEGEND, "", *ending]}
+
+
+def host_rows(
+    hostvars: Any, group: str, host: str, archived: dict[str, Any], problems: list[str], now: float
+) -> Iterator[Row]:
+    """The rows of a host that is no node; an archive host's has another one for alerts, and tells of nodes."""
+    seen = observed(hostvars, host, ROLES[group])
+    unread = {**dict.fromkeys(COLUMNS, ""), "node": f"{host} ({ROLES[group]})"}
+    row = sensible(partial(role_row, group, host, hostvars, seen, problems, now), unread, host, problems)
+    if seen is None or group != "speedtest_archive":
+        yield row
+        return
+    whole_row = partial(archive_row, hostvars[host], host, seen, row, archived, problems)
+    yield sensible(whole_row, unread, host, problems)
+    if any(hostvars[host].get(f"speedtest_archive_alerts_{name}") for name in ("destinations", "heartbeat_url")):
+        unread = {**unread, "node": f"{host} (alerts)"}
+        yield sensible(partial(alerts_row, host, seen, problems, now), unread, host, problems)
 
 
 def first_slots(hostvars: Any, nodes: list[str]) -> str:
@@ -294,24 +333,25 @@ def first_slots(hostvars: Any, nodes: list[str]) -> str:
     waiting = [state for state in states if state.get("next_slot") and not state.get("last_record")]
     if not waiting:
         return ""
-    firsts = sorted((str(state["next_slot"])[:19].replace("T", " "), state["node"]) for state in waiting)
+    named = {str(state.get("node"))[:LONGEST_CELL]: state for state in waiting}
+    firsts = sorted((str(state["next_slot"])[:19].replace("T", " "), node) for node, state in named.items())
     when = ", ".join(f"{moment} UTC ({node})" for moment, node in firsts[:3])
     if len(waiting) == len(states):
         return f"no node has had a slot yet; first ones at {when}"
-    return f"{', '.join(sorted(s['node'] for s in waiting))} had no slot yet; first at {when}"
+    return f"{', '.join(sorted(named))} had no slot yet; first at {when}"
 
 
-def archive_state(
-    variables: Any, host: str, seen: dict[str, Any], row: Row, problems: list[str]
-) -> dict[str, dict[str, Any]]:
-    """What the archive says of each node; what is wrong with it is added to `problems`, its backup to its row."""
+def archive_row(
+    variables: Any, host: str, seen: dict[str, Any], row: Row, archived: dict[str, Any], problems: list[str]
+) -> Row:
+    """The row with the archive's backup; what is wrong with it is added to `problems`, each node to `archived`."""
     state = program(seen, "/usr/local/bin/speedtest-archive")
     found = state.get("problems", []) if state else ["the archive is not installed or does not answer"]
     problems += [f"{host}: {words}" for words in found]
-    if variables.get("speedtest_archive_backup_repository"):
-        row["status"] = backup_cell(host, state.get("backup", {}), problems)
-    nodes: dict[str, dict[str, Any]] = state.get("nodes", {})
-    return nodes
+    archived.update({name: known for name, known in state.get("nodes", {}).items() if isinstance(known, dict)})
+    if not variables.get("speedtest_archive_backup_repository"):
+        return row
+    return {**row, "status": backup_cell(host, state.get("backup", {}), problems)}
 
 
 # What site.yml would write on the archive host, as fleet_compared names it.

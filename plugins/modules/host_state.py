@@ -27,8 +27,9 @@ options:
   instead:
     type: dict
     default: {}
-    description: "By program, files that are read instead of running it: C(read), where C(links), C(files) and C(trees)
-      are as said, C(empty) directories are empty, and in C(plain) ones nothing lies but files and directories."
+    description: "By program, small files of an account that are read instead of running it: C(read), where C(links),
+      C(files) and C(trees) are as said, C(there) are there, C(empty) directories are empty, and in C(plain) ones
+      nothing lies but files and directories."
   patience: {type: int, default: 20, description: Seconds after which a program that goes on is ended.}
 notes:
   - It runs as root and looks into directories of accounts that may be hostile. It follows a link only where nobody but
@@ -69,7 +70,8 @@ if TYPE_CHECKING:
 
 LARGEST_DIGESTED = 16_000_000  # a larger file is known by its size
 LARGEST_READ = 64_000_000
-LARGEST_STATE = 1_000_000  # of a file that is read instead of running a program
+LARGEST_STATES = 100_000  # of all files together that are read instead of running a program
+MOST_ENTRIES = 20_000  # of a directory that are looked at for that
 MOST_LINKS = 40  # on one path, as the kernel has it
 UNIT_PROPERTIES = (
     "Id,LoadState,UnitFileState,ActiveState,NeedDaemonReload,FragmentPath,ActiveEnterTimestamp,"
@@ -230,17 +232,16 @@ def folder_state(path: str) -> list[str] | None:
         return None
 
 
-def text_of(path: str, most: int | None = None) -> str | None:
+def text_of(path: str) -> str | None:
     """A file's text; None where there is none. One that is there and is not read is told of in the notes."""
-    largest = most or LARGEST_READ
     try:
-        content = content_of(walked(path)[0], largest)
+        content = content_of(walked(path)[0], LARGEST_READ)
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENOTDIR):
             NOTES.append("%s was not read: %s" % (path, error.strerror))
         return None
     if content is None:
-        NOTES.append("%s was not read: it is larger than %d MB" % (path, largest // 1_000_000))
+        NOTES.append("%s was not read: it is larger than %d MB" % (path, LARGEST_READ // 1_000_000))
     return None if content is None else content.decode(errors="replace")
 
 
@@ -251,9 +252,43 @@ def is_empty(folder: str) -> bool:
 
 
 def is_plain(folder: str) -> bool:
-    """Whether only files and directories lie in a directory. Raises OSError where it is none."""
+    """Whether only files and directories lie in a directory, and not too many. Raises OSError where it is none."""
     with os.scandir(walked(folder)[0]) as entries:
-        return all(entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False) for entry in entries)
+        return all(
+            number < MOST_ENTRIES and (entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False))
+            for number, entry in enumerate(entries)
+        )
+
+
+def all_may_read(tree: str) -> bool:
+    """Whether every account can read what lies in a tree, as root does, to whom no mode matters."""
+    for folder, _, files in os.walk(tree):
+        if os.stat(folder).st_mode & 0o005 != 0o005:
+            return False
+        if not all(os.stat(os.path.join(folder, name)).st_mode & 0o004 for name in files):
+            return False
+    return True
+
+
+def state_text(path: str) -> str | None:
+    """What an account has written into a small file of its own; None where there is none.
+
+    Raises OSError or ValueError for anything else under its name: what the account could not read itself, root must
+    not read for it, and of what is no plain text others may make something else.
+    """
+    there = walked(os.path.dirname(path))[0]
+    try:
+        file = os.open(os.path.join(there, os.path.basename(path)), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    with open(file, "rb") as stream:
+        found = os.fstat(file)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_uid != os.stat(there).st_uid:
+            raise OSError(errno.EINVAL, "no file of the account's", path)
+        text = stream.read(LARGEST_STATES + 1).decode()
+    if not text.startswith("{") or "\0" in text:
+        raise ValueError(path)
+    return text
 
 
 def told_by_files(wanted: dict[str, Any]) -> dict[str, str | None] | None:
@@ -264,11 +299,13 @@ def told_by_files(wanted: dict[str, Any]) -> dict[str, str | None] | None:
             and all(file_digest(place(path)[0]) == digest for path, digest in wanted["files"].items())
             and all(is_empty(folder) for folder in wanted["empty"])
             and all(is_plain(folder) for folder in wanted["plain"])
-            and all(tree_seen(path) == digest for path, digest in wanted["trees"].items())
+            and all(tree_seen(path) == digest and all_may_read(path) for path, digest in wanted["trees"].items())
         )
-    except OSError:
+        texts = {path: state_text(path) for path in wanted["read"]} if enough else {}
+    except (OSError, ValueError):
         return None
-    return {path: text_of(path, LARGEST_STATE) for path in wanted["read"]} if enough else None
+    enough = enough and all(texts[path] is not None for path in wanted["there"])
+    return texts if enough and sum(len(text or "") for text in texts.values()) <= LARGEST_STATES else None
 
 
 def drained(pipe: Any, deadline: float) -> bytes | None:
@@ -540,10 +577,10 @@ def look(wanted: dict[str, Any]) -> dict[str, Any]:
     NOTES.clear()
     walked.cache_clear()
     tree_seen.cache_clear()
-    told = {name: told_by_files(files) for name, files in wanted.get("instead", {}).items()}
-    instead = {name: texts for name, texts in told.items() if texts is not None}
-    # while this one looks
-    running = {argv[0]: begun(argv) for argv in wanted.get("programs", []) if argv[0] not in instead}
+    programs, files = {argv[0]: argv for argv in wanted.get("programs", [])}, wanted.get("instead", {})
+    running = {name: begun(argv) for name, argv in programs.items() if name not in files}  # while this one looks
+    instead = {name: texts for name, its in files.items() if (texts := told_by_files(its)) is not None}
+    running |= {name: begun(programs[name]) for name in files if name in programs and name not in instead}
     docker_lists = [wanted.get(name, []) for name in OF_DOCKER]
     packages = package_versions(wanted.get("packages", []))
     return {

@@ -18,7 +18,8 @@ LAST_RECORD = (
     "run_id", "scheduled_at", "started_at", "finished_at", "status", "reason", "message", "engine",
     "download_bps", "upload_bps", "latency_ms",
 )  # fmt: skip
-STATES = ("last_record", "usage", "rests", "deferred", "push", "last_receipt", probe_results.STATE)  # that are read
+# The states that are read where nothing waits.
+STATES = ("last_record", "usage", "rests", "push", "last_receipt", probe_results.STATE)
 SLACK_SECONDS = 30  # for starting the program and writing the record on a slow machine
 
 

@@ -54,6 +54,7 @@ def test_a_host_that_does_not_end_is_left_alone_in_time():
         ("echo Permission denied >&2; exit 255", {"unreachable": True}),
         ("exit 127", {"failed": True}),
         ("echo nonsense", {"failed": True}),
+        ("head -c 100000 /dev/zero | tr '\\0' '['", {"failed": True}),  # deeper than Python goes
         ("""echo '{"ansible_facts": {"x": 1}}'""", {"failed": True}),  # not what was asked for
         ("timeout 3 yes >&2", {"failed": True}),  # words without end, and no answer
     ],
@@ -87,7 +88,7 @@ def test_an_answer_of_another_form_is_refused_and_ends_no_run(answer):
     look = load("plugins/action/fleet_look.py")
     wanted = {"files": [{"path": "/x", "content": "", "owner": "root", "group": "root", "mode": "0644"}]}
     with pytest.raises(look.NO_ANSWER):
-        look.brief(wanted, answer)
+        look.brief(wanted, {}, answer)
 
 
 def test_whose_roles_have_something_to_do():

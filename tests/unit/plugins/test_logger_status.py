@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from builders import ROOT, load
@@ -14,11 +16,14 @@ from hypothesis import strategies as st
 
 from plugins.desired import logger_status
 from plugins.desired.logger_container import COMMAND
+from plugins.desired.observation import request_of, together
 from speedtest_logger import __version__, env_file
 from speedtest_logger.node import config, status
 from speedtest_logger.node.spool import FOLDERS, Spool
 
 host_state = load("plugins/modules/host_state.py")
+fleet_look = load("plugins/action/fleet_look.py")
+fleet_status = load("plugins/filter/status.py")
 NOW = 1_790_000_000.0
 RECORD = {
     "run_id": "0e8b3e6e-0000-5000-8000-000000000000",
@@ -37,7 +42,6 @@ STATES = {
     "last_record": RECORD,
     "usage": {"month": "2026-09", "bytes": 12_000},
     "rests": {"iperf3": {"until": NOW + 5}, "ookla": {"until": NOW - 5}},
-    "deferred": {"reasons": {"a": {"records": 3, "text": "later"}}},
     "push": {"at": "2026-09-21T13:01:00.000Z", "message": "refused", "failures": 2, "not_before": NOW + 60},
     "last_receipt": {"at": "2026-09-21T12:00:20.000Z"},
     "probes": {"results": [{"probe": "dns"}]},
@@ -55,29 +59,32 @@ def node(here, tmp_path):
     current.symlink_to(release)
     (tmp_path / "config").mkdir()
     for item in its.desired["files"]:
-        if item["path"] == f"{tmp_path}/config/logger.env":
+        if item["path"] == logger_status.env_file(its):
             (tmp_path / "config/logger.env").write_text(item["content"])
     spool = Spool(tmp_path / "state")
     spool.prepare()
     for name, content in STATES.items():
         spool.write_state(name, content)
     asked = logger_status.instead(its)
-    del asked[COMMAND]["links"][COMMAND]  # this machine has none
+    command = str(tmp_path / "speedtest-logger")
+    Path(command).symlink_to(asked[COMMAND]["links"].pop(COMMAND))
+    asked[COMMAND]["links"][command] = f"{current}/bin/speedtest-logger"
     asked[COMMAND]["trees"] = {str(release): host_state.tree_state(str(release))}
     return its, asked
 
 
 def read(asked):
     """What the module has read instead of running the program; None where it would be run."""
-    seen = host_state.look({"instead": asked, "programs": [[COMMAND, "status", "--json"]]})
+    seen = host_state.look({"instead": asked, "programs": [[COMMAND, "status", "--json"], ["echo", "besides"]]})
+    assert seen["programs"]["echo"] == "besides"
     assert (COMMAND in seen["programs"]) == (COMMAND not in seen["instead"])
     return seen["instead"].get(COMMAND)
 
 
-def test_the_files_tell_what_the_program_would(node, tmp_path):
+def test_the_files_tell_what_the_program_would(node):
     its, asked = node
     said = logger_status.printed(its, read(asked), NOW)
-    settings = config.load(env_file.read(tmp_path / "config/logger.env"))
+    settings = config.load(env_file.read(Path(logger_status.program(its)[2])))
     by_program = status.status(settings, NOW)
     assert json.loads(said) == by_program
     assert [text for text in by_program["problems"] if "server_unreachable" in text]
@@ -91,6 +98,8 @@ def test_no_state_is_read_that_was_not_asked_for(node):
     assert sorted(FOLDERS) == sorted((*logger_status.EMPTY, *logger_status.PLAIN))
     fresh = logger_status.printed(its, dict.fromkeys(asked[COMMAND]["read"]), NOW)
     assert json.loads(fresh)["last_record"] is None
+    with pytest.raises(NotImplementedError, match="deferred"):  # it is of records that wait
+        logger_status.reader({})("deferred")
 
 
 def grow_record(place):
@@ -129,6 +138,57 @@ def break_release(place):
     (place / f"install/releases/{__version__}/speedtest_logger/__init__.py").write_text("raise OSError")
 
 
+def lead_elsewhere(place):
+    (place / "speedtest-logger").unlink()
+    (place / "speedtest-logger").symlink_to("/bin/true")
+
+
+def close_release(place):
+    (place / f"install/releases/{__version__}/speedtest_logger").chmod(0o700)
+
+
+def close_module(place):
+    (place / f"install/releases/{__version__}/speedtest_logger/__init__.py").chmod(0o640)
+
+
+def have_measured_nothing(place):
+    (place / "state/state/last_record.json").unlink()
+
+
+def have_root_s_record(place):
+    os.chown(place / "state/state", 65534, 65534)
+
+
+def have_another_name(place):
+    os.link(place / "state/state/push.json", place / "elsewhere")
+
+
+def be_a_directory(place):
+    (place / "state/state/rests.json").unlink()
+    (place / "state/state/rests.json").mkdir()
+
+
+def be_a_pipe(place):
+    (place / "state/state/rests.json").unlink()
+    os.mkfifo(place / "state/state/rests.json")
+
+
+def be_large(place):
+    (place / "state/state/rests.json").write_text(json.dumps({"a": "x" * host_state.LARGEST_STATES}))
+
+
+def be_no_text(place):
+    (place / "state/state/usage.json").write_bytes(b'{"month": "2026-09", "bytes": 5, "x": "\xff"}')
+
+
+def have_a_mark_of_byte_order(place):
+    (place / "state/state/usage.json").write_bytes(b'\xef\xbb\xbf{"month": "2026-09", "bytes": 5}')
+
+
+def be_of_wide_characters(place):
+    (place / "state/state/usage.json").write_bytes('{"month": "2026-09"}'.encode("utf-16-le"))
+
+
 CHANGES = [
     grow_record,
     grow_refused,
@@ -138,6 +198,18 @@ CHANGES = [
     get_other_settings,
     get_other_release,
     break_release,
+    close_release,
+    close_module,
+    lead_elsewhere,
+    have_measured_nothing,
+    have_root_s_record,
+    have_another_name,
+    be_a_directory,
+    be_a_pipe,
+    be_large,
+    be_no_text,
+    have_a_mark_of_byte_order,
+    be_of_wide_characters,
 ]
 
 
@@ -149,23 +221,14 @@ def test_a_node_that_is_not_as_it_should_be_is_asked_by_its_program(node, tmp_pa
     assert read(asked) is None
 
 
-def test_what_takes_a_file_s_place_is_no_state(node, tmp_path):
-    its, asked = node
-    states = tmp_path / "state/state"
-    for name, kind in zip(("usage", "rests", "push"), ("pipe", "directory", "large"), strict=True):
-        file = states / f"{name}.json"
-        file.unlink()
-        if kind == "pipe":
-            os.mkfifo(file)  # in `state` it would be a stranger, so that the program is asked
-            assert read(asked) is None
-            file.unlink()
-        elif kind == "directory":
-            file.mkdir()
-        else:
-            file.write_bytes(b'{"at": "' + b"x" * host_state.LARGEST_STATE + b'"}')
-    texts = read(asked)
-    assert [texts[f"{states}/{name}.json"] for name in ("usage", "rests", "push")] == [None, None, None]
-    assert json.loads(logger_status.printed(its, texts, NOW))["month_bytes"] == 0
+def test_a_folder_of_very_many_files_is_not_looked_through(node, tmp_path, monkeypatch):
+    _, asked = node
+    monkeypatch.setattr(host_state, "MOST_ENTRIES", 2 * len(STATES))
+    for number in range(2 * len(STATES)):
+        (tmp_path / f"state/raw/{number}").touch()
+    assert read(asked) is not None
+    (tmp_path / "state/raw/another").touch()
+    assert read(asked) is None
 
 
 def test_only_a_node_of_this_release_is_told_by_files(here):
@@ -186,20 +249,79 @@ TEXTS = st.none() | st.text() | ANYTHING.map(json.dumps) | st.sampled_from(["[" 
 LIKE_RECORDS = st.dictionaries(st.sampled_from([*RECORD]), ANYTHING).map(lambda found: json.dumps({**RECORD, **found}))
 
 
-@given(st.dictionaries(st.sampled_from(status.STATES), TEXTS | LIKE_RECORDS))
-def test_whatever_a_node_writes_ends_no_run(its, found):
-    texts = {logger_status.state_file("/var/lib/speedtest-telemetry", name): None for name in status.STATES}
-    texts |= {logger_status.state_file("/var/lib/speedtest-telemetry", name): text for name, text in found.items()}
-    said = logger_status.printed(its, texts, NOW)
-    assert said is None or isinstance(json.loads(said)["problems"], list)
-
-
 @pytest.fixture(scope="module")
 def its(here):
     return wanted("speedtest_logger", here, state="present")
 
 
+def of(its, found):
+    """Texts of all state files, none but those found."""
+    folder = its.values["state_dir"]
+    return {logger_status.state_file(folder, name): found.get(name) for name in status.STATES}
+
+
+def table_of(said):
+    """The fleet's table of a node whose program said so."""
+    seen = {"plan": {"drift": []}, "programs": {COMMAND: said}}
+    return fleet_status.fleet_status(
+        {"attic": {"speedtest_logger_observed": seen}}, {"speedtest_nodes": ["attic"]}, ["attic"], NOW
+    )["table"]
+
+
+@given(st.dictionaries(st.sampled_from(status.STATES), TEXTS | LIKE_RECORDS))
+def test_whatever_a_node_writes_the_table_comes(its, found):
+    assert len(table_of(logger_status.printed(its, of(its, found), NOW))) == 2
+
+
+@given(ANYTHING | st.dictionaries(st.sampled_from(["node", "problems", "next_slot", "last_record"]), ANYTHING))
+def test_whatever_a_node_says_the_table_comes(said):
+    assert len(table_of(json.dumps(said))) == 2
+
+
+@pytest.mark.parametrize("change", [{"status": ["x"]}, {"reason": {"a": 1}}, {"download_bps": 10**400}])
+def test_a_record_without_sense_is_said_of_its_node(its, change):
+    said = logger_status.printed(its, of(its, {"last_record": json.dumps({**RECORD, **change})}), NOW)
+    assert "UNREAD" in table_of(said)[1]
+
+
+@pytest.mark.parametrize("now", [1e17, 10**400, float("nan"), float("inf"), None, "now", []])
+def test_a_time_without_sense_is_no_answer(its, now):
+    assert logger_status.printed(its, of(its, {}), now) is None
+
+
 def test_texts_of_another_form_are_no_answer(its):
+    assert logger_status.printed(its, of(its, {}), NOW) is not None
     assert logger_status.printed(its, {}, NOW) is None
     assert logger_status.printed(its, [], NOW) is None
-    assert logger_status.printed(its, dict.fromkeys(logger_status.instead(its)[COMMAND]["read"], 5), NOW) is None
+    assert logger_status.printed(its, dict.fromkeys(of(its, {}), 5), NOW) is None
+    large = json.dumps({"a": "x" * host_state.LARGEST_STATES})
+    assert logger_status.printed(its, of(its, {"usage": large}), NOW) is None
+
+
+class Asking:
+    """The parts of the action that say what is asked, as status.yml calls it."""
+
+    class Task:
+        """Its arguments."""
+
+        args: ClassVar = {"programs": {"speedtest_logger": [[COMMAND, "status", "--json"]]}}
+
+    _task = Task
+    besides = fleet_look.ActionModule.besides
+
+
+def test_files_are_judged_where_they_were_asked_for_and_only_there(its):
+    besides = Asking().besides("speedtest_logger", its)
+    request = together(request_of(its, besides), request_of(None, {"programs": [["other"]]}))
+    assert request["instead"] == logger_status.instead(its)
+    assert [argv for argv in request["programs"] if argv[0] == COMMAND] == [logger_status.program(its)]
+    system = {"id": "debian", "version_id": "13", "dpkg": "amd64", "python": "3.13.5", "systemd": 257}
+    answer = {**host_state.look(request_of(its, {})), "os": system, "instead": {COMMAND: of(its, {})}, "now": NOW}
+    assert json.loads(fleet_look.brief(its, besides, answer)["programs"][COMMAND])["problems"] == []
+    assert COMMAND not in fleet_look.brief(its, {"programs": []}, answer)["programs"]
+    for wrong in ([], None, {COMMAND: 5}, {COMMAND: {"a": 1}}):
+        try:
+            said = fleet_look.brief(its, besides, {**answer, "instead": wrong})["programs"].get(COMMAND)
+        except fleet_look.NO_ANSWER:
+            said = None
+        assert said is None
