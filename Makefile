@@ -15,6 +15,7 @@ export PYTHONPATH := src
 # programs that are started by the hundred are compiled once
 unexport PYTHONDONTWRITEBYTECODE
 LOGS := .cache/scenarios
+IMAGES := $(wildcard $(or $(SPEEDTEST_LAB_DIR),/var/lib/speedtest-lab)/images/*)
 SHELL_SCRIPTS := $(addprefix .github/scripts/,check-tag deploy-stack publish-collection publish-release push-image)
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-down proofs test lint kubernetes types unit scenarios benchmark image docs lock clean
@@ -51,11 +52,11 @@ scenarios: .venv/complete tools ## every molecule scenario but proofs, four at a
 	@$(MAKE) --no-print-directory side-by-side PARTS="$(SCENARIOS)"
 
 # what one part prints stays together; what fails does not stop the others; half of a scenario's time is waiting, so
-# that a fourth part finds two cores idle often enough, and where it does not, it has to wait until they are
+# that four of them find room on two cores, and what only computes fills them afterwards
 .PHONY: side-by-side part-unit part-lint part-types part-kubernetes images
 side-by-side:
 	@rm -rf $(LOGS) && mkdir -p $(LOGS)
-	@$(MAKE) --no-print-directory --keep-going -j4 --max-load=6 --output-sync=target $(PARTS:%=part-%); code=$$?; \
+	@$(MAKE) --no-print-directory --keep-going -j4 --output-sync=target $(PARTS:%=part-%); code=$$?; \
 	  echo; echo "side by side: $$SECONDS s"; $(PYTHON) -m lab.scenarios table $(LOGS); [ $$code = 0 ] || $(REPORT_FAILURES)
 	@echo "$(words $(PARTS)) passed, 0 failed"
 
@@ -63,8 +64,9 @@ images: .venv/complete
 	$(PYTHON) -m lab images build
 	$(PYTHON) -m lab wheels requirements/archive.txt requirements/dashboard.txt requirements/database.txt requirements/store.txt requirements/seaweedfs.txt requirements/cluster.txt
 
-# the tests' files are in memory: the disk has enough to do with the machines beside them
-part-unit:
+# the tests' files are in memory: the disk has enough to do with the machines beside them; while images are made,
+# which takes minutes on a new machine, they run, else the scenarios begin before them
+part-unit: $(if $(IMAGES),images)
 	@set -o pipefail; export TMPDIR=$$(mktemp -d) && mount -t tmpfs tmpfs $$TMPDIR && trap 'umount --lazy $$TMPDIR; rmdir $$TMPDIR' EXIT; \
 	  pytest --numprocesses 2 --dist worksteal --junitxml $(LOGS)/unit.xml 2>&1 | tee $(LOGS)/unit.log
 	@touch $(LOGS)/unit.passed
