@@ -68,7 +68,7 @@ images: .venv/complete
 # which takes minutes on a new machine, they run, else the scenarios begin before them
 part-unit: $(if $(IMAGES),images)
 	@set -o pipefail; export TMPDIR=$$(mktemp -d) && mount -t tmpfs tmpfs $$TMPDIR && trap 'umount --lazy $$TMPDIR; rmdir $$TMPDIR' EXIT; \
-	  pytest --numprocesses 2 --dist worksteal --junitxml $(LOGS)/unit.xml 2>&1 | tee $(LOGS)/unit.log
+	  pytest --numprocesses 3 --dist worksteal --junitxml $(LOGS)/unit.xml 2>&1 | tee $(LOGS)/unit.log
 	@touch $(LOGS)/unit.passed
 
 part-lint part-types part-kubernetes: part-%:
