@@ -71,7 +71,9 @@ ROLES = {
     "speedtest_targets": "target",
     "speedtest_nodes": "logger",
 }
-LONGEST_CELL, LONGEST_PROBLEM, MOST_PROBLEMS = 120, 1000, 100  # of one host's row
+LONGEST_CELL = 120
+LONGEST_PROBLEM = 1000
+MOST_PROBLEMS = 100  # of one host's row
 BUNDLES_LATE = 4  # times the interval at which a node looks
 ALERTS_LATE = 300  # s after the last evaluation, which comes each minute
 # What to do about it, where Ansible's words alone do not say it.
