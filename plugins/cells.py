@@ -15,12 +15,12 @@ from speedtest_logger.inventory import roles
 Row = dict[str, str]
 
 
-def program(seen: dict[str, Any] | None, name: str) -> dict[str, Any]:
-    """The JSON that a program printed, empty where it is not installed or said something else."""
+def program(seen: dict[str, Any] | None, name: str, most: int | None = None) -> dict[str, Any]:
+    """The JSON that a program printed, empty where it is not installed or said something else, or more than `most`."""
     text = ((seen or {}).get("programs") or {}).get(name) or ""
     try:
-        found: Any = json.loads(text)
-    except ValueError:
+        found: Any = json.loads("" if most and len(text) > most else text)
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -84,8 +84,16 @@ def ask_all(questions: Iterable[Question], seconds: float) -> dict[str, dict[str
     A host is asked as soon as its question is known: while the next one is made, it answers.
     """
     with ThreadPoolExecutor(MOST_AT_ONCE) as pool:
-        asked = {one.host: pool.submit(ask, one.line, one.program, seconds) for one in questions}
+        asked = {one.host: pool.submit(ask_or_say_why, one.line, one.program, seconds) for one in questions}
         return {host: answer.result() for host, answer in asked.items()}
+
+
+def ask_or_say_why(line: list[str], program: bytes, seconds: float) -> dict[str, Any]:
+    """See ask; where nobody could be asked from here, that is the answer."""
+    try:
+        return ask(line, program, seconds)
+    except OSError as error:
+        return {"failed": True, "msg": f"{line[0]}: {error}"}
 
 
 def ask(line: list[str], program: bytes, seconds: float) -> dict[str, Any]:

@@ -28,6 +28,22 @@ ANSWERS = frozenset([*host_state.ANSWERS, *host_files.ANSWERS, *host_units.ANSWE
 NO_SENSE = (AttributeError, LookupError, TypeError, ValueError, ArithmeticError, OSError, RecursionError)
 
 
+MOST_LEVELS = 20  # of lists and tables in each other: who copies an answer goes down into it
+MOST_VALUES = 200_000
+
+
+def values_in(answer: Any) -> int:
+    """How many values an answer holds, those in lists and tables too. Raises ValueError where they lie too deep."""
+    level, count = [answer], 0
+    for _ in range(MOST_LEVELS):
+        within = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, (dict, list))]
+        level = [value for values in within for value in values]
+        if not level:
+            return count
+        count += len(level)
+    raise ValueError(f"more than {MOST_LEVELS} levels of lists and tables")
+
+
 @functools.cache
 def source_of(name: str) -> str:
     return (MODULES / f"{name}.py").read_text(encoding="utf-8")
@@ -45,6 +61,8 @@ def answer_of(interpreter: str, code: int, stdout: str, stderr: str) -> dict[str
         return {"failed": True, "msg": f"the interpreter '{interpreter}' was not found: {words}"}
     try:
         found = json.loads(stdout.strip().rpartition("\n")[2])
+        if values_in(found) > MOST_VALUES:
+            raise ValueError("too much")
     except (ValueError, RecursionError):
         return {"failed": True, "msg": f"no answer from {interpreter} (exit code {code}): {words}"}
     if not isinstance(found, dict) or not set(found) <= ANSWERS:

@@ -43,7 +43,7 @@ from plugins.filter.fleet import fleet_known
 from plugins.filter.monitoring import monitoring_fleet, monitoring_hosts
 from plugins.hosts import fleet_nodes, no_login, pulls
 from plugins.hostvars import whole
-from plugins.remote import NO_SENSE, source_of, with_arguments
+from plugins.remote import NO_SENSE, source_of, values_in, with_arguments
 from speedtest_logger.inventory import roles, systems
 from speedtest_logger.inventory.found import (
     ARCHIVE,
@@ -80,6 +80,7 @@ OWN = {
 CONTAINED = {NODES: "speedtest_logger_runtime", DASHBOARD: "speedtest_dashboard_runtime"}
 # What is kept of what was seen: the rest is large, and nobody asks for it.
 KEPT = ("plan", "programs", "docker", "links", "texts", "names", "notes", "settled")
+MOST_KEPT = 5_000  # values for a role: all of them are gone through again for each host's variables
 # What an answer of another form than the module's raises.
 NO_ANSWER = (AnsibleError, *NO_SENSE)
 Seen = dict[str, dict[str, Any]]
@@ -98,6 +99,8 @@ def brief(wanted: Wanted | None, besides: dict[str, Any], answer: dict[str, Any]
     found = {name: value for name, value in seen(wanted, answer).items() if name in KEPT}
     if wanted and "instead" in besides and (texts := answer["instead"].get(COMMAND)):
         found["programs"] = {**found["programs"], COMMAND: logger_status.printed(wanted, texts, answer["now"])}
+    if values_in(found) > MOST_KEPT:
+        raise ValueError(f"more than {MOST_KEPT} values")
     return {**found, "system": {**system, "architecture": system["dpkg"]}}
 
 
@@ -165,7 +168,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         writing = bool(arguments.get("writing", True))
         try:
             return fleet_known(arguments["read"], arguments["files"], nodes, arguments.get("host_key", ""), writing)
-        except AnsibleFilterError as error:
+        except (AnsibleFilterError, *NO_SENSE) as error:
             self.unknown = str(error)
             return None
 
@@ -227,7 +230,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
                 continue
             try:
                 looked[host] = {
-                    role: brief(what, self.besides(role, what), answer) for role, what in wanted[host].items()
+                    role: brief(what, self.besides(role, what, host), answer) for role, what in wanted[host].items()
                 }
             except NO_ANSWER as error:  # it may be somebody else's by now: what it says must not end the run
                 self.problems[host] = {"failed": True, "msg": f"its answer makes no sense: {str(error)[:200]!r}"}
@@ -248,17 +251,18 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
                 wanted[host] = by_role
                 asked: dict[str, Any] = {}
                 for role, what in by_role.items():
-                    asked = together(asked, request_of(what, self.besides(role, what)))
+                    asked = together(asked, request_of(what, self.besides(role, what, host)))
                 self._display.vvv(f"SSH: EXEC {shlex.join(line)}", host=variables.get("ansible_host") or host)
                 yield connections.Question(host, line, with_arguments(source_of("host_state"), asked))
 
-    def besides(self, role: str, wanted: Wanted | None) -> dict[str, Any]:
+    def besides(self, role: str, wanted: Wanted | None, host: str) -> dict[str, Any]:
         """What is asked of a host for a role besides what the role wants."""
         programs = self._task.args.get("programs", {}).get(role, [])
-        if not programs or not wanted or role != speedtest_logger.ROLE:
+        if not programs or role != speedtest_logger.ROLE:
             return {"programs": programs}
-        spared = logger_status.instead(wanted)
-        return {"programs": [logger_status.program(wanted)], **({"instead": spared} if spared else {})}
+        config_dir = self.hostvars[host].get("speedtest_logger_config_dir") or defaults_of(role)[f"{role}_config_dir"]
+        spared = logger_status.instead(wanted) if wanted else {}
+        return {"programs": [logger_status.program(str(config_dir))], **({"instead": spared} if spared else {})}
 
     def due(self, host: str, looked: Seen | None) -> list[str]:
         """The groups of the hosts whose roles have something to do; `due_` and whose group it is."""

@@ -25,14 +25,14 @@ EMPTY = ("outbox", "rejected", "probes")
 PLAIN = ("results", "raw", "state")
 
 
-def env_file(wanted: Wanted) -> str:
+def env_file(config_dir: str) -> str:
     """Where a node's settings lie."""
-    return f"{wanted.values['config_dir']}/logger.env"
+    return f"{config_dir}/logger.env"
 
 
-def program(wanted: Wanted) -> list[str]:
+def program(config_dir: str) -> list[str]:
     """The command line that asks a node how it is."""
-    return [COMMAND, "--env-file", env_file(wanted), "status", "--json"]
+    return [COMMAND, "--env-file", env_file(config_dir), "status", "--json"]
 
 
 def instead(wanted: Wanted) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def instead(wanted: Wanted) -> dict[str, Any]:
     n, state_dir, desired = wanted.names, wanted.values["state_dir"], wanted.desired
     if n["wanted"] != __version__ or "releases" not in desired:
         return {}
-    paths = (COMMAND, n["current"], env_file(wanted))
+    paths = (COMMAND, n["current"], env_file(wanted.values["config_dir"]))
     contents = {item["path"]: item["content"] for item in desired["files"] if item["path"] in paths}
     conditions = {
         "links": {item["path"]: item["target"] for item in desired["links"] if item["path"] in paths},

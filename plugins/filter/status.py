@@ -71,6 +71,7 @@ ROLES = {
     "speedtest_targets": "target",
     "speedtest_nodes": "logger",
 }
+LONGEST_STATE = 200_000  # characters that a logger says of itself
 LONGEST_CELL = 120
 LONGEST_PROBLEM = 1000
 MOST_PROBLEMS = 100  # of one host's row
@@ -131,13 +132,24 @@ def sensible(make: Callable[[], Row], unread: Row, host: str, problems: list[str
     try:
         row = make()
     except NO_SENSE as error:
-        del problems[before:]
         problems.append(f"{host}: its answer makes no sense: {str(error)!r}")
         row = {**unread, "status": "UNREAD"}
-    told = problems[before:]
-    left = [f"{host}: and {len(told) - MOST_PROBLEMS} more"] if len(told) > MOST_PROBLEMS else []
-    problems[before:] = [*(words[:LONGEST_PROBLEM] for words in told[:MOST_PROBLEMS]), *left]
-    return {column: str(cell)[:LONGEST_CELL] for column, cell in row.items()}
+    problems[before:] = [cut(words, LONGEST_PROBLEM) for words in problems[before:]]
+    return {column: cut(str(cell), LONGEST_CELL) for column, cell in row.items()}
+
+
+def cut(words: str, most: int) -> str:
+    """Words, or their beginning."""
+    return words if len(words) <= most else f"{words[:most]}…"
+
+
+def told_by(host: str, state: dict[str, Any], otherwise: str) -> list[str]:
+    """A program's problems in words; `otherwise` where it has not answered. Raises TypeError for what is no list."""
+    found = state.get("problems", [otherwise])
+    if not isinstance(found, list):
+        raise TypeError(f"seen {type(found).__name__} as a list of problems")
+    left = [f"and {len(found) - MOST_PROBLEMS} more"] if len(found) > MOST_PROBLEMS else []
+    return [f"{host}: {words}" for words in [*found[:MOST_PROBLEMS], *left]]
 
 
 def node_of(hostvars: Any, host: str) -> str:
@@ -159,14 +171,14 @@ def node_row(hostvars: Any, host: str, archived: dict[str, Any], problems: list[
         return {**dict.fromkeys(COLUMNS, "?"), "node": name, "plan": plan, **known, "status": word}
     state = node_state(seen)
     last = state.get("last_record") or {}
-    problems += [
-        f"{host}: {text}" for text in state.get("problems", ["the logger is not installed or does not answer"])
-    ]
+    problems += told_by(host, state, "the logger is not installed or does not answer")
+    if state.get("node", name) != name:
+        problems.append(f"{host}: it calls itself {state['node']}, and the inventory {name}")
     if "fleet_logger_unread" in hostvars[host]:  # the part of it that is Docker's
         problems.append(f"{host}: {silence(hostvars, host, 'logger')[1]}")
-    known = archived.get(state.get("node", name), {})
+    known = archived.get(name, {})
     return {
-        "node": state.get("node", name),
+        "node": name,
         **speed_cells(known, last),
         "plan": plan,
         "status": ":".join(part for part in (last.get("status"), last.get("reason")) if part) or "-",
@@ -245,7 +257,7 @@ def bundle_problems(variables: Any, said: dict[str, Any], now: float) -> list[st
 
 def node_state(seen: dict[str, Any] | None) -> dict[str, Any]:
     """What a node's logger says of itself."""
-    return program(seen, "/usr/local/bin/speedtest-logger")
+    return program(seen, "/usr/local/bin/speedtest-logger", LONGEST_STATE)
 
 
 def alerts_row(host: str, seen: dict[str, Any], problems: list[str], now: float) -> Row:
@@ -323,7 +335,7 @@ def host_rows(
         yield row
         return
     whole_row = partial(archive_row, hostvars[host], host, seen, row, archived, problems)
-    yield sensible(whole_row, unread, host, problems)
+    yield sensible(whole_row, row, host, problems)
     if any(hostvars[host].get(f"speedtest_archive_alerts_{name}") for name in ("destinations", "heartbeat_url")):
         unread = {**unread, "node": f"{host} (alerts)"}
         yield sensible(partial(alerts_row, host, seen, problems, now), unread, host, problems)
@@ -348,8 +360,8 @@ def archive_row(
 ) -> Row:
     """The row with the archive's backup; what is wrong with it is added to `problems`, each node to `archived`."""
     state = program(seen, "/usr/local/bin/speedtest-archive")
-    found = state.get("problems", []) if state else ["the archive is not installed or does not answer"]
-    problems += [f"{host}: {words}" for words in found]
+    known = {"problems": [], **state} if state else {}
+    problems += told_by(host, known, "the archive is not installed or does not answer")
     archived.update({name: known for name, known in state.get("nodes", {}).items() if isinstance(known, dict)})
     if not variables.get("speedtest_archive_backup_repository"):
         return row
@@ -377,17 +389,22 @@ def access_problems(hostvars: Any, groups: dict[str, list[str]], hosts: list[str
         try:
             compared = fleet_compared(hostvars, nodes, {**its, "read": read, "known": looked["state"]})
             found = [f"{archive}: differs from the inventory: {DIFFERENCES.get(n, n)}" for n in compared["differs"]]
-        except (AnsibleError, LookupError, TypeError, ValueError) as error:  # the table comes all the same
+        except (AnsibleError, *NO_SENSE) as error:  # the table comes all the same
             unknown = str(error)
     if unknown:
         words = why({"msg": unknown})
         found.append(f"{archive}: what it holds of the nodes cannot be compared with the inventory: {words}")
-    if lock := (read.get("lock") or {}).get("before"):
-        found.append(
-            f"{archive}: a run is under way since {lock['since']}: {lock['who']} (process {lock['pid']}), "
-            f"{lock['what']}, last sign of life {lock['renewed_at']}"
-        )
-    return found
+    return [*found, *under_way(archive, read)]
+
+
+def under_way(archive: str, read: dict[str, Any]) -> list[str]:
+    """Who changes the fleet now, by the lock that was read; nothing where that was not read, or makes no sense."""
+    try:
+        lock = read["lock"]["before"] or {}
+        words = f"{lock['since']}: {lock['who']} (process {lock['pid']}), {lock['what']}, last sign of life"
+        return [cut(f"{archive}: a run is under way since {words} {lock['renewed_at']}", LONGEST_PROBLEM)]
+    except NO_SENSE:
+        return []
 
 
 def aligned(rows: list[Row]) -> list[str]:

@@ -48,6 +48,13 @@ def test_a_host_that_does_not_end_is_left_alone_in_time():
     assert answers["well"] == {"now": 1.0}
 
 
+def test_a_way_that_is_not_there_is_one_host_s_problem():
+    lost = connections.Question("lost", ["/no/such/program"], ANSWER)
+    answers = connections.ask_all([lost, connections.Question("well", shell("python3 -IS -"), ANSWER)], 60)
+    assert answers["lost"]["failed"]
+    assert answers["well"] == {"now": 1.0}
+
+
 @pytest.mark.parametrize(
     ("command", "said"),
     [
@@ -56,6 +63,8 @@ def test_a_host_that_does_not_end_is_left_alone_in_time():
         ("echo nonsense", {"failed": True}),
         ("head -c 100000 /dev/zero | tr '\\0' '['", {"failed": True}),  # deeper than Python goes
         ("""echo '{"ansible_facts": {"x": 1}}'""", {"failed": True}),  # not what was asked for
+        ("""python3 -c 'print("{\\"notes\\": " + "[" * 300 + "]" * 300 + "}")'""", {"failed": True}),
+        ("""python3 -c 'print("{\\"notes\\": [" + "0," * 300000 + "0]}")'""", {"failed": True}),
         ("timeout 3 yes >&2", {"failed": True}),  # words without end, and no answer
     ],
 )

@@ -59,7 +59,7 @@ def node(here, tmp_path):
     current.symlink_to(release)
     (tmp_path / "config").mkdir()
     for item in its.desired["files"]:
-        if item["path"] == logger_status.env_file(its):
+        if item["path"] == logger_status.env_file(its.values["config_dir"]):
             (tmp_path / "config/logger.env").write_text(item["content"])
     spool = Spool(tmp_path / "state")
     spool.prepare()
@@ -84,7 +84,7 @@ def read(asked):
 def test_the_files_tell_what_the_program_would(node):
     its, asked = node
     said = logger_status.printed(its, read(asked), NOW)
-    settings = config.load(env_file.read(Path(logger_status.program(its)[2])))
+    settings = config.load(env_file.read(Path(logger_status.program(its.values["config_dir"])[2])))
     by_program = status.status(settings, NOW)
     assert json.loads(said) == by_program
     assert [text for text in by_program["problems"] if "server_unreachable" in text]
@@ -307,14 +307,17 @@ class Asking:
         args: ClassVar = {"programs": {"speedtest_logger": [[COMMAND, "status", "--json"]]}}
 
     _task = Task
+    hostvars: ClassVar = {"attic": {}, "shed": {"speedtest_logger_config_dir": "/etc/elsewhere"}}
     besides = fleet_look.ActionModule.besides
 
 
 def test_files_are_judged_where_they_were_asked_for_and_only_there(its):
-    besides = Asking().besides("speedtest_logger", its)
+    besides = Asking().besides("speedtest_logger", its, "attic")
     request = together(request_of(its, besides), request_of(None, {"programs": [["other"]]}))
     assert request["instead"] == logger_status.instead(its)
-    assert [argv for argv in request["programs"] if argv[0] == COMMAND] == [logger_status.program(its)]
+    assert [argv for argv in request["programs"] if argv[0] == COMMAND] == [
+        [COMMAND, "--env-file", "/etc/speedtest-telemetry/logger.env", "status", "--json"]
+    ]
     system = {"id": "debian", "version_id": "13", "dpkg": "amd64", "python": "3.13.5", "systemd": 257}
     answer = {**host_state.look(request_of(its, {})), "os": system, "instead": {COMMAND: of(its, {})}, "now": NOW}
     assert json.loads(fleet_look.brief(its, besides, answer)["programs"][COMMAND])["problems"] == []
@@ -325,3 +328,44 @@ def test_files_are_judged_where_they_were_asked_for_and_only_there(its):
         except fleet_look.NO_ANSWER:
             said = None
         assert said is None
+
+
+def test_each_node_is_asked_by_its_own_settings_whatever_is_known_of_the_fleet():
+    asked = {host: Asking().besides("speedtest_logger", None, host)["programs"][0][2] for host in Asking.hostvars}
+    assert asked == {"attic": "/etc/speedtest-telemetry/logger.env", "shed": "/etc/elsewhere/logger.env"}
+
+
+def test_an_answer_of_very_many_values_is_none(its):
+    system = {"id": "debian", "version_id": "13", "dpkg": "amd64", "python": "3.13.5", "systemd": 257}
+    answer = {**host_state.look(request_of(its, {})), "os": system}
+    assert fleet_look.brief(its, {}, answer)["system"]["id"] == "debian"
+    with pytest.raises(ValueError, match="more than 5000 values"):
+        fleet_look.brief(its, {}, {**answer, "notes": [[]] * 10_000})
+
+
+def test_a_node_under_another_name_is_no_other_node():
+    seen = {"plan": {"drift": []}, "programs": {COMMAND: json.dumps({"node": "-", "problems": []})}}
+    made = fleet_status.fleet_status(
+        {"attic": {"speedtest_logger_observed": seen}}, {"speedtest_nodes": ["attic"]}, ["attic"], NOW
+    )
+    assert made["table"][1].startswith("attic ")
+    assert made["problems"] == ["attic: it calls itself -, and the inventory attic"]
+
+
+def test_problems_before_an_answer_without_sense_are_told_too():
+    state = {"problems": ["one", "two"], "backup": None, "nodes": {}}
+    seen = {"plan": {"drift": []}, "programs": {"/usr/local/bin/speedtest-archive": json.dumps(state)}}
+    hostvars = {"arc": {"speedtest_archive_observed": seen, "speedtest_archive_backup_repository": "/mnt/x"}}
+    made = fleet_status.fleet_status(hostvars, {"speedtest_archive": ["arc"]}, ["arc"], NOW)
+    assert [words.partition(": ")[2] for words in made["problems"][:2]] == ["one", "two"]
+    assert "makes no sense" in made["problems"][2]
+
+
+@pytest.mark.parametrize("problems", ["words", {"a": 1}, 5])
+def test_problems_that_are_no_list_are_no_problems(problems):
+    assert "UNREAD" in table_of(json.dumps({"problems": problems}))[1]
+
+
+@pytest.mark.parametrize("lock", ["x", {"before": "x"}, {"before": {"since": 1}}, None])
+def test_a_lock_without_sense_is_none(lock):
+    assert fleet_status.under_way("arc", {"lock": lock}) == []
