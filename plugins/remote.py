@@ -27,7 +27,6 @@ ANSWERS = frozenset([*host_state.ANSWERS, *host_files.ANSWERS, *host_units.ANSWE
 # What is raised by whoever takes an answer of another form for one of the programs'.
 NO_SENSE = (AttributeError, LookupError, TypeError, ValueError, ArithmeticError, OSError, RecursionError)
 
-
 MOST_LEVELS = 20  # of lists and tables in each other: who copies an answer goes down into it
 MOST_VALUES = 200_000
 

@@ -248,10 +248,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
             templar = self._templar.copy_with_new_env(available_variables=variables)
             line = connections.command_line(self, host, variables, templar)
             if line:
-                wanted[host] = by_role
                 asked: dict[str, Any] = {}
-                for role, what in by_role.items():
-                    asked = together(asked, request_of(what, self.besides(role, what, host)))
+                try:
+                    for role, what in by_role.items():
+                        asked = together(asked, request_of(what, self.besides(role, what, host)))
+                except (AnsibleError, TemplateError) as error:  # one of its variables cannot be read
+                    self.problems[host] = {"failed": True, "msg": str(error)}
+                    continue
+                wanted[host] = by_role
                 self._display.vvv(f"SSH: EXEC {shlex.join(line)}", host=variables.get("ansible_host") or host)
                 yield connections.Question(host, line, with_arguments(source_of("host_state"), asked))
 
